@@ -1,0 +1,85 @@
+"""COFW: 29 points with occlusion flags, pictures and labels together in MATLAB v7.3 files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightmark.data.extra import import_extra
+from lightmark.data.sample import Sample
+from lightmark.errors import DataError
+from lightmark.geometry import Array, tight_box
+from lightmark.image import Picture
+from lightmark.schema import COFW29
+
+# Pictures, points and boxes are called so in COFW_train_color.mat and COFW_test_color.mat.
+_VARIABLES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
+
+
+def read_cofw(path: str | Path) -> list[Sample]:
+    """Faces of COFW_train_color.mat or COFW_test_color.mat, their pictures in memory, `occluded` set.
+
+    The file counts pixels from 1. The attributes are "index", the face's number in the file from 0, and "rect"
+    (x0, y0, x1, y1), the box COFW gives. Needs h5py, else raises `MissingExtraError`. Raises `DataError` for a file
+    without COFW's variables, or with variables of other shapes.
+    """
+    path = Path(path)
+    h5py = import_extra("h5py", path)
+    try:
+        with h5py.File(path, "r") as file:
+            return _samples(path, file)
+    except (OSError, KeyError) as error:
+        raise DataError(f"{path}: cannot be read as MATLAB v7.3 (HDF5): {error}; fetch COFW_color again") from error
+
+
+def _samples(path: Path, file: Any) -> list[Sample]:
+    part = next((part for part, names in _VARIABLES.items() if all(name in file for name in names)), None)
+    if part is None:
+        raise DataError(
+            f"{path}: holds {', '.join(sorted(file)) or 'nothing'}; wanted IsTr, phisTr, bboxesTr or IsT, phisT, "
+            "bboxesT as in COFW_train_color.mat and COFW_test_color.mat"
+        )
+    pictures, phis, boxes = (file[name] for name in _VARIABLES[part])
+    references = np.asarray(pictures).reshape(-1)
+    labels = _columns(path, _VARIABLES[part][1], phis, 3 * COFW29.size, len(references))
+    rects = _columns(path, _VARIABLES[part][2], boxes, 4, len(references))
+    return [
+        _sample(path, part, index, _picture(path, index, file[reference]), labels[index], rects[index])
+        for index, reference in enumerate(references)
+    ]
+
+
+def _columns(path: Path, name: str, variable: Any, height: int, count: int) -> Array:
+    """Rows (count, height) of a variable that HDF5 holds transposed."""
+    if variable.shape != (height, count):
+        raise DataError(f"{path}: {name} has shape {variable.shape}, wanted ({height}, {count}): one column a picture")
+    return np.asarray(variable, dtype=np.float64).T
+
+
+def _picture(path: Path, index: int, stored: Any) -> Picture:
+    """RGB picture of what is stored transposed, in three planes or grey."""
+    pixels = np.asarray(stored).T
+    if pixels.dtype != np.uint8 or 0 in pixels.shape or not (
+        pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    ):
+        raise DataError(f"{path}: picture {index}: got {pixels.dtype} {pixels.shape}, wanted uint8 (H, W) or (H, W, 3)")
+    return np.ascontiguousarray(pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2))
+
+
+def _sample(path: Path, part: str, index: int, picture: Picture, phis: Array, rect: Array) -> Sample:
+    x, y, occluded = phis.reshape(3, COFW29.size)
+    points = np.stack([x, y], axis=1) - 1
+    left, top = rect[:2] - 1
+    return Sample(
+        path=path,
+        points=points,
+        box=tight_box(points),
+        schema=COFW29,
+        photo=f"cofw/{part}/{index}",
+        subsets=frozenset({part}),
+        attributes={"index": index, "rect": (left, top, left + rect[2], top + rect[3])},
+        occluded=occluded > 0.5,
+        image=picture,
+    )

@@ -1,0 +1,152 @@
+"""Writing samples in another format: COCO keypoints JSON, or a tree of `.pts` files with their pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image as PilImage
+
+from lightmark.data.coco import coco_document
+from lightmark.data.pts import format_pts
+from lightmark.data.read import read_samples
+from lightmark.data.sample import Sample, load_image
+from lightmark.errors import DataError
+from lightmark.image import Picture
+from lightmark.schema import Schema
+
+Form = Literal["coco", "pts"]
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    form: Form,
+    schema: Schema | None = None,
+    subset: str | None = None,
+    force: bool = False,
+) -> int:
+    """Write the faces of `source` to `target` as `form` and return how many; see `read_samples` and the writers."""
+    samples = read_samples(source, schema, subset)
+    if form not in _WRITERS:
+        raise DataError(f"{target}: no format {form!r} to convert to; known: {', '.join(_WRITERS)}")
+    _WRITERS[form](samples, target, force)
+    return len(samples)
+
+
+def write_coco(samples: Sequence[Sample], path: str | Path, force: bool = False) -> None:
+    """Write `samples` as a COCO keypoints file that names their pictures relative to its own folder.
+
+    Pictures kept in memory (COFW) are written beside it, into a folder called as the file without suffix. Raises
+    `DataError` where something is there already and `force` is not set, and for points that are not finite. Needs each
+    picture's size, so it raises `ImageError` for one that cannot be read.
+    """
+    path = Path(path)
+    inside = _pictures_in_memory(samples, path.with_suffix(""))
+    _require_new([path, *inside.values()], force)
+    pictures = [inside.get(i, sample.path) for i, sample in enumerate(samples)]
+    document = coco_document(samples, pictures, [_size(sample) for sample in samples], path.parent)
+    for i, picture in inside.items():
+        _write_whole(picture, _encode(load_image(samples[i])))
+    _write_whole(path, json.dumps(document, allow_nan=False).encode())
+
+
+def write_pts(samples: Sequence[Sample], folder: str | Path, force: bool = False) -> None:
+    """Write one `.pts` file a face, its picture copied beside it, into `folder`.
+
+    The folders between the samples' common folder and each picture are kept; photograph and subsets are told by these
+    when the tree is read again, and occlusion flags and attributes are lost: COCO keeps them. Raises `DataError` where
+    a file is there already and `force` is not set; with it, only files of the same names are replaced.
+    """
+    folder = Path(folder)
+    stems = _stems(samples)
+    pictures = [
+        _beside(folder / stem, ".png" if sample.image is not None else sample.path.suffix)
+        for stem, sample in zip(stems, samples, strict=True)
+    ]
+    labels = [_beside(folder / stem, ".pts") for stem in stems]
+    _require_new([*labels, *pictures], force)
+    texts = [_pts_text(sample) for sample in samples]
+    for sample, label, picture, text in zip(samples, labels, pictures, texts, strict=True):
+        _write_whole(picture, _encode(sample.image) if sample.image is not None else _read_whole(sample.path))
+        _write_whole(label, text.encode())
+
+
+_WRITERS: dict[str, Callable[[Sequence[Sample], str | Path, bool], None]] = {"coco": write_coco, "pts": write_pts}
+
+
+def _beside(stem: Path, suffix: str) -> Path:
+    """`stem` with a suffix added: with_suffix would cut a stem that holds a dot."""
+    return stem.with_name(stem.name + suffix)
+
+
+def _stems(samples: Sequence[Sample]) -> list[Path]:
+    """Where each face goes below the target folder, without suffix; faces of one file are told apart by their index."""
+    places = [sample.path.resolve() for sample in samples]
+    if not places:
+        raise DataError("write_pts: no samples to write")
+    common = os.path.commonpath([place.parent for place in places])
+    stems = []
+    for sample, place in zip(samples, places, strict=True):
+        index = sample.attributes.get("index")
+        name = place.stem if index is None else f"{place.stem}_{index:05}"
+        stems.append(place.relative_to(common).with_name(name))
+    doubled = [stem.as_posix() for stem, count in Counter(stems).items() if count > 1]
+    if doubled:
+        raise DataError(
+            f"write_pts: {len(doubled)} names stand for several faces, {doubled[0]} first; convert one set at a time"
+        )
+    return stems
+
+
+def _pictures_in_memory(samples: Sequence[Sample], folder: Path) -> dict[int, Path]:
+    return {i: folder / f"{i:06}.png" for i, sample in enumerate(samples) if sample.image is not None}
+
+
+def _require_new(paths: Sequence[Path], force: bool) -> None:
+    for path in paths:
+        if path.exists() and not force:
+            raise DataError(f"{path}: is there already; choose another place, or pass force to write over it")
+
+
+def _pts_text(sample: Sample) -> str:
+    if not np.isfinite(sample.points).all():
+        raise DataError(f"{sample.name}: points are not all finite; take the face out")
+    return format_pts(sample.points)
+
+
+def _size(sample: Sample) -> tuple[int, int]:
+    height, width, _ = load_image(sample).shape
+    return height, width
+
+
+def _encode(picture: Picture) -> bytes:
+    stream = io.BytesIO()
+    PilImage.fromarray(picture).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _read_whole(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}; run check on the data first") from error
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all: under another name first, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error}; does its folder exist, and is there room?") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""Training crops as tensors: each a function of (seed, pass, index) alone, so that any run can be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from lightmark.data.augment import Augmentation, change_pixels, move_points, random_matrix
+from lightmark.data.sample import Sample, load_image
+from lightmark.errors import ConfigError
+from lightmark.geometry import Array, to_unit
+from lightmark.image import Picture, warp
+from lightmark.spec import ModelSpec
+
+GEOMETRY_STREAM, PIXEL_STREAM, ORDER_STREAM = 0, 1, 2
+
+
+class Batch(NamedTuple):
+    """Crops uint8 (B, 3, S, S) and, as unit_points (B, N, 2), the targets and both teachers' points (or targets again)."""
+
+    crops: Tensor
+    points: Tensor
+    tough: Tensor
+    tolerant: Tensor
+
+
+class Key(NamedTuple):
+    """Which crop: the pass over the data (counted from 0) and the sample's index."""
+
+    turn: int
+    index: int
+
+
+@dataclass(frozen=True)
+class TeacherPoints:
+    """Both teachers' unit_points over fixed augmented copies, float32 (copies, F, N, 2) each."""
+
+    tough: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    tolerant: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+class CropDataset(Dataset[Batch]):
+    """Augmented crops of `samples`, with `targets` (image points, (F, N, 2)) moved by the same matrix.
+
+    With `copies` given, the geometry of pass t is that of copy t % copies, so that a teacher's points can be cached
+    for it; the pixels still change at every pass. Pictures are decoded once and kept.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        targets: Sequence[Array],
+        spec: ModelSpec,
+        augmentation: Augmentation,
+        seed: int,
+        copies: int | None = None,
+        teachers: TeacherPoints | None = None,
+    ) -> None:
+        for sample in samples:
+            if sample.schema != spec.schema:
+                raise ConfigError(
+                    f"{sample.name}: points of schema {sample.schema.name}, this model learns {spec.schema.name}; "
+                    f"convert the data or train a model for them"
+                )
+        if teachers is not None and copies is None:
+            raise ConfigError("cached teacher points need a fixed number of copies")
+        self.samples, self.targets, self.spec = samples, targets, spec
+        self.augmentation, self.seed = augmentation, seed
+        self.copies, self.teachers = copies, teachers
+        self._pictures: dict[int, Picture] = {}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def copy_of(self, turn: int) -> int:
+        """Which set of geometries pass `turn` uses."""
+        return turn if self.copies is None else turn % self.copies
+
+    def plain_crop(self, key: Key) -> tuple[Picture, Array, bool]:
+        """The crop (S, S, 3) of a key before its pixels change, its matrix, and whether it mirrors."""
+        sample, spec = self.samples[key.index], self.spec
+        rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.index))
+        matrix, mirrored = random_matrix(sample.points, spec.size, spec.crop_scale, self.augmentation, rng)
+        return warp(self._picture(key.index), matrix, spec.size), matrix, mirrored
+
+    def __getitem__(self, key: Key) -> Batch:
+        crop, matrix, mirrored = self.plain_crop(key)
+        rng = np.random.default_rng((self.seed, PIXEL_STREAM, key.turn, key.index))
+        crop = change_pixels(crop, self.augmentation, rng)
+        points = to_unit(move_points(self.targets[key.index], matrix, mirrored, self.spec.schema), self.spec.size)
+        target = torch.from_numpy(points.astype(np.float32))
+        tough = tolerant = target
+        if self.teachers is not None:
+            copy = self.copy_of(key.turn)
+            tough = torch.from_numpy(self.teachers.tough[copy, key.index])
+            tolerant = torch.from_numpy(self.teachers.tolerant[copy, key.index])
+        return Batch(torch.from_numpy(crop.transpose(2, 0, 1)), target, tough, tolerant)
+
+    def _picture(self, index: int) -> Picture:
+        if index not in self._pictures:
+            self._pictures[index] = load_image(self.samples[index])
+        return self._pictures[index]
+
+
+class Shuffle(Sampler[list[Key]]):
+    """Batches of keys, pass after pass without end, from batch number `start` on; each pass in its own order."""
+
+    def __init__(self, count: int, batch: int, seed: int, start: int = 0) -> None:
+        if count < batch:
+            raise ConfigError(f"{count} training faces do not fill one batch of {batch}; use a smaller batch or more faces")
+        self.count, self.batch, self.seed, self.start = count, batch, seed, start
+
+    @property
+    def batches_per_pass(self) -> int:
+        """Full batches in one pass; what is left over waits for another pass."""
+        return self.count // self.batch
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        turn, first = divmod(self.start, self.batches_per_pass)
+        while True:
+            order = np.random.default_rng((self.seed, ORDER_STREAM, turn)).permutation(self.count)
+            for number in range(first, self.batches_per_pass):
+                yield [Key(turn, int(i)) for i in order[number * self.batch : (number + 1) * self.batch]]
+            turn, first = turn + 1, 0

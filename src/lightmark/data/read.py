@@ -1,0 +1,91 @@
+"""One call that reads any labelled data: it looks at what the path is and picks the reader."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightmark.data.coco import read_coco
+from lightmark.data.cofw import read_cofw
+from lightmark.data.lp import is_lp_label, read_300w_lp_file
+from lightmark.data.pts import read_pts_tree
+from lightmark.data.sample import Sample
+from lightmark.data.schema_choice import schema_for
+from lightmark.data.wflw import is_wflw_list, read_wflw_list
+from lightmark.data.wide_csv import read_csv
+from lightmark.errors import DataError
+from lightmark.schema import Schema
+
+_WANTED = (
+    ".pts files with pictures beside them (300W and the like), WFLW_annotations/ with list_98pt_rect_attr_*.txt, "
+    "COFW_*_color.mat, 300W-LP's .mat files, a wide .csv, or COCO keypoints .json"
+)
+
+
+def read_samples(path: str | Path, schema: Schema | None = None, subset: str | None = None) -> list[Sample]:
+    """Labelled faces of a file, of a data set's folder, or of a folder tree that mixes several.
+
+    `schema` is for `.pts`, CSV and COCO files; the rest have theirs. `subset` keeps the faces of one official subset,
+    such as "train", "common" or "pose". Raises `DataError` where nothing of a known format is there, and for a subset
+    that is not there.
+    """
+    path = Path(path)
+    samples = _read_folder(path, schema) if path.is_dir() else _read_file(path, schema)
+    return samples if subset is None else keep_subset(samples, subset, path)
+
+
+def keep_subset(samples: Sequence[Sample], subset: str, where: str | Path) -> list[Sample]:
+    """The samples of `subset`; raises `DataError` naming `where` and the subsets that are there if there are none."""
+    kept = [sample for sample in samples if subset in sample.subsets]
+    if not kept:
+        counts = Counter(name for sample in samples for name in sample.subsets)
+        present = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "none"
+        raise DataError(f"{where}: no face of subset {subset!r}; subsets here: {present}")
+    return kept
+
+
+def _read_folder(folder: Path, schema: Schema | None) -> list[Sample]:
+    files = sorted(file for file in folder.rglob("*") if not file.name.startswith(".") and file.is_file())
+    samples = read_pts_tree(folder, schema) if any(file.suffix.lower() == ".pts" for file in files) else []
+    for file in files:
+        if _is_table(file):
+            samples += _read_file(file, schema)
+    if not samples:
+        raise DataError(f"{folder}: no labelled faces in this folder or below; looked for {_WANTED}")
+    return samples
+
+
+def _is_table(file: Path) -> bool:
+    """Whether `file`, found in a folder, is to be read: the `.mat` files of 300W-LP's code, say, are not."""
+    if file.suffix.lower() == ".mat":
+        return is_lp_label(file) or _is_hdf5(file)
+    return file.suffix.lower() in (".csv", ".json") or is_wflw_list(file)
+
+
+def _read_file(file: Path, schema: Schema | None) -> list[Sample]:
+    if not file.is_file():
+        raise DataError(f"{file}: no such file or folder; wanted {_WANTED}")
+    if file.suffix.lower() == ".csv":
+        return read_csv(file, schema)
+    if file.suffix.lower() == ".json":
+        return read_coco(file, schema=schema)
+    samples = _read_fixed(file)
+    for sample in samples[:1]:
+        schema_for(sample.schema.size, schema, file)
+    return samples
+
+
+def _read_fixed(file: Path) -> list[Sample]:
+    """Faces of a file whose format has one schema."""
+    if file.suffix.lower() == ".mat":
+        return read_cofw(file) if _is_hdf5(file) else [read_300w_lp_file(file)]
+    if is_wflw_list(file):
+        return read_wflw_list(file)
+    raise DataError(f"{file}: not a format read here; wanted {_WANTED}")
+
+
+def _is_hdf5(file: Path) -> bool:
+    """Whether a `.mat` file is MATLAB v7.3, which is HDF5 behind MATLAB's 512 bytes of text."""
+    with file.open("rb") as stream:
+        return stream.read(10).startswith((b"MATLAB 7.3", b"\x89HDF"))

@@ -1,0 +1,97 @@
+"""WFLW: 98 points, a line a face, as its authors publish it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from lightmark.data.sample import Sample
+from lightmark.errors import DataError
+from lightmark.geometry import tight_box
+from lightmark.schema import WFLW98
+
+ATTRIBUTES = ("pose", "expression", "illumination", "make-up", "occlusion", "blur")
+# 196 coordinates, the box's 4 numbers, 6 attributes, the picture's name.
+_FIELDS = 2 * WFLW98.size + 4 + len(ATTRIBUTES) + 1
+_LIST_FOLDER = Path("WFLW_annotations", "list_98pt_rect_attr_train_test")
+_LIST_NAME = re.compile(r"list_98pt_rect_attr_(train|test)\.txt")
+
+
+def is_wflw_list(path: Path) -> bool:
+    """Whether the file has the name of one of WFLW's two lists with boxes and attributes."""
+    return _LIST_NAME.fullmatch(path.name) is not None
+
+
+def read_wflw(root: str | Path) -> list[Sample]:
+    """Faces of the lists (train, test) below the WFLW folder `root`, whose pictures lie in its folder WFLW_images.
+
+    Raises `DataError` where neither list is there or a line is not in the official format.
+    """
+    folder = Path(root) / _LIST_FOLDER
+    lists = [file for file in (sorted(folder.iterdir()) if folder.is_dir() else []) if is_wflw_list(file)]
+    if not lists:
+        raise DataError(
+            f"{root}: no {_LIST_FOLDER.as_posix()}/list_98pt_rect_attr_train.txt or ..._test.txt below it; "
+            "unpack WFLW_annotations and WFLW_images side by side and pass the folder that holds both"
+        )
+    return [sample for file in lists for sample in read_wflw_list(file)]
+
+
+def read_wflw_list(path: str | Path) -> list[Sample]:
+    """Faces of one list; pictures are looked for in WFLW_images beside the list's WFLW_annotations.
+
+    A face's attributes are the six flags (bool), "rect" (x_min, y_min, x_max, y_max) and "index", its number among the
+    list's faces of that picture. Subsets are "train" or "test", in the test list also the attributes that hold.
+    Coordinates are taken as they are, counted from 0.
+    """
+    path = Path(path)
+    part = _LIST_NAME.fullmatch(path.name)
+    if part is None or len(path.parents) < 3:
+        raise DataError(f"{path}: no list of WFLW's; wanted {_LIST_FOLDER.as_posix()}/list_98pt_rect_attr_test.txt")
+    pictures = path.parents[2] / "WFLW_images"
+    seen: Counter[str] = Counter()
+    samples = []
+    for number, line in enumerate(_read_lines(path), start=1):
+        if line.strip():
+            sample = _sample(path, number, line, part[1], pictures, seen)
+            samples.append(sample)
+    return samples
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a WFLW list: {error}") from error
+
+
+def _sample(path: Path, number: int, line: str, part: str, pictures: Path, seen: Counter[str]) -> Sample:
+    fields = line.split()
+    if len(fields) != _FIELDS:
+        raise DataError(
+            f"{path}: line {number}: got {len(fields)} fields, wanted {_FIELDS} (196 coordinates, 4 box numbers, "
+            "6 attributes, picture name); is this the list without boxes and attributes?"
+        )
+    *numbers, picture = fields
+    try:
+        values = np.array(numbers, dtype=np.float64)
+    except ValueError as error:
+        raise DataError(f"{path}: line {number}: {error}; wanted {_FIELDS - 1} numbers before {picture!r}") from None
+    flags = values[-len(ATTRIBUTES) :]
+    if not np.isin(flags, (0, 1)).all():
+        raise DataError(f"{path}: line {number}: got attributes {flags.tolist()}, wanted six of 0 or 1")
+    points = values[: 2 * WFLW98.size].reshape(-1, 2)
+    holds = {name: bool(flag) for name, flag in zip(ATTRIBUTES, flags, strict=True)}
+    seen[picture] += 1
+    return Sample(
+        path=pictures / picture,
+        points=points,
+        box=tight_box(points),
+        schema=WFLW98,
+        photo=f"wflw/{picture}",
+        subsets=frozenset({part, *(name for name in ATTRIBUTES if part == "test" and holds[name])}),
+        attributes={**holds, "rect": tuple(values[196:200].tolist()), "index": seen[picture] - 1},
+    )

@@ -1,0 +1,113 @@
+"""Points that a model gives on labelled faces, one forward pass a face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmark.data.sample import Sample, load_image
+from lightmark.errors import ConfigError, DataError, GeometryError, SchemaError, SpecError
+from lightmark.geometry import Array, from_unit, invert, require_box, tight_box, transform
+from lightmark.image import warp
+from lightmark.runtime.crop_model import CropModel
+from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, plain_schema
+from lightmark.spec import ModelSpec, label_crop_matrix
+
+
+def predict(
+    model: CropModel, samples: Sequence[Sample], batch: int = 32, box_jitter: float = 0.0, seed: int = 0
+) -> Array:
+    """Points (F, N, 2) in image pixels that `model` gives on the crops around the labelled points of `samples`.
+
+    `box_jitter` spoils the boxes first, as `jitter_boxes` says. Raises `SchemaError` for samples of another schema
+    than the model's, `DataError` naming a face whose labels span no box, `SpecError` for an output of a wrong shape.
+    """
+    _require_schema(samples, model.spec.schema)
+    boxes = jitter_boxes(label_boxes(samples), box_jitter, np.random.default_rng(seed))
+    matrices = [_crop_matrix(model.spec, sample, box) for sample, box in zip(samples, boxes, strict=True)]
+    chunks = (slice(start, start + batch) for start in range(0, len(samples), batch))
+    return np.concatenate([_predict_batch(model, samples[chunk], matrices[chunk]) for chunk in chunks])
+
+
+def to_schema(samples: Sequence[Sample], schema: Schema) -> list[Sample]:
+    """`samples` with points and boxes of `schema`: WFLW's 98 points become the 68; points without names take its names.
+
+    Raises `SchemaError` for any other pair of schemas.
+    """
+    return [_convert(sample, schema) for sample in samples]
+
+
+def label_boxes(samples: Sequence[Sample]) -> Array:
+    """Tight boxes (F, 4) of the labelled points."""
+    return np.stack([tight_box(sample.points) for sample in samples])
+
+
+def jitter_boxes(boxes: Array, level: float, rng: np.random.Generator) -> Array:
+    """Boxes (F, 4) as a careless detector would give them, spoilt by a share `level` of their size, from 0 to below 1.
+
+    With u, v, w drawn from U(−1, 1) for each face, the centre moves by level·u widths and level·v heights, and both
+    sides grow by the factor 1 + level·w. The same generator state spoils a face the same way at every level, only more.
+    """
+    if not 0 <= level < 1:
+        raise ConfigError(f"box jitter {level}; needs a share of the box's size from 0 to below 1, 0.1 say")
+    u, v, w = rng.uniform(-1, 1, (3, len(boxes)))
+    centre, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    centre = centre + level * extent * np.stack([u, v], axis=1)
+    half = extent * (1 + level * w[:, None]) / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def same_points(first: Schema, second: Schema) -> bool:
+    """Whether two schemas number the same points, whatever groups and edges they draw."""
+    return first.name == second.name and first.mirror == second.mirror
+
+
+def _convert(sample: Sample, schema: Schema) -> Sample:
+    if same_points(sample.schema, schema):
+        return sample
+    if sample.schema.name == plain_schema(schema.size).name and sample.schema.size == schema.size:
+        return replace(sample, schema=schema)
+    if same_points(sample.schema, WFLW98) and same_points(schema, IBUG68):
+        points = ibug68_from_wflw98(sample.points)
+        return replace(sample, points=points, box=tight_box(points), schema=schema, occluded=None)
+    raise SchemaError(
+        f"{sample.name}: labelled with {sample.schema.name} ({sample.schema.size} points), wanted {schema.name} "
+        f"({schema.size}); only wflw98 can be converted, to ibug68; use a model of the data's own schema"
+    )
+
+
+def _require_schema(samples: Sequence[Sample], schema: Schema) -> None:
+    if not samples:
+        raise DataError("predict: no faces; needs at least one")
+    for sample in samples:
+        if not same_points(sample.schema, schema):
+            raise SchemaError(
+                f"{sample.name}: labelled with {sample.schema.name}, the model gives {schema.name}; "
+                f"convert the samples with to_schema(samples, model.spec.schema)"
+            )
+
+
+def _crop_matrix(spec: ModelSpec, sample: Sample, box: Array) -> Array:
+    """The crop of the labels' rule around `box`: two corners are points whose tight box is the box."""
+    try:
+        return label_crop_matrix(spec, require_box(box).reshape(2, 2))
+    except GeometryError as error:
+        raise DataError(f"{sample.name}: the labelled points span no box: {error}") from error
+
+
+def _predict_batch(model: CropModel, samples: Sequence[Sample], matrices: Sequence[Array]) -> Array:
+    size = model.spec.size
+    unit_points = model(np.stack(list(_crops(samples, matrices, size))))
+    wanted = (len(samples), model.spec.schema.size, 2)
+    if unit_points.shape != wanted:
+        raise SpecError(f"model: gives points of shape {unit_points.shape}, its spec says {wanted}")
+    pairs = zip(matrices, from_unit(unit_points, size), strict=True)
+    return np.stack([transform(invert(matrix), crop_points) for matrix, crop_points in pairs])
+
+
+def _crops(samples: Sequence[Sample], matrices: Sequence[Array], size: int) -> Iterator[NDArray[np.uint8]]:
+    for sample, matrix in zip(samples, matrices, strict=True):
+        yield warp(load_image(sample), matrix, size)

@@ -1,0 +1,123 @@
+"""Boxes, 2×3 matrices and alignment: the one coordinate law.
+
+Points are (..., N, 2), x then y, pixel centres at integers: pixel i covers [i − 0.5, i + 0.5]. A box is
+(x0, y0, x1, y1), the smallest and largest coordinate of the points in it. A matrix moves image points to crop points.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightmark.errors import GeometryError
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+
+
+def tight_box(points: Floats) -> Array:
+    """Smallest box around points (..., N, 2), as (..., 4)."""
+    return np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1).astype(np.float64)
+
+
+def require_box(box: ArrayLike) -> Array:
+    """`box` as a float array (4,); raises `GeometryError` where it is empty, reversed or not finite."""
+    array = np.asarray(box, dtype=np.float64)
+    if array.shape != (4,) or not np.isfinite(array).all():
+        raise GeometryError(f"box {np.array2string(array)}: needs four finite numbers x0, y0, x1, y1")
+    if array[2] <= array[0] or array[3] <= array[1]:
+        raise GeometryError(f"box {np.array2string(array)}: x1 must exceed x0 and y1 exceed y0; got width "
+                            f"{array[2] - array[0]:g} and height {array[3] - array[1]:g} (is it x, y, width, height?)")
+    return array
+
+
+def map_box(box: Array, offsets: ArrayLike) -> Array:
+    """Move each side of `box` by `offsets` (4,), in shares of the box's width and height; zeros keep it.
+
+    This is how a model whose points span another part of the face derives its box from the 68-point one.
+    """
+    width, height = box[2] - box[0], box[3] - box[1]
+    return np.asarray(box + np.asarray(offsets, dtype=np.float64) * [width, height, width, height])
+
+
+def box_offsets(source: Floats, target: Floats) -> Array:
+    """Mean offsets (4,) for `map_box` from boxes `source` (F, 4) to boxes `target` (F, 4)."""
+    extent = np.stack([source[:, 2] - source[:, 0], source[:, 3] - source[:, 1]] * 2, axis=1)
+    return np.asarray(((target - source) / extent).mean(axis=0), dtype=np.float64)
+
+
+def crop_matrix(box: ArrayLike, size: int, scale: float, angle: float = 0.0) -> Array:
+    """Matrix (2, 3) from image pixels to the `size`×`size` crop around `box`.
+
+    The crop is a square about the centre of the box, its side `scale` times the box's longer side, turned by `angle`
+    degrees (positive turns the picture's content counter-clockwise as displayed). The square's edges fall on the outer
+    edges of the crop's border pixels: crop = (image − centre) · size / side + (size − 1) / 2.
+    """
+    x0, y0, x1, y1 = require_box(box)
+    zoom = size / (scale * max(x1 - x0, y1 - y0))
+    cos, sin = zoom * math.cos(math.radians(angle)), zoom * math.sin(math.radians(angle))
+    rotation = np.array([[cos, sin], [-sin, cos]])
+    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+    return np.column_stack([rotation, (size - 1) / 2 - rotation @ centre])
+
+
+def mirror_matrix(width: int) -> Array:
+    """Matrix of x → (width − 1) − x."""
+    return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])
+
+
+def compose(outer: Array, inner: Array) -> Array:
+    """Matrix (2, 3) that applies `inner` first, then `outer`."""
+    return np.asarray((_square(outer) @ _square(inner))[:2])
+
+
+def invert(matrix: Array) -> Array:
+    """Inverse (2, 3); raises `GeometryError` for a singular matrix."""
+    try:
+        return np.asarray(np.linalg.inv(_square(matrix))[:2])
+    except np.linalg.LinAlgError as error:
+        raise GeometryError(f"matrix {matrix.tolist()} has no inverse: it flattens the plane") from error
+
+
+def _square(matrix: Array) -> Array:
+    return np.vstack([matrix, [0.0, 0.0, 1.0]])
+
+
+def transform(matrix: Array, points: Floats) -> Array:
+    """Points (..., N, 2) moved by a matrix (2, 3)."""
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], dtype=np.float64)
+
+
+def matrix_scale(matrix: Array) -> float:
+    """Factor by which lengths grow under a similarity matrix (the square root of its area factor)."""
+    return float(math.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+
+
+def to_unit(crop_points: Floats, size: int) -> Array:
+    """Crop pixels to the interval of length 1 in which networks and losses work: (crop + 0.5) / size."""
+    return np.asarray((crop_points + 0.5) / size, dtype=np.float64)
+
+
+def from_unit(unit_points: Floats, size: int) -> Array:
+    """Inverse of `to_unit`."""
+    return np.asarray(np.asarray(unit_points, dtype=np.float64) * size - 0.5)
+
+
+def align(source: Floats, target: Floats) -> Array:
+    """Least-squares similarity (2, 3), no reflection, that brings points `source` (N, 2) onto `target` (N, 2).
+
+    Closed form with points as complex numbers; Umeyama (1991) restricted to two dimensions.
+    Raises `GeometryError` where all source points coincide.
+    """
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    a = (source - source_mean) @ np.array([1, 1j])
+    b = (target - target_mean) @ np.array([1, 1j])
+    energy = float(np.vdot(a, a).real)
+    if energy == 0:
+        raise GeometryError("align: all source points coincide; a similarity needs two different points")
+    factor = np.vdot(a, b) / energy
+    rotation = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    return np.column_stack([rotation, target_mean - rotation @ source_mean])

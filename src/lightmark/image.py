@@ -1,0 +1,85 @@
+"""Reading pictures and the one warp that cuts crops, in training and at run time alike."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import ImageOps
+
+from lightmark.errors import ImageError
+from lightmark.geometry import Array, compose, matrix_scale, transform, invert
+
+Picture = NDArray[np.uint8]
+
+
+def read_image(source: str | Path | bytes) -> Picture:
+    """RGB uint8 (H, W, 3) of a file or of encoded bytes, turned as its EXIF says; raises `ImageError` with the name."""
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
+    try:
+        with PilImage.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such picture") from error
+    except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
+        raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
+
+
+def require_image(image: NDArray[np.generic], name: str = "image") -> Picture:
+    """`image` itself if it is RGB uint8 (H, W, 3) with at least one pixel, else `ImageError`."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"{name}: got {image.dtype} {image.shape}, needs RGB uint8 (H, W, 3) with at least one pixel")
+    return image  # type: ignore[return-value]  # dtype checked above, which mypy cannot see
+
+
+def warp(image: Picture, matrix: Array, size: int, border: int = cv2.BORDER_CONSTANT) -> Picture:
+    """The `size`×`size` crop that `matrix` (2, 3, image → crop) cuts out of `image`, bilinear, zeros outside.
+
+    A crop that shrinks the picture by more than 2 is first reduced by area, by the whole factor that leaves less than
+    2: bilinear sampling alone would skip pixels and alias.
+    """
+    shrink = 1 / matrix_scale(matrix)
+    if shrink > 2:
+        image, reduction = reduce_by_area(image, int(shrink), region_of(matrix, size))
+        matrix = compose(matrix, invert(reduction))
+    return np.asarray(
+        cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border), dtype=np.uint8
+    )
+
+
+def region_of(matrix: Array, size: int) -> tuple[int, int, int, int]:
+    """Whole-pixel image region (x0, y0, x1, y1), ends excluded, that a crop of `size` under `matrix` looks at."""
+    corners = np.array([[-0.5, -0.5], [size - 0.5, -0.5], [size - 0.5, size - 0.5], [-0.5, size - 0.5]])
+    seen = transform(invert(matrix), corners)
+    x0, y0 = np.floor(seen.min(axis=0)).astype(int)
+    x1, y1 = np.ceil(seen.max(axis=0)).astype(int) + 1
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def reduce_by_area(image: Picture, factor: int, region: tuple[int, int, int, int]) -> tuple[Picture, Array]:
+    """Mean of each `factor`×`factor` block of the part of `image` in `region`, and the matrix image → reduced.
+
+    Blocks are counted from the picture's own corner, so that the same picture gives the same blocks for any region.
+    The last block of a side that `factor` does not divide repeats the border pixel.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = (
+        min(max(value // factor * factor, 0), limit)
+        for value, limit in zip((region[0], region[1], region[2] + factor, region[3] + factor), (width, height) * 2, strict=True)
+    )
+    if x1 <= x0 or y1 <= y0:
+        return np.zeros((1, 1, 3), np.uint8), np.array([[1 / factor, 0, -1e6], [0, 1 / factor, -1e6]])
+    part = image[y0:y1, x0:x1]
+    columns, rows = math.ceil((x1 - x0) / factor), math.ceil((y1 - y0) / factor)
+    pad_right, pad_bottom = columns * factor - (x1 - x0), rows * factor - (y1 - y0)
+    if pad_right or pad_bottom:
+        part = cv2.copyMakeBorder(part, 0, pad_bottom, 0, pad_right, cv2.BORDER_REPLICATE)
+    reduced = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    shift = (1 / factor - 1) / 2
+    matrix = np.array([[1 / factor, 0, shift - x0 / factor], [0, 1 / factor, shift - y0 / factor]])
+    return np.asarray(reduced, dtype=np.uint8), matrix

@@ -1,0 +1,199 @@
+"""Errors of landmarks and what they say of a set: NME, failure rate, AUC, error curve, intervals, paired tests.
+
+Every error here is a fraction: 0.03 is 3 %. A face has one error; a set is summed up over faces, never over points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightmark.errors import DataError
+from lightmark.schema import Schema, require_points
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+Statistic = Callable[[Array], float]
+
+RESAMPLES = 2000  # the ends of a 95 % interval then move by about 2 % of its width from seed to seed
+PERMUTATIONS = 10_000  # the smallest p-value that can be had is one over this plus one
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the interval (low, high) that holds it at `level`."""
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether zero lies in the interval, so that no difference is shown."""
+        return self.low <= 0 <= self.high
+
+
+def point_errors(points: Floats, truth: Floats) -> Array:
+    """Distance of each point (F, N, 2) from its truth (F, N, 2), as (F, N) in the unit of the points.
+
+    Raises `DataError` where the shapes differ or a coordinate is not finite.
+
+    >>> point_errors(np.array([[[3.0, 4.0]]]), np.zeros((1, 1, 2)))
+    array([[5.]])
+    """
+    points, truth = np.asarray(points, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    if points.shape != truth.shape or truth.ndim != 3 or truth.shape[-1] != 2 or 0 in truth.shape:
+        raise DataError(f"points {points.shape} and truth {truth.shape}: both need one shape (faces, points, 2)")
+    _require_finite("points", points)
+    _require_finite("truth", truth)
+    return np.asarray(np.linalg.norm(points - truth, axis=-1))
+
+
+def interocular(truth: Floats, schema: Schema) -> Array:
+    """Distance (F,) between the two points of `schema.normaliser` in truth (F, N, 2), the outer eye corners of a face.
+
+    Raises `SchemaError` where the points do not fit the schema.
+    """
+    truth = np.asarray(truth, dtype=np.float64)
+    require_points(truth, schema, "interocular")
+    left, right = schema.normaliser
+    return np.asarray(np.linalg.norm(truth[..., left, :] - truth[..., right, :], axis=-1))
+
+
+def nme(points: Floats, truth: Floats, normaliser: ArrayLike) -> Array:
+    """Mean point-to-point distance of each face over its normaliser (F,), as a fraction (F,).
+
+    Raises `DataError` for shapes that do not match and for a normaliser that is zero, negative or not finite.
+
+    >>> nme(np.array([[[3.0, 4.0], [0.0, 0.0]]]), np.zeros((1, 2, 2)), normaliser=[50.0])
+    array([0.05])
+    """
+    errors = point_errors(points, truth)
+    return np.asarray(errors.mean(axis=1) / _require_normaliser(normaliser, len(errors)))
+
+
+def failure_rate(errors: ArrayLike, threshold: float) -> float:
+    """Share of the errors (F,) strictly greater than `threshold`.
+
+    >>> failure_rate([0.05, 0.10, 0.11, 0.20], threshold=0.10)
+    0.5
+    """
+    return float((_require_values("failure_rate", errors) > _require_threshold(threshold)).mean())
+
+
+def auc(errors: ArrayLike, threshold: float) -> float:
+    """Area under the cumulative error curve up to `threshold`, over `threshold`: mean(max(0, 1 − e / threshold)).
+
+    >>> auc([0.0, 0.05, 0.3], threshold=0.1)
+    0.5
+    """
+    return float(np.maximum(0, 1 - _require_values("auc", errors) / _require_threshold(threshold)).mean())
+
+
+def ced(errors: ArrayLike, thresholds: ArrayLike) -> Array:
+    """Cumulative error distribution: for each threshold (T,), the share of the errors (F,) not greater than it."""
+    ordered = np.sort(_require_values("ced", errors))
+    return np.asarray(np.searchsorted(ordered, np.asarray(thresholds, dtype=np.float64), side="right") / len(ordered))
+
+
+def percentile(errors: ArrayLike, share: float) -> float:
+    """The error that `share` percent (0 to 100) of the errors (F,) do not exceed, linear between two faces."""
+    if not 0 <= share <= 100:
+        raise DataError(f"percentile: share {share}; needs percent from 0 to 100")
+    return float(np.percentile(_require_values("percentile", errors), share))
+
+
+def mean(values: Array) -> float:
+    """Mean of values (F,), the statistic that papers quote."""
+    return float(values.mean())
+
+
+def bootstrap_interval(
+    values: ArrayLike, statistic: Statistic = mean, resamples: int = RESAMPLES, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Percentile-bootstrap interval of `statistic` over values (F,), faces drawn with replacement (Efron 1979).
+
+    The same seed gives the same interval. Raises `DataError` for no values, values not finite, a level outside (0, 1).
+    """
+    array = _require_values("bootstrap_interval", values)
+    if not 0 < level < 1:
+        raise DataError(f"bootstrap_interval: level {level}; needs a share between 0 and 1, 0.95 say")
+    rng = np.random.default_rng(seed)
+    size = len(array)
+    drawn = np.array([statistic(array[rng.integers(0, size, size)]) for _ in range(_require_count(resamples))])
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(statistic(array)), float(low), float(high), level)
+
+
+def paired_bootstrap(
+    a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Interval of the mean of b − a over the same faces (F,): negative where `b` has the smaller errors."""
+    return bootstrap_interval(_differences(a, b), mean, resamples, seed, level)
+
+
+def sign_flip_p(a: ArrayLike, b: ArrayLike, permutations: int = PERMUTATIONS, seed: int = 0) -> float:
+    """Two-sided p-value of the mean of b − a: were nothing different, each face's sign would be as likely either way.
+
+    (1 + flips whose |mean| reaches the observed one) / (1 + permutations), so never zero (Phipson and Smyth 2010).
+    """
+    differences = _differences(a, b)
+    # Flips that give the observed mean in another order of summation must count as reaching it.
+    observed = abs(differences.mean()) * (1 - 1e-9)
+    rng = np.random.default_rng(seed)
+    reached = sum(
+        abs((differences * rng.choice((-1.0, 1.0), len(differences))).mean()) >= observed
+        for _ in range(_require_count(permutations))
+    )
+    return float((1 + reached) / (1 + permutations))
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> Array:
+    first, second = _require_values("a", a), _require_values("b", b)
+    if first.shape != second.shape:
+        raise DataError(f"paired values: {len(first)} faces against {len(second)}; pairs need the same faces")
+    return second - first
+
+
+def _require_values(what: str, values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise DataError(f"{what}: got values of shape {array.shape}; needs one value a face, (F,), and a face")
+    _require_finite(what, array)
+    return array
+
+
+def _require_finite(what: str, array: Floats) -> None:
+    if not np.isfinite(array).all():
+        faces = sorted({int(index[0]) for index in np.argwhere(~np.isfinite(array))})
+        raise DataError(f"{what}: not finite for {len(faces)} of {len(array)} faces, first at index {faces[0]}")
+
+
+def _require_threshold(threshold: float) -> float:
+    if not (np.isfinite(threshold) and threshold > 0):
+        raise DataError(f"threshold {threshold}; needs a positive fraction, 0.08 for 8 %")
+    return threshold
+
+
+def _require_count(count: int) -> int:
+    if count < 1:
+        raise DataError(f"resamples {count}; needs at least 1")
+    return count
+
+
+def _require_normaliser(normaliser: ArrayLike, faces: int) -> Array:
+    array = np.asarray(normaliser, dtype=np.float64)
+    if array.shape != (faces,):
+        raise DataError(f"normaliser of shape {array.shape}; {faces} faces need one distance each, ({faces},)")
+    bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
+    if bad.size:
+        raise DataError(
+            f"normaliser: {array[bad[0]]:g} at face {bad[0]} ({bad.size} such faces); needs a positive distance, "
+            f"so the two normalising points of a face must differ"
+        )
+    return array

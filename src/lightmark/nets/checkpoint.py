@@ -1,0 +1,107 @@
+"""Checkpoints: safetensors with the ModelSpec as metadata; loading runs no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lightmark.errors import CheckpointError, ConfigError, SpecError
+from lightmark.files import replacing
+from lightmark.geometry import Array
+from lightmark.nets.network import Architecture, LandmarkNet, architecture_from_dict, describe
+from lightmark.spec import ModelSpec, normalise_crops, spec_from_json, spec_to_json
+
+METADATA_KEY = "lightmark"
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata as safetensors; the file is whole or not there."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, dict(metadata))
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; raises `CheckpointError` with its name and what is wrong."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no mapping
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such file") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or train it again") from error
+
+
+def save_checkpoint(
+    path: str | Path, network: LandmarkNet, architecture: Architecture, spec: ModelSpec, dtype: torch.dtype | None = None
+) -> None:
+    """Write the weights (as `dtype` if given, torch.float16 halves the file) with the spec that belongs to them."""
+    tensors = {
+        name: tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    whole = replace(spec, architecture=describe(architecture))
+    write_tensors(path, tensors, {METADATA_KEY: spec_to_json(whole)})
+
+
+def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
+    """Network in float32, in evaluation mode, and its spec.
+
+    Raises `CheckpointError` where the file is cut, has no spec or holds other weights than its architecture needs.
+    """
+    tensors, metadata = read_tensors(path)
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(f"{path}: holds no ModelSpec; only files that Lightmark saved can be loaded")
+    try:
+        spec = spec_from_json(metadata[METADATA_KEY], str(path))
+        architecture = architecture_from_dict(dict(spec.architecture), str(path))
+        network = LandmarkNet(architecture, spec.schema.size)
+    except (SpecError, ConfigError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    load_weights(network, tensors, str(path))
+    return network.eval(), spec
+
+
+def load_weights(network: LandmarkNet, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy `tensors` into `network`; raises `CheckpointError` listing what is missing, foreign or of another shape."""
+    wanted = network.state_dict()
+    wrong = sorted(
+        [f"{name} is missing" for name in wanted.keys() - tensors.keys()]
+        + [f"{name} is foreign" for name in tensors.keys() - wanted.keys()]
+        + [
+            f"{name} is {tuple(tensors[name].shape)}, needs {tuple(wanted[name].shape)}"
+            for name in wanted.keys() & tensors.keys()
+            if tensors[name].shape != wanted[name].shape
+        ]
+    )
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise CheckpointError(f"{where}: weights do not fit the architecture: {'; '.join(wrong[:3])}{more}")
+    network.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
+
+
+class TorchModel:
+    """A checkpoint as a crop model: uint8 RGB crops (B, S, S, 3) in, unit_points (B, N, 2) out."""
+
+    def __init__(self, network: LandmarkNet, spec: ModelSpec, device: str = "cpu") -> None:
+        self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types only tensors' overload
+        self.spec, self.device = spec, device
+
+    def __call__(self, crops: NDArray[np.uint8]) -> Array:
+        """unit_points float64 (B, N, 2) of uint8 crops (B, S, S, 3)."""
+        planes = torch.from_numpy(normalise_crops(crops, self.spec)).to(self.device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return np.asarray(self.network(planes).cpu().numpy(), dtype=np.float64)
+
+
+def load_model(path: str | Path, device: str = "cpu") -> TorchModel:
+    """Crop model of a checkpoint file."""
+    return TorchModel(*load_checkpoint(path), device)

@@ -1,0 +1,72 @@
+"""Heads: from a backbone's maps at strides 16 and 32 to unit_points (B, N, 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class PoolingHead(nn.Module):
+    """The paper's head: global average pooling of the stride-32 map, dropout, one linear layer to 2N numbers."""
+
+    def __init__(self, channels: tuple[int, int], points: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(channels[1], 2 * points)
+
+    def start_at(self, mean: Tensor) -> None:
+        """Make the untrained head predict unit_points `mean` (N, 2)."""
+        with torch.no_grad():
+            self.linear.bias.copy_(mean.reshape(-1))
+            self.linear.weight.mul_(0.1)
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → unit_points (B, N, 2)."""
+        pooled = self.dropout(coarse.mean((2, 3)))
+        return self.linear(pooled).float().unflatten(1, (-1, 2))
+
+
+class SpatialHead(nn.Module):
+    """Each point attends to the cells of the stride-16 map and reads from them where it lies.
+
+    unit_point = Σ_cells softmax(score) · (centre of the cell + offset told by the cell): integral regression (Sun et
+    al. 2018) with an offset a cell, so that 8×8 cells locate a point far more finely than a cell.
+    """
+
+    def __init__(self, channels: tuple[int, int], points: int, hidden: int = 128, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.from_fine = nn.Conv2d(channels[0], hidden, 1, bias=False)
+        self.from_coarse = nn.Conv2d(channels[1], hidden, 1, bias=False)
+        self.norm = nn.BatchNorm2d(hidden)
+        self.mix = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False)
+        self.mix_norm = nn.BatchNorm2d(hidden)
+        self.dropout = nn.Dropout2d(dropout)
+        self.scores = nn.Conv2d(hidden, points, 1)
+        self.offsets = nn.Conv2d(hidden, 2 * points, 1)
+
+    def start_at(self, mean: Tensor) -> None:
+        """Make the untrained head predict about unit_points `mean` (N, 2): even attention, offsets from the centre."""
+        with torch.no_grad():
+            self.scores.weight.mul_(0.1)
+            self.offsets.weight.mul_(0.1)
+            self.scores.bias.zero_()
+            self.offsets.bias.copy_((mean - 0.5).reshape(-1))
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → unit_points (B, N, 2)."""
+        height, width = fine.shape[2:]
+        up = nn.functional.interpolate(self.from_coarse(coarse), size=(height, width), mode="nearest")
+        x = nn.functional.relu(self.norm(self.from_fine(fine) + up))
+        x = self.dropout(nn.functional.relu(self.mix_norm(self.mix(x))) + x)
+        attention = self.scores(x).float().flatten(2).softmax(-1)
+        offsets = self.offsets(x).float().flatten(2).unflatten(1, (-1, 2))
+        told = torch.einsum("bnp,bncp->bnc", attention, offsets)
+        return told + attention @ cell_centres(height, width, attention)
+
+
+def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """Centres (height · width, 2) of the cells of a map, as unit coordinates x, y, row by row."""
+    ys = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
+    xs = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
+    grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
+    return torch.stack([grid_x, grid_y], -1).flatten(0, 1)

@@ -1,0 +1,150 @@
+"""Architecture: a backbone's name and a head's, and the network they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightmark.errors import ConfigError, MissingExtraError
+from lightmark.geometry import Floats
+from lightmark.nets.efficientnet import SCALING, EfficientNet
+from lightmark.nets.heads import PoolingHead, SpatialHead
+from lightmark.nets.mobilenet import MobileNetV2
+
+HeadName = Literal["pooling", "spatial"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Which network: `backbone` is "mobilenetv2", "efficientnet-b0" … "-b3" or "timm/NAME"; `width` scales MobileNetV2.
+
+    `head` is "pooling" (the paper's) or "spatial"; `dropout` is the head's, `drop_path` EfficientNet's share of
+    dropped blocks. `pretrained` asks timm for its trained weights, which it downloads.
+    """
+
+    backbone: str = "mobilenetv2"
+    head: HeadName = "pooling"
+    width: float = 1.0
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    pretrained: bool = False
+
+
+def architecture_from_dict(data: dict[str, Any], where: str) -> Architecture:
+    """Architecture of the dict that `dataclasses.asdict` makes; raises `ConfigError` naming `where`."""
+    try:
+        return Architecture(**data)
+    except TypeError as error:
+        raise ConfigError(f"{where}: not an architecture of this release: {error}") from error
+
+
+class LandmarkNet(nn.Module):
+    """Planes (B, 3, S, S), normalised as the ModelSpec says, to unit_points (B, N, 2), float32."""
+
+    def __init__(self, architecture: Architecture, points: int) -> None:
+        super().__init__()
+        self.backbone = build_backbone(architecture)
+        channels = self.backbone.channels
+        self.head: PoolingHead | SpatialHead = (
+            PoolingHead(channels, points, architecture.dropout)
+            if architecture.head == "pooling"
+            else SpatialHead(channels, points, dropout=architecture.dropout)
+        )
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """(B, 3, S, S) → (B, N, 2)."""
+        fine, coarse = self.backbone(planes)
+        unit_points: Tensor = self.head(fine, coarse)
+        return unit_points
+
+
+class TimmBackbone(nn.Module):
+    """Any timm network that can give feature maps, at strides 16 and 32."""
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__()
+        try:
+            import timm
+        except ImportError as error:
+            raise MissingExtraError(f'backbone timm/{name} needs timm: pip install "lightmark[timm]"') from error
+        try:
+            self.network = timm.create_model(name, pretrained=pretrained, features_only=True)
+        except Exception as error:  # timm raises many kinds for a bad name or one without feature maps
+            raise ConfigError(f"timm/{name}: timm cannot build it with feature maps: {error}") from error
+        info = list(zip(self.network.feature_info.reduction(), self.network.feature_info.channels(), strict=True))
+        by_stride = {stride: (index, channels) for index, (stride, channels) in enumerate(info)}
+        if 16 not in by_stride or 32 not in by_stride:
+            raise ConfigError(f"timm/{name}: has maps at strides {sorted(by_stride)}; strides 16 and 32 are needed")
+        self.fine_index, self.coarse_index = by_stride[16][0], by_stride[32][0]
+        self.channels = (by_stride[16][1], by_stride[32][1])
+
+    def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, S, S) → maps at strides 16 and 32."""
+        maps = self.network(planes)
+        return maps[self.fine_index], maps[self.coarse_index]
+
+
+def build_backbone(architecture: Architecture) -> MobileNetV2 | EfficientNet | TimmBackbone:
+    """Backbone of an architecture; the last 1×1 convolution is only built for the pooling head, which needs it."""
+    name, last = architecture.backbone, architecture.head == "pooling"
+    if name == "mobilenetv2":
+        return MobileNetV2(architecture.width, last)
+    family, _, variant = name.partition("-")
+    if family == "efficientnet" and variant in SCALING:
+        return EfficientNet(variant, last, architecture.drop_path)
+    if name.startswith("timm/"):
+        return TimmBackbone(name.removeprefix("timm/"), architecture.pretrained)
+    raise ConfigError(
+        f"no backbone called {name!r}; known: mobilenetv2, {', '.join(f'efficientnet-{v}' for v in SCALING)}, timm/NAME"
+    )
+
+
+def build_network(architecture: Architecture, mean_points: Floats, seed: int) -> LandmarkNet:
+    """Untrained network that starts out predicting unit_points `mean_points` (N, 2); `seed` fixes its weights."""
+    if architecture.head not in ("pooling", "spatial"):
+        raise ConfigError(f"no head called {architecture.head!r}; known: pooling, spatial")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = LandmarkNet(architecture, len(mean_points))
+        network.head.start_at(torch.from_numpy(np.asarray(mean_points, dtype=np.float32)))
+    return network
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of trainable numbers."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def multiply_adds(network: nn.Module, size: int) -> int:
+    """Multiply-adds of convolutions and linear layers for one `size`×`size` picture (how papers count MobileNets)."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        positions = output.numel() // output.shape[1]
+        total += weight.numel() * (positions if weight.ndim == 4 else 1)
+
+    counted = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [module.register_forward_hook(count) for module in counted]
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, size, size))
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+def describe(architecture: Architecture) -> dict[str, Any]:
+    """Plain dict for a ModelSpec; weights are in the file, so nothing is to be downloaded again."""
+    return asdict(architecture) | {"pretrained": False}
+
+

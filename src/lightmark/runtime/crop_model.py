@@ -1,0 +1,21 @@
+"""CropModel: whatever turns crops into points, be it an exported file or a network in training."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmark.spec import ModelSpec
+
+
+class CropModel(Protocol):
+    """Takes uint8 RGB crops (B, S, S, 3) cut as `spec` says; gives unit_points (B, N, 2)."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Schema, crop rule and normalisation of the model."""
+
+    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """unit_points (B, N, 2) of crops (B, S, S, 3)."""

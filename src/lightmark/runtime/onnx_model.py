@@ -1,0 +1,84 @@
+"""Exported models: an ONNX file run by onnxruntime, described by the ModelSpec in its own metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmark.errors import CheckpointError, SpecError
+from lightmark.spec import ModelSpec, normalise_crops, spec_from_json
+
+METADATA_KEY = "lightmark"
+
+
+class OnnxModel:
+    """The CropModel in an ONNX file, on `threads` processor threads (None: as many as there are cores).
+
+    Raises `CheckpointError` for a file that is missing or no ONNX model that runs, `SpecError` for one without a
+    ModelSpec or whose output contradicts it; both name the file.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        self._path = Path(path)
+        self._session = _open_session(self._path, threads)
+        self.spec: ModelSpec = _read_spec(self._session, self._path)
+        self._input = _only_input(self._session, self._path)
+        self._one_by_one = self._input.shape[0] == 1
+        # One blank crop shows now what would otherwise surface at the user's first picture.
+        self(np.zeros((1, self.spec.size, self.spec.size, 3), np.uint8))
+
+    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """unit_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` where either has another form."""
+        planes = normalise_crops(crops, self.spec)
+        if self._one_by_one and len(planes) != 1:
+            empty = np.empty((0, self.spec.schema.size, 2), np.float32)
+            return np.concatenate([empty, *(self._run(plane[None]) for plane in planes)])
+        return self._run(planes)
+
+    def _run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            output = self._session.run(None, {self._input.name: planes})[0]
+        except Exception as error:  # onnxruntime's errors share no base class but Exception
+            raise CheckpointError(
+                f"{self._path}: does not run on float32 {planes.shape}, as its ModelSpec says it should: {error}"
+            ) from error
+        wanted = (len(planes), self.spec.schema.size, 2)
+        if output.shape != wanted:
+            raise SpecError(
+                f"{self._path}: gives an output of shape {output.shape}, its ModelSpec ({self.spec.schema.name}) "
+                f"says {wanted}; export it again with the spec that it was trained with"
+            )
+        return np.asarray(output, dtype=np.float32)
+
+
+def _open_session(path: Path, threads: int | None) -> Any:
+    # Here, not above: importing onnxruntime takes longer than the rest of the package together.
+    import onnxruntime
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such model file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # errors only: they are raised, what is below them is noise
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class but Exception
+        raise CheckpointError(f"{path}: no ONNX model that onnxruntime opens; cut or foreign? {error}") from error
+
+
+def _read_spec(session: Any, path: Path) -> ModelSpec:
+    metadata = session.get_modelmeta().custom_metadata_map
+    if METADATA_KEY not in metadata:
+        raise SpecError(f"{path}: an ONNX file without Lightmark's metadata; write it with `lightmark export`")
+    return spec_from_json(metadata[METADATA_KEY], str(path))
+
+
+def _only_input(session: Any, path: Path) -> Any:
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs)
+        raise SpecError(f"{path}: takes {shapes}; a landmark model takes one input (batch, 3, size, size)")
+    return inputs[0]

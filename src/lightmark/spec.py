@@ -1,0 +1,112 @@
+"""ModelSpec: the contract between training, export and run time, stored inside every model file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightmark.errors import SchemaError, SpecError
+from lightmark.geometry import Array, Floats, crop_matrix, map_box, require_box, tight_box
+from lightmark.schema import Schema, schema_from_dict, schema_to_dict
+
+SPEC_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a landmark model takes and gives.
+
+    The model takes crops of `size`×`size` RGB pixels, as (pixel / 255 − `mean`) / `std`, in planes (B, 3, size, size),
+    and gives unit_points (B, N, 2) of `schema`. The crop is the square around the face's tight box, enlarged by
+    `crop_scale`; `box_offsets` first maps the 68-point box to the box of this model's own points.
+    """
+
+    schema: Schema
+    size: int
+    crop_scale: float = 1.25
+    box_offsets: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.size < 16:
+            raise SpecError(f"ModelSpec: size {self.size}; a crop needs at least 16 pixels a side")
+        if not self.crop_scale > 0:
+            raise SpecError(f"ModelSpec: crop_scale {self.crop_scale}; needs a positive factor, 1.25 say")
+        if not all(value > 0 for value in self.std):
+            raise SpecError(f"ModelSpec: std {self.std}; each must be positive")
+
+
+def spec_crop_matrix(spec: ModelSpec, box: ArrayLike, angle: float = 0.0) -> Array:
+    """Matrix (2, 3) from the image to the model's crop, given the 68-point tight box (x0, y0, x1, y1)."""
+    return crop_matrix(map_box(require_box(box), spec.box_offsets), spec.size, spec.crop_scale, angle)
+
+
+def label_crop_matrix(spec: ModelSpec, points: Floats, angle: float = 0.0) -> Array:
+    """Matrix (2, 3) from the image to the model's crop, given points (N, 2) of the model's own schema."""
+    return crop_matrix(require_box(tight_box(points)), spec.size, spec.crop_scale, angle)
+
+
+def normalise_crops(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
+    """Planes (B, 3, S, S) float32 that the model takes: (pixel / 255 − mean) / std of uint8 RGB crops (B, S, S, 3).
+
+    Raises `SpecError` where the crops have another type or size than the spec says.
+    """
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (spec.size, spec.size, 3):
+        raise SpecError(f"crops: got {crops.dtype} {crops.shape}, needs uint8 (B, {spec.size}, {spec.size}, 3)")
+    std = np.asarray(spec.std, dtype=np.float32)
+    scale, shift = 1 / (255 * std), np.asarray(spec.mean, dtype=np.float32) / std
+    planes = crops.transpose(0, 3, 1, 2) * scale[:, None, None] - shift[:, None, None]
+    return np.ascontiguousarray(planes, dtype=np.float32)
+
+
+def spec_to_json(spec: ModelSpec) -> str:
+    """JSON text, read back by `spec_from_json`."""
+    return json.dumps(
+        {
+            "lightmark": SPEC_VERSION,
+            "schema": schema_to_dict(spec.schema),
+            "size": spec.size,
+            "crop_scale": spec.crop_scale,
+            "box_offsets": list(spec.box_offsets),
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "architecture": dict(spec.architecture),
+            "provenance": dict(spec.provenance),
+        },
+        sort_keys=True,
+    )
+
+
+def spec_from_json(text: str, where: str) -> ModelSpec:
+    """ModelSpec of the JSON text found in `where`; raises `SpecError` naming it."""
+    try:
+        data = json.loads(text)
+        version = data["lightmark"]
+        if version != SPEC_VERSION:
+            raise SpecError(f"{where}: ModelSpec version {version}, this Lightmark reads {SPEC_VERSION}; use a matching release")
+        x0, y0, x1, y1 = (float(v) for v in data["box_offsets"])
+        return ModelSpec(
+            schema=schema_from_dict(data["schema"]),
+            size=int(data["size"]),
+            crop_scale=float(data["crop_scale"]),
+            box_offsets=(x0, y0, x1, y1),
+            mean=_triple(data["mean"]),
+            std=_triple(data["std"]),
+            architecture=data["architecture"],
+            provenance=data["provenance"],
+        )
+    except (KeyError, TypeError, ValueError, SchemaError) as error:
+        raise SpecError(f"{where}: holds no usable ModelSpec: {type(error).__name__}: {error}") from error
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    first, second, third = (float(v) for v in values)
+    return first, second, third

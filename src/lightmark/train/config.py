@@ -1,0 +1,82 @@
+"""Recipe: everything that decides a training run, frozen; two runs of one recipe and seed give the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from lightmark.data.augment import Augmentation
+from lightmark.errors import ConfigError
+from lightmark.nets.network import Architecture
+from lightmark.train.objectives import OBJECTIVES
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One network's training.
+
+    `steps` batches of `batch` faces; learning rate rising over `warmup` steps, then falling to 0 by a cosine
+    (`schedule` "cosine") or as 1 / (1 + 1e-4 · step) ("inverse", the released code's). The first `early_share` of the
+    steps run on crops reduced to `early_size` pixels (progressive resolution, Tan and Le 2021), if that is given.
+    `soft_variance` asks for Soft-landmarks as the target, keeping that share of the shapes' variance. `copies` fixes
+    that many geometries a face, as cached teacher points need; None draws new ones without end. `validation` is the
+    share of the source photographs kept from training to choose the best weights by.
+    """
+
+    name: str
+    architecture: Architecture
+    size: int
+    objective: str
+    steps: int
+    batch: int = 32
+    crop_scale: float = 1.25
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: int = 200
+    schedule: Literal["cosine", "inverse"] = "cosine"
+    ema: float = 0.998
+    early_size: int | None = None
+    early_share: float = 0.0
+    precision: Precision = "fp32"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    copies: int | None = None
+    soft_variance: float | None = None
+    soft_align: Literal["none", "procrustes"] = "none"
+    validation: float = 0.06
+    validate_every: int = 500
+    log_every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ConfigError(f"recipe {self.name}: no objective {self.objective!r}; known: {', '.join(OBJECTIVES)}")
+        if min(self.steps, self.batch, self.validate_every, self.log_every) < 1:
+            raise ConfigError(f"recipe {self.name}: steps, batch, validate_every and log_every must be at least 1")
+        if not 0 < self.validation < 1:
+            raise ConfigError(f"recipe {self.name}: validation {self.validation}; needs a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The paper's three trainings, and the plain student they are held against.
+
+    `tolerant_starts_from_tough` begins the Tolerant-Teacher at the Tough-Teacher's weights, which saves most of its
+    time. The plain student has the student's data, order, augmentation, batch and steps, and never sees a teacher.
+    """
+
+    name: str
+    tough: Recipe
+    tolerant: Recipe
+    student: Recipe
+    plain: Recipe
+    tolerant_starts_from_tough: bool = False
+
+
+def fingerprint(recipe: Recipe, *more: str) -> str:
+    """Sixteen hexadecimal digits that change whenever the recipe, or one of `more`, does."""
+    text = json.dumps([asdict(recipe), *more], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

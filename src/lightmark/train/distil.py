@@ -1,0 +1,49 @@
+"""The paper's pipeline: Tough-Teacher, Tolerant-Teacher, their points, the student; and the plain student beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightmark.data.sample import Sample
+from lightmark.train.config import Distillation
+from lightmark.train.loop import carve, train
+from lightmark.train.teachers import cache_teacher_points
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """Checkpoint paths of the stages; `plain` is None unless it was asked for."""
+
+    tough: Path
+    tolerant: Path
+    student: Path
+    plain: Path | None
+
+
+def distil(
+    recipe: Distillation,
+    samples: Sequence[Sample],
+    out: Path,
+    with_plain: bool = False,
+    device: str = "cpu",
+    workers: int = 0,
+    quiet: bool = False,
+) -> Distilled:
+    """Run every stage of `recipe` in its own folder under `out`, skipping those already finished.
+
+    All stages share one split of `samples` by source photograph. A killed run, called again, goes on where it was.
+    """
+    split = carve(samples, recipe.student)
+    tough = train(recipe.tough, split, out / "tough", device=device, workers=workers, quiet=quiet)
+    start = tough if recipe.tolerant_starts_from_tough else None
+    tolerant = train(recipe.tolerant, split, out / "tolerant", start=start, device=device, workers=workers, quiet=quiet)
+    teachers = cache_teacher_points(
+        recipe.student, split.train, tough, tolerant, out / "teacher-points", device=device, quiet=quiet
+    )
+    student = train(
+        recipe.student, split, out / "student", teachers=teachers, device=device, workers=workers, quiet=quiet
+    )
+    plain = train(recipe.plain, split, out / "plain", device=device, workers=workers, quiet=quiet) if with_plain else None
+    return Distilled(tough, tolerant, student, plain)

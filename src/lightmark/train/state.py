@@ -1,0 +1,75 @@
+"""What a run needs to go on after a kill as if nothing had happened: weights, averages, optimiser, step and log."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightmark.errors import CheckpointError, ConfigError
+from lightmark.files import replacing
+from lightmark.nets.checkpoint import read_tensors, write_tensors
+
+Row = dict[str, float | int]
+
+
+@dataclass
+class Progress:
+    """How far a run is: steps done, seconds spent, the best validation NME so far and its step, the log's rows."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = float("inf")
+    best_step: int = 0
+    rows: list[Row] = field(default_factory=list)
+
+
+def save_state(
+    path: Path, fingerprint: str, network: nn.Module, average: nn.Module, optimiser: Optimizer, progress: Progress
+) -> None:
+    """Write everything a run needs to go on, as safetensors; the old state stays until the new one is whole."""
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for index, slots in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
+    write_tensors(path, tensors, {"fingerprint": fingerprint, "progress": json.dumps(vars(progress))})
+
+
+def load_state(
+    path: Path, fingerprint: str, network: nn.Module, average: nn.Module, optimiser: Optimizer
+) -> Progress:
+    """Put a saved state back; raises `ConfigError` where another recipe or data set made it."""
+    tensors, metadata = read_tensors(path)
+    if metadata.get("fingerprint") != fingerprint:
+        raise ConfigError(
+            f"{path}: this run was started with another recipe, seed or data set; give another --out, or delete the folder"
+        )
+    try:
+        network.load_state_dict(_under("network.", tensors))
+        average.load_state_dict(_under("average.", tensors))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under("optimiser.", tensors).items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = tensor
+        optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+        return Progress(**json.loads(metadata["progress"]))
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a whole training state ({error}); delete it to begin again") from error
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def write_log(path: Path, rows: list[Row]) -> None:
+    """Write the log's rows as CSV, one column for each name that any row has."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

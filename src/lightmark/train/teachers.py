@@ -1,0 +1,67 @@
+"""Both teachers' points over fixed augmented copies, computed once, so that distilling costs the student's step alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from rich.progress import track
+
+from lightmark.data.dataset import CropDataset, Key, TeacherPoints
+from lightmark.data.sample import Sample
+from lightmark.errors import CheckpointError, ConfigError
+from lightmark.files import replacing
+from lightmark.nets.checkpoint import TorchModel, load_model
+from lightmark.train.config import Recipe, fingerprint
+
+Floats32 = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+def cache_teacher_points(
+    recipe: Recipe, samples: Sequence[Sample], tough: Path, tolerant: Path, out: Path, device: str = "cpu", quiet: bool = False
+) -> TeacherPoints:
+    """unit_points of both teachers (checkpoint paths) for every copy of the student `recipe`'s crops.
+
+    The teachers see the crops before their pixels are changed. Kept in `out`, one file a copy, so that a killed run
+    goes on where it was. Raises `ConfigError` where the recipe has no fixed copies or a teacher takes other crops.
+    """
+    if recipe.copies is None:
+        raise ConfigError(f"recipe {recipe.name}: teacher points can be kept only for a fixed number of copies; set `copies`")
+    models = load_model(tough, device), load_model(tolerant, device)
+    dataset = CropDataset(
+        samples, [s.points for s in samples], models[0].spec, recipe.augmentation, recipe.seed, recipe.copies
+    )
+    for path, model in zip((tough, tolerant), models, strict=True):
+        if (model.spec.size, model.spec.crop_scale) != (recipe.size, recipe.crop_scale):
+            raise ConfigError(f"{path}: takes {model.spec.size} px crops at {model.spec.crop_scale}, the student "
+                              f"{recipe.size} px at {recipe.crop_scale}; train them with the same size and crop_scale")
+    marks = [json.loads((path.parent / "result.json").read_text())["mark"] for path in (tough, tolerant)]
+    mark = fingerprint(recipe, *marks, *(sample.name.rsplit("/", 2)[-1] for sample in samples))
+    copies = range(recipe.copies) if quiet else track(range(recipe.copies), "teachers' points", total=recipe.copies)
+    points = [_copy_points(dataset, models, copy, out / f"copy-{copy:03d}.npz", mark) for copy in copies]
+    return TeacherPoints(np.stack([p[0] for p in points]), np.stack([p[1] for p in points]))
+
+
+def _copy_points(
+    dataset: CropDataset, models: tuple[TorchModel, TorchModel], copy: int, path: Path, mark: str
+) -> tuple[Floats32, Floats32]:
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if str(file["mark"]) == mark:
+                    return file["tough"], file["tolerant"]
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise CheckpointError(f"{path}: not a whole file of teacher points ({error}); delete it") from error
+    chunks: list[list[np.ndarray]] = [[], []]
+    for first in range(0, len(dataset), 64):
+        keys = [Key(copy, index) for index in range(first, min(first + 64, len(dataset)))]
+        crops = np.stack([dataset.plain_crop(key)[0] for key in keys])
+        for found, model in zip(chunks, models, strict=True):
+            found.append(model(crops).astype(np.float32))
+    tough, tolerant = (np.concatenate(found) for found in chunks)
+    with replacing(path) as temporary:
+        np.savez(temporary, tough=tough, tolerant=tolerant, mark=mark)
+    return tough, tolerant

@@ -1,0 +1,265 @@
+"""Metrics against values worked out by hand and slow independent references."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightmark.errors import DataError, SchemaError
+from lightmark.metrics import (
+    Interval,
+    auc,
+    bootstrap_interval,
+    ced,
+    failure_rate,
+    interocular,
+    nme,
+    paired_bootstrap,
+    percentile,
+    point_errors,
+    sign_flip_p,
+)
+from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
+
+errors_lists = st.lists(st.floats(0, 1), min_size=1, max_size=40)
+thresholds = st.floats(0.01, 0.5)
+
+
+def faces(count: int = 3, points: int = 4, seed: int = 0) -> np.ndarray:
+    """Random points (F, N, 2)."""
+    return np.random.default_rng(seed).uniform(0, 100, (count, points, 2))
+
+
+def slow_nme(points: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> list[float]:
+    """NME a face, by loops."""
+    result = []
+    for face, labels, distance in zip(points, truth, normaliser, strict=True):
+        total = 0.0
+        for (x, y), (u, v) in zip(face, labels, strict=True):
+            total += math.hypot(x - u, y - v)
+        result.append(total / len(labels) / distance)
+    return result
+
+
+def test_point_errors_are_distances() -> None:
+    """A point 3 right and 4 down of its truth is 5 away."""
+    truth = np.array([[[1.0, 2.0], [1.0, 2.0]]])
+    assert point_errors(np.array([[[4.0, 6.0], [1.0, 2.0]]]), truth).tolist() == [[5.0, 0.0]]
+
+
+def test_nme_by_hand() -> None:
+    """Distances 5 and 0 over an eye distance of 50 are 5 %."""
+    assert nme(np.array([[[3.0, 4.0], [0.0, 0.0]]]), np.zeros((1, 2, 2)), [50.0]) == pytest.approx([0.05])
+
+
+def test_nme_agrees_with_the_slow_reference() -> None:
+    """The vectorised mean equals loops over faces and points."""
+    points, truth, normaliser = faces(seed=1), faces(seed=2), np.array([10.0, 20.0, 30.0])
+    assert nme(points, truth, normaliser) == pytest.approx(slow_nme(points, truth, normaliser), rel=1e-12)
+
+
+def test_nme_gives_one_value_a_face() -> None:
+    """A face's error does not depend on the faces beside it."""
+    points, truth = faces(seed=1), faces(seed=2)
+    assert nme(points, truth, np.ones(3))[1] == nme(points[1:2], truth[1:2], np.ones(1))[0]
+
+
+def test_nme_of_a_scaled_face_is_the_same() -> None:
+    """Enlarging picture, prediction and normaliser alike changes nothing."""
+    points, truth, normaliser = faces(seed=1), faces(seed=2), np.array([10.0, 20.0, 30.0])
+    assert nme(4 * points, 4 * truth, 4 * normaliser) == pytest.approx(nme(points, truth, normaliser))
+
+
+@pytest.mark.parametrize(("schema", "corners"), [(IBUG68, (36, 45)), (WFLW98, (60, 72)), (COFW29, (8, 9))])
+def test_interocular_uses_the_outer_eye_corners(schema, corners) -> None:
+    """The normaliser is the distance of the published pair of corners."""
+    truth = np.zeros((1, schema.size, 2))
+    truth[0, corners[0]], truth[0, corners[1]] = (10, 20), (40, 60)
+    assert interocular(truth, schema).tolist() == [50.0]
+
+
+def test_interocular_refuses_points_of_another_schema() -> None:
+    """97 points are no WFLW face."""
+    with pytest.raises(SchemaError, match=r"\(1, 97, 2\), wflw98 needs \(\.\.\., 98, 2\)"):
+        interocular(np.zeros((1, 97, 2)), WFLW98)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_nme_refuses_a_normaliser_that_divides_by_nothing(bad: float) -> None:
+    """A zero, negative or missing eye distance names the face."""
+    with pytest.raises(DataError, match=r"face 1 .*positive distance"):
+        nme(faces(), faces(), [1.0, bad, 1.0])
+
+
+def test_nme_refuses_one_normaliser_for_all() -> None:
+    """A normaliser belongs to one face each."""
+    with pytest.raises(DataError, match=r"shape \(1,\); 3 faces need one distance each"):
+        nme(faces(), faces(), [1.0])
+
+
+def test_interocular_of_one_point_twice_is_refused_by_nme() -> None:
+    """Coinciding eye corners surface as a bad normaliser, not as infinity."""
+    truth = np.zeros((1, 2, 2))
+    with pytest.raises(DataError, match="two normalising points of a face must differ"):
+        nme(truth, truth, interocular(truth, plain_schema(2)))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 2), (2, 4, 2), (3, 4, 3)])
+def test_point_errors_refuse_shapes_that_differ(shape: tuple[int, ...]) -> None:
+    """Broadcasting a wrong shape would give a wrong number in silence."""
+    with pytest.raises(DataError, match="one shape"):
+        point_errors(np.zeros(shape), faces())
+
+
+def test_point_errors_refuse_flat_points() -> None:
+    """Interleaved coordinates (F, 2N) are not points."""
+    with pytest.raises(DataError, match="one shape"):
+        point_errors(np.zeros((3, 8)), np.zeros((3, 8)))
+
+
+def test_point_errors_name_the_face_that_is_not_finite() -> None:
+    """One NaN is reported with its face, not averaged in."""
+    points = faces()
+    points[2, 0, 0] = np.nan
+    with pytest.raises(DataError, match="points: not finite for 1 of 3 faces, first at index 2"):
+        point_errors(points, faces())
+
+
+def test_failure_rate_is_strict() -> None:
+    """An error equal to the threshold is no failure."""
+    assert failure_rate([0.08, 0.0800001, 0.01, 0.2], 0.08) == 0.5
+
+
+def test_auc_by_hand() -> None:
+    """Errors 0, half of and beyond the threshold give 1, ½ and 0."""
+    assert auc([0.0, 0.04, 0.2], 0.08) == pytest.approx(0.5)
+
+
+@given(errors_lists, thresholds)
+def test_auc_is_the_area_under_the_error_curve(errors: list[float], threshold: float) -> None:
+    """The closed form equals the step curve summed piece by piece."""
+    steps = [0.0, *sorted(e for e in errors if e < threshold), threshold]
+    heights = [sum(e <= left for e in errors) / len(errors) for left in steps[:-1]]
+    area = sum((right - left) * height for (left, right), height in zip(pairwise(steps), heights, strict=True))
+    assert auc(errors, threshold) == pytest.approx(area / threshold, abs=1e-9)
+
+
+@given(errors_lists, thresholds)
+def test_failure_rate_and_curve_sum_to_one(errors: list[float], threshold: float) -> None:
+    """Every face is either within the threshold or a failure."""
+    assert failure_rate(errors, threshold) + ced(errors, [threshold])[0] == pytest.approx(1)
+
+
+@given(errors_lists)
+def test_ced_agrees_with_counting(errors: list[float]) -> None:
+    """Each height of the curve is a count of faces."""
+    at = np.linspace(0, 1, 11)
+    assert ced(errors, at).tolist() == [sum(e <= x for e in errors) / len(errors) for x in at]
+
+
+def test_percentile_by_hand() -> None:
+    """Of five ordered errors the middle one is the median."""
+    assert percentile([0.5, 0.1, 0.3, 0.2, 0.4], 50) == 0.3
+
+
+def test_percentile_refuses_more_than_all() -> None:
+    """Shares are percent from 0 to 100."""
+    with pytest.raises(DataError, match="from 0 to 100"):
+        percentile([0.1], 101)
+
+
+@pytest.mark.parametrize("threshold", [0.0, -0.1, math.nan, math.inf])
+@pytest.mark.parametrize("metric", [auc, failure_rate])
+def test_thresholds_are_positive(metric, threshold: float) -> None:
+    """A threshold that is not positive is refused."""
+    with pytest.raises(DataError, match="positive fraction"):
+        metric([0.1], threshold)
+
+
+@pytest.mark.parametrize("metric", [auc, failure_rate])
+def test_no_faces_have_no_summary(metric) -> None:
+    """An empty set is an error, not NaN."""
+    with pytest.raises(DataError, match="and a face"):
+        metric([], 0.1)
+
+
+def test_bootstrap_interval_repeats_with_its_seed() -> None:
+    """The same seed gives the same interval, another seed another."""
+    values = np.random.default_rng(0).normal(size=50)
+    assert bootstrap_interval(values, seed=3) == bootstrap_interval(values, seed=3)
+    assert bootstrap_interval(values, seed=3) != bootstrap_interval(values, seed=4)
+
+
+def test_bootstrap_interval_of_the_mean_is_near_the_normal_one() -> None:
+    """For many normal values the interval is the mean ± 1.96 standard errors."""
+    values = np.random.default_rng(0).normal(5, 1, 900)
+    interval = bootstrap_interval(values, resamples=4000)
+    half = 1.96 * values.std() / 30
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_bootstrap_interval_takes_any_statistic() -> None:
+    """A median has an interval too."""
+    interval = bootstrap_interval([1.0, 2.0, 3.0, 4.0, 100.0], lambda v: float(np.median(v)), resamples=200)
+    assert interval.value == 3.0
+    assert interval.low <= 3.0 <= interval.high
+
+
+def test_bootstrap_interval_of_one_face_has_no_width() -> None:
+    """A single face can only be drawn as itself."""
+    assert bootstrap_interval([0.25], resamples=10) == Interval(0.25, 0.25, 0.25)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95])
+def test_bootstrap_interval_refuses_a_level_in_percent(level: float) -> None:
+    """Levels are shares."""
+    with pytest.raises(DataError, match=r"0\.95 say"):
+        bootstrap_interval([0.1, 0.2], level=level)
+
+
+def test_bootstrap_needs_a_resample() -> None:
+    """No draws give no interval."""
+    with pytest.raises(DataError, match="resamples 0"):
+        bootstrap_interval([0.1, 0.2], resamples=0)
+
+
+def test_paired_bootstrap_is_the_interval_of_the_differences() -> None:
+    """Pairing looks at b − a face by face, so noise that both share does not widen it."""
+    a = np.random.default_rng(0).uniform(0, 1, 40)
+    interval = paired_bootstrap(a, a - 0.01)
+    assert (interval.value, interval.low, interval.high) == pytest.approx((-0.01, -0.01, -0.01))
+    assert not interval.holds_zero
+
+
+def test_paired_bootstrap_refuses_other_faces() -> None:
+    """Pairs need as many values on each side."""
+    with pytest.raises(DataError, match="2 faces against 3"):
+        paired_bootstrap([0.1, 0.2], [0.1, 0.2, 0.3])
+
+
+def test_sign_flip_p_by_enumeration() -> None:
+    """Six differences, all of one sign: 2 of the 64 flips reach the mean."""
+    p = sign_flip_p(np.zeros(6), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], permutations=20_000)
+    assert p == pytest.approx(2 / 64, abs=0.005)
+
+
+def test_sign_flip_p_of_equal_runs_is_one() -> None:
+    """No difference at all is no evidence at all."""
+    assert sign_flip_p([0.1, 0.2], [0.1, 0.2], permutations=100) == 1.0
+
+
+def test_sign_flip_p_is_never_zero() -> None:
+    """A clear difference gives one over the number of permutations plus one."""
+    assert sign_flip_p(np.zeros(60), np.ones(60), permutations=99) == pytest.approx(0.01)
+
+
+def test_sign_flip_p_is_uniform_where_nothing_differs() -> None:
+    """About 5 % of true nulls fall below 0.05."""
+    rng = np.random.default_rng(0)
+    low = [sign_flip_p(np.zeros(20), rng.normal(size=20), permutations=199, seed=i) <= 0.05 for i in range(400)]
+    assert 0.02 < np.mean(low) < 0.09
