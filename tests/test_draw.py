@@ -174,7 +174,14 @@ def test_png_keeps_every_pixel(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["face.png"]
 
 
-def test_png_into_a_missing_folder_is_refused(tmp_path):
-    """The error names the file."""
-    with pytest.raises(ImageError, match=r"nowhere/face\.png: cannot be written"):
-        write_png(black(), tmp_path / "nowhere" / "face.png")
+def test_png_into_a_new_folder_makes_it(tmp_path):
+    """A missing folder is made."""
+    write_png(black(), tmp_path / "new" / "face.png")
+    assert read_image(tmp_path / "new" / "face.png").shape == (64, 64, 3)
+
+
+def test_png_below_a_file_is_refused(tmp_path):
+    """Where no folder can be made the error names the picture."""
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ImageError, match=r"taken/face\.png: cannot be written"):
+        write_png(black(), tmp_path / "taken" / "face.png")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from lightmark.losses import (
     Preset,
     assistive_loss,
     assistive_of,
+    assistive_weight,
     constants_of,
     kd_loss,
     kd_loss_parts,
@@ -128,6 +129,7 @@ coordinates = st.floats(-1.0, 2.0, width=32)
 
 @BOTH
 @given(p=coordinates, gt=coordinates, ac=coordinates, sm=coordinates)
+@settings(deadline=None)
 def test_any_coordinate_equals_the_reference(preset: Preset, p: float, gt: float, ac: float, sm: float) -> None:
     """Every named part of one coordinate is what the published table says."""
     points = one(p), one(gt), one(ac), one(sm)
@@ -286,6 +288,13 @@ def test_a_distance_on_the_low_end_belongs_to_low_influence() -> None:
     """d = βD is still low influence: in the released form its ALoss is 0."""
     teacher = one(0.4)
     assert torch.equal(assistive_of(RELEASED.tough.beta * teacher, teacher, RELEASED.tough), one(0.0))
+
+
+@BOTH
+def test_a_distance_on_the_teacher_belongs_to_the_negative_assistant(preset: Preset) -> None:
+    """d = D is not yet positive."""
+    tough = PRESETS[preset].tough
+    assert torch.equal(assistive_weight(one(0.4), one(0.4), tough), one(tough.negative))
 
 
 def test_a_distance_on_the_knee_belongs_to_the_small_branch() -> None:

@@ -205,9 +205,25 @@ def test_bootstrap_interval_of_the_mean_is_near_the_normal_one() -> None:
 
 def test_bootstrap_interval_takes_any_statistic() -> None:
     """A median has an interval too."""
-    interval = bootstrap_interval([1.0, 2.0, 3.0, 4.0, 100.0], lambda v: float(np.median(v)), resamples=200)
+    interval = bootstrap_interval([1.0, 2.0, 3.0, 4.0, 100.0], lambda v: np.median(v, axis=-1), resamples=200)
     assert interval.value == 3.0
     assert interval.low <= 3.0 <= interval.high
+
+
+def test_bootstrap_interval_does_not_depend_on_portions(monkeypatch) -> None:
+    """Drawing a few faces at a time gives the interval of drawing all at once."""
+    values = np.random.default_rng(0).normal(size=50)
+    whole = bootstrap_interval(values, resamples=101)
+    monkeypatch.setattr("lightmark.metrics.AT_ONCE", 320)
+    assert bootstrap_interval(values, resamples=101) == whole
+
+
+def test_bootstrap_interval_agrees_with_the_slow_reference() -> None:
+    """The interval is that of means of faces drawn one by one by the same generator."""
+    values, rng = np.random.default_rng(1).normal(size=7), np.random.default_rng(0)
+    means = sorted(sum(values[i] for i in rng.integers(0, 7, 7)) / 7 for _ in range(201))
+    interval = bootstrap_interval(values, resamples=201, level=0.9)
+    assert (interval.low, interval.high) == pytest.approx((means[10], means[190]))
 
 
 def test_bootstrap_interval_of_one_face_has_no_width() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -14,6 +13,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
 from lightmark.errors import ImageError
+from lightmark.files import replacing
 from lightmark.geometry import Floats, crop_matrix, tight_box, transform
 from lightmark.image import Picture, require_image, warp
 from lightmark.schema import Schema, require_points
@@ -124,15 +124,12 @@ def wrap_caption(caption: str, width: int, font: ImageFont.FreeTypeFont | ImageF
 
 def write_png(image: Picture, path: str | Path) -> None:
     """Write `image` as PNG under `path`, whole or not at all; raises `ImageError` where it cannot be written."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    picture = PilImage.fromarray(require_image(image))
     try:
-        PilImage.fromarray(require_image(image)).save(temporary, format="PNG")
-        temporary.replace(target)
+        with replacing(path) as temporary:
+            picture.save(temporary, format="PNG")
     except OSError as error:
-        raise ImageError(f"{target}: cannot be written: {error}; does its folder exist, and is there room?") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise ImageError(f"{path}: cannot be written: {error}") from error
 
 
 def _draw_shape(canvas: Picture, points: Floats, schema: Schema | None, colour: Colour) -> None:

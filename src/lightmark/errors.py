@@ -33,5 +33,9 @@ class ConfigError(LightmarkError):
     """A recipe or option that cannot be carried out."""
 
 
+class TrainingError(LightmarkError):
+    """A training that cannot go on: its loss is no longer finite."""
+
+
 class MissingExtraError(LightmarkError):
     """An optional dependency is not installed; the message holds the install line."""

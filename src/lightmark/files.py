@@ -14,7 +14,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: several libraries choose the format by it.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    temporary = target.with_name(f".{os.getpid()}-{target.name}")
     try:
         yield temporary
         temporary.replace(target)

@@ -92,8 +92,14 @@ def transform(matrix: Array, points: Floats) -> Array:
 
 
 def matrix_scale(matrix: Array) -> float:
-    """Factor by which lengths grow under a similarity matrix (the square root of its area factor)."""
-    return float(math.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    """Factor by which lengths grow under a similarity matrix (the square root of its area factor).
+
+    Raises `GeometryError` for a matrix that is singular or not finite.
+    """
+    scale = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
+    if not 0 < scale < math.inf:
+        raise GeometryError(f"matrix {matrix.tolist()} flattens the plane or is not finite")
+    return scale
 
 
 def to_unit(crop_points: Floats, size: int) -> Array:

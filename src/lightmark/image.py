@@ -13,9 +13,10 @@ from PIL import Image as PilImage
 from PIL import ImageOps
 
 from lightmark.errors import ImageError
-from lightmark.geometry import Array, compose, matrix_scale, transform, invert
+from lightmark.geometry import Array, compose, invert, matrix_scale, transform
 
 Picture = NDArray[np.uint8]
+OPENCV_LONGEST = 32766  # warpAffine counts pixels in 16 bits
 
 
 def read_image(source: str | Path | bytes) -> Picture:
@@ -23,11 +24,20 @@ def read_image(source: str | Path | bytes) -> Picture:
     name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
     try:
         with PilImage.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such picture") from error
     except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
         raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
+
+
+def _to_rgb(picture: PilImage.Image) -> PilImage.Image:
+    """8-bit RGB; 16-bit grey keeps its high byte, where Pillow's own conversion would cut at 255."""
+    if picture.mode.startswith("I;16"):
+        picture = PilImage.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"mode {picture.mode} has no agreed range; save it with 8 or 16 bits")
+    return picture.convert("RGB")
 
 
 def require_image(image: NDArray[np.generic], name: str = "image") -> Picture:
@@ -41,11 +51,11 @@ def warp(image: Picture, matrix: Array, size: int, border: int = cv2.BORDER_CONS
     """The `size`×`size` crop that `matrix` (2, 3, image → crop) cuts out of `image`, bilinear, zeros outside.
 
     A crop that shrinks the picture by more than 2 is first reduced by area, by the whole factor that leaves less than
-    2: bilinear sampling alone would skip pixels and alias.
+    2: bilinear sampling alone would skip pixels and alias. Raises `GeometryError` for a singular matrix.
     """
     shrink = 1 / matrix_scale(matrix)
-    if shrink > 2:
-        image, reduction = reduce_by_area(image, int(shrink), region_of(matrix, size))
+    if shrink > 2 or max(image.shape) > OPENCV_LONGEST:
+        image, reduction = reduce_by_area(image, max(1, int(shrink)), region_of(matrix, size))
         matrix = compose(matrix, invert(reduction))
     return np.asarray(
         cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border), dtype=np.uint8
@@ -70,7 +80,9 @@ def reduce_by_area(image: Picture, factor: int, region: tuple[int, int, int, int
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (
         min(max(value // factor * factor, 0), limit)
-        for value, limit in zip((region[0], region[1], region[2] + factor, region[3] + factor), (width, height) * 2, strict=True)
+        for value, limit in zip(
+            (region[0], region[1], region[2] + factor, region[3] + factor), (width, height) * 2, strict=True
+        )
     )
     if x1 <= x0 or y1 <= y0:
         return np.zeros((1, 1, 3), np.uint8), np.array([[1 / factor, 0, -1e6], [0, 1 / factor, -1e6]])
@@ -78,7 +90,7 @@ def reduce_by_area(image: Picture, factor: int, region: tuple[int, int, int, int
     columns, rows = math.ceil((x1 - x0) / factor), math.ceil((y1 - y0) / factor)
     pad_right, pad_bottom = columns * factor - (x1 - x0), rows * factor - (y1 - y0)
     if pad_right or pad_bottom:
-        part = cv2.copyMakeBorder(part, 0, pad_bottom, 0, pad_right, cv2.BORDER_REPLICATE)
+        part = np.asarray(cv2.copyMakeBorder(part, 0, pad_bottom, 0, pad_right, cv2.BORDER_REPLICATE), dtype=np.uint8)
     reduced = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
     shift = (1 / factor - 1) / 2
     matrix = np.array([[1 / factor, 0, shift - x0 / factor], [0, 1 / factor, shift - y0 / factor]])

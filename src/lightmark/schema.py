@@ -6,8 +6,10 @@ Index tables follow the published annotations of 300W (68 points), WFLW (98) and
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +72,14 @@ class Schema:
 def _require_indices(schema: str, what: str, indices: Iterable[int], count: int) -> None:
     for index in indices:
         if not 0 <= index < count:
-            raise SchemaError(f"schema {schema!r}: {what} names point {index}; {count} points are numbered 0 to {count - 1}")
+            raise SchemaError(
+                f"schema {schema!r}: {what} names point {index}; {count} points are numbered 0 to {count - 1}"
+            )
 
 
-def mirror_permutation(count: int, runs: Iterable[Sequence[int]], pairs: Iterable[tuple[int, int]] = ()) -> tuple[int, ...]:
+def mirror_permutation(
+    count: int, runs: Iterable[Sequence[int]], pairs: Iterable[tuple[int, int]] = ()
+) -> tuple[int, ...]:
     """Permutation of `count` points in which each run is reversed, each pair swapped and the rest stay.
 
     >>> mirror_permutation(5, [(0, 1, 2)], [(3, 4)])
@@ -90,7 +96,7 @@ def mirror_permutation(count: int, runs: Iterable[Sequence[int]], pairs: Iterabl
 
 def open_path(*indices: int) -> tuple[tuple[int, int], ...]:
     """Edges from each index to the next."""
-    return tuple(zip(indices[:-1], indices[1:], strict=True))
+    return tuple(pairwise(indices))
 
 
 def closed_path(*indices: int) -> tuple[tuple[int, int], ...]:
@@ -197,7 +203,9 @@ SCHEMAS: dict[str, Schema] = {schema.name: schema for schema in (IBUG68, WFLW98,
 def get_schema(name: str) -> Schema:
     """Built-in schema called `name`; raises `SchemaError` naming the known ones."""
     if name not in SCHEMAS:
-        raise SchemaError(f"no schema called {name!r}; known: {', '.join(SCHEMAS)}, or load your own with read_schema(path)")
+        raise SchemaError(
+            f"no schema called {name!r}; known: {', '.join(SCHEMAS)}, or load your own with read_schema(path)"
+        )
     return SCHEMAS[name]
 
 
@@ -221,19 +229,22 @@ def schema_to_dict(schema: Schema) -> dict[str, Any]:
 
 def schema_from_dict(data: Mapping[str, Any]) -> Schema:
     """Schema of the JSON form; raises `SchemaError` for a missing key, a wrong type or a contradiction."""
+    whole = operator.index  # refuses 3.7, which int would cut
     try:
+        first, second = data["normaliser"]
         return Schema(
             name=str(data["name"]),
-            mirror=tuple(int(i) for i in data["mirror"]),
-            normaliser=(int(data["normaliser"][0]), int(data["normaliser"][1])),
+            mirror=tuple(whole(i) for i in data["mirror"]),
+            normaliser=(whole(first), whole(second)),
             normaliser_name=str(data.get("normaliser_name", "inter-ocular")),
-            groups={str(k): tuple(int(i) for i in v) for k, v in data.get("groups", {}).items()},
-            edges=tuple((int(a), int(b)) for a, b in data.get("edges", ())),
+            groups={str(k): tuple(whole(i) for i in v) for k, v in data.get("groups", {}).items()},
+            edges=tuple((whole(a), whole(b)) for a, b in data.get("edges", ())),
             point_names=tuple(str(name) for name in data.get("point_names", ())),
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SchemaError(
-            f"schema JSON: {type(error).__name__}: {error}; needs name, mirror (one index a point) and normaliser (two indices)"
+            f"schema JSON: {type(error).__name__}: {error}; needs name, mirror (one index a point) and normaliser "
+            f"(two indices)"
         ) from error
 
 
@@ -290,4 +301,4 @@ def ibug68_from_wflw98(points: Floats) -> NDArray[np.float64]:
     Brows and jaw are not defined quite alike in the two sets: report inner points apart.
     """
     require_points(points, WFLW98, "ibug68_from_wflw98")
-    return np.einsum("ts,...sc->...tc", _wflw98_to_ibug68_weights(), points)
+    return np.asarray(np.einsum("ts,...sc->...tc", _wflw98_to_ibug68_weights(), points), dtype=np.float64)

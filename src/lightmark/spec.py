@@ -90,21 +90,27 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
     try:
         data = json.loads(text)
         version = data["lightmark"]
-        if version != SPEC_VERSION:
-            raise SpecError(f"{where}: ModelSpec version {version}, this Lightmark reads {SPEC_VERSION}; use a matching release")
-        x0, y0, x1, y1 = (float(v) for v in data["box_offsets"])
-        return ModelSpec(
-            schema=schema_from_dict(data["schema"]),
-            size=int(data["size"]),
-            crop_scale=float(data["crop_scale"]),
-            box_offsets=(x0, y0, x1, y1),
-            mean=_triple(data["mean"]),
-            std=_triple(data["std"]),
-            architecture=data["architecture"],
-            provenance=data["provenance"],
-        )
-    except (KeyError, TypeError, ValueError, SchemaError) as error:
+        if version == SPEC_VERSION:
+            return _spec_from_dict(data)
+    except (KeyError, TypeError, ValueError, OverflowError, SchemaError, SpecError) as error:
         raise SpecError(f"{where}: holds no usable ModelSpec: {type(error).__name__}: {error}") from error
+    raise SpecError(
+        f"{where}: ModelSpec version {version!r}, this Lightmark reads {SPEC_VERSION}; use a matching release"
+    )
+
+
+def _spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
+    x0, y0, x1, y1 = (float(v) for v in data["box_offsets"])
+    return ModelSpec(
+        schema=schema_from_dict(data["schema"]),
+        size=int(data["size"]),
+        crop_scale=float(data["crop_scale"]),
+        box_offsets=(x0, y0, x1, y1),
+        mean=_triple(data["mean"]),
+        std=_triple(data["std"]),
+        architecture=dict(data["architecture"]),
+        provenance=dict(data["provenance"]),
+    )
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

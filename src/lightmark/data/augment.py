@@ -88,7 +88,7 @@ def _recolour(crop: Picture, rng: np.random.Generator) -> Picture:
     gains = rng.uniform(0.88, 1.12, 3)
     curve = (levels**gamma - 0.5) * contrast + 0.5 + offset
     table = (np.clip(curve[:, None] * gains, 0, 1) * 255).astype(np.uint8)[None]
-    coloured = cv2.LUT(crop, table)
+    coloured = np.asarray(cv2.LUT(crop, table), dtype=np.uint8)
     return _blend(coloured, _to_grey(coloured, rng), rng.uniform(0, 0.6))
 
 
@@ -96,14 +96,15 @@ def _to_grey(crop: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
-def _blend(first: cv2.typing.MatLike, second: Picture, share: float) -> Picture:
+def _blend(first: Picture, second: Picture, share: float) -> Picture:
     return np.asarray(cv2.addWeighted(first, 1 - share, second, share, 0), dtype=np.uint8)
 
 
 def _blur(crop: Picture, rng: np.random.Generator) -> Picture:
     if rng.random() < 0.5:
         return np.asarray(cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.4, 0.02 * len(crop))), dtype=np.uint8)
-    return np.asarray(cv2.filter2D(crop, -1, _motion_kernel(int(rng.integers(3, 4 + len(crop) // 16)), rng)), dtype=np.uint8)
+    kernel = _motion_kernel(int(rng.integers(3, 4 + len(crop) // 16)), rng)
+    return np.asarray(cv2.filter2D(crop, -1, kernel), dtype=np.uint8)
 
 
 def _motion_kernel(length: int, rng: np.random.Generator) -> Array:
@@ -112,7 +113,7 @@ def _motion_kernel(length: int, rng: np.random.Generator) -> Array:
     kernel = np.zeros((length, length), np.float64)
     for t in np.linspace(-half, half, 2 * length):
         kernel[round(half + t * np.sin(angle)), round(half + t * np.cos(angle))] = 1
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum())
 
 
 def _reduce(crop: Picture, rng: np.random.Generator) -> Picture:
@@ -138,7 +139,8 @@ def _occlude(crop: Picture, rng: np.random.Generator) -> Picture:
     x, y = (int(rng.integers(-extent // 2, size - extent // 2)) for extent in (width, height))
     mask = np.zeros((size, size), np.uint8)
     if rng.random() < 0.5:
-        cv2.ellipse(mask, (x + width // 2, y + height // 2), (width // 2, height // 2), rng.uniform(0, 180), 0, 360, 1, -1)
+        centre, axes = (x + width // 2, y + height // 2), (width // 2, height // 2)
+        cv2.ellipse(mask, centre, axes, rng.uniform(0, 180), 0, 360, 1, -1)
     else:
         cv2.rectangle(mask, (x, y), (x + width, y + height), 1, -1)
     covered = crop.copy()

@@ -22,7 +22,7 @@ GEOMETRY_STREAM, PIXEL_STREAM, ORDER_STREAM = 0, 1, 2
 
 
 class Batch(NamedTuple):
-    """Crops uint8 (B, 3, S, S) and, as unit_points (B, N, 2), the targets and both teachers' points (or targets again)."""
+    """Crops uint8 (B, 3, S, S); as unit_points (B, N, 2) the targets and both teachers' points (or targets again)."""
 
     crops: Tensor
     points: Tensor
@@ -31,10 +31,10 @@ class Batch(NamedTuple):
 
 
 class Key(NamedTuple):
-    """Which crop: the pass over the data (counted from 0) and the sample's index."""
+    """Which crop: the pass over the data and the face's place among the samples, both counted from 0."""
 
     turn: int
-    index: int
+    face: int
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,22 @@ class CropDataset(Dataset[Batch]):
 
     def plain_crop(self, key: Key) -> tuple[Picture, Array, bool]:
         """The crop (S, S, 3) of a key before its pixels change, its matrix, and whether it mirrors."""
-        sample, spec = self.samples[key.index], self.spec
-        rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.index))
+        sample, spec = self.samples[key.face], self.spec
+        rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.face))
         matrix, mirrored = random_matrix(sample.points, spec.size, spec.crop_scale, self.augmentation, rng)
-        return warp(self._picture(key.index), matrix, spec.size), matrix, mirrored
+        return warp(self._picture(key.face), matrix, spec.size), matrix, mirrored
 
     def __getitem__(self, key: Key) -> Batch:
         crop, matrix, mirrored = self.plain_crop(key)
-        rng = np.random.default_rng((self.seed, PIXEL_STREAM, key.turn, key.index))
+        rng = np.random.default_rng((self.seed, PIXEL_STREAM, key.turn, key.face))
         crop = change_pixels(crop, self.augmentation, rng)
-        points = to_unit(move_points(self.targets[key.index], matrix, mirrored, self.spec.schema), self.spec.size)
+        points = to_unit(move_points(self.targets[key.face], matrix, mirrored, self.spec.schema), self.spec.size)
         target = torch.from_numpy(points.astype(np.float32))
         tough = tolerant = target
         if self.teachers is not None:
             copy = self.copy_of(key.turn)
-            tough = torch.from_numpy(self.teachers.tough[copy, key.index])
-            tolerant = torch.from_numpy(self.teachers.tolerant[copy, key.index])
+            tough = torch.from_numpy(self.teachers.tough[copy, key.face])
+            tolerant = torch.from_numpy(self.teachers.tolerant[copy, key.face])
         return Batch(torch.from_numpy(crop.transpose(2, 0, 1)), target, tough, tolerant)
 
     def _picture(self, index: int) -> Picture:
@@ -113,7 +113,9 @@ class Shuffle(Sampler[list[Key]]):
 
     def __init__(self, count: int, batch: int, seed: int, start: int = 0) -> None:
         if count < batch:
-            raise ConfigError(f"{count} training faces do not fill one batch of {batch}; use a smaller batch or more faces")
+            raise ConfigError(
+                f"{count} training faces do not fill one batch of {batch}; use a smaller batch or more faces"
+            )
         self.count, self.batch, self.seed, self.start = count, batch, seed, start
 
     @property

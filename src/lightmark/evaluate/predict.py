@@ -51,13 +51,18 @@ def jitter_boxes(boxes: Array, level: float, rng: np.random.Generator) -> Array:
     With u, v, w drawn from U(−1, 1) for each face, the centre moves by level·u widths and level·v heights, and both
     sides grow by the factor 1 + level·w. The same generator state spoils a face the same way at every level, only more.
     """
-    if not 0 <= level < 1:
-        raise ConfigError(f"box jitter {level}; needs a share of the box's size from 0 to below 1, 0.1 say")
+    require_level(level)
     u, v, w = rng.uniform(-1, 1, (3, len(boxes)))
     centre, extent = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     centre = centre + level * extent * np.stack([u, v], axis=1)
     half = extent * (1 + level * w[:, None]) / 2
     return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def require_level(level: float) -> None:
+    """Raise `ConfigError` unless `level` is a share that leaves something of a box."""
+    if not 0 <= level < 1:
+        raise ConfigError(f"box jitter {level}; needs a share of the box's size from 0 to below 1, 0.1 say")
 
 
 def same_points(first: Schema, second: Schema) -> bool:
@@ -72,7 +77,7 @@ def _convert(sample: Sample, schema: Schema) -> Sample:
         return replace(sample, schema=schema)
     if same_points(sample.schema, WFLW98) and same_points(schema, IBUG68):
         points = ibug68_from_wflw98(sample.points)
-        return replace(sample, points=points, box=tight_box(points), schema=schema, occluded=None)
+        return replace(sample, points=points, box=tight_box(points), schema=IBUG68, occluded=None)
     raise SchemaError(
         f"{sample.name}: labelled with {sample.schema.name} ({sample.schema.size} points), wanted {schema.name} "
         f"({schema.size}); only wflw98 can be converted, to ibug68; use a model of the data's own schema"

@@ -15,8 +15,9 @@ from lightmark.metrics import RESAMPLES, Interval, bootstrap_interval, percentil
 
 REPORT_VERSION = 1
 ALL = "all"
-# Edges of the bins of face size: from a face in a crowd to a portrait, fixed so that reports can be laid side by side.
-SIZE_EDGES_PX = (0.0, 32.0, 64.0, 96.0, 128.0, 192.0, 256.0, 384.0, 512.0, float("inf"))
+# Edges of the bins of face size: from a face in a crowd to a portrait, fixed so that reports can be laid side by side,
+# and off the powers of two, to which sets are often reduced: an edge there would cut a crowd of equal faces in two.
+SIZE_EDGES_PX = (0.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 320.0, 480.0, float("inf"))
 
 
 @dataclass(frozen=True)

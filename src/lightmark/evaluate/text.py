@@ -71,7 +71,7 @@ def _fraction_interval(interval: Interval) -> str:
 
 
 def size_name(size: SizeBin) -> str:
-    """A bin of face size, such as "64–96 px"."""
+    """A bin of face size, such as "80–120 px"."""
     return f"{size.low:g}–{size.high:g} px" if size.high != float("inf") else f"{size.low:g} px and more"
 
 

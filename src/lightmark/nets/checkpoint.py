@@ -33,7 +33,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises `CheckpointError` with its name and what is wrong."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no mapping
+            names = list(file.keys())  # the file is no mapping: it cannot be looped over itself
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except (SafetensorError, OSError, ValueError) as error:
@@ -41,7 +42,11 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def save_checkpoint(
-    path: str | Path, network: LandmarkNet, architecture: Architecture, spec: ModelSpec, dtype: torch.dtype | None = None
+    path: str | Path,
+    network: LandmarkNet,
+    architecture: Architecture,
+    spec: ModelSpec,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write the weights (as `dtype` if given, torch.float16 halves the file) with the spec that belongs to them."""
     tensors = {

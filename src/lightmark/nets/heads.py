@@ -23,7 +23,8 @@ class PoolingHead(nn.Module):
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → unit_points (B, N, 2)."""
         pooled = self.dropout(coarse.mean((2, 3)))
-        return self.linear(pooled).float().unflatten(1, (-1, 2))
+        unit_points: Tensor = self.linear(pooled).float().unflatten(1, (-1, 2))
+        return unit_points
 
 
 class SpatialHead(nn.Module):
@@ -46,6 +47,8 @@ class SpatialHead(nn.Module):
 
     def start_at(self, mean: Tensor) -> None:
         """Make the untrained head predict about unit_points `mean` (N, 2): even attention, offsets from the centre."""
+        assert self.scores.bias is not None
+        assert self.offsets.bias is not None
         with torch.no_grad():
             self.scores.weight.mul_(0.1)
             self.offsets.weight.mul_(0.1)
@@ -58,8 +61,8 @@ class SpatialHead(nn.Module):
         up = nn.functional.interpolate(self.from_coarse(coarse), size=(height, width), mode="nearest")
         x = nn.functional.relu(self.norm(self.from_fine(fine) + up))
         x = self.dropout(nn.functional.relu(self.mix_norm(self.mix(x))) + x)
-        attention = self.scores(x).float().flatten(2).softmax(-1)
-        offsets = self.offsets(x).float().flatten(2).unflatten(1, (-1, 2))
+        attention: Tensor = self.scores(x).float().flatten(2).softmax(-1)
+        offsets: Tensor = self.offsets(x).float().flatten(2).unflatten(1, (-1, 2))
         told = torch.einsum("bnp,bncp->bnc", attention, offsets)
         return told + attention @ cell_centres(height, width, attention)
 

@@ -7,7 +7,15 @@ from typing import Final
 from torch import Tensor, nn
 
 # Table 2 of the paper: expansion, channels, repeats, stride of each stage's first block.
-STAGES: Final = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STAGES: Final = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
 STEM_CHANNELS: Final = 32
 LAST_CHANNELS: Final = 1280
 

@@ -22,7 +22,7 @@ from lightmark import __version__
 from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
-from lightmark.errors import CheckpointError, ConfigError
+from lightmark.errors import CheckpointError, ConfigError, TrainingError
 from lightmark.files import replacing
 from lightmark.geometry import Array, from_unit, invert, to_unit, transform
 from lightmark.image import Picture, warp
@@ -94,6 +94,11 @@ def train(
                 sums[name] = sums.get(name, 0.0) + float(value)
             last = progress.step == recipe.steps
             if progress.step % recipe.log_every == 0 or last:
+                if not math.isfinite(sums["loss"]):
+                    raise TrainingError(
+                        f"{recipe.name}: the loss is not finite at step {progress.step}; lower the learning rate, or look "
+                        f"for broken labels with `lightmark data check`; the last whole state stays in {out}"
+                    )
                 count = (progress.step - 1) % recipe.log_every + 1
                 rate = learning_rate(recipe, progress.step - 1)
                 row = {"step": progress.step, "learning_rate": rate} | {k: v / count for k, v in sums.items()}

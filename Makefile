@@ -1,0 +1,33 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt
+
+.PHONY: demo test lint figures clean
+
+demo: .venv/.train
+	$(BIN)/lightmark demo --out demo
+
+test: .venv/.dev
+	$(BIN)/pytest -n auto --dist loadfile
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+figures: .venv/.dev
+	$(BIN)/python benchmarks/plot_losses.py
+
+clean:
+	rm -rf .venv demo
+
+.venv/bin/pip:
+	$(PYTHON) -m venv .venv
+
+.venv/.train: .venv/bin/pip pyproject.toml constraints-cpu.txt
+	$(INSTALL) -e ".[train]"
+	touch $@
+
+.venv/.dev: .venv/bin/pip pyproject.toml constraints-cpu.txt
+	$(INSTALL) -e ".[dev]"
+	touch $@ .venv/.train

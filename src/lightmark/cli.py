@@ -1,0 +1,254 @@
+"""The `lightmark` command: parses, calls one function, prints; an error of ours is one line and exit status 2."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lightmark import __version__
+from lightmark.errors import ConfigError, LightmarkError, MissingExtraError
+
+if TYPE_CHECKING:
+    from lightmark.data.sample import Sample
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+EXISTING = click.Path(path_type=Path, exists=True)
+ANY_PATH = click.Path(path_type=Path)
+
+
+class _Command(click.Group):
+    """Group that turns our errors into one line, and anything a user interrupts into status 130."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except LightmarkError as error:
+            click.echo(f"lightmark: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lightmark")
+def main() -> None:
+    """Facial-landmark detectors small enough for a phone: distil, measure, compare."""
+
+
+def _training_options(command: Callable[..., None]) -> Callable[..., None]:
+    options = [
+        click.option("--data", "data", type=EXISTING, multiple=True, required=True, help="Labelled faces; may be given again."),
+        click.option("--out", type=FOLDER, required=True, help="Folder of the run; the same folder goes on with a killed run."),
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …"),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default."),
+        click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that cut crops."),
+        click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's number of steps."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return wraps(command)(_needs_torch(command))
+
+
+def _needs_torch(command: Callable[..., None]) -> Callable[..., None]:
+    @wraps(command)
+    def checked(**options: Any) -> None:
+        try:
+            import safetensors  # noqa: F401  # only asked whether it is there
+            import torch
+        except ImportError as error:
+            raise MissingExtraError(f'training needs {error.name}: pip install "lightmark[train]"') from error
+        if options.get("threads"):
+            torch.set_num_threads(options["threads"])
+        command(**options)
+
+    return checked
+
+
+def training_samples(paths: Sequence[Path]) -> list[Sample]:
+    """Labelled faces of `paths` that may be trained on: those of official test sets are left out, and that is said."""
+    from lightmark.data.read import read_samples
+
+    samples = [sample for path in paths for sample in read_samples(path)]
+    kept = [sample for sample in samples if "test" not in sample.subsets]
+    if not kept:
+        raise ConfigError(f"{', '.join(map(str, paths))}: only test faces ({len(samples)}); give a training set")
+    left_out = f"; {len(samples) - len(kept)} test faces left out" if len(kept) < len(samples) else ""
+    click.echo(f"{len(kept)} faces to train on{left_out}", err=True)
+    return kept
+
+
+@main.command()
+@click.argument("recipe")
+@click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
+@_training_options
+def train(
+    recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
+    start: Path | None, threads: int | None,
+) -> None:  # fmt: skip
+    """Train one network: RECIPE is a stage such as cpu128-plain; see `lightmark recipes`.
+
+    Distilled students need their teachers: use `lightmark distill`.
+    """
+    from dataclasses import replace
+
+    from lightmark.train.loop import carve
+    from lightmark.train.loop import train as run
+    from lightmark.train.objectives import DISTILLED
+    from lightmark.train.recipes import get_recipe
+
+    chosen = get_recipe(recipe, seed)
+    if chosen.objective in DISTILLED:
+        raise ConfigError(f"{recipe} learns from two teachers; run `lightmark distill --recipe …`, which trains them first")
+    chosen = chosen if steps is None else replace(chosen, steps=steps)
+    click.echo(run(chosen, carve(training_samples(data), chosen), out, start=start, device=device, workers=workers))
+
+
+@main.command()
+@click.option("--recipe", default="cpu128", show_default=True)
+@click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
+@_training_options
+def distill(
+    recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
+    plain: bool, threads: int | None,
+) -> None:  # fmt: skip
+    """Train both teachers and the student that learns from them; stages already done are skipped."""
+    from dataclasses import replace
+
+    from lightmark.train.distil import distil
+    from lightmark.train.recipes import STAGES, get_distillation
+
+    chosen = get_distillation(recipe, seed)
+    if steps is not None:
+        chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), steps=steps) for stage in STAGES})
+    made = distil(chosen, training_samples(data), out, with_plain=plain, device=device, workers=workers)
+    for stage in STAGES:
+        if getattr(made, stage) is not None:
+            click.echo(f"{stage:9} {getattr(made, stage)}")
+
+
+@main.command()
+def recipes() -> None:
+    """List the recipes and what each stage trains."""
+    from lightmark.train.recipes import DISTILLATIONS, STAGES
+
+    for name, make in DISTILLATIONS.items():
+        chosen = make(0)
+        summary = (make.__doc__ or "").strip().splitlines()[0]
+        click.echo(f"{name}: {summary}")
+        for stage in STAGES:
+            part = getattr(chosen, stage)
+            net = part.architecture
+            click.echo(
+                f"  {name}-{stage}: {net.backbone}, {net.head} head, {part.size} px, {part.objective}, "
+                f"{part.steps} steps of {part.batch}"
+            )
+
+
+@main.command()
+@click.argument("model", type=EXISTING)
+def info(model: Path) -> None:
+    """Print the ModelSpec inside a checkpoint or an exported file, as JSON."""
+    from lightmark.evaluate.models import open_model
+    from lightmark.spec import spec_to_json
+
+    click.echo(json.dumps(json.loads(spec_to_json(open_model(model).spec)), indent=1))
+
+
+def _levels(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[float, ...]:
+    if not text:
+        return ()
+    try:
+        return tuple(float(level) for level in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give shares with commas between, such as 0,0.05,0.1") from None
+
+
+@main.command()
+@click.argument("model", type=EXISTING)
+@click.option("--data", type=EXISTING, required=True, help="Labelled faces; test faces only where the set marks them.")
+@click.option("--subset", help="One official subset, such as common, challenging or pose.")
+@click.option("--report", "report_dir", type=FOLDER, help="Write report.json, .md, .html and faces.csv here.")
+@click.option("--box-jitter", callback=_levels, help="Also measure with boxes off by these shares: 0,0.05,0.1,0.2.")
+@click.option("--threshold", type=float, help="Of failure rate and AUC, a fraction; 0.08 for 68 points, else 0.10.")
+def evaluate(
+    model: Path, data: Path, subset: str | None, report_dir: Path | None, box_jitter: tuple[float, ...], threshold: float | None
+) -> None:
+    """Measure MODEL (a checkpoint, an ONNX file, or a JSON file of predictions) on labelled faces."""
+    from lightmark.evaluate.run import evaluate_model
+    from lightmark.evaluate.text import render_text
+
+    report = evaluate_model(
+        model, data, subset=subset, report_dir=report_dir, box_jitter=box_jitter, threshold=threshold
+    )
+    click.echo(render_text(report))
+    if report_dir is not None:
+        click.echo(f"report: {report_dir / 'report.html'}")
+
+
+@main.command()
+@click.argument("first", type=EXISTING)
+@click.argument("second", type=EXISTING)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Pair two reports face by face and say whether their difference is real."""
+    from lightmark.evaluate.compare import compare_runs, comparison_to_json, render_comparison
+
+    comparison = compare_runs(first, second)
+    click.echo(comparison_to_json(comparison) if as_json else render_comparison(comparison))
+
+
+@main.group()
+def data() -> None:
+    """Check and convert labelled faces."""
+
+
+@data.command("check")
+@click.argument("path", type=EXISTING)
+@click.option("--sheet", type=ANY_PATH, help="Write a contact sheet of faces with their points to this PNG.")
+def data_check(path: Path, sheet: Path | None) -> None:
+    """Count and verify the labelled faces below PATH; status 1 if something is wrong."""
+    from lightmark.data.check import check, render_check, write_sheet
+    from lightmark.data.read import read_samples
+
+    samples = read_samples(path)
+    report = check(samples)
+    click.echo(render_check(report))
+    if sheet is not None:
+        write_sheet(samples, sheet)
+        click.echo(f"contact sheet: {sheet}")
+    if not report.ok:
+        sys.exit(1)
+
+
+@data.command("convert")
+@click.argument("source", type=EXISTING)
+@click.argument("out", type=ANY_PATH)
+@click.option("--to", "form", type=click.Choice(["coco", "pts"]), required=True)
+@click.option("--subset", help="Only this official subset.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def data_convert(source: Path, out: Path, form: str, subset: str | None, force: bool) -> None:
+    """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files."""
+    from lightmark.data.convert import convert
+
+    click.echo(convert(source, out, form, subset=subset, force=force))
+
+
+@main.command()
+@click.option("--out", type=FOLDER, default=Path("demo"), show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@_needs_torch
+def demo(out: Path, seed: int) -> None:
+    """Distil a student on synthetic faces and measure it, in a few minutes, with nothing but this package."""
+    from lightmark.demo import run_demo
+
+    run_demo(out, seed)
+
+
+if __name__ == "__main__":
+    main()

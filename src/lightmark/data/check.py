@@ -1,0 +1,270 @@
+"""Looking a data set over before training on it: counts, broken pictures, broken labels, leaks from train to test."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+
+from lightmark.data.likeness import ALIKE_BY_BOX, ALIKE_BY_EYES, aligned_by_eyes, alike_pairs, likeness_crop
+from lightmark.data.sample import Sample, load_image
+from lightmark.data.symmetry import swapped_groups
+from lightmark.draw import contact_sheet, face_tile, write_png
+from lightmark.errors import DataError, ImageError
+from lightmark.image import Picture
+from lightmark.schema import Schema
+
+Kind = Literal[
+    "missing picture",
+    "unreadable picture",
+    "points not finite",
+    "empty box",
+    "points outside picture",
+    "sides swapped",
+    "photograph in train and test",
+    "same picture in train and test",
+    "alike pictures in train and test",
+]
+
+# How far beyond the picture's edge a point may lie, in the face's longer side: jaws of faces at the border are labelled
+# where they would be. Of 9764 faces of 300W, 300W-LP, WFLW, HELEN, YouTube Faces and SCUT-FBP5500, one is further out.
+FAR_OUTSIDE = 0.1
+
+_TILE = 160
+_NO_PICTURE: tuple[int, int, int] = (128, 128, 128)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the faces called `names` that wants a look; of a leak the training face comes first."""
+
+    kind: Kind
+    names: tuple[str, ...]
+    detail: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` saw: how many faces, of which schemas and subsets, and everything that wants a look."""
+
+    faces: int
+    photographs: int
+    schemas: Mapping[str, int]
+    subsets: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing wants a look."""
+        return not self.findings
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is kept of a face after its picture was read: `digest` of the pixels and the crop for likeness."""
+
+    findings: tuple[Finding, ...]
+    digest: str = ""
+    crop: Picture | None = None
+
+
+def check(samples: Sequence[Sample]) -> CheckReport:
+    """Look `samples` over, reading every picture once; raises nothing for bad data: it is in the report.
+
+    Each leak is found once: by the photograph's key where train and test share it, else by equal pixels, else by
+    likeness of the face.
+    """
+    looks = [_look(sample, picture) for sample, picture in zip(samples, _pictures(samples), strict=True)]
+    findings = [
+        *(finding for look in looks for finding in look.findings),
+        *_swapped(samples),
+        *_shared_photographs(samples),
+        *_same_pictures(samples, looks),
+        *_alike_pictures(samples, looks),
+    ]
+    order = get_args(Kind)
+    return CheckReport(
+        faces=len(samples),
+        photographs=len({sample.photo for sample in samples}),
+        schemas=dict(Counter(sample.schema.name for sample in samples).most_common()),
+        subsets=dict(Counter(name for sample in samples for name in sample.subsets).most_common()),
+        findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
+    )
+
+
+def _pictures(samples: Iterable[Sample]) -> Iterator[Picture | ImageError]:
+    """The picture of each sample, or what is wrong with it; neighbours from one file share the reading."""
+    path: Path | None = None
+    picture: Picture | ImageError
+    for sample in samples:
+        if sample.image is not None or sample.path != path:
+            path = sample.path
+            try:
+                picture = load_image(sample)
+            except ImageError as error:
+                picture = error
+        yield picture
+
+
+def _look(sample: Sample, picture: Picture | ImageError) -> _Look:
+    broken = _broken_points(sample)
+    if isinstance(picture, ImageError):
+        kind: Kind = "unreadable picture" if sample.path.exists() else "missing picture"
+        return _Look((*broken, Finding(kind, (sample.name,), str(picture))))
+    digest = hashlib.sha256(picture.tobytes() + str(picture.shape).encode()).hexdigest()
+    if broken:
+        return _Look(broken, digest)
+    return _Look(_outside(sample, picture), digest, likeness_crop(picture, sample.points, sample.schema))
+
+
+def _broken_points(sample: Sample) -> tuple[Finding, ...]:
+    wrong = int((~np.isfinite(sample.points)).any(axis=1).sum())
+    if wrong:
+        return (Finding("points not finite", (sample.name,), f"{wrong} of {len(sample.points)} points"),)
+    width, height = np.ptp(sample.points, axis=0)
+    if not width > 0 or not height > 0:
+        return (Finding("empty box", (sample.name,), f"points span {width:g} × {height:g} pixels"),)
+    return ()
+
+
+def _outside(sample: Sample, picture: Picture) -> tuple[Finding, ...]:
+    height, width = picture.shape[:2]
+    beyond = np.maximum(-0.5 - sample.points, sample.points - [width - 0.5, height - 0.5]).max()
+    share = float(beyond / np.ptp(sample.points, axis=0).max())
+    if share <= FAR_OUTSIDE:
+        return ()
+    detail = f"{beyond:.0f} px beyond the edge of {width} × {height} px, {share:.2f} of the face's longer side"
+    return (Finding("points outside picture", (sample.name,), detail),)
+
+
+def _swapped(samples: Sequence[Sample]) -> Iterator[Finding]:
+    by_schema: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if not _broken_points(sample):
+            by_schema[sample.schema.name].append(sample)
+    for alike in by_schema.values():
+        groups = swapped_groups(np.stack([sample.points for sample in alike]), alike[0].schema)
+        for sample, names in zip(alike, groups, strict=True):
+            if names:
+                yield Finding("sides swapped", (sample.name,), f"left and right of {', '.join(names)}")
+
+
+def _sides(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
+    """Indices of the training and of the test faces."""
+    train, test = ([i for i, sample in enumerate(samples) if side in sample.subsets] for side in ("train", "test"))
+    return train, test
+
+
+def _shared_photographs(samples: Sequence[Sample]) -> Iterator[Finding]:
+    train, test = (_by_photo(samples, side) for side in _sides(samples))
+    for photo in sorted(train.keys() & test.keys()):
+        detail = f"{photo}: {len(train[photo])} training and {len(test[photo])} test faces"
+        yield Finding("photograph in train and test", (train[photo][0], test[photo][0]), detail)
+
+
+def _by_photo(samples: Sequence[Sample], chosen: Iterable[int]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for i in chosen:
+        names[samples[i].photo].append(samples[i].name)
+    return names
+
+
+def _same_pictures(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Finding]:
+    train, test = _sides(samples)
+    by_digest = {looks[i].digest: i for i in reversed(train) if looks[i].digest}
+    for j in test:
+        i = by_digest.get(looks[j].digest)
+        if i is not None and samples[i].photo != samples[j].photo:
+            yield Finding("same picture in train and test", (samples[i].name, samples[j].name), "equal in every pixel")
+
+
+def _alike_pictures(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Finding]:
+    train, test = _sides(samples)
+    for by_eyes, threshold in ((True, ALIKE_BY_EYES), (False, ALIKE_BY_BOX)):
+        first, second = (
+            [i for i in side if looks[i].crop is not None and aligned_by_eyes(samples[i].schema) == by_eyes]
+            for side in (train, test)
+        )
+        for a, b, likeness in alike_pairs(_crops(looks, first), _crops(looks, second), threshold):
+            i, j = first[a], second[b]
+            if samples[i].photo != samples[j].photo:
+                detail = f"the faces' detail correlates {likeness:.2f}"
+                yield Finding("alike pictures in train and test", (samples[i].name, samples[j].name), detail)
+
+
+def _crops(looks: Sequence[_Look], chosen: Iterable[int]) -> list[Picture]:
+    return [crop for i in chosen if (crop := looks[i].crop) is not None]
+
+
+def format_report(report: CheckReport, shown: int = 5) -> str:
+    """The report as text: counts, then each kind of finding with the first `shown` of them."""
+    lines = [
+        f"{report.faces} faces of {report.photographs} photographs",
+        f"schemas  {_counts(report.schemas)}",
+        f"subsets  {_counts(report.subsets)}",
+    ]
+    by_kind: dict[str, list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        by_kind[finding.kind].append(finding)
+    for kind, findings in by_kind.items():
+        lines += ["", f"{kind}: {len(findings)}"]
+        lines += [f"  {' | '.join(finding.names)}: {finding.detail}" for finding in findings[:shown]]
+        lines += [f"  and {len(findings) - shown} more"] if len(findings) > shown else []
+    return "\n".join([*lines, "", "nothing to look at" if report.clean else f"{len(report.findings)} to look at"])
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
+def write_contact_sheet(
+    samples: Sequence[Sample], report: CheckReport, path: str | Path, rng: np.random.Generator, count: int = 64
+) -> None:
+    """Write a PNG of up to `count` labelled faces: those of the findings first, at most half, then others at random.
+
+    Raises `DataError` for no samples and `ImageError` where `path` cannot be written.
+    """
+    if not samples:
+        raise DataError(f"{path}: no samples for a contact sheet")
+    by_name = {sample.name: sample for sample in samples}
+    captions: dict[str, str] = {}
+    for finding in _one_of_each_kind_in_turn(report.findings):
+        for name in finding.names:
+            if len(captions) < count // 2:
+                captions.setdefault(name, f"{finding.kind}\n{_short(by_name[name])}")
+    others = [name for name in by_name if name not in captions]
+    drawn = rng.permutation(len(others))[: count - len(captions)]
+    captions |= {others[i]: _short(by_name[others[i]]) for i in sorted(drawn.tolist())}
+    tiles = [_tile(by_name[name]) for name in captions]
+    write_png(contact_sheet(tiles, list(captions.values())), path)
+
+
+def _one_of_each_kind_in_turn(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings so that each kind has its first before any has its second: many of one kind hide no other."""
+    by_kind: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_kind[finding.kind].append(finding)
+    for rank in range(max(map(len, by_kind.values()), default=0)):
+        yield from (of_kind[rank] for of_kind in by_kind.values() if rank < len(of_kind))
+
+
+def _short(sample: Sample) -> str:
+    return "/".join(sample.name.split("/")[-2:])
+
+
+def _tile(sample: Sample) -> Picture:
+    try:
+        picture = load_image(sample)
+    except ImageError:
+        return np.full((_TILE, _TILE, 3), _NO_PICTURE, dtype=np.uint8)
+    finite = sample.points[np.isfinite(sample.points).all(axis=1)]
+    if len(finite) == 0 or not (np.ptp(finite, axis=0) > 0).all():
+        return np.asarray(cv2.resize(picture, (_TILE, _TILE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    schema: Schema | None = sample.schema if len(finite) == len(sample.points) else None
+    return face_tile(picture, finite, schema, _TILE)

@@ -1,0 +1,100 @@
+"""The main job in a few minutes: distil a student on synthetic faces, measure it, draw it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from lightmark.data.sample import Sample
+from lightmark.data.synthetic import synthetic_samples
+from lightmark.draw import contact_sheet, face_tile, write_png
+from lightmark.evaluate.models import open_model
+from lightmark.evaluate.predict import predict
+from lightmark.evaluate.run import evaluate_model
+from lightmark.geometry import Array, from_unit, invert, transform
+from lightmark.metrics import bootstrap_interval, interocular, nme
+from lightmark.nets.network import parameter_count
+from lightmark.nets.checkpoint import load_checkpoint
+from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.train.distil import Distilled, distil
+from lightmark.train.loop import mean_unit_points
+from lightmark.train.recipes import get_distillation
+
+TRAINING_FACES, UNSEEN_FACES = 1200, 200
+# Unseen faces come from another stream of the generator than any training face.
+UNSEEN_SEED_OFFSET = 1_000_000
+
+
+def run_demo(out: Path, seed: int = 0) -> None:
+    """Train two teachers, a distilled student and a plain one on synthetic faces; print a table and write pictures."""
+    console = Console()
+    began = time.monotonic()
+    console.print(f"Drawing {TRAINING_FACES} synthetic faces to train on and {UNSEEN_FACES} to measure with …")
+    training = synthetic_samples(TRAINING_FACES, seed)
+    unseen = synthetic_samples(UNSEEN_FACES, seed + UNSEEN_SEED_OFFSET)
+    made = distil(get_distillation("demo64", seed), training, out / "run", with_plain=True)
+    errors = {"mean shape (no network)": mean_shape_errors(training, unseen, load_checkpoint(made.student)[1])}
+    errors |= {name: model_errors(path, unseen) for name, path in named_stages(made).items()}
+    console.print(result_table(errors, made))
+    write_png(prediction_sheet(made.student, unseen[:24]), out / "student-on-unseen-faces.png")
+    console.print("Green: the student's points; red: the truth. Pictures, curves and weights:")
+    console.print(f"  {out / 'student-on-unseen-faces.png'}")
+    console.print(f"  {out / 'run'}/*/curves.png and model.safetensors")
+    console.print(f"Took {time.monotonic() - began:.0f} s.")
+
+
+def named_stages(made: Distilled) -> dict[str, Path]:
+    """Row name in the demo's table → checkpoint path."""
+    assert made.plain is not None
+    return {
+        "Tough-Teacher": made.tough,
+        "Tolerant-Teacher": made.tolerant,
+        "student alone (L1)": made.plain,
+        "student distilled (KD-Loss)": made.student,
+    }
+
+
+def mean_shape_errors(training: list[Sample], unseen: list[Sample], spec: ModelSpec) -> Array:
+    """NME (F,) of always answering with the mean shape of the training crops."""
+    crop_points = from_unit(mean_unit_points(training, spec), spec.size)
+    points = np.stack([transform(invert(label_crop_matrix(spec, sample.points)), crop_points) for sample in unseen])
+    return errors_of(points, unseen)
+
+
+def model_errors(path: Path, samples: list[Sample]) -> Array:
+    """NME (F,) of a model file on `samples`."""
+    return errors_of(predict(open_model(path), samples), samples)
+
+
+def errors_of(points: Array, samples: list[Sample]) -> Array:
+    """Inter-ocular NME (F,) of points (F, N, 2)."""
+    truth = np.stack([sample.points for sample in samples])
+    return nme(points, truth, normaliser=interocular(truth, samples[0].schema))
+
+
+def result_table(errors: dict[str, Array], made: Distilled) -> Table:
+    """Mean NME of each row with its 95 % bootstrap interval and the number of parameters."""
+    table = Table(title=f"NME (inter-ocular) on {UNSEEN_FACES} unseen synthetic faces")
+    for column in ("model", "parameters", "NME, %", "95 % interval"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    stages = named_stages(made)
+    for name, values in errors.items():
+        size = f"{parameter_count(load_checkpoint(stages[name])[0]):,}" if name in stages else "–"
+        interval = bootstrap_interval(values)
+        table.add_row(name, size, f"{100 * values.mean():.2f}", f"{100 * interval.low:.2f}–{100 * interval.high:.2f}")
+    return table
+
+
+def prediction_sheet(path: Path, samples: list[Sample]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Contact sheet of `samples` with the model's points and the truth."""
+    points = predict(open_model(path), samples)
+    tiles = [
+        face_tile(sample.image, found, sample.schema, truth=sample.points)
+        for sample, found in zip(samples, points, strict=True)
+        if sample.image is not None
+    ]
+    return contact_sheet(tiles, columns=8)

@@ -1,0 +1,35 @@
+"""How much a model loses when the detector's box is off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lightmark.data.sample import Sample
+from lightmark.evaluate.predict import predict
+from lightmark.evaluate.report import JitterPoint
+from lightmark.metrics import bootstrap_interval, interocular, nme
+from lightmark.runtime.crop_model import CropModel
+
+
+def box_jitter_curve(
+    model: CropModel,
+    samples: Sequence[Sample],
+    levels: Sequence[float],
+    threshold: float,
+    seed: int = 0,
+    batch: int = 32,
+) -> tuple[JitterPoint, ...]:
+    """NME and failure rate at each level of box jitter, a share of the box's size as `jitter_boxes` defines it.
+
+    Each face's box is spoilt the same way at every level, only more. Raises what `predict` raises.
+    """
+    truth = np.stack([sample.points for sample in samples])
+    normaliser = interocular(truth, model.spec.schema)
+    points = []
+    for level in sorted(set(levels)):
+        errors = nme(predict(model, samples, batch, level, seed), truth, normaliser)
+        failures = bootstrap_interval(errors > threshold, seed=seed)
+        points.append(JitterPoint(level, bootstrap_interval(errors, seed=seed), failures))
+    return tuple(points)

@@ -1,0 +1,168 @@
+"""The plots of a report, as SVG in a light and a dark dress."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightmark.errors import MissingExtraError
+from lightmark.evaluate.report import ALL, Report
+from lightmark.metrics import ced
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours that keep their contrast on white and on near-black; told apart by the colour-blind.
+COLOURS = ("#0f8bd0", "#d55e00", "#1aa37a", "#cc6fa5", "#b8860b", "#8c7ae6", "#808890")
+MOST_CURVES = 1 + len(COLOURS)
+SMALLEST_NME = 1e-4  # a perfect face still has a place on the logarithmic axis: 0.01 %
+
+
+@dataclass(frozen=True)
+class Dress:
+    """Colours of ink and of lines that should not be looked at."""
+
+    ink: str
+    faint: str
+
+
+LIGHT = Dress(ink="#1d232b", faint="#d7dce2")
+DARK = Dress(ink="#e7eaee", faint="#3a424c")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot's title, a sentence for those who cannot see it, and its SVG in both dresses."""
+
+    title: str
+    description: str
+    light: bytes
+    dark: bytes
+
+
+def require_matplotlib() -> None:
+    """Raise `MissingExtraError` with the line that installs matplotlib unless it is there."""
+    try:
+        import matplotlib  # noqa: F401  # only whether it is there
+    except ModuleNotFoundError as error:
+        raise MissingExtraError('a report\'s plots need matplotlib: pip install "lightmark[train]"') from error
+
+
+def plots(report: Report) -> list[Plot]:
+    """Error curve, groups, error against size and, where it was asked for, box jitter."""
+    whole = report.summaries[ALL]
+    made = [
+        _plot("Cumulative error", "Share of faces up to each error, one curve a subset.", draw_curves, report),
+        _plot("Error against face size", "Every face, and the mean of each size.", draw_sizes, report),
+    ]
+    if whole.groups:
+        made.insert(1, _plot("Error by group of points", "Mean error of each group of points.", draw_groups, report))
+    if report.box_jitter:
+        made.append(_plot("Error when the box is off", "Mean error at each share of box jitter.", draw_jitter, report))
+    return made
+
+
+def draw_curves(axes: Axes, report: Report, dress: Dress) -> None:
+    """Cumulative error curve of each subset, one curve for subsets of the same faces."""
+    end = 1.5 * report.threshold
+    at = np.linspace(0, end, 301)
+    for colour, (label, errors) in zip((dress.ink, *COLOURS), _distinct_subsets(report), strict=False):
+        axes.plot(100 * at, 100 * ced(errors, at), color=colour, label=label, linewidth=1.4)
+    axes.lines[0].set_linewidth(2.4)
+    axes.axvline(100 * report.threshold, color=dress.ink, linewidth=0.8, linestyle=":")
+    axes.set(xlim=(0, 100 * end), ylim=(0, 101), xlabel=f"NME %, {report.normaliser}", ylabel="faces, %")
+    axes.legend(loc="best", fontsize=8, labelcolor=dress.ink, frameon=False)
+
+
+def draw_groups(axes: Axes, report: Report, dress: Dress) -> None:
+    """One bar a group of points over all faces, with its interval."""
+    groups = dict(reversed(list(report.summaries[ALL].groups.items())))
+    values = np.array([100 * interval.value for interval in groups.values()])
+    ends = np.array([[100 * interval.low, 100 * interval.high] for interval in groups.values()])
+    reach = np.abs(ends - values[:, None]).T
+    axes.barh(list(groups), values, xerr=reach, color=COLOURS[0], height=0.62, ecolor=dress.ink, capsize=3)
+    for row, (value, high) in enumerate(zip(values, ends[:, 1], strict=True)):
+        axes.annotate(f"{value:.2f}", (high, row), (5, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set(xlabel=f"NME %, {report.normaliser}", xlim=(0, max(ends.max() * 1.18, SMALLEST_NME)))
+    axes.grid(axis="y", visible=False)
+
+
+def draw_sizes(axes: Axes, report: Report, dress: Dress) -> None:
+    """Every face's error over its size, both logarithmic, and the mean of each bin of size."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    sizes = np.array([row.size_px for row in report.rows])
+    errors = np.maximum([row.nme for row in report.rows], SMALLEST_NME)
+    axes.scatter(sizes, 100 * errors, s=9, color=COLOURS[0], alpha=0.45, linewidths=0, label="a face")
+    bins = report.summaries[ALL].sizes
+    middles = [np.median([size for size in sizes if one.low <= size < one.high]) for one in bins]
+    means = [100 * max(one.nme.value, SMALLEST_NME) for one in bins]
+    axes.plot(middles, means, color=dress.ink, marker="o", markersize=4.5, linewidth=1.4, label="mean of a size")
+    axes.axhline(100 * report.threshold, color=dress.ink, linewidth=0.8, linestyle=":")
+    axes.set(xscale="log", yscale="log", xlabel="face size, px", ylabel=f"NME %, {report.normaliser}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.legend(loc="best", fontsize=8, labelcolor=dress.ink, frameon=False)
+
+
+def draw_jitter(axes: Axes, report: Report, dress: Dress) -> None:
+    """NME over the share of box jitter, with its interval."""
+    levels = [100 * point.level for point in report.box_jitter]
+    lows, values, highs = (
+        [100 * getattr(point.nme, end) for point in report.box_jitter] for end in ("low", "value", "high")
+    )
+    axes.fill_between(levels, lows, highs, color=COLOURS[0], alpha=0.25, linewidth=0)
+    axes.plot(levels, values, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8)
+    axes.set(xticks=levels, xlabel="box off by up to, % of its size", ylabel=f"NME %, {report.normaliser}")
+    axes.set_ylim(bottom=0)
+
+
+def _distinct_subsets(report: Report) -> list[tuple[str, list[float]]]:
+    """Errors of each subset, subsets of the same faces under one label."""
+    labels: dict[tuple[int, ...], list[str]] = {}
+    for subset in report.summaries:
+        faces = tuple(i for i, row in enumerate(report.rows) if subset == ALL or subset in row.subsets)
+        labels.setdefault(faces, []).append(subset)
+    return [
+        (" = ".join(names), [report.rows[i].nme for i in faces]) for faces, names in list(labels.items())[:MOST_CURVES]
+    ]
+
+
+def _plot(title: str, description: str, draw: Callable[[Axes, Report, Dress], None], report: Report) -> Plot:
+    return Plot(title, description, _svg(draw, report, LIGHT), _svg(draw, report, DARK))
+
+
+def _svg(draw: Callable[[Axes, Report, Dress], None], report: Report, dress: Dress) -> bytes:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_style(dress)):
+        figure = Figure(figsize=(5.2, 3.5), layout="constrained")
+        axes = figure.subplots()
+        draw(axes, report, dress)
+        stream = io.BytesIO()
+        # No date and no tool name: the same report gives the same bytes.
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def _style(dress: Dress) -> Any:  # matplotlib types its keys as a Literal of three hundred names
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
+    return {
+        **dict.fromkeys(inked, dress.ink),
+        "axes.edgecolor": dress.faint,
+        "grid.color": dress.faint,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.linewidth": 0.6,
+        "font.size": 10,
+        "svg.hashsalt": "lightmark",
+    }

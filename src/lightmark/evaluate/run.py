@@ -1,0 +1,242 @@
+"""From a model or a file of predictions, and labelled data, to a report on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lightmark.data.read import keep_subset, read_samples
+from lightmark.data.sample import Sample
+from lightmark.errors import ConfigError, DataError
+from lightmark.evaluate.html import render_html, worst_tiles
+from lightmark.evaluate.jitter import box_jitter_curve
+from lightmark.evaluate.models import open_model
+from lightmark.evaluate.plots import require_matplotlib
+from lightmark.evaluate.predict import predict, require_level, to_schema
+from lightmark.evaluate.predictions import match_predictions, read_predictions, write_predictions
+from lightmark.evaluate.provenance import git_commit, sha256_of, versions
+from lightmark.evaluate.report import ALL, JitterPoint, Report, report_to_json, summaries_by_subset
+from lightmark.evaluate.rows import face_names, face_rows, nme_key, one_schema, write_rows
+from lightmark.evaluate.text import render_markdown
+from lightmark.files import replacing
+from lightmark.geometry import Array, Floats
+from lightmark.schema import IBUG68, SCHEMAS, Schema
+from lightmark.spec import ModelSpec
+
+TEST = "test"
+THRESHOLDS = {IBUG68.name: 0.08}  # what 300W is usually quoted at; WFLW and COFW take a tenth
+USUAL_THRESHOLD = 0.10
+
+LABEL_BOX_NOTE = "Each crop was cut around the tight box of the labels; a detector's boxes are worse."
+CONVERTED_NOTE = (
+    "The labels are WFLW's 98 points turned into 68. Jaw and brows are not defined quite alike in the two sets: "
+    "read the inner points."
+)
+
+
+def evaluate_model(
+    source: str | Path,
+    data: str | Path,
+    subset: str | None = None,
+    report_dir: str | Path | None = None,
+    box_jitter: Sequence[float] = (),
+    threshold: float | None = None,
+    *,
+    schema: Schema | None = None,
+    seed: int = 0,
+    batch: int = 32,
+    threads: int | None = None,
+    notes: Sequence[str] = (),
+    command: Sequence[str] = (),
+) -> Report:
+    """Judge `source`, a model (.onnx, .safetensors) or predictions (.json), on the labelled faces at `data`.
+
+    `subset` names the faces to take; "all" is every face, None the test faces where the data have such. `threshold` is
+    the fraction beyond which a face fails (None: 0.08 for 68 points, else 0.10). With `report_dir` the report is
+    written there; `box_jitter` levels are tried in turn; `schema` helps the reader; `notes` and `command` go into the
+    report. Raises the errors of the readers, of the model, and `ConfigError` for box jitter of mere predictions.
+    """
+    source, data = Path(source), Path(data)
+    _require_options(threshold, box_jitter)
+    if report_dir is not None:
+        require_matplotlib()
+    known = read_samples(data, schema=schema)
+    chosen, choice = choose_faces(known, subset, data)
+    judged = (
+        _judge_predictions(source, chosen, known, box_jitter)
+        if source.suffix == ".json"
+        else _judge_model(source, chosen, box_jitter, threshold, seed, batch, threads)
+    )
+    root = data if data.is_dir() else data.parent
+    converted = (CONVERTED_NOTE,) if _were_converted(chosen, judged.samples) else ()
+    report = make_report(
+        judged.samples,
+        judged.points,
+        title=f"{source.name} on {data.resolve().name}" + (f", {subset}" if subset else ""),
+        root=root,
+        threshold=threshold,
+        seed=seed,
+        box_jitter=judged.box_jitter,
+        notes=(*choice, *judged.notes, *converted, *notes),
+        origin={
+            "source": {"file": str(source), "sha256": sha256_of(source), **judged.origin},
+            "data": {"root": str(data), "subset": subset, "faces": len(judged.samples)},
+            "options": {"box_jitter": list(box_jitter), "batch": batch, "threads": threads},
+            "command": list(command),
+            "versions": versions(),
+            "commit": git_commit(),
+        },
+    )
+    if report_dir is not None:
+        write_report(report, report_dir, judged.samples, judged.points, root)
+    return report
+
+
+def make_report(
+    samples: Sequence[Sample],
+    points: Floats,
+    title: str,
+    root: Path | None = None,
+    threshold: float | None = None,
+    seed: int = 0,
+    box_jitter: tuple[JitterPoint, ...] = (),
+    notes: Sequence[str] = (),
+    origin: Mapping[str, Any] | None = None,
+) -> Report:
+    """Report on predicted `points` (F, N, 2) of `samples`, whoever predicted them."""
+    schema = one_schema(samples)
+    rows = face_rows(samples, points, root)
+    limit = threshold_for(schema, threshold)
+    return Report(
+        title=title,
+        schema=schema.name,
+        key=nme_key(schema),
+        normaliser=schema.normaliser_name,
+        threshold=limit,
+        seed=seed,
+        rows=tuple(rows),
+        summaries=summaries_by_subset(rows, limit, seed),
+        box_jitter=box_jitter,
+        notes=tuple(notes),
+        origin=origin or {},
+    )
+
+
+def write_report(
+    report: Report, folder: str | Path, samples: Sequence[Sample], points: Floats, root: Path | None = None
+) -> None:
+    """Write report.json, faces.csv, report.md, report.html and predictions.json, each whole or not there.
+
+    `samples` and predicted `points` (F, N, 2) are those of the report's rows. Raises `MissingExtraError` without
+    matplotlib, `DataError` for a folder that cannot be written.
+    """
+    folder = Path(folder)
+    page = render_html(report, worst_tiles(report, samples, points))
+    texts = {"report.json": report_to_json(report), "report.md": render_markdown(report), "report.html": page}
+    try:
+        for name, text in texts.items():
+            with replacing(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        write_rows(folder / "faces.csv", report.rows, report.key)
+        write_predictions(folder / "predictions.json", report.schema, face_names(samples, root), points)
+    except OSError as error:
+        raise DataError(f"{folder}: the report cannot be written here: {error}") from error
+
+
+def threshold_for(schema: Schema, asked: float | None = None) -> float:
+    """The fraction beyond which a face fails: the one asked for, else the one usual for the schema."""
+    return THRESHOLDS.get(schema.name, USUAL_THRESHOLD) if asked is None else asked
+
+
+def choose_faces(
+    samples: Sequence[Sample], subset: str | None, where: str | Path
+) -> tuple[list[Sample], tuple[str, ...]]:
+    """The faces of `subset` and a note where it was chosen for the user: None takes "test" if any face is of it.
+
+    Names of subsets of which faces were left out are dropped: what is called "full" must be full.
+    """
+    if subset == ALL or (subset is None and not any(TEST in sample.subsets for sample in samples)):
+        return list(samples), ()
+    chosen = _keep_complete_names(keep_subset(samples, subset or TEST, where), samples)
+    if subset is not None or len(chosen) == len(samples):
+        return chosen, ()
+    return chosen, (f"Only the {len(chosen)} test faces of {len(samples)} were taken; {ALL!r} takes every face.",)
+
+
+def _keep_complete_names(chosen: Sequence[Sample], known: Sequence[Sample]) -> list[Sample]:
+    """`chosen` with the names of those subsets of `known` that lie in it whole."""
+    kept, whole = (Counter(name for sample in samples for name in sample.subsets) for samples in (chosen, known))
+    complete = frozenset(name for name, count in kept.items() if count == whole[name])
+    return [replace(sample, subsets=sample.subsets & complete) for sample in chosen]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Faces with the points predicted on them, and what there is to say about who predicted them."""
+
+    samples: list[Sample]
+    points: Array
+    box_jitter: tuple[JitterPoint, ...] = ()
+    notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _judge_model(
+    source: Path,
+    chosen: Sequence[Sample],
+    box_jitter: Sequence[float],
+    threshold: float | None,
+    seed: int,
+    batch: int,
+    threads: int | None,
+) -> _Judged:
+    model = open_model(source, threads)
+    samples = to_schema(chosen, model.spec.schema)
+    return _Judged(
+        samples,
+        predict(model, samples, batch),
+        box_jitter_curve(model, samples, box_jitter, threshold_for(model.spec.schema, threshold), seed, batch),
+        (LABEL_BOX_NOTE,),
+        {"model": _describe(model.spec)},
+    )
+
+
+def _judge_predictions(
+    source: Path, chosen: Sequence[Sample], known: Sequence[Sample], box_jitter: Sequence[float]
+) -> _Judged:
+    if box_jitter:
+        raise ConfigError(f"{source}: box jitter needs the model itself; predictions were made from boxes of their own")
+    predictions = read_predictions(source)
+    schema = SCHEMAS.get(predictions.schema)
+    samples = to_schema(chosen, schema) if schema else list(chosen)
+    labelled = one_schema(samples).name
+    if labelled != predictions.schema:
+        raise DataError(f"{source}: predicts {predictions.schema}, the faces are labelled with {labelled}")
+    taken = {sample.name for sample in chosen}
+    others = [sample for sample in known if sample.name not in taken]
+    return _Judged(samples, match_predictions(predictions, samples, others))
+
+
+def _were_converted(before: Sequence[Sample], after: Sequence[Sample]) -> bool:
+    return any(a.schema.size != b.schema.size for a, b in zip(before, after, strict=True))
+
+
+def _describe(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "schema": spec.schema.name,
+        "size": spec.size,
+        "crop_scale": spec.crop_scale,
+        "architecture": dict(spec.architecture),
+        "provenance": dict(spec.provenance),
+    }
+
+
+def _require_options(threshold: float | None, box_jitter: Sequence[float]) -> None:
+    """Complain before the work, not after it."""
+    if threshold is not None and not 0 < threshold < 1:
+        raise ConfigError(f"threshold {threshold}; needs a fraction between 0 and 1, 0.08 for 8 %")
+    for level in box_jitter:
+        require_level(level)

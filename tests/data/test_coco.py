@@ -1,0 +1,164 @@
+"""Tests of the COCO keypoints reader, on JSON written field by field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightmark.data.coco import read_coco
+from lightmark.errors import DataError
+from lightmark.schema import COFW29, IBUG68, Schema, schema_to_dict
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """Two pictures, three faces of three points, one point covered, as COCO lays them out."""
+    return {
+        "info": {"description": "three faces"},
+        "images": [
+            {"id": 7, "file_name": "a/one.jpg", "width": 100, "height": 80},
+            {"id": 8, "file_name": "two.jpg", "width": 100, "height": 80},
+        ],
+        "annotations": [
+            annotation(1, 7, [1, 2, 2, 3.5, 4, 1, 5, 6, 2]),
+            annotation(2, 8, [10, 20, 2, 30, 40, 2, 50, 60, 2]),
+            annotation(3, 7, [11, 12, 2, 13, 14, 2, 15, 16, 2]),
+        ],
+        "categories": [
+            {"id": 4, "name": "face", "keypoints": ["left", "right", "chin"], "skeleton": [[1, 3], [2, 3]]}
+        ],
+    } | changes
+
+
+def annotation(number: int, image: int, keypoints: list[float], **changes: Any) -> dict[str, Any]:
+    """One annotation with all of COCO's fields."""
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": 4,
+        "keypoints": keypoints,
+        "num_keypoints": sum(v > 0 for v in keypoints[2::3]),
+        "bbox": [1, 2, 30, 40],
+        "area": 1200,
+        "iscrowd": 0,
+    } | changes
+
+
+def write(folder: Path, content: Any) -> Path:
+    """The content as a JSON file."""
+    path = folder / "faces.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_annotation_is_read_field_by_field(tmp_path):
+    """Keypoints count from 0, flag 1 is covered, the box is the tight one and COCO's is kept."""
+    face = read_coco(write(tmp_path, document()))[0]
+    assert face.points.tolist() == [[1, 2], [3.5, 4], [5, 6]]
+    assert face.occluded.tolist() == [False, True, False]
+    assert face.box.tolist() == [1, 2, 5, 6]
+    assert face.attributes["rect"] == (1, 2, 31, 42)
+    assert face.path == tmp_path / "a" / "one.jpg"
+    assert face.photo == "a/one"
+
+
+def test_faces_of_one_picture_are_numbered(tmp_path):
+    """Faces of a picture with several have an index, a face alone has none."""
+    assert [face.attributes.get("index") for face in read_coco(write(tmp_path, document()))] == [0, None, 1]
+
+
+def test_schema_comes_from_the_category(tmp_path):
+    """Names and skeleton, which counts from 1, make a plain schema."""
+    schema = read_coco(write(tmp_path, document()))[0].schema
+    assert schema.point_names == ("left", "right", "chin")
+    assert schema.edges == ((0, 2), (1, 2))
+    assert schema.mirror == (0, 1, 2)
+
+
+def test_usual_count_means_the_usual_schema(tmp_path):
+    """29 keypoints are COFW's."""
+    content = document(
+        annotations=[annotation(1, 7, [1.0, 2.0, 2] * 29)],
+        categories=[{"id": 4, "name": "face", "keypoints": [str(i) for i in range(29)], "skeleton": []}],
+    )
+    assert read_coco(write(tmp_path, content))[0].schema is COFW29
+
+
+def test_whole_schema_is_kept_beside_cocos_fields(tmp_path):
+    """A category with a "lightmark" entry gives the schema with its mirror permutation."""
+    schema = Schema("mine", (1, 0, 2), (0, 1))
+    content = document()
+    content["categories"][0]["lightmark"] = schema_to_dict(schema)
+    assert read_coco(write(tmp_path, content))[0].schema == schema
+
+
+def test_schema_must_fit(tmp_path):
+    """A schema of another size is refused with the category's name."""
+    with pytest.raises(DataError, match=r"faces\.json: category 'face': 3 points, ibug68 needs 68"):
+        read_coco(write(tmp_path, document()), schema=IBUG68)
+
+
+def test_pictures_may_lie_elsewhere(tmp_path):
+    """COCO keeps annotations and pictures in folders of their own."""
+    face = read_coco(write(tmp_path, document()), pictures=tmp_path / "train2017")[0]
+    assert face.path == tmp_path / "train2017" / "a" / "one.jpg"
+
+
+def test_annotation_without_labels_is_passed_over(tmp_path):
+    """An annotation with flag 0 throughout is a crowd or an unlabelled person."""
+    content = document()
+    content["annotations"][0] = annotation(1, 7, [0, 0, 0] * 3, iscrowd=1)
+    assert len(read_coco(write(tmp_path, content))) == 2
+
+
+def test_partly_labelled_face_is_named(tmp_path):
+    """A face with some points only cannot be a Sample."""
+    content = document()
+    content["annotations"][1]["keypoints"][2] = 0
+    with pytest.raises(DataError, match=r"annotation 2: 2 of 3 points are labelled \(v > 0\), wanted all"):
+        read_coco(write(tmp_path, content))
+
+
+def test_file_for_detection_is_named(tmp_path):
+    """Annotations and categories without keypoints are those of another task."""
+    content = document(categories=[{"id": 4, "name": "face"}])
+    with pytest.raises(DataError, match=r"category 'face': no keypoints; .* is this a file for detection\?"):
+        read_coco(write(tmp_path, content))
+
+
+def test_annotation_without_keypoints_is_named(tmp_path):
+    """Keypoints come in threes."""
+    content = document()
+    content["annotations"][2]["keypoints"] = [1, 2]
+    with pytest.raises(DataError, match=r"annotation 3: got keypoints 2, wanted a list of x, y, v for each point"):
+        read_coco(write(tmp_path, content))
+
+
+def test_unknown_image_is_named(tmp_path):
+    """An annotation of an image that is not listed is named."""
+    content = document()
+    content["annotations"][2]["image_id"] = 99
+    with pytest.raises(DataError, match=r"annotation 3: KeyError\(99\); wanted image_id and category_id"):
+        read_coco(write(tmp_path, content))
+
+
+def test_skeleton_out_of_range_is_named(tmp_path):
+    """A skeleton that counts from 0 is named with the rule."""
+    content = document()
+    content["categories"][0]["skeleton"] = [[0, 2]]
+    with pytest.raises(DataError, match=r"category 'face': .*names point -1.*; skeleton counts keypoints from 1"):
+        read_coco(write(tmp_path, content))
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"images": []}])
+def test_other_json_is_named(tmp_path, content):
+    """JSON of another kind says what was wanted."""
+    with pytest.raises(DataError, match=r"faces\.json: no list .* wanted COCO's images, annotations, categories"):
+        read_coco(write(tmp_path, content))
+
+
+def test_cut_json_is_named(tmp_path):
+    """A cut file is named."""
+    (tmp_path / "faces.json").write_text('{"images": [')
+    with pytest.raises(DataError, match=r"faces\.json: cannot be read as JSON"):
+        read_coco(tmp_path / "faces.json")

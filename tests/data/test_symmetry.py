@@ -1,0 +1,72 @@
+"""Tests of finding swapped labels."""
+
+import numpy as np
+import pytest
+
+from lightmark.data.read import read_samples
+from lightmark.data.symmetry import swapped_groups
+from lightmark.schema import COFW29, IBUG68, Schema, plain_schema
+
+CROSS = Schema("cross", (1, 0, 2, 3), (0, 1))
+SHAPE = np.array([[-3.0, -1.0], [3.0, -1.0], [0.0, 0.5], [0.0, 4.0]])
+
+
+def cross_faces(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Noisy copies of a shape of four points, turned, scaled and moved at will."""
+    angles, scales = rng.uniform(-1.5, 1.5, count), rng.uniform(5, 50, count)
+    rotations = np.array([[[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]] for a in angles])
+    noisy = SHAPE + rng.normal(0, 0.1, (count, 4, 2))
+    return scales[:, None, None] * np.einsum("fij,fnj->fni", rotations, noisy) + rng.uniform(0, 500, (count, 1, 2))
+
+
+@pytest.mark.parametrize("swapped", [[], [0], [3, 4, 17]])
+def test_swapped_faces_are_found_at_any_angle(swapped):
+    """Exactly the faces whose labels went over to the mirror image are found, the first in the row or not."""
+    faces = cross_faces(30, np.random.default_rng(0))
+    faces[swapped] = faces[swapped][:, list(CROSS.mirror)]
+    groups = swapped_groups(faces, CROSS)
+    assert [i for i, names in enumerate(groups) if names] == swapped
+    assert all(groups[i] == ("face",) for i in swapped)
+
+
+def test_schema_without_pairs_has_nothing_to_swap():
+    """A plain schema is its own mirror image."""
+    assert swapped_groups(np.ones((2, 5, 2)), plain_schema(5)) == [(), ()]
+
+
+def test_no_faces_are_fine():
+    """An empty set gives an empty list."""
+    assert swapped_groups(np.ones((0, 68, 2)), IBUG68) == []
+
+
+@pytest.fixture(scope="module")
+def helen(real_data) -> np.ndarray:
+    """Points (348, 29, 2) of real faces."""
+    return np.stack([face.points for face in read_samples(real_data / "helen29")])
+
+
+def test_real_faces_have_their_sides_right(helen):
+    """None of 348 real faces is found."""
+    assert not any(swapped_groups(helen, COFW29))
+
+
+def test_wholly_swapped_set_is_found(helen):
+    """Even where every face is swapped, the built-in schema knows which side is which."""
+    assert set(swapped_groups(helen[:, list(COFW29.mirror)], COFW29)) == {("face",)}
+
+
+@pytest.mark.parametrize("group", ["brows", "eyes", "nose", "mouth"])
+def test_swapped_group_is_named(helen, group):
+    """A flip that forgot one run of the permutation is found by the group it forgot."""
+    members = list(COFW29.groups[group])
+    faces = helen.copy()
+    faces[:20, members] = helen[:20][:, [COFW29.mirror[i] for i in members]]
+    groups = swapped_groups(faces, COFW29)
+    assert groups[:20] == [(group,)] * 20
+    assert not any(groups[20:])
+
+
+def test_real_68_point_faces_have_their_sides_right(real_data):
+    """Profiles included, none of 3712 real faces of 300W and 300W-LP is found."""
+    faces = [*read_samples(real_data / "300w"), *read_samples(real_data / "300w_lp")]
+    assert not any(swapped_groups(np.stack([face.points for face in faces]), IBUG68))

@@ -1,0 +1,229 @@
+"""From a model file and a folder of faces to a report on disk."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightmark.data.read import read_samples
+from lightmark.errors import ConfigError, DataError, MissingExtraError, SchemaError
+from lightmark.evaluate.compare import compare_runs
+from lightmark.evaluate.predictions import read_predictions, write_predictions
+from lightmark.evaluate.provenance import sha256_of
+from lightmark.evaluate.run import choose_faces, evaluate_model, threshold_for
+from lightmark.schema import COFW29, IBUG68, WFLW98
+
+FILES = ["faces.csv", "predictions.json", "report.html", "report.json", "report.md"]
+
+
+def test_a_good_model_has_small_errors(tree_300w, model_68) -> None:
+    """The grid on which the faces lie is found but for their noise of a pixel."""
+    assert evaluate_model(model_68(), tree_300w).summaries["all"].nme.value < 0.08
+
+
+def test_test_faces_are_taken_where_none_are_asked_for(tree_300w, model_68) -> None:
+    """Training faces stay out, and the report says so."""
+    report = evaluate_model(model_68(), tree_300w)
+    assert report.summaries["all"].faces == 12
+    assert any("Only the 12 test faces of 16 were taken" in note for note in report.notes)
+
+
+def test_300w_is_reported_by_its_official_subsets(tree_300w, model_68) -> None:
+    """Full, common and challenging, and the sets they come from."""
+    counts = {name: summary.faces for name, summary in evaluate_model(model_68(), tree_300w).summaries.items()}
+    assert counts == {"all": 12, "full": 12, "common": 9, "helen": 5, "lfpw": 4, "challenging": 3, "ibug": 3}
+
+
+def test_a_subset_can_be_asked_for(tree_300w, model_68) -> None:
+    """Only its faces are there, without a note on choices nobody made."""
+    report = evaluate_model(model_68(), tree_300w, subset="challenging")
+    assert report.summaries["all"].faces == 3
+    assert not any("test faces" in note for note in report.notes)
+
+
+def test_all_takes_every_face(tree_300w, model_68) -> None:
+    """Training faces too, which the table then tells apart."""
+    summaries = evaluate_model(model_68(), tree_300w, subset="all").summaries
+    assert (summaries["all"].faces, summaries["train"].faces, summaries["test"].faces) == (16, 4, 12)
+
+
+def test_an_unknown_subset_names_those_there_are(tree_300w, model_68) -> None:
+    """The error lists what could have been meant."""
+    with pytest.raises(DataError, match=r"no face of subset 'pose'; subsets here: .*common \(9\)"):
+        evaluate_model(model_68(), tree_300w, subset="pose")
+
+
+def test_data_without_test_faces_are_taken_whole(blob_samples) -> None:
+    """Own data carry no official split."""
+    assert choose_faces(blob_samples, None, "d") == (blob_samples, ())
+
+
+def test_nothing_but_test_faces_needs_no_note(blob_sample) -> None:
+    """A choice that left nothing out is none."""
+    samples = [blob_sample(seed, ("test",)) for seed in range(3)]
+    chosen, notes = choose_faces(samples, None, "d")
+    assert [sample.name for sample in chosen] == [sample.name for sample in samples]
+    assert notes == ()
+
+
+def test_a_part_is_not_called_by_the_name_of_the_whole(tree_300w, model_68) -> None:
+    """The challenging faces alone are not 300W's full set, nor are they all test faces."""
+    summaries = evaluate_model(model_68(), tree_300w, subset="challenging").summaries
+    assert list(summaries) == ["all", "challenging", "ibug"]
+
+
+def test_the_threshold_follows_the_schema() -> None:
+    """8 % for 68 points, 10 % for WFLW and COFW, unless one was asked for."""
+    assert [threshold_for(schema) for schema in (IBUG68, WFLW98, COFW29)] == [0.08, 0.10, 0.10]
+    assert threshold_for(IBUG68, 0.1) == 0.1
+
+
+def test_a_report_is_five_files(tree_300w, model_68, tmp_path) -> None:
+    """Each is there, and nothing temporary is left."""
+    evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "out" / "report")
+    assert sorted(file.name for file in (tmp_path / "out" / "report").iterdir()) == FILES
+
+
+def test_without_a_folder_nothing_is_written(tree_300w, model_68, tmp_path, monkeypatch) -> None:
+    """The report is only returned."""
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    model = model_68()
+    evaluate_model(model, tree_300w)
+    assert sorted(set(tmp_path.rglob("*")) - set(before)) == [model]
+
+
+def test_the_json_says_how_to_make_it_again(tree_300w, model_68, tmp_path) -> None:
+    """Model and its hash, data, options, seed, command, versions."""
+    model = model_68()
+    evaluate_model(
+        model, tree_300w, report_dir=tmp_path / "r", box_jitter=[0.1], seed=7, command=["lightmark", "evaluate", "x"]
+    )
+    data = json.loads((tmp_path / "r" / "report.json").read_text())
+    origin = data["origin"]
+    assert origin["source"]["sha256"] == sha256_of(model)
+    assert origin["source"]["model"]["provenance"] == {"recipe": "test"}
+    assert origin["data"] == {"root": str(tree_300w), "subset": None, "faces": 12}
+    assert origin["options"]["box_jitter"] == [0.1]
+    assert origin["command"] == ["lightmark", "evaluate", "x"]
+    assert "lightmark" in origin["versions"]
+    assert data["seed"] == 7
+
+
+def test_the_same_run_writes_the_same_bytes(tree_300w, model_68, tmp_path) -> None:
+    """A report can be made again, byte for byte."""
+    model = model_68()
+    for folder in ("one", "two"):
+        evaluate_model(model, tree_300w, report_dir=tmp_path / folder, box_jitter=[0.05])
+    one, two = ([(tmp_path / folder / name).read_bytes() for name in FILES] for folder in ("one", "two"))
+    assert one == two
+
+
+def test_a_report_replaces_the_one_before(tree_300w, model_68, tmp_path) -> None:
+    """Writing to the same folder leaves the newer report."""
+    evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "r")
+    evaluate_model(model_68("other.onnx", off=0.02), tree_300w, report_dir=tmp_path / "r", subset="common")
+    assert json.loads((tmp_path / "r" / "report.json").read_text())["title"] == "other.onnx on 300w, common"
+
+
+def test_a_folder_that_cannot_be_made_is_named(tree_300w, model_68, tmp_path) -> None:
+    """A file in the way is our error."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="the report cannot be written here"):
+        evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "file" / "r")
+
+
+def test_rows_are_named_below_the_data(tree_300w, model_68) -> None:
+    """No machine's own folders in the rows."""
+    names = {row.name for row in evaluate_model(model_68(), tree_300w).rows}
+    assert "helen/testset/image_0.png" in names
+
+
+def test_notes_of_the_user_are_kept(tree_300w, model_68) -> None:
+    """A caution about the data goes into the report."""
+    assert evaluate_model(model_68(), tree_300w, notes=["mapped points"]).notes[-1] == "mapped points"
+
+
+def test_the_report_says_whose_boxes_were_used(tree_300w, model_68) -> None:
+    """Label boxes flatter a model: it must be said."""
+    assert any("tight box of the labels" in note for note in evaluate_model(model_68(), tree_300w).notes)
+
+
+def test_two_reports_can_be_compared(tree_300w, model_68, tmp_path) -> None:
+    """A model off by two hundredths of the crop is found to be worse."""
+    for name, off in {"good": 0.0, "off": 0.02}.items():
+        evaluate_model(model_68(f"{name}.onnx", off), tree_300w, report_dir=tmp_path / name)
+    whole = compare_runs(tmp_path / "good", tmp_path / "off").summaries["all"]
+    assert whole.verdict == "a is better"
+
+
+def test_its_own_predictions_give_the_same_report(tree_300w, model_68, tmp_path) -> None:
+    """What a report wrote can be judged again without the model."""
+    first = evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "r")
+    again = evaluate_model(tmp_path / "r" / "predictions.json", tree_300w)
+    assert [row.nme for row in again.rows] == pytest.approx([row.nme for row in first.rows], abs=1e-5)
+
+
+def test_perfect_predictions_have_no_error(tree_300w, tmp_path) -> None:
+    """The labels themselves, whole set in one file, judged on one subset."""
+    samples = read_samples(tree_300w)
+    names = [sample.path.relative_to(tree_300w).as_posix() for sample in samples]
+    write_predictions(tmp_path / "p.json", "ibug68", names, np.stack([sample.points for sample in samples]))
+    whole = evaluate_model(tmp_path / "p.json", tree_300w, subset="common").summaries["all"]
+    assert whole.faces == 9
+    assert whole.nme.value < 1e-5
+
+
+def test_predictions_that_miss_a_face_are_refused(tree_300w, model_68, tmp_path) -> None:
+    """Leaving out hard faces is not evaluating."""
+    evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "r", subset="common")
+    with pytest.raises(DataError, match=r"3 of 12 faces have no prediction of their own, such as .*ibug/"):
+        evaluate_model(tmp_path / "r" / "predictions.json", tree_300w)
+
+
+def test_predictions_of_other_points_are_refused(tree_300w, tmp_path) -> None:
+    """29 points are not judged by 68 labels."""
+    write_predictions(tmp_path / "p.json", "cofw29", ["a.png"], np.zeros((1, 29, 2)))
+    with pytest.raises(SchemaError, match=r"labelled with ibug68 .*wanted cofw29"):
+        evaluate_model(tmp_path / "p.json", tree_300w)
+
+
+def test_box_jitter_of_predictions_is_refused(tree_300w, model_68, tmp_path) -> None:
+    """Points on file cannot be made again from other boxes."""
+    evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "r")
+    with pytest.raises(ConfigError, match="box jitter needs the model itself"):
+        evaluate_model(tmp_path / "r" / "predictions.json", tree_300w, box_jitter=[0.1])
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"), [({"threshold": 8.0}, "0.08 for 8 %"), ({"box_jitter": [5]}, "box jitter 5")]
+)
+def test_percentages_are_refused_before_the_work(options, complaint: str) -> None:
+    """A wrong option costs no evaluation: not even the files are looked at."""
+    with pytest.raises(ConfigError, match=complaint):
+        evaluate_model("nowhere.onnx", "nowhere", **options)
+
+
+def test_missing_matplotlib_is_told_before_the_work(monkeypatch, tmp_path) -> None:
+    """Nobody waits for a report that cannot be drawn."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"lightmark\[train\]"):
+        evaluate_model("nowhere.onnx", "nowhere", report_dir=tmp_path)
+
+
+def test_written_predictions_are_those_of_the_report(tree_300w, model_68, tmp_path) -> None:
+    """One face a row, by the same names."""
+    report = evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "r")
+    assert list(read_predictions(tmp_path / "r" / "predictions.json").points) == [row.name for row in report.rows]
+
+
+def test_wflw_faces_are_judged_by_a_68_point_model(real_data: Path, model_68) -> None:
+    """Labels are converted, the report says so, and WFLW's subsets stay."""
+    report = evaluate_model(model_68(), real_data / "wflw")
+    assert report.schema == "ibug68"
+    assert any("98 points turned into 68" in note for note in report.notes)
+    assert "pose" in report.summaries

@@ -1,0 +1,249 @@
+"""Tests of boxes, matrices and alignment: values by hand and slow references."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lightmark.errors import GeometryError
+from lightmark.geometry import (
+    align,
+    box_offsets,
+    compose,
+    crop_matrix,
+    from_unit,
+    invert,
+    map_box,
+    matrix_scale,
+    mirror_matrix,
+    require_box,
+    tight_box,
+    to_unit,
+    transform,
+)
+
+SEEDS = pytest.mark.parametrize("seed", range(4))
+
+
+def random_similarity(rng):
+    """A turn, a scale and a shift."""
+    angle, zoom = rng.uniform(-3, 3), rng.uniform(0.2, 4)
+    cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
+    return np.array([[cos, -sin, rng.uniform(-9, 9)], [sin, cos, rng.uniform(-9, 9)]])
+
+
+def test_unit_runs_over_the_whole_crop():
+    """The outer edge of the first pixel is 0, that of the last is 1, and the centre of the crop is ½."""
+    assert to_unit(np.array([[-0.5, 127.5], [63.5, 0.0]]), 128).tolist() == [[0.0, 1.0], [0.5, 0.5 / 128]]
+
+
+@SEEDS
+def test_unit_and_crop_are_inverse(seed):
+    """Crop pixels to unit_points and back are the same."""
+    points = np.random.default_rng(seed).uniform(-20, 250, (7, 2))
+    np.testing.assert_allclose(from_unit(to_unit(points, 224), 224), points, atol=1e-12)
+
+
+def test_mirror_in_unit_points_is_one_minus_x():
+    """Mirroring in crop pixels and in unit_points is the same law."""
+    points = np.random.default_rng(0).uniform(0, 127, (7, 2))
+    mirrored = to_unit(transform(mirror_matrix(128), points), 128)
+    np.testing.assert_allclose(mirrored, to_unit(points, 128) * [-1, 1] + [1, 0], atol=1e-12)
+
+
+def test_mirror_swaps_the_outer_pixels():
+    """Column 0 goes to the last column and back, rows stay."""
+    assert transform(mirror_matrix(10), np.array([[0.0, 3.0], [9.0, 4.0], [4.5, 5.0]])).tolist() == [
+        [9.0, 3.0],
+        [0.0, 4.0],
+        [4.5, 5.0],
+    ]
+
+
+def test_tight_box_of_many_faces():
+    """Each face has its own smallest and largest coordinate."""
+    faces = np.array([[[3, 1], [2, 8], [5, 4]], [[0, 0], [-1, 2], [4, -7]]], dtype=np.float32)
+    boxes = tight_box(faces)
+    assert boxes.tolist() == [[2, 1, 5, 8], [-1, -7, 4, 2]]
+    assert boxes.dtype == np.float64
+
+
+def test_crop_matrix_by_hand():
+    """A box of 20 about (20, 30) at twice its size fills 40 pixels one to one, half a pixel off."""
+    np.testing.assert_allclose(crop_matrix([10, 20, 30, 40], 40, 2.0), [[1, 0, -0.5], [0, 1, -10.5]], atol=1e-12)
+
+
+def test_crop_matrix_takes_the_longer_side():
+    """A wide box is cut out as a square of its width."""
+    np.testing.assert_allclose(crop_matrix([0, 0, 40, 10], 20, 1.0), [[0.5, 0, -0.5], [0, 0.5, 7]], atol=1e-12)
+
+
+@SEEDS
+def test_crop_edges_are_the_outer_edges_of_the_border_pixels(seed):
+    """The centre of the box is the centre of the crop; the square's edges lie at −0.5 and size − 0.5."""
+    rng = np.random.default_rng(seed)
+    x, y, width, height = rng.uniform(-50, 100), rng.uniform(-50, 100), rng.uniform(1, 90), rng.uniform(1, 90)
+    matrix = crop_matrix([x, y, x + width, y + height], 96, 1.25)
+    centre, half = np.array([x + width / 2, y + height / 2]), 1.25 * max(width, height) / 2
+    seen = transform(matrix, np.array([centre, centre - half, centre + half]))
+    np.testing.assert_allclose(seen, [[47.5, 47.5], [-0.5, -0.5], [95.5, 95.5]], atol=1e-9)
+
+
+def test_positive_angle_turns_content_counter_clockwise():
+    """At +90° what was right of the centre is above it (y grows downwards), at −90° below."""
+    box = [0, 0, 10, 10]
+    right = np.array([[9.0, 5.0]])
+    np.testing.assert_allclose(transform(crop_matrix(box, 10, 1.0, 90), right), [[4.5, 0.5]], atol=1e-12)
+    np.testing.assert_allclose(transform(crop_matrix(box, 10, 1.0, -90), right), [[4.5, 8.5]], atol=1e-12)
+
+
+@pytest.mark.parametrize("angle", [-170.0, -31.5, 12.0, 90.0])
+def test_angle_keeps_the_centre_and_the_scale(angle):
+    """A turn is about the centre of the box and changes no length."""
+    box = [3, 4, 33, 28]
+    matrix, straight = crop_matrix(box, 64, 1.25, angle), crop_matrix(box, 64, 1.25)
+    np.testing.assert_allclose(transform(matrix, np.array([[18.0, 16.0]])), [[31.5, 31.5]], atol=1e-9)
+    assert matrix_scale(matrix) == pytest.approx(matrix_scale(straight), rel=1e-12)
+    assert np.linalg.det(matrix[:, :2]) > 0
+
+
+@pytest.mark.parametrize(
+    ("box", "text"),
+    [
+        ([10, 10, 5, 40], r"x1 must exceed x0 and y1 exceed y0; got width -5 and height 30 \(is it x, y"),
+        ([10, 10, 10, 40], "got width 0 and height 30"),
+        ([10, 40, 20, 40], "got width 10 and height 0"),
+        ([0, 0, float("nan"), 1], "needs four finite numbers x0, y0, x1, y1"),
+        ([0, 0, float("inf"), 1], "needs four finite numbers"),
+        ([0, 0, 1], "needs four finite numbers"),
+        ([[0, 0, 1, 1]], "needs four finite numbers"),
+    ],
+)
+def test_unusable_box_is_refused(box, text):
+    """The message shows the box and says what is wrong with it."""
+    with pytest.raises(GeometryError, match=text):
+        require_box(box)
+
+
+def test_crop_of_an_empty_box_is_refused():
+    """A face of one point has no crop."""
+    with pytest.raises(GeometryError, match="got width 0 and height 0"):
+        crop_matrix([5, 5, 5, 5], 64, 1.25)
+
+
+def test_map_box_by_hand():
+    """Offsets are shares of the box's own width and height."""
+    moved = map_box(np.array([10.0, 20.0, 30.0, 60.0]), [-0.1, 0.25, 0.2, -0.5])
+    np.testing.assert_allclose(moved, [8, 30, 34, 40], atol=1e-12)
+
+
+def test_zero_offsets_keep_the_box():
+    """A model of the 68 points uses the 68-point box."""
+    assert map_box(np.array([1.0, 2.0, 3.0, 4.0]), [0, 0, 0, 0]).tolist() == [1, 2, 3, 4]
+
+
+def test_box_offsets_are_what_map_box_undoes():
+    """Boxes made by map_box give their offsets back."""
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(-20, 20, (50, 2))
+    source = np.concatenate([corner, corner + rng.uniform(5, 60, (50, 2))], axis=1)
+    offsets = [-0.05, 0.31, 0.02, -0.11]
+    target = np.stack([map_box(box, offsets) for box in source])
+    np.testing.assert_allclose(box_offsets(source, target), offsets, atol=1e-12)
+
+
+def test_box_offsets_are_the_mean():
+    """Where boxes differ, the offsets are the mean share, however large a face is."""
+    source = np.array([[0.0, 0, 10, 10], [0, 0, 100, 100]])
+    target = source + np.array([[1, 0, 0, 2], [30, 0, 0, 0]])
+    np.testing.assert_allclose(box_offsets(source, target), [0.2, 0, 0, 0.1], atol=1e-12)
+
+
+@SEEDS
+def test_compose_applies_the_inner_matrix_first(seed):
+    """The composed matrix does what one after the other does, and not the other way round."""
+    rng = np.random.default_rng(seed)
+    outer, inner, points = random_similarity(rng), random_similarity(rng), rng.normal(size=(5, 2))
+    one_after_the_other = transform(outer, transform(inner, points))
+    np.testing.assert_allclose(transform(compose(outer, inner), points), one_after_the_other, atol=1e-9)
+    assert not np.allclose(transform(compose(inner, outer), points), one_after_the_other)
+
+
+@SEEDS
+def test_inverse_brings_points_back(seed):
+    """A matrix and its inverse, in either order, change nothing."""
+    rng = np.random.default_rng(seed)
+    matrix = random_similarity(rng)
+    for both in (compose(invert(matrix), matrix), compose(matrix, invert(matrix))):
+        np.testing.assert_allclose(both, [[1, 0, 0], [0, 1, 0]], atol=1e-9)
+
+
+def test_singular_matrix_has_no_inverse():
+    """A matrix that flattens the plane is named."""
+    with pytest.raises(GeometryError, match=r"matrix \[\[1\.0, 1\.0, 0\.0\], .*has no inverse: it flattens the plane"):
+        invert(np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 5.0]]))
+
+
+def test_transform_moves_every_face():
+    """Any number of leading axes is fine, and whole numbers too."""
+    matrix = np.array([[2.0, 0, 1], [0, 3, -1]])
+    points = np.arange(12).reshape(2, 3, 2)
+    np.testing.assert_allclose(transform(matrix, points), points * [2, 3] + [1, -1])
+
+
+@SEEDS
+def test_matrix_scale_is_the_growth_of_lengths(seed):
+    """Under a similarity, mirrored or not, every length grows by the scale."""
+    rng = np.random.default_rng(seed)
+    matrix, points = random_similarity(rng), rng.normal(size=(2, 2))
+    growth = np.linalg.norm(np.diff(transform(matrix, points), axis=0)) / np.linalg.norm(np.diff(points, axis=0))
+    assert matrix_scale(matrix) == pytest.approx(growth, rel=1e-9)
+    assert matrix_scale(compose(mirror_matrix(7), matrix)) == pytest.approx(growth, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("matrix", [[[1, 1, 0], [1, 1, 0]], [[0, 0, 3], [0, 0, 4]], [[float("nan"), 0, 0], [0, 1, 0]]])
+def test_matrix_without_scale_is_refused(matrix):
+    """A matrix that flattens the plane, or is not finite, moves no picture."""
+    with pytest.raises(GeometryError, match="flattens the plane or is not finite"):
+        matrix_scale(np.array(matrix, dtype=np.float64))
+
+
+def umeyama(source, target):
+    """Similarity by the singular value decomposition of the covariance (Umeyama 1991, equations 40 to 42)."""
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    covariance = (target - target_mean).T @ (source - source_mean) / len(source)
+    u, d, vt = np.linalg.svd(covariance)
+    sign = np.diag([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
+    rotation = u @ sign @ vt
+    scale = np.trace(np.diag(d) @ sign) / ((source - source_mean) ** 2).sum(axis=1).mean()
+    return np.column_stack([scale * rotation, target_mean - scale * rotation @ source_mean])
+
+
+@SEEDS
+def test_align_equals_umeyama(seed):
+    """The closed form in complex numbers equals the one by singular values, on points that do not fit exactly."""
+    rng = np.random.default_rng(seed)
+    source, target = rng.normal(size=(9, 2)), rng.normal(size=(9, 2))
+    np.testing.assert_allclose(align(source, target), umeyama(source, target), atol=1e-9)
+
+
+@SEEDS
+def test_align_finds_the_similarity(seed):
+    """Points moved by a similarity are brought onto the original exactly."""
+    rng = np.random.default_rng(seed)
+    matrix, source = random_similarity(rng), rng.normal(size=(5, 2))
+    np.testing.assert_allclose(align(source, transform(matrix, source)), matrix, atol=1e-9)
+
+
+def test_align_does_not_mirror():
+    """A mirrored face is turned at best, never reflected."""
+    source = np.random.default_rng(0).normal(size=(9, 2))
+    matrix = align(source, source * [-1, 1])
+    assert np.linalg.det(matrix[:, :2]) >= 0
+
+
+def test_align_of_one_place_is_refused():
+    """Points that all coincide fix no similarity."""
+    with pytest.raises(GeometryError, match="align: all source points coincide; a similarity needs two different"):
+        align(np.ones((4, 2)), np.random.default_rng(0).normal(size=(4, 2)))

@@ -1,0 +1,193 @@
+"""Tests of the ModelSpec: what it promises a model, and that it survives JSON."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lightmark.errors import GeometryError, SpecError
+from lightmark.geometry import box_offsets, tight_box, to_unit, transform
+from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98
+from lightmark.spec import (
+    ModelSpec,
+    label_crop_matrix,
+    normalise_crops,
+    spec_crop_matrix,
+    spec_from_json,
+    spec_to_json,
+)
+
+FULL = ModelSpec(
+    schema=WFLW98,
+    size=112,
+    crop_scale=1.3,
+    box_offsets=(-0.05, 0.1, 0.07, -0.2),
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    architecture={"backbone": "mobilenetv2", "width": 0.5, "head": "spatial"},
+    provenance={"recipe": "größe", "seed": 3, "nested": {"best": 0.031}},
+)
+
+
+@pytest.mark.parametrize("spec", [FULL, ModelSpec(COFW29, 64)], ids=["full", "defaults"])
+def test_json_gives_the_spec_back(spec):
+    """Through JSON text and back, nothing is lost."""
+    assert spec_from_json(spec_to_json(spec), "here") == spec
+
+
+def test_json_is_the_same_text_every_time():
+    """Keys are sorted, so equal specs are equal bytes."""
+    turned = dict(reversed(FULL.architecture.items()))
+    assert spec_to_json(ModelSpec(**{**vars(FULL), "architecture": turned})) == spec_to_json(FULL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"size": 15}, "size 15; a crop needs at least 16 pixels a side"),
+        ({"size": -64}, "size -64; a crop needs"),
+        ({"crop_scale": 0.0}, r"crop_scale 0\.0; needs a positive factor, 1\.25 say"),
+        ({"crop_scale": float("nan")}, "crop_scale nan; needs a positive factor"),
+        ({"std": (1.0, 0.0, 1.0)}, r"std \(1\.0, 0\.0, 1\.0\); each must be positive"),
+    ],
+)
+def test_impossible_spec_is_refused(changes, text):
+    """The message says which value and what it needs."""
+    with pytest.raises(SpecError, match=f"ModelSpec: {text}"):
+        ModelSpec(**{"schema": IBUG68, "size": 64, **changes})
+
+
+@pytest.mark.parametrize("key", json.loads(spec_to_json(FULL)))
+def test_missing_key_is_named(key):
+    """A spec without one of its keys is refused, naming file and key."""
+    data = json.loads(spec_to_json(FULL))
+    del data[key]
+    with pytest.raises(SpecError, match=rf"a\.onnx: holds no usable ModelSpec: KeyError: '{key}'"):
+        spec_from_json(json.dumps(data), "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("size", "large", "ValueError"),
+        ("size", None, "TypeError"),
+        ("size", 3, "size 3; a crop needs at least 16"),
+        ("size", float("inf"), "OverflowError"),
+        ("box_offsets", [0, 0, 0], "ValueError"),
+        ("mean", [0.5], "ValueError"),
+        ("mean", 0.5, "TypeError"),
+        ("std", [1, 1, 0], "each must be positive"),
+        ("crop_scale", -1, "needs a positive factor"),
+        ("schema", [1], "SchemaError"),
+        ("schema", {"name": "x", "mirror": [1, 2, 0], "normaliser": [0, 1]}, "mirror is no involution"),
+        ("architecture", "mobilenet", "ValueError"),
+        ("architecture", 5, "TypeError"),
+        ("provenance", [1], "TypeError"),
+    ],
+)
+def test_bad_value_is_refused(key, value, text):
+    """Every unusable value names the file it was found in, once."""
+    data = json.loads(spec_to_json(FULL)) | {key: value}
+    with pytest.raises(SpecError, match=rf"^a\.onnx: holds no usable ModelSpec: .*{text}") as caught:
+        spec_from_json(json.dumps(data), "a.onnx")
+    assert str(caught.value).count("a.onnx") == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", '"spec"'])
+def test_text_that_is_no_spec_is_refused(text):
+    """Cut JSON and other JSON are refused."""
+    with pytest.raises(SpecError, match=r"a\.onnx: holds no usable ModelSpec"):
+        spec_from_json(text, "a.onnx")
+
+
+@pytest.mark.parametrize("version", [2, "1", None])
+def test_other_version_is_refused(version):
+    """A spec of another release says which release reads it."""
+    data = json.loads(spec_to_json(FULL)) | {"lightmark": version}
+    text = rf"a\.onnx: ModelSpec version {version!r}, this Lightmark reads 1; use a matching release"
+    with pytest.raises(SpecError, match=text):
+        spec_from_json(json.dumps(data), "a.onnx")
+
+
+def test_normalise_divides_by_255():
+    """Without mean and std, black is 0 and white is 1, in planes."""
+    crops = np.zeros((1, 16, 16, 3), np.uint8)
+    crops[0, 2, 5] = [0, 51, 255]
+    planes = normalise_crops(crops, ModelSpec(IBUG68, 16))
+    assert planes.shape == (1, 3, 16, 16)
+    np.testing.assert_allclose(planes[0, :, 2, 5], [0, 0.2, 1], atol=1e-7)
+    assert planes.sum() == pytest.approx(1.2, abs=1e-6)
+
+
+def test_normalise_subtracts_mean_and_divides_by_std():
+    """The values are (pixel / 255 − mean) / std of each channel."""
+    spec = ModelSpec(IBUG68, 16, mean=(0.5, 0.2, 0.0), std=(0.5, 0.1, 2.0))
+    crops = np.full((2, 16, 16, 3), [255, 51, 0], np.uint8)
+    crops[1] = [0, 102, 255]
+    planes = normalise_crops(crops, spec)
+    np.testing.assert_allclose(planes[0, :, 3, 3], [1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(planes[1, :, 3, 3], [-1, 2, 0.5], atol=1e-6)
+
+
+def test_normalised_planes_are_float32_in_order():
+    """Runtimes take float32 planes that lie one after the other in memory."""
+    planes = normalise_crops(np.zeros((2, 16, 16, 3), np.uint8), ModelSpec(IBUG68, 16))
+    assert planes.dtype == np.float32
+    assert planes.flags.c_contiguous
+
+
+def test_no_crops_are_no_planes():
+    """A picture without faces gives an empty batch."""
+    assert normalise_crops(np.zeros((0, 16, 16, 3), np.uint8), ModelSpec(IBUG68, 16)).shape == (0, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((1, 17, 17, 3), np.uint8),
+        ((1, 3, 16, 16), np.uint8),
+        ((16, 16, 3), np.uint8),
+        ((1, 16, 16, 3), np.float32),
+    ],
+)
+def test_other_crops_are_refused(shape, dtype):
+    """The message shows type and shape beside those needed."""
+    with pytest.raises(SpecError, match=r"crops: got .*, needs uint8 \(B, 16, 16, 3\)"):
+        normalise_crops(np.zeros(shape, dtype), ModelSpec(IBUG68, 16))
+
+
+@pytest.fixture
+def face98():
+    """98 image points of one face."""
+    return np.random.default_rng(5).uniform([30, 50], [190, 240], (98, 2))
+
+
+def test_label_crop_is_the_square_around_the_points(face98):
+    """The points' own tight box, enlarged by the crop's scale, fills the crop."""
+    unit = to_unit(transform(label_crop_matrix(FULL, face98), face98), FULL.size)
+    extent = unit.max(axis=0) - unit.min(axis=0)
+    assert extent.max() == pytest.approx(1 / 1.3, rel=1e-9)
+    np.testing.assert_allclose((unit.max(axis=0) + unit.min(axis=0)) / 2, [0.5, 0.5], atol=1e-9)
+
+
+@pytest.mark.parametrize("angle", [0.0, 15.0])
+def test_box_offsets_make_the_labels_crop(face98, angle):
+    """From the 68-point box, the offsets between the two boxes give the crop that the labels give."""
+    box68, box98 = tight_box(ibug68_from_wflw98(face98)), tight_box(face98)
+    offsets = tuple(box_offsets(box68[None], box98[None]))
+    spec = ModelSpec(WFLW98, 112, box_offsets=offsets)
+    found = spec_crop_matrix(spec, box68, angle)
+    np.testing.assert_allclose(found, label_crop_matrix(spec, face98, angle), rtol=1e-9)
+    assert not np.allclose(found, spec_crop_matrix(ModelSpec(WFLW98, 112), box68, angle))
+
+
+def test_empty_box_has_no_crop():
+    """A detector's empty box is refused before it is moved."""
+    with pytest.raises(GeometryError, match="got width 0 and height 5"):
+        spec_crop_matrix(FULL, [3, 3, 3, 8])
+
+
+def test_face_of_one_place_has_no_crop():
+    """Labels that all coincide are refused."""
+    with pytest.raises(GeometryError, match="x1 must exceed x0"):
+        label_crop_matrix(FULL, np.ones((98, 2)))

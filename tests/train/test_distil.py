@@ -1,0 +1,115 @@
+"""The pipeline runs its stages once each, over one split, and the student really sees its teachers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightmark.data.sample import Sample
+from lightmark.errors import ConfigError
+from lightmark.nets.checkpoint import load_checkpoint, read_tensors
+from lightmark.train import distil as distil_module
+from lightmark.train.config import Distillation
+from lightmark.train.distil import distil
+from lightmark.train.loop import train
+
+
+def test_stages_run_once_and_are_skipped_afterwards(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
+    """A second call changes no file; the first leaves a loadable checkpoint for every stage."""
+    made = distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
+    paths = [made.tough, made.tolerant, made.student, made.plain]
+    assert all(path is not None and load_checkpoint(path)[1].schema.size == 5 for path in paths)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_all_stages_share_one_split(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No stage trains on a face that another one validates on."""
+    seen = []
+
+    def watched(recipe, split, out, **options):  # type: ignore[no-untyped-def]  # passes everything on
+        seen.append({sample.name for sample in split.train})
+        return train(recipe, split, out, **options)
+
+    monkeypatch.setattr(distil_module, "train", watched)
+    distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
+    assert len(seen) == 4
+    assert all(names == seen[0] for names in seen)
+
+
+def test_distilled_and_plain_students_start_alike_and_end_apart(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """With the same seed, crops and steps the teachers alone make the difference."""
+    made = distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
+    assert made.plain is not None
+    student, plain = (read_tensors(path)[0]["head.offsets.weight"] for path in (made.student, made.plain))
+    assert not torch.equal(student, plain)
+
+
+def test_tolerant_teacher_starts_from_the_tough_one(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """With a vanishing learning rate the Tolerant-Teacher keeps the Tough-Teacher's weights."""
+    still = replace(distillation.tolerant, learning_rate=1e-12, weight_decay=0.0)
+    made = distil(replace(distillation, tolerant=still), faces, tmp_path, quiet=True)
+    tough, tolerant = (read_tensors(path)[0]["head.scores.weight"] for path in (made.tough, made.tolerant))
+    assert torch.allclose(tough, tolerant, atol=1e-6)
+
+
+def test_cached_points_are_what_the_teachers_say(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
+    """The kept points of one copy equal a fresh run of the checkpoint on that copy's crops."""
+    from lightmark.data.dataset import CropDataset, Key
+    from lightmark.nets.checkpoint import load_model
+    from lightmark.train.loop import carve
+
+    made = distil(distillation, faces, tmp_path, quiet=True)
+    recipe = distillation.student
+    samples = carve(faces, recipe).train
+    model = load_model(made.tough)
+    dataset = CropDataset(samples, [s.points for s in samples], model.spec, recipe.augmentation, recipe.seed, recipe.copies)
+    crops = np.stack([dataset.plain_crop(Key(1, index))[0] for index in range(len(samples))])
+    with np.load(tmp_path / "teacher-points/copy-001.npz") as file:
+        assert np.abs(file["tough"] - model(crops)).max() < 1e-5
+        assert np.abs(file["tough"] - file["tolerant"]).max() > 0
+
+
+def test_a_cut_cache_file_is_named(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
+    """Teacher points cut short are refused with the file's name instead of being read as something else."""
+    from lightmark.errors import CheckpointError
+    from lightmark.train.loop import carve
+    from lightmark.train.teachers import cache_teacher_points
+
+    made = distil(distillation, faces, tmp_path, quiet=True)
+    damaged = tmp_path / "teacher-points/copy-000.npz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"copy-000\.npz"):
+        cache_teacher_points(
+            distillation.student, carve(faces, distillation.student).train, made.tough, made.tolerant,
+            tmp_path / "teacher-points", quiet=True,
+        )  # fmt: skip
+
+
+def test_a_student_without_fixed_copies_is_refused(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """Teacher points cannot be kept for crops that are never the same."""
+    endless = replace(distillation, student=replace(distillation.student, copies=None))
+    with pytest.raises(ConfigError, match="set `copies`"):
+        distil(endless, faces, tmp_path, quiet=True)
+
+
+def test_teachers_of_another_crop_size_are_refused(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """A 32 px teacher cannot speak about 48 px crops of the student."""
+    other = replace(distillation, student=replace(distillation.student, size=48))
+    with pytest.raises(ConfigError, match="32 px crops .* the student 48 px"):
+        distil(other, faces, tmp_path, quiet=True)

@@ -1,0 +1,187 @@
+"""The loop learns, resumes bit for bit after a real SIGKILL, and refuses what it must not train on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lightmark.data.sample import Sample
+from lightmark.errors import CheckpointError, ConfigError, TrainingError
+from lightmark.nets.checkpoint import load_model, read_tensors
+from lightmark.train.config import Recipe
+from lightmark.train.loop import ValidationCrops, carve, learning_rate, mean_unit_points, targets_of, train
+
+KILLED_RUN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+sys.path.insert(0, {tests!r})
+from conftest import blob_faces
+from lightmark.nets.network import Architecture
+from lightmark.train.config import Recipe
+from lightmark.train.loop import carve, train
+torch.set_num_threads(1)
+recipe = Recipe("killed", Architecture("mobilenetv2", "spatial", width=0.25, dropout=0.2), 32, "l1", steps=60, batch=4,
+                warmup=2, ema=0.9, validation=0.2, validate_every=2, log_every=2)
+train(recipe, carve(blob_faces(48), recipe), Path(sys.argv[1]), quiet=True)
+"""
+
+
+def start_run(script: Path, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(script), str(out)])
+
+
+def kill_after_progress(script: Path, out: Path, saves: int) -> None:
+    """Start the run, wait until its state was written `saves` times, and SIGKILL it."""
+    process = start_run(script, out)
+    seen: set[int] = set()
+    deadline = time.monotonic() + 120
+    while len(seen) < saves and process.poll() is None and time.monotonic() < deadline:
+        if (out / "state.safetensors").exists():
+            seen.add((out / "state.safetensors").stat().st_mtime_ns)
+        time.sleep(0.002)
+    assert process.poll() is None, "the run ended before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def rows_without_time(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
+    """Killed twice by SIGKILL and started again, a run gives the same bytes of weights and the same log."""
+    script = tmp_path / "run.py"
+    script.write_text(KILLED_RUN.format(tests=str(Path(__file__).parent)))
+    assert start_run(script, tmp_path / "whole").wait() == 0
+    kill_after_progress(script, tmp_path / "killed", saves=3)
+    kill_after_progress(script, tmp_path / "killed", saves=4)
+    assert start_run(script, tmp_path / "killed").wait() == 0
+    whole, killed = (read_tensors(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert whole[0].keys() == killed[0].keys()
+    assert all(torch.equal(whole[0][name], killed[0][name]) for name in whole[0])
+    assert rows_without_time(tmp_path / "whole/log.csv") == rows_without_time(tmp_path / "killed/log.csv")
+
+
+def test_training_learns_to_look_at_the_picture(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """After a few hundred steps the error on unseen faces is far below the mean shape's."""
+    recipe = replace(recipe, steps=300, learning_rate=3e-3, validate_every=100)
+    split = carve(faces, recipe)
+    model = load_model(train(recipe, split, tmp_path / "run", quiet=True))
+    validation = ValidationCrops(split.validation, model.spec)
+    always_mean = mean_unit_points(split.train, model.spec)
+    mean_error = validation(lambda crops: np.repeat(always_mean[None], len(crops), 0))  # type: ignore[arg-type]
+    assert validation(model).mean() < 0.5 * mean_error.mean()
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """Training again into the same folder leaves the weights file untouched."""
+    split = carve(faces, recipe)
+    path = train(recipe, split, tmp_path / "run", quiet=True)
+    before = path.stat().st_mtime_ns
+    assert train(recipe, split, tmp_path / "run", quiet=True).stat().st_mtime_ns == before
+    assert not (tmp_path / "run/state.safetensors").exists()
+
+
+def test_another_recipe_is_refused_in_a_finished_folder(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """A folder that holds another run is not overwritten."""
+    train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True)
+    with pytest.raises(ConfigError, match="another recipe, seed or data set"):
+        train(replace(recipe, seed=1), carve(faces, recipe), tmp_path / "run", quiet=True)
+
+
+def test_the_best_weights_are_kept(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """The saved checkpoint is the one whose validation error the result quotes."""
+    split = carve(faces, recipe)
+    model = load_model(train(recipe, split, tmp_path / "run", quiet=True))
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    logged = [float(r["validation_nme"]) for r in rows_without_time(tmp_path / "run/log.csv") if r["validation_nme"]]
+    assert result["validation_nme"] == min(logged)
+    assert ValidationCrops(split.validation, model.spec)(model).mean() == pytest.approx(min(logged), rel=1e-6)
+
+
+def test_log_averages_the_loss_over_its_interval(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """A row every log_every steps holds a finite mean loss and the learning rate of that step."""
+    train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True)
+    rows = [row for row in rows_without_time(tmp_path / "run/log.csv") if row["loss"]]
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
+    assert all(0 < float(row["loss"]) < 1 for row in rows)
+    assert float(rows[0]["learning_rate"]) == learning_rate(recipe, 1)
+
+
+def test_test_faces_are_never_trained_on(faces: list[Sample], recipe: Recipe) -> None:
+    """One face tagged test among the data stops everything."""
+    with pytest.raises(ConfigError, match="never train on a test set"):
+        carve([*faces, replace(faces[0], subsets=frozenset({"test"}))], recipe)
+
+
+def test_validation_shares_no_photograph_with_training(faces: list[Sample], recipe: Recipe) -> None:
+    """Copies of one photograph all lie on one side."""
+    copies = [replace(face, photo=f"photo{index % 12}") for index, face in enumerate(faces)]
+    split = carve(copies, recipe)
+    assert not {s.photo for s in split.train} & {s.photo for s in split.validation}
+
+
+def test_a_run_starts_from_given_weights(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """With a learning rate of nearly nothing, the weights stay those of the checkpoint it started from."""
+    split = carve(faces, recipe)
+    first = train(recipe, split, tmp_path / "first", quiet=True)
+    still = replace(recipe, learning_rate=1e-12, weight_decay=0.0)
+    second = train(still, split, tmp_path / "second", start=first, quiet=True)
+    name = "head.offsets.weight"
+    assert torch.allclose(read_tensors(first)[0][name], read_tensors(second)[0][name], atol=1e-7)
+
+
+def test_diverging_training_is_stopped(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """A loss that is not finite ends the run with its step and what to change."""
+    wild = replace(recipe, learning_rate=1e30, warmup=0)
+    with pytest.raises(TrainingError, match="not finite at step 2; lower the learning rate"):
+        train(wild, carve(faces, wild), tmp_path / "run", quiet=True)
+
+
+def test_a_cut_state_is_refused_by_name(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """A training state that is no whole safetensors file is named, and nothing is overwritten."""
+    state = tmp_path / "run/state.safetensors"
+    state.parent.mkdir()
+    state.write_bytes(b"\x10\x00\x00\x00")
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: not a whole"):
+        train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True)
+    assert state.read_bytes() == b"\x10\x00\x00\x00"
+
+
+def test_soft_targets_lie_between_label_and_mean(faces: list[Sample], recipe: Recipe) -> None:
+    """Soft-landmarks keep less of each shape's variance the smaller the share, and all of it at 1.0."""
+    spread = [
+        np.var(np.stack(targets_of(replace(recipe, soft_variance=share), faces)), axis=0).sum()
+        for share in (0.3, 0.7, 1.0)
+    ]
+    assert spread[0] < spread[1] < spread[2]
+    hard = np.stack([face.points for face in faces])
+    assert np.abs(np.stack(targets_of(recipe, faces)) - hard).max() == 0
+
+
+def test_cosine_schedule_warms_up_and_ends_at_nothing(recipe: Recipe) -> None:
+    """The rate rises over the warm-up and falls towards zero."""
+    recipe = replace(recipe, steps=100, warmup=10)
+    rates = [learning_rate(recipe, step) for step in range(100)]
+    assert rates[0] == pytest.approx(recipe.learning_rate / 10)
+    assert np.argmax(rates) in (8, 9)
+    assert rates[-1] < 0.001 * recipe.learning_rate
+
+
+def test_inverse_schedule_is_the_released_one(recipe: Recipe) -> None:
+    """Adam's inverse-time decay of 1e-4 a step halves the rate after 10,000 steps."""
+    assert learning_rate(replace(recipe, schedule="inverse"), 10_000) == pytest.approx(recipe.learning_rate / 2)

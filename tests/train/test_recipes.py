@@ -1,0 +1,75 @@
+"""Recipes are frozen, named, and the plain student differs from the distilled one in its objective alone."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from lightmark.errors import ConfigError
+from lightmark.train.config import Recipe, fingerprint
+from lightmark.train.recipes import DISTILLATIONS, get_distillation, get_recipe
+
+
+@pytest.mark.parametrize("name", DISTILLATIONS)
+def test_plain_student_differs_in_objective_alone(name: str) -> None:
+    """Same network, crops, order, batch and steps: what is compared is distillation."""
+    recipe = get_distillation(name)
+    different = [f.name for f in fields(Recipe) if getattr(recipe.student, f.name) != getattr(recipe.plain, f.name)]
+    assert set(different) <= {"name", "objective"}
+
+
+@pytest.mark.parametrize("name", DISTILLATIONS)
+def test_teachers_and_student_take_the_same_crops(name: str) -> None:
+    """A teacher's points hold only for the crop it saw."""
+    recipe = get_distillation(name)
+    crops = {(part.size, part.crop_scale) for part in (recipe.tough, recipe.tolerant, recipe.student)}
+    assert len(crops) == 1
+
+
+def test_paper_recipes_hold_the_released_constants() -> None:
+    """B3 teachers, MobileNetV2 1.0, 224 px, pooling heads, L2, Adam 1e-3, batch 70, 150 epochs of 4 copies, 90 %."""
+    recipe = get_distillation("paper224")
+    assert recipe.tough.architecture.backbone == recipe.tolerant.architecture.backbone == "efficientnet-b3"
+    assert (recipe.student.architecture.backbone, recipe.student.architecture.width) == ("mobilenetv2", 1.0)
+    for part in (recipe.tough, recipe.tolerant, recipe.student):
+        assert (part.size, part.batch, part.learning_rate, part.schedule) == (224, 70, 1e-3, "inverse")
+        assert part.architecture.head == "pooling"
+        assert part.steps == 150 * 4 * 2012 // 70
+    assert (recipe.tough.objective, recipe.tolerant.soft_variance, recipe.student.copies) == ("l2", 0.90, 4)
+    assert get_distillation("paper224-released").student.objective == "kd-released"
+
+
+def test_stage_recipe_is_found_by_name_and_seed() -> None:
+    """`cpu128-plain` is the plain stage of cpu128 with the asked seed."""
+    assert get_recipe("cpu128-plain", seed=3) == get_distillation("cpu128", seed=3).plain
+
+
+@pytest.mark.parametrize("name", ["cpu128", "cpu128-nobody", "other-plain", ""])
+def test_unknown_stage_lists_the_known(name: str) -> None:
+    """The error names every stage that there is."""
+    with pytest.raises(ConfigError, match=r"no recipe called .*cpu128-tough, cpu128-tolerant"):
+        get_recipe(name)
+
+
+def test_unknown_distillation_lists_the_known() -> None:
+    """The error names every recipe that there is."""
+    with pytest.raises(ConfigError, match="no recipe called 'paper' *; known: cpu128, paper224"):
+        get_distillation("paper")
+
+
+def test_fingerprint_changes_with_every_field() -> None:
+    """Two recipes that differ anywhere never share a mark."""
+    recipe = get_recipe("cpu128-plain")
+    others = [
+        replace(recipe, seed=1), replace(recipe, steps=7), replace(recipe, augmentation=replace(recipe.augmentation, blur=0.9)),
+        replace(recipe, architecture=replace(recipe.architecture, width=0.5)),
+    ]  # fmt: skip
+    marks = {fingerprint(r) for r in (recipe, *others)} | {fingerprint(recipe, "face")}
+    assert len(marks) == len(others) + 2
+
+
+def test_unknown_objective_is_refused() -> None:
+    """A recipe cannot name an objective that does not exist."""
+    with pytest.raises(ConfigError, match="no objective 'l3'; known: l2, l1"):
+        replace(get_recipe("cpu128-plain"), objective="l3")
