@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,10 +16,30 @@ from lightmark.errors import ConfigError, LightmarkError, MissingExtraError
 
 if TYPE_CHECKING:
     from lightmark.data.sample import Sample
+    from lightmark.schema import Schema
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 EXISTING = click.Path(path_type=Path, exists=True)
 ANY_PATH = click.Path(path_type=Path)
+
+
+class _SchemaType(click.ParamType[Any]):
+    """A built-in schema's name, or the path of a JSON file that describes one."""
+
+    name = "SCHEMA"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Schema:
+        """Schema of the text the user gave."""
+        from lightmark.schema import SCHEMAS, get_schema, read_schema
+
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]  # click hands a default through
+        return get_schema(value) if value in SCHEMAS or not Path(value).exists() else read_schema(value)
+
+
+SCHEMA = click.option(
+    "--schema", type=_SchemaType(), help="ibug68, wflw98, cofw29 or a JSON file; for .pts, CSV and COCO data."
+)
 
 
 class _Command(click.Group):
@@ -42,12 +62,14 @@ def main() -> None:
 
 def _training_options(command: Callable[..., None]) -> Callable[..., None]:
     options = [
-        click.option("--data", "data", type=EXISTING, multiple=True, required=True, help="Labelled faces; may be given again."),
-        click.option("--out", type=FOLDER, required=True, help="Folder of the run; the same folder goes on with a killed run."),
+        click.option("--data", type=EXISTING, multiple=True, required=True, help="Labelled faces; may be given again."),
+        click.option("--out", type=FOLDER, required=True, help="Folder of the run; a killed run goes on in it."),
         click.option("--seed", type=int, default=0, show_default=True),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …"),
         click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default."),
-        click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Processes that cut crops."),
+        click.option("--workers", type=click.IntRange(0), default=0, help="Processes that cut crops; 0 for none."),
+        SCHEMA,
+        click.option("--tensorboard", is_flag=True, help="Also write the log for TensorBoard."),
         click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's number of steps."),
     ]
     for option in reversed(options):
@@ -70,11 +92,11 @@ def _needs_torch(command: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-def training_samples(paths: Sequence[Path]) -> list[Sample]:
+def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> list[Sample]:
     """Labelled faces of `paths` that may be trained on: those of official test sets are left out, and that is said."""
     from lightmark.data.read import read_samples
 
-    samples = [sample for path in paths for sample in read_samples(path)]
+    samples = [sample for path in paths for sample in read_samples(path, schema)]
     kept = [sample for sample in samples if "test" not in sample.subsets]
     if not kept:
         raise ConfigError(f"{', '.join(map(str, paths))}: only test faces ({len(samples)}); give a training set")
@@ -89,7 +111,7 @@ def training_samples(paths: Sequence[Path]) -> list[Sample]:
 @_training_options
 def train(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
-    start: Path | None, threads: int | None,
+    start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Train one network: RECIPE is a stage such as cpu128-plain; see `lightmark recipes`.
 
@@ -97,16 +119,17 @@ def train(
     """
     from dataclasses import replace
 
-    from lightmark.train.loop import carve
+    from lightmark.train.faces import carve
     from lightmark.train.loop import train as run
     from lightmark.train.objectives import DISTILLED
     from lightmark.train.recipes import get_recipe
 
     chosen = get_recipe(recipe, seed)
     if chosen.objective in DISTILLED:
-        raise ConfigError(f"{recipe} learns from two teachers; run `lightmark distill --recipe …`, which trains them first")
+        raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
     chosen = chosen if steps is None else replace(chosen, steps=steps)
-    click.echo(run(chosen, carve(training_samples(data), chosen), out, start=start, device=device, workers=workers))
+    split = carve(training_samples(data, schema), chosen)
+    click.echo(run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard))
 
 
 @main.command()
@@ -115,7 +138,7 @@ def train(
 @_training_options
 def distill(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
-    plain: bool, threads: int | None,
+    plain: bool, threads: int | None, tensorboard: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Train both teachers and the student that learns from them; stages already done are skipped."""
     from dataclasses import replace
@@ -126,7 +149,15 @@ def distill(
     chosen = get_distillation(recipe, seed)
     if steps is not None:
         chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), steps=steps) for stage in STAGES})
-    made = distil(chosen, training_samples(data), out, with_plain=plain, device=device, workers=workers)
+    made = distil(
+        chosen,
+        training_samples(data, schema),
+        out,
+        with_plain=plain,
+        device=device,
+        workers=workers,
+        tensorboard=tensorboard,
+    )
     for stage in STAGES:
         if getattr(made, stage) is not None:
             click.echo(f"{stage:9} {getattr(made, stage)}")
@@ -176,15 +207,22 @@ def _levels(_context: click.Context, _option: click.Parameter, text: str | None)
 @click.option("--report", "report_dir", type=FOLDER, help="Write report.json, .md, .html and faces.csv here.")
 @click.option("--box-jitter", callback=_levels, help="Also measure with boxes off by these shares: 0,0.05,0.1,0.2.")
 @click.option("--threshold", type=float, help="Of failure rate and AUC, a fraction; 0.08 for 68 points, else 0.10.")
+@SCHEMA
 def evaluate(
-    model: Path, data: Path, subset: str | None, report_dir: Path | None, box_jitter: tuple[float, ...], threshold: float | None
+    model: Path,
+    data: Path,
+    subset: str | None,
+    report_dir: Path | None,
+    box_jitter: tuple[float, ...],
+    threshold: float | None,
+    schema: Schema | None,
 ) -> None:
     """Measure MODEL (a checkpoint, an ONNX file, or a JSON file of predictions) on labelled faces."""
     from lightmark.evaluate.run import evaluate_model
     from lightmark.evaluate.text import render_text
 
     report = evaluate_model(
-        model, data, subset=subset, report_dir=report_dir, box_jitter=box_jitter, threshold=threshold
+        model, data, subset, report_dir, box_jitter, threshold, schema=schema, command=["lightmark", *sys.argv[1:]]
     )
     click.echo(render_text(report))
     if report_dir is not None:
@@ -211,18 +249,21 @@ def data() -> None:
 @data.command("check")
 @click.argument("path", type=EXISTING)
 @click.option("--sheet", type=ANY_PATH, help="Write a contact sheet of faces with their points to this PNG.")
-def data_check(path: Path, sheet: Path | None) -> None:
+@SCHEMA
+def data_check(path: Path, sheet: Path | None, schema: Schema | None) -> None:
     """Count and verify the labelled faces below PATH; status 1 if something is wrong."""
-    from lightmark.data.check import check, render_check, write_sheet
+    import numpy as np
+
+    from lightmark.data.check import check, format_report, write_contact_sheet
     from lightmark.data.read import read_samples
 
-    samples = read_samples(path)
+    samples = read_samples(path, schema)
     report = check(samples)
-    click.echo(render_check(report))
+    click.echo(format_report(report))
     if sheet is not None:
-        write_sheet(samples, sheet)
+        write_contact_sheet(samples, report, sheet, np.random.default_rng(0))
         click.echo(f"contact sheet: {sheet}")
-    if not report.ok:
+    if not report.clean:
         sys.exit(1)
 
 
@@ -232,11 +273,15 @@ def data_check(path: Path, sheet: Path | None) -> None:
 @click.option("--to", "form", type=click.Choice(["coco", "pts"]), required=True)
 @click.option("--subset", help="Only this official subset.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
-def data_convert(source: Path, out: Path, form: str, subset: str | None, force: bool) -> None:
+@SCHEMA
+def data_convert(
+    source: Path, out: Path, form: Literal["coco", "pts"], subset: str | None, force: bool, schema: Schema | None
+) -> None:
     """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files."""
     from lightmark.data.convert import convert
 
-    click.echo(convert(source, out, form, subset=subset, force=force))
+    count = convert(source, out, form, schema, subset, force)
+    click.echo(f"{count} faces written to {out}")
 
 
 @main.command()

@@ -14,14 +14,13 @@ from lightmark.data.synthetic import synthetic_samples
 from lightmark.draw import contact_sheet, face_tile, write_png
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.run import evaluate_model
 from lightmark.geometry import Array, from_unit, invert, transform
 from lightmark.metrics import bootstrap_interval, interocular, nme
-from lightmark.nets.network import parameter_count
 from lightmark.nets.checkpoint import load_checkpoint
+from lightmark.nets.network import parameter_count
 from lightmark.spec import ModelSpec, label_crop_matrix
 from lightmark.train.distil import Distilled, distil
-from lightmark.train.loop import mean_unit_points
+from lightmark.train.faces import mean_unit_points
 from lightmark.train.recipes import get_distillation
 
 TRAINING_FACES, UNSEEN_FACES = 1200, 200

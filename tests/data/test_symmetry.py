@@ -29,6 +29,17 @@ def test_swapped_faces_are_found_at_any_angle(swapped):
     assert all(groups[i] == ("face",) for i in swapped)
 
 
+def test_forgotten_group_is_found():
+    """Of a shape of three pairs one pair alone is swapped: the group is named, and only it."""
+    schema = Schema("pairs", (1, 0, 3, 2, 5, 4), (0, 1), {"eyes": (0, 1), "ears": (2, 3), "mouth": (4, 5)})
+    shape = np.array([[-3.0, -1], [3, -1], [-5, 0], [5, 0], [-2, 4], [2, 4]])
+    faces = shape + np.random.default_rng(0).normal(0, 0.3, (40, 6, 2))
+    faces[7, [4, 5]] = faces[7, [5, 4]]
+    groups = swapped_groups(faces, schema)
+    assert groups[7] == ("mouth",)
+    assert [i for i, names in enumerate(groups) if names] == [7]
+
+
 def test_schema_without_pairs_has_nothing_to_swap():
     """A plain schema is its own mirror image."""
     assert swapped_groups(np.ones((2, 5, 2)), plain_schema(5)) == [(), ()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,19 @@ def blob_faces(count: int, seed: int = 0) -> list[Sample]:
     rng = np.random.default_rng(seed)
     faces = []
     for index in range(count):
-        points = SHAPE + rng.normal(0, 1.5, SHAPE.shape)
+        points = SHAPE + rng.normal(0, 2.5, SHAPE.shape)
         image = rng.integers(0, 60, (48, 48, 3)).astype(np.uint8)
         ys, xs = np.mgrid[:48, :48]
         for (x, y), colour in zip(points, COLOURS, strict=True):
             image[(xs - x) ** 2 + (ys - y) ** 2 < 9] = colour
         faces.append(Sample(Path(f"blobs/{index}.png"), points, tight_box(points), FIVE, f"blob{index}", image=image))
     return faces
+
+
+@pytest.fixture(scope="session", name="blob_faces")
+def blob_faces_fixture() -> Callable[[int], list[Sample]]:
+    """The function that draws them, for tests that need another number."""
+    return blob_faces
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,9 @@ from lightmark.train.distil import distil
 from lightmark.train.loop import train
 
 
-def test_stages_run_once_and_are_skipped_afterwards(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
+def test_stages_run_once_and_are_skipped_afterwards(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
     """A second call changes no file; the first leaves a loadable checkpoint for every stage."""
     made = distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
     paths = [made.tough, made.tolerant, made.student, made.plain]
@@ -64,17 +66,20 @@ def test_tolerant_teacher_starts_from_the_tough_one(
     assert torch.allclose(tough, tolerant, atol=1e-6)
 
 
-def test_cached_points_are_what_the_teachers_say(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
+def test_cached_points_are_what_the_teachers_say(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
     """The kept points of one copy equal a fresh run of the checkpoint on that copy's crops."""
     from lightmark.data.dataset import CropDataset, Key
     from lightmark.nets.checkpoint import load_model
-    from lightmark.train.loop import carve
+    from lightmark.train.faces import carve
 
     made = distil(distillation, faces, tmp_path, quiet=True)
     recipe = distillation.student
     samples = carve(faces, recipe).train
     model = load_model(made.tough)
-    dataset = CropDataset(samples, [s.points for s in samples], model.spec, recipe.augmentation, recipe.seed, recipe.copies)
+    targets = [s.points for s in samples]
+    dataset = CropDataset(samples, targets, model.spec, recipe.augmentation, recipe.seed, recipe.copies)
     crops = np.stack([dataset.plain_crop(Key(1, index))[0] for index in range(len(samples))])
     with np.load(tmp_path / "teacher-points/copy-001.npz") as file:
         assert np.abs(file["tough"] - model(crops)).max() < 1e-5
@@ -84,7 +89,7 @@ def test_cached_points_are_what_the_teachers_say(tmp_path: Path, faces: list[Sam
 def test_a_cut_cache_file_is_named(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
     """Teacher points cut short are refused with the file's name instead of being read as something else."""
     from lightmark.errors import CheckpointError
-    from lightmark.train.loop import carve
+    from lightmark.train.faces import carve
     from lightmark.train.teachers import cache_teacher_points
 
     made = distil(distillation, faces, tmp_path, quiet=True)
@@ -111,5 +116,5 @@ def test_teachers_of_another_crop_size_are_refused(
 ) -> None:
     """A 32 px teacher cannot speak about 48 px crops of the student."""
     other = replace(distillation, student=replace(distillation.student, size=48))
-    with pytest.raises(ConfigError, match="32 px crops .* the student 48 px"):
+    with pytest.raises(ConfigError, match=r"32 px crops .* the student 48 px"):
         distil(other, faces, tmp_path, quiet=True)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +17,18 @@ import numpy as np
 import pytest
 import torch
 
+from lightmark.data.augment import NO_AUGMENTATION
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError, TrainingError
 from lightmark.nets.checkpoint import load_model, read_tensors
 from lightmark.train.config import Recipe
-from lightmark.train.loop import ValidationCrops, carve, learning_rate, mean_unit_points, targets_of, train
+from lightmark.train.faces import ValidationCrops, carve, mean_unit_points, targets_of
+from lightmark.train.loop import train
+from lightmark.train.step import learning_rate, size_at
 
 KILLED_RUN = """
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 import torch
@@ -31,10 +36,11 @@ sys.path.insert(0, {tests!r})
 from conftest import blob_faces
 from lightmark.nets.network import Architecture
 from lightmark.train.config import Recipe
-from lightmark.train.loop import carve, train
+from lightmark.train.faces import carve
+from lightmark.train.loop import train
 torch.set_num_threads(1)
 recipe = Recipe("killed", Architecture("mobilenetv2", "spatial", width=0.25, dropout=0.2), 32, "l1", steps=60, batch=4,
-                warmup=2, ema=0.9, validation=0.2, validate_every=2, log_every=2)
+                warmup=2, ema=0.9, validation=0.2, validate_every=2, log_every=3)
 train(recipe, carve(blob_faces(48), recipe), Path(sys.argv[1]), quiet=True)
 """
 
@@ -76,15 +82,22 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -
     assert rows_without_time(tmp_path / "whole/log.csv") == rows_without_time(tmp_path / "killed/log.csv")
 
 
-def test_training_learns_to_look_at_the_picture(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
-    """After a few hundred steps the error on unseen faces is far below the mean shape's."""
-    recipe = replace(recipe, steps=300, learning_rate=3e-3, validate_every=100)
+def test_training_learns_to_look_at_the_picture(
+    tmp_path: Path, recipe: Recipe, blob_faces: Callable[[int], list[Sample]]
+) -> None:
+    """After 300 small steps the error on unseen faces is well below what the mean shape, which sees nothing, reaches."""
+    faces = blob_faces(160)
+    moved = replace(NO_AUGMENTATION, scale=0.1, shift=0.08)
+    net = replace(recipe.architecture, dropout=0.0)
+    recipe = replace(
+        recipe, architecture=net, augmentation=moved, size=48, steps=300, batch=8, learning_rate=3e-3, validate_every=100
+    )
     split = carve(faces, recipe)
     model = load_model(train(recipe, split, tmp_path / "run", quiet=True))
     validation = ValidationCrops(split.validation, model.spec)
     always_mean = mean_unit_points(split.train, model.spec)
-    mean_error = validation(lambda crops: np.repeat(always_mean[None], len(crops), 0))  # type: ignore[arg-type]
-    assert validation(model).mean() < 0.5 * mean_error.mean()
+    mean_error = validation(lambda crops: np.repeat(always_mean[None], len(crops), 0))  # type: ignore[arg-type]  # no spec needed here
+    assert validation(model).mean() < 0.85 * mean_error.mean()
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
@@ -130,8 +143,9 @@ def test_test_faces_are_never_trained_on(faces: list[Sample], recipe: Recipe) ->
 
 def test_validation_shares_no_photograph_with_training(faces: list[Sample], recipe: Recipe) -> None:
     """Copies of one photograph all lie on one side."""
-    copies = [replace(face, photo=f"photo{index % 12}") for index, face in enumerate(faces)]
-    split = carve(copies, recipe)
+    copies = [replace(face, photo=f"photo{index % 24}") for index, face in enumerate(faces)]
+    split = carve(copies, replace(recipe, validation=0.4))
+    assert len(split.train) + len(split.validation) == len(faces)
     assert not {s.photo for s in split.train} & {s.photo for s in split.validation}
 
 
@@ -185,3 +199,10 @@ def test_cosine_schedule_warms_up_and_ends_at_nothing(recipe: Recipe) -> None:
 def test_inverse_schedule_is_the_released_one(recipe: Recipe) -> None:
     """Adam's inverse-time decay of 1e-4 a step halves the rate after 10,000 steps."""
     assert learning_rate(replace(recipe, schedule="inverse"), 10_000) == pytest.approx(recipe.learning_rate / 2)
+
+
+def test_early_steps_run_small(recipe: Recipe) -> None:
+    """Half the steps at the early size, the rest at the full one; none without an early size."""
+    early = replace(recipe, steps=10, early_size=16, early_share=0.5)
+    assert [size_at(early, step) for step in (0, 4, 5, 9)] == [16, 16, 32, 32]
+    assert size_at(recipe, 0) == 32

@@ -102,7 +102,8 @@ def _blend(first: Picture, second: Picture, share: float) -> Picture:
 
 def _blur(crop: Picture, rng: np.random.Generator) -> Picture:
     if rng.random() < 0.5:
-        return np.asarray(cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.4, 0.02 * len(crop))), dtype=np.uint8)
+        sigma = rng.uniform(0.4, max(0.4, 0.02 * len(crop)))
+        return np.asarray(cv2.GaussianBlur(crop, (0, 0), sigma), dtype=np.uint8)
     kernel = _motion_kernel(int(rng.integers(3, 4 + len(crop) // 16)), rng)
     return np.asarray(cv2.filter2D(crop, -1, kernel), dtype=np.uint8)
 

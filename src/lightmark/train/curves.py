@@ -23,7 +23,8 @@ def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
     losses.legend()
     there = [row for row in rows if "validation_nme" in row]
     errors.plot([row["step"] for row in there], [100 * row["validation_nme"] for row in there], marker=".")
-    errors.set(xlabel="step", ylabel="validation NME, %", yscale="log", title=f"best {min((100 * r['validation_nme'] for r in there), default=float('nan')):.2f} %")
+    best = min((100 * row["validation_nme"] for row in there), default=float("nan"))
+    errors.set(xlabel="step", ylabel="validation NME, %", yscale="log", title=f"best {best:.2f} %")
     for axes in (losses, errors):
         axes.grid(alpha=0.3)
     with replacing(path) as temporary:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lightmark.data.sample import Sample
 from lightmark.train.config import Distillation
-from lightmark.train.loop import carve, train
+from lightmark.train.faces import carve
+from lightmark.train.loop import train
 from lightmark.train.teachers import cache_teacher_points
 
 
@@ -30,20 +32,20 @@ def distil(
     device: str = "cpu",
     workers: int = 0,
     quiet: bool = False,
+    tensorboard: bool = False,
 ) -> Distilled:
     """Run every stage of `recipe` in its own folder under `out`, skipping those already finished.
 
     All stages share one split of `samples` by source photograph. A killed run, called again, goes on where it was.
     """
     split = carve(samples, recipe.student)
-    tough = train(recipe.tough, split, out / "tough", device=device, workers=workers, quiet=quiet)
+    run = partial(train, split=split, device=device, workers=workers, quiet=quiet, tensorboard=tensorboard)
+    tough = run(recipe.tough, out=out / "tough")
     start = tough if recipe.tolerant_starts_from_tough else None
-    tolerant = train(recipe.tolerant, split, out / "tolerant", start=start, device=device, workers=workers, quiet=quiet)
-    teachers = cache_teacher_points(
+    tolerant = run(recipe.tolerant, out=out / "tolerant", start=start)
+    points = cache_teacher_points(
         recipe.student, split.train, tough, tolerant, out / "teacher-points", device=device, quiet=quiet
     )
-    student = train(
-        recipe.student, split, out / "student", teachers=teachers, device=device, workers=workers, quiet=quiet
-    )
-    plain = train(recipe.plain, split, out / "plain", device=device, workers=workers, quiet=quiet) if with_plain else None
+    student = run(recipe.student, out=out / "student", teachers=points)
+    plain = run(recipe.plain, out=out / "plain") if with_plain else None
     return Distilled(tough, tolerant, student, plain)

@@ -4,60 +4,76 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import read_tensors, write_tensors
+from lightmark.train.step import Trainee
 
 Row = dict[str, float | int]
 
 
 @dataclass
-class Progress:
-    """How far a run is: steps done, seconds spent, the best validation NME so far and its step, the log's rows."""
+class Standing:
+    """How far a run is: steps done, seconds spent, the best validation NME so far and its step, the log's rows.
+
+    `sums` and `counted` hold the loss's parts since the last row, so that a resumed run logs the same means.
+    """
 
     step: int = 0
     seconds: float = 0.0
     best: float = float("inf")
     best_step: int = 0
     rows: list[Row] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    counted: int = 0
+
+    def count(self, parts: dict[str, float]) -> None:
+        """One more step, with the parts of its loss."""
+        self.step += 1
+        self.counted += 1
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def take_means(self) -> dict[str, float]:
+        """Means of the parts since the last call."""
+        means = {name: total / self.counted for name, total in self.sums.items()}
+        self.sums, self.counted = {}, 0
+        return means
 
 
-def save_state(
-    path: Path, fingerprint: str, network: nn.Module, average: nn.Module, optimiser: Optimizer, progress: Progress
-) -> None:
+def save_state(path: Path, mark: str, trainee: Trainee, standing: Standing) -> None:
     """Write everything a run needs to go on, as safetensors; the old state stays until the new one is whole."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    for index, slots in optimiser.state_dict()["state"].items():
+    tensors = {f"network.{name}": tensor for name, tensor in trainee.network.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in trainee.average.state_dict().items()}
+    for index, slots in trainee.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-    write_tensors(path, tensors, {"fingerprint": fingerprint, "progress": json.dumps(vars(progress))})
+    write_tensors(path, tensors, {"mark": mark, "standing": json.dumps(asdict(standing))})
 
 
-def load_state(
-    path: Path, fingerprint: str, network: nn.Module, average: nn.Module, optimiser: Optimizer
-) -> Progress:
+def load_state(path: Path, mark: str, trainee: Trainee) -> Standing:
     """Put a saved state back; raises `ConfigError` where another recipe or data set made it."""
     tensors, metadata = read_tensors(path)
-    if metadata.get("fingerprint") != fingerprint:
+    if metadata.get("mark") != mark:
         raise ConfigError(
-            f"{path}: this run was started with another recipe, seed or data set; give another --out, or delete the folder"
+            f"{path}: this run was started with another recipe, seed or data set; "
+            "give another --out, or delete the folder"
         )
     try:
-        network.load_state_dict(_under("network.", tensors))
-        average.load_state_dict(_under("average.", tensors))
+        trainee.network.load_state_dict(_under("network.", tensors))
+        trainee.average.load_state_dict(_under("average.", tensors))
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimiser.", tensors).items():
             index, _, slot = name.partition(".")
             slots.setdefault(int(index), {})[slot] = tensor
-        optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
-        return Progress(**json.loads(metadata["progress"]))
+        groups = trainee.optimiser.state_dict()["param_groups"]
+        trainee.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        return Standing(**json.loads(metadata["standing"]))
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: not a whole training state ({error}); delete it to begin again") from error
 

@@ -1,8 +1,7 @@
-"""Both teachers' points over fixed augmented copies, computed once, so that distilling costs the student's step alone."""
+"""Both teachers' points over fixed augmented copies, computed once: a distillation step costs the student's alone."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from zipfile import BadZipFile
@@ -16,12 +15,19 @@ from lightmark.errors import CheckpointError, ConfigError
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, load_model
 from lightmark.train.config import Recipe, fingerprint
+from lightmark.train.folder import read_result
 
 Floats32 = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def cache_teacher_points(
-    recipe: Recipe, samples: Sequence[Sample], tough: Path, tolerant: Path, out: Path, device: str = "cpu", quiet: bool = False
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    tough: Path,
+    tolerant: Path,
+    out: Path,
+    device: str = "cpu",
+    quiet: bool = False,
 ) -> TeacherPoints:
     """unit_points of both teachers (checkpoint paths) for every copy of the student `recipe`'s crops.
 
@@ -29,7 +35,9 @@ def cache_teacher_points(
     goes on where it was. Raises `ConfigError` where the recipe has no fixed copies or a teacher takes other crops.
     """
     if recipe.copies is None:
-        raise ConfigError(f"recipe {recipe.name}: teacher points can be kept only for a fixed number of copies; set `copies`")
+        raise ConfigError(
+            f"recipe {recipe.name}: teacher points can be kept only for a fixed number of copies; set `copies`"
+        )
     models = load_model(tough, device), load_model(tolerant, device)
     dataset = CropDataset(
         samples, [s.points for s in samples], models[0].spec, recipe.augmentation, recipe.seed, recipe.copies
@@ -38,7 +46,7 @@ def cache_teacher_points(
         if (model.spec.size, model.spec.crop_scale) != (recipe.size, recipe.crop_scale):
             raise ConfigError(f"{path}: takes {model.spec.size} px crops at {model.spec.crop_scale}, the student "
                               f"{recipe.size} px at {recipe.crop_scale}; train them with the same size and crop_scale")
-    marks = [json.loads((path.parent / "result.json").read_text())["mark"] for path in (tough, tolerant)]
+    marks = [read_result(path.parent)["mark"] for path in (tough, tolerant)]
     mark = fingerprint(recipe, *marks, *(sample.name.rsplit("/", 2)[-1] for sample in samples))
     copies = range(recipe.copies) if quiet else track(range(recipe.copies), "teachers' points", total=recipe.copies)
     points = [_copy_points(dataset, models, copy, out / f"copy-{copy:03d}.npz", mark) for copy in copies]

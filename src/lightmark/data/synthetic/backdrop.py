@@ -73,7 +73,7 @@ def _room(size: int, rng: Rng) -> Plane:
 def _faces(size: int, rng: Rng) -> Plane:
     """Blurred ovals of skin with hair and dark spots for eyes: a crowd that is not labelled."""
     plane = _noise(size, rng)
-    for _ in range(int(rng.integers(2, 7))):
+    for _ in range(int(rng.integers(1, 5))):
         x, y = (rng.uniform(0, 1, 2) * size).astype(int).tolist()
         radius = int(rng.uniform(0.06, 0.16) * size) + 2
         skin, hair = (tones[int(rng.integers(len(tones)))] for tones in (SKINS, HAIRS))
@@ -82,7 +82,7 @@ def _faces(size: int, rng: Rng) -> Plane:
         for eye in (x - radius // 2, x + radius // 2):
             cv2.circle(plane, (eye, y - radius // 5), max(1, radius // 6), (30, 24, 24), -1, cv2.LINE_AA)
         cv2.ellipse(plane, (x, y + radius * 2 // 3), (radius // 2, max(1, radius // 8)), 0, 0, 360, (150, 60, 64), -1)
-    return np.asarray(cv2.GaussianBlur(plane, (0, 0), rng.uniform(0.5, 2)), dtype=np.float32)
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), rng.uniform(0.8, 3)), dtype=np.float32)
 
 
 PAINTERS: Mapping[Backdrop, Callable[[int, Rng], Plane]] = {

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lightmark.data.synthetic.head import Solid
-from lightmark.data.synthetic.paint import Canvas, closed_curve, fill, mixed, open_curve, oval, stroke, tinted
+from lightmark.data.synthetic.paint import (
+    CIRCLE,
+    Canvas,
+    Tone,
+    closed_curve,
+    fill,
+    mixed,
+    open_curve,
+    oval,
+    stroke,
+    tinted,
+)
 from lightmark.data.synthetic.scene import Hair, Looks, Rng
-from lightmark.data.synthetic.view import CRANIUM, CRANIUM_RADII, View, ellipsoid_outline
+from lightmark.data.synthetic.view import CRANIUM, CRANIUM_RADII, View, ellipsoid_outline, rotation, widest_angle
 from lightmark.geometry import Array
 
 # How far the hair stands off the head, in head units.
@@ -76,29 +87,44 @@ def swollen(volume: float) -> Solid:
 
 
 def dome(view: View, volume: float, rim: float) -> Array:
-    """Outline (K, 2) of what covers the cranium above head height `rim`, `volume` thick."""
-    radii = np.array(swollen(volume))
-    heights = np.linspace((rim - CRANIUM[1]) / radii[1], -1, 8)[:, None]
-    angle = np.linspace(0, 2 * np.pi, 24)[None, :]
-    ring = np.sqrt(1 - heights**2)
-    solid = np.stack(np.broadcast_arrays(ring * np.cos(angle), heights, ring * np.sin(angle)), axis=-1).reshape(-1, 3)
-    seen = view.put(solid * radii + np.array(CRANIUM))
-    return np.asarray(cv2.convexHull(seen.astype(np.float32))[:, 0], dtype=np.float64)
+    """Outline (K, 2) of what covers the cranium above head height `rim`, `volume` thick.
+
+    It is the seen half of the rim and, above it, the ellipsoid's own outline: in direction u of the picture the
+    ellipsoid Σ = R diag(r²) Rᵀ reaches furthest at Σu / √(uᵀΣu).
+    """
+    turn, radii = rotation(view.pose), np.array(swollen(volume))
+    spread = (turn * radii**2) @ turn.T
+    reach = CIRCLE @ spread[:2] / np.sqrt(np.einsum("ki,ij,kj->k", CIRCLE, spread[:2, :2], CIRCLE))[:, None]
+    solid = reach @ turn + np.array(CRANIUM)
+    above = _arc(view.put(solid), solid[:, 1] < rim)
+    front = rim_arc(view, volume, rim)
+    gap = np.linalg.norm(above[[0, -1]] - front[-1], axis=1)
+    return np.concatenate([front, above if gap[0] < gap[1] else above[::-1]])
 
 
 def band(view: View, volume: float, low: float, high: float) -> Array:
-    """Outline (K, 2) of the front half of a band around the cranium between two head heights."""
+    """Outline (K, 2) of the seen half of a band around the cranium between two head heights."""
+    return np.concatenate([rim_arc(view, volume, low), rim_arc(view, volume, high)[::-1]])
+
+
+def rim_arc(view: View, volume: float, height: float) -> Array:
+    """The half (K, 2), turned towards the viewer, of the level line around the cranium at a head height."""
     radii = np.array(swollen(volume))
-    angle = np.linspace(np.radians(view.pose.yaw), np.pi + np.radians(view.pose.yaw), 24)
-    edges = []
-    for height in (low, high):
-        ring = np.sqrt(max(0.0, 1 - ((height - CRANIUM[1]) / radii[1]) ** 2))
-        solid = np.column_stack([ring * radii[0] * np.cos(angle), 0 * angle, ring * radii[2] * np.sin(angle)])
-        edges.append(view.put(solid + np.array([CRANIUM[0], height, CRANIUM[2]])))
-    return np.concatenate([edges[0], edges[1][::-1]])
+    level = (height - CRANIUM[1]) / radii[1]
+    angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    ring = np.sqrt(1 - level**2)
+    unit = np.column_stack([ring * np.cos(angle), np.full(48, level), ring * np.sin(angle)])
+    faces_us = (unit / radii) @ rotation(view.pose)[2] > 0
+    return _arc(view.put(unit * radii + np.array(CRANIUM)), faces_us)
 
 
-def _paint_fall(canvas: Canvas, view: View, looks: Looks, length: float, tone: tuple[float, float, float]) -> None:
+def _arc(around: Array, chosen: NDArray[np.bool_]) -> Array:
+    """The chosen points of a closed line, which are one run of it, in order."""
+    starts = np.flatnonzero(chosen & ~np.roll(chosen, 1))
+    return np.roll(around, -int(starts[0]), axis=0)[: chosen.sum()]
+
+
+def _paint_fall(canvas: Canvas, view: View, looks: Looks, length: float, tone: Tone) -> None:
     wide = 1 + HAIR_VOLUME[looks.hair_style]
     solid = np.array([
         (-wide, -0.5, -0.8), (-wide - 0.05, 0.4, -0.8), (-wide - 0.1, 0.8 * length, -0.8), (-0.7 * wide, length, -0.8),
@@ -110,11 +136,11 @@ def _paint_fall(canvas: Canvas, view: View, looks: Looks, length: float, tone: t
 def _paint_strands(canvas: Canvas, view: View, looks: Looks, rng: Rng) -> None:
     """Lines from the crown down over the front of the cranium."""
     radii = np.array(swollen(HAIR_VOLUME[looks.hair_style])) * 0.985
-    height = np.linspace(-0.98, 0.25, 7)
-    for turn, light in rng.uniform((-1.4, 0.75), (1.4, 1.3), (14, 2)):
-        ring = np.sqrt(1 - height**2)
-        solid = np.column_stack([ring * np.sin(turn), height, ring * np.cos(turn)]) * radii + np.array(CRANIUM)
-        stroke(canvas, open_curve(view.put(solid)), tinted(looks.hair, light), 0.03 * view.pose.scale)
+    height = np.linspace(-0.98, 0.25, 12)[None, :]
+    turn, ring = rng.uniform(-1.4, 1.4, (14, 1)), np.sqrt(1 - height**2)
+    strands = np.stack(np.broadcast_arrays(ring * np.sin(turn), height, ring * np.cos(turn)), axis=-1)
+    for strand, light in zip(view.put(strands * radii + np.array(CRANIUM)), rng.uniform(0.75, 1.3, 14), strict=True):
+        stroke(canvas, strand, tinted(looks.hair, light), 0.03 * view.pose.scale)
 
 
 def _paint_curls(canvas: Canvas, view: View, looks: Looks, rng: Rng) -> None:
@@ -127,11 +153,13 @@ def _paint_fringe(canvas: Canvas, view: View, looks: Looks, rng: Rng) -> None:
     """Hair over the forehead, its ragged lower edge anywhere between the hairline and the brows."""
     line = view.head.hairline
     low = rng.uniform(-0.62, -0.25)
-    across = np.linspace(line[0, 0], line[-1, 0], 13)
-    bulge = np.sqrt(np.clip(1 - (across / (abs(line[0, 0]) + 0.01)) ** 2, 0, 1))
+    width, _, back = line[0]
+    right, left = widest_angle(np.array([width, -width]), 1.15, view.pose)
+    angle = np.linspace(right, np.pi - left, 13)
+    across, bulge = (width + 0.02) * np.cos(angle), np.sin(angle)
     ragged = low + rng.uniform(-0.1, 0.06, 13) - 0.25 * (1 - bulge)
-    rim = view.put(np.column_stack([across, ragged, -0.7 + 0.95 * bulge]))
-    crown = view.put(np.column_stack([across[::-1], -1.15 * bulge[::-1] - 0.25, -0.7 + 0.7 * bulge[::-1]]))
+    rim = view.put(np.column_stack([across, ragged, back + 1.12 * bulge]))
+    crown = view.put(np.column_stack([across, -1.15 * bulge - 0.25, back + 0.7 * bulge])[::-1])
     fill(canvas, np.concatenate([rim, open_curve(crown)]), tinted(looks.hair, 0.95))
     for start, end in zip(crown[::-1][1:-1], rim[1:-1], strict=True):
         stroke(canvas, np.array([start, end]), tinted(looks.hair, rng.uniform(0.75, 1.25)), 0.025 * view.pose.scale)

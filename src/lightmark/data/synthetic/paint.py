@@ -21,6 +21,7 @@ Layer: TypeAlias = NDArray[np.float32]
 SUPER = 4  # canvas pixels a picture pixel; cv2's fills reach half a canvas pixel too far: an eighth of a picture pixel
 SHIFT = 8
 STEPS = 6  # drawn pieces a span of a curve
+CIRCLE: Array = np.array([(math.cos(k * math.pi / 12), math.sin(k * math.pi / 12)) for k in range(24)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +46,11 @@ def stroke(canvas: Canvas, curve: Array, tone: Tone, width: float) -> None:
     cv2.polylines(canvas.pixels, [_fixed(curve)], False, _rgba(tone), max(1, round(width * SUPER)), cv2.LINE_8, SHIFT)
 
 
-def erase(canvas: Canvas, outline: Array) -> None:
-    """Make the inside of the closed `outline` (K, 2) transparent again."""
-    cv2.fillPoly(canvas.pixels, [_fixed(outline)], (0, 0, 0, 0), cv2.LINE_8, SHIFT)
-
-
 @contextmanager
 def inside(canvas: Canvas, outline: Array) -> Iterator[None]:
-    """What is painted meanwhile, up to the outline's own extent around it, stays inside the closed `outline` only."""
+    """What is painted meanwhile stays inside the closed `outline`; paint may reach beyond it by half its extent."""
     low, high = outline.min(axis=0), outline.max(axis=0)
-    margin = (high - low).max()
+    margin = (high - low).max() / 2
     limit = np.array(canvas.pixels.shape[1::-1])
     x0, y0 = np.clip(((low - margin) * SUPER).astype(int), 0, limit).tolist()
     x1, y1 = np.clip(((high + margin) * SUPER).astype(int) + 1, 0, limit).tolist()
@@ -91,8 +87,7 @@ def closed_curve(points: Array) -> Array:
 
 def oval(centre: Array, across: Array, along: Array) -> Array:
     """Ellipse (24, 2) spanned by two half-axis vectors (2,)."""
-    angle = np.linspace(0, 2 * math.pi, 24, endpoint=False)
-    return np.asarray(centre + np.outer(np.cos(angle), across) + np.outer(np.sin(angle), along))
+    return np.asarray(centre + CIRCLE @ np.stack([across, along]))
 
 
 def tinted(tone: Tone, factor: float) -> Tone:
@@ -125,9 +120,8 @@ def _open_basis(count: int) -> Array:
 
 def _fixed(points: Array) -> NDArray[np.int32]:
     canvas_points = (points + 0.5) * SUPER - 0.5
-    return np.rint(np.clip(canvas_points, -1e5, 1e5) * (1 << SHIFT)).astype(np.int32)
+    return np.rint(canvas_points * (1 << SHIFT)).astype(np.int32)
 
 
 def _rgba(tone: Tone) -> tuple[float, float, float, float]:
-    red, green, blue = (min(max(value, 0.0), 255.0) for value in tone)
-    return red, green, blue, 255.0
+    return min(tone[0], 255.0), min(tone[1], 255.0), min(tone[2], 255.0), 255.0

@@ -140,6 +140,7 @@ def _paint_nose(canvas: Canvas, view: View, looks: Looks, photo: Photo) -> None:
         fill(canvas, oval(nostril, view.right * 0.055, view.down * 0.028), tinted(looks.skin, 0.3))
     light = mixed(tinted(looks.skin, 1.08), (255, 255, 255), 0.14)
     stroke(canvas, open_curve(view.points[27:31]), light, 0.03 * unit)
+    fill(canvas, oval(view.points[30], view.right * 0.085, view.down * 0.08), tinted(looks.skin, 1.02))
     fill(canvas, oval(view.points[30], view.right * 0.06, view.down * 0.05), light)
     fill(canvas, oval(view.points[30], view.right * 0.028, view.down * 0.024), mixed(light, (255, 255, 255), 0.3))
 

@@ -24,7 +24,7 @@ YAW, PITCH, ROLL = 45.0, 25.0, 30.0  # largest angles, degrees
 
 SKINS: tuple[Tone, ...] = (
     (252, 224, 203), (244, 205, 176), (233, 185, 148), (214, 160, 120), (184, 128, 92), (146, 98, 68), (108, 70, 48),
-    (76, 50, 38),
+    (88, 58, 44),
 )
 HAIRS: tuple[Tone, ...] = (
     (22, 20, 24), (46, 32, 24), (84, 54, 34), (128, 84, 48), (190, 148, 88), (226, 198, 138), (150, 66, 34),
@@ -118,8 +118,8 @@ def random_identity(rng: Rng) -> Identity:
         jaw_width=rng.uniform(0.84, 1.1),
         chin=rng.uniform(0.8, 1.2),
         hairline=rng.uniform(-0.12, 0.15),
-        eye_gap=rng.uniform(-0.05, 0.05),
-        eye_width=rng.uniform(0.82, 1.2),
+        eye_gap=rng.uniform(-0.05, 0.035),
+        eye_width=rng.uniform(0.82, 1.12),
         eye_height=rng.uniform(0.8, 1.6),
         eye_tilt=rng.uniform(-0.15, 0.2),
         brow_height=rng.uniform(-0.04, 0.1),
@@ -127,7 +127,7 @@ def random_identity(rng: Rng) -> Identity:
         brow_tilt=rng.uniform(-0.2, 0.2),
         nose_length=rng.uniform(0.84, 1.15),
         nose_width=rng.uniform(0.8, 1.4),
-        nose_depth=rng.uniform(0.75, 1.3),
+        nose_depth=rng.uniform(0.75, 1.2),
         mouth_width=rng.uniform(0.8, 1.2),
         mouth_height=rng.uniform(-0.04, 0.08),
         upper_lip=rng.uniform(0.6, 1.5),
@@ -156,12 +156,12 @@ def random_expression(rng: Rng) -> Expression:
 def random_pose(rng: Rng, size: int, identity: Identity, expression: Expression) -> Pose:
     """A pose whose landmarks fill 35 to 75 % of the picture and lie inside it."""
     turned = Pose(
-        yaw=YAW * rng.uniform(-1, 1),
-        pitch=PITCH * rng.uniform(-1, 1),
-        roll=ROLL * float(np.clip(rng.normal(0, 0.5), -1, 1)),
+        yaw=YAW * (2 * rng.beta(2, 2) - 1),
+        pitch=PITCH * (2 * rng.beta(2, 2) - 1),
+        roll=ROLL * (2 * rng.beta(2, 2) - 1),
         centre=(0.0, 0.0),
         scale=1.0,
-        distance=rng.uniform(5, 20),
+        distance=rng.uniform(6, 20),
     )
     x0, y0, x1, y1 = tight_box(view_head(make_head(identity, expression), turned).points)
     scale = size * rng.uniform(0.35, 0.75) / max(x1 - x0, y1 - y0)
@@ -211,12 +211,12 @@ def random_photo(rng: Rng) -> Photo:
     """Light and camera; one picture in twelve is grey."""
     lamp = np.array([rng.uniform(-1, 1), rng.uniform(-1.0, 0.4), rng.uniform(0.3, 1.0)])
     x, y, z = (lamp / np.linalg.norm(lamp)).tolist()
-    red, green, blue = (rng.uniform(0.75, 1.2) * rng.uniform(0.88, 1.12, 3)).tolist()
+    red, green, blue = (rng.uniform(0.85, 1.25) * rng.uniform(0.9, 1.1, 3)).tolist()
     return Photo(
         lamp=(x, y, z),
         ambient=rng.uniform(0.45, 0.9),
         gain=(red, green, blue),
-        gamma=rng.uniform(0.75, 1.35),
+        gamma=rng.uniform(0.7, 1.2),
         blur=rng.uniform(0.4, 1.6) if rng.random() < 0.35 else 0.0,
         noise=rng.uniform(0.5, 6),
         quality=int(rng.integers(35, 96)),

@@ -16,8 +16,8 @@ CRANIUM_RADII: Solid = (1.0, 1.08, 1.12)
 PIVOT = np.array([0.0, 0.3, -0.4])  # heads turn about a point between the ears
 # How far the face reaches forward of each point of the outline at that height: horizontal sections of a head are half
 # ellipses from ear to ear. Jaw from ear to chin, then the hairline from temple to forehead.
-HALF_JAW_DEPTH = (1.08, 1.04, 0.98, 0.88, 0.74, 0.56, 0.38, 0.19, 0.0)
-HALF_HAIRLINE_DEPTH = (1.08, 0.62, 0.26, 0.0)
+HALF_JAW_DEPTH = (1.15, 1.10, 1.02, 0.90, 0.75, 0.57, 0.38, 0.19, 0.0)
+HALF_HAIRLINE_DEPTH = (1.15, 0.65, 0.26, 0.0)
 OUTLINE_DEPTH = np.array(
     [*HALF_JAW_DEPTH, *HALF_JAW_DEPTH[-2::-1], *HALF_HAIRLINE_DEPTH, *HALF_HAIRLINE_DEPTH[-2::-1]]
 )
@@ -85,14 +85,14 @@ def visible_brows(brows: Array, temple: Array, pose: Pose) -> Array:
     """
     width, depth = abs(float(temple[0])), float(OUTLINE_DEPTH[len(JAW)])
     phi = np.arccos(np.clip(np.abs(brows[:, 0]) / width, 0, 1))
-    seen = np.maximum(phi, _widest_angle(width * np.sign(brows[:, 0]), depth, pose))
+    seen = np.maximum(phi, widest_angle(width * np.sign(brows[:, 0]), depth, pose))
     shift = np.column_stack([
         np.sign(brows[:, 0]) * width * (np.cos(seen) - np.cos(phi)), 0 * phi, depth * (np.sin(seen) - np.sin(phi))
     ])
     return np.asarray(brows + shift)
 
 
-def _widest_angle(x: Array, depth: Array | float, pose: Pose) -> Array:
+def widest_angle(x: Array, depth: Array | float, pose: Pose) -> Array:
     """Angle φ, not below 0, at which the sections through x with this depth reach furthest across the picture."""
     axes = rotation(pose)[:2]
     direction = axes[:, 0] / np.linalg.norm(axes[:, 0])
@@ -139,7 +139,7 @@ def visible_outline(outline: Array, pose: Pose) -> Array:
     picture direction of the head's x axis it reaches furthest where tan φ = d·(z axis · direction) over
     |x|·(x axis · direction).
     """
-    phi = _widest_angle(outline[:, 0], OUTLINE_DEPTH, pose)
+    phi = widest_angle(outline[:, 0], OUTLINE_DEPTH, pose)
     return np.column_stack([
         outline[:, 0] * np.cos(phi),
         outline[:, 1],

@@ -1,0 +1,78 @@
+"""Which faces a run learns from, which it is judged by, and what it is to answer on each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightmark.data.sample import Sample, load_image
+from lightmark.data.split import split_by_photo
+from lightmark.errors import ConfigError
+from lightmark.geometry import Array, from_unit, invert, to_unit, transform
+from lightmark.image import warp
+from lightmark.metrics import interocular, nme
+from lightmark.runtime.crop_model import CropModel
+from lightmark.shape import fit, soften
+from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.train.config import Recipe
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and validation faces, carved apart by source photograph."""
+
+    train: list[Sample]
+    validation: list[Sample]
+
+
+def carve(samples: Sequence[Sample], recipe: Recipe) -> Split:
+    """Training and validation faces of `samples`; raises `ConfigError` where test faces are among them."""
+    tests = [sample.name for sample in samples if "test" in sample.subsets]
+    if tests:
+        raise ConfigError(f"{len(tests)} test faces among the training data ({tests[0]} …): never train on a test set")
+    return Split(*split_by_photo(samples, recipe.validation, recipe.seed))
+
+
+def unit_points_of(sample: Sample, spec: ModelSpec) -> Array:
+    """unit_points (N, 2) of a sample in its upright crop."""
+    return to_unit(transform(label_crop_matrix(spec, sample.points), sample.points), spec.size)
+
+
+def mean_unit_points(samples: Sequence[Sample], spec: ModelSpec) -> Array:
+    """Mean unit_points (N, 2) of the samples' upright crops."""
+    return np.asarray(np.mean([unit_points_of(sample, spec) for sample in samples], axis=0))
+
+
+def targets_of(recipe: Recipe, samples: Sequence[Sample]) -> list[Array]:
+    """Image points (N, 2) a face that the recipe learns: the labels, or their Soft-landmarks.
+
+    Shapes are softened in the upright crop, before any augmentation, so that the same face has the same soft target
+    however it is turned.
+    """
+    if recipe.soft_variance is None:
+        return [sample.points for sample in samples]
+    spec = ModelSpec(samples[0].schema, recipe.size, recipe.crop_scale)
+    shapes = np.stack([unit_points_of(sample, spec) for sample in samples])
+    soft = soften(fit(shapes, recipe.soft_variance, recipe.soft_align), shapes)
+    return [_to_image(points, sample, spec) for points, sample in zip(soft, samples, strict=True)]
+
+
+def _to_image(unit_points: Array, sample: Sample, spec: ModelSpec) -> Array:
+    return transform(invert(label_crop_matrix(spec, sample.points)), from_unit(unit_points, spec.size))
+
+
+class ValidationCrops:
+    """Upright crops of the validation faces, cut once; calling it with a model gives one NME a face (F,)."""
+
+    def __init__(self, samples: Sequence[Sample], spec: ModelSpec) -> None:
+        matrices = [label_crop_matrix(spec, sample.points) for sample in samples]
+        self.crops = [warp(load_image(s), matrix, spec.size) for s, matrix in zip(samples, matrices, strict=True)]
+        self.truth = np.stack([unit_points_of(sample, spec) for sample in samples])
+        self.schema = spec.schema
+
+    def __call__(self, model: CropModel, batch: int = 32) -> Array:
+        """NME of each face: a crop only shifts and scales, so the ratio is that of image pixels."""
+        found = [model(np.stack(self.crops[i : i + batch])) for i in range(0, len(self.crops), batch)]
+        return nme(np.concatenate(found), self.truth, interocular(self.truth, self.schema))

@@ -1,0 +1,98 @@
+"""One training step, and the network, average and optimiser that it moves."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from lightmark.data.dataset import Batch
+from lightmark.nets.network import LandmarkNet
+from lightmark.spec import ModelSpec
+from lightmark.train.config import Recipe
+from lightmark.train.objectives import OBJECTIVES
+
+# A prime that keeps the streams of neighbouring seeds apart for a million steps.
+SEED_STRIDE = 1_000_003
+
+
+@dataclass
+class Trainee:
+    """A network in training: its weights, their moving average (which is what gets saved), and Adam's moments."""
+
+    network: LandmarkNet
+    average: LandmarkNet
+    optimiser: AdamW
+    spec: ModelSpec
+    device: str
+
+
+def make_trainee(network: LandmarkNet, spec: ModelSpec, recipe: Recipe, device: str) -> Trainee:
+    """`network` on `device` with AdamW, which decays matrices and kernels but neither biases nor norms."""
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub for modules
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    average = copy.deepcopy(network).eval()
+    return Trainee(network.train(), average, AdamW(groups, lr=recipe.learning_rate), spec, device)
+
+
+def take_step(trainee: Trainee, batch: Batch, step: int, recipe: Recipe) -> dict[str, Tensor]:
+    """Step number `step`, counted from 0: forward, backward, weights and average moved; gives the named losses."""
+    # Dropout draws from torch's own generator: seeding it by step makes a resumed run draw the same.
+    torch.manual_seed(recipe.seed * SEED_STRIDE + step)
+    for group in trainee.optimiser.param_groups:
+        group["lr"] = learning_rate(recipe, step)
+    batch = Batch(*(tensor.to(trainee.device, non_blocking=True) for tensor in batch))
+    with torch.autocast(torch.device(trainee.device).type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        prediction = trainee.network(planes_of(batch.crops, trainee.spec, size_at(recipe, step)))
+    parts = OBJECTIVES[recipe.objective](prediction, batch)
+    trainee.optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(parts["loss"])
+    trainee.optimiser.step()
+    # The average starts fast, so that it does not remember the untrained weights.
+    move_average(trainee.average, trainee.network, min(recipe.ema, (1 + step) / (10 + step)))
+    return {name: value.detach() for name, value in parts.items()}
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Learning rate of step number `step`, counted from 0."""
+    if recipe.schedule == "inverse":
+        return recipe.learning_rate / (1 + 1e-4 * step)
+    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
+    return recipe.learning_rate * warm * (0.5 + 0.5 * math.cos(math.pi * step / recipe.steps))
+
+
+def size_at(recipe: Recipe, step: int) -> int:
+    """Side in pixels at which step number `step` runs."""
+    early = recipe.early_size is not None and step < recipe.early_share * recipe.steps
+    return recipe.early_size if early and recipe.early_size else recipe.size
+
+
+def planes_of(crops: Tensor, spec: ModelSpec, size: int) -> Tensor:
+    """Network input (B, 3, size, size) of uint8 crops (B, 3, S, S): the torch twin of `spec.normalise_crops`.
+
+    A smaller `size` reduces the planes; unit_points stay as they are, since they are shares of the crop.
+    """
+    planes = crops.to(memory_format=torch.channels_last).float()
+    mean, std = (planes.new_tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
+    planes = (planes / 255 - mean) / std
+    if size == crops.shape[-1]:
+        return planes
+    return torch.nn.functional.interpolate(planes, size=(size, size), mode="bilinear", antialias=True)
+
+
+@torch.no_grad()
+def move_average(average: LandmarkNet, network: LandmarkNet, decay: float) -> None:
+    """average ← decay · average + (1 − decay) · network; counters are copied."""
+    ours, theirs = list(average.state_dict().values()), list(network.state_dict().values())
+    floats = [i for i, tensor in enumerate(ours) if tensor.is_floating_point()]
+    torch._foreach_lerp_([ours[i] for i in floats], [theirs[i] for i in floats], 1 - decay)
+    for mine, other in zip(ours, theirs, strict=True):
+        if not mine.is_floating_point():
+            mine.copy_(other)

@@ -1,0 +1,143 @@
+"""The command parses, calls one function, prints; errors are one line and status 2."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from lightmark.cli import main
+
+
+@pytest.fixture
+def run() -> CliRunner:
+    return CliRunner()
+
+
+@pytest.fixture
+def five_point_faces(tmp_path: Path) -> Path:
+    """Twelve pictures with five points each, and the schema that describes them."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+        rows = [f"{x + index % 3} {y}" for x, y in ((12, 15), (28, 15), (20, 22), (14, 30), (26, 30))]
+        (folder / f"{index}.pts").write_text("\n".join(["version: 1", "n_points: 5", "{", *rows, "}"]))
+    schema = {"name": "five", "mirror": [1, 0, 2, 4, 3], "normaliser": [0, 1], "groups": {"eyes": [0, 1]}}
+    (tmp_path / "five.json").write_text(json.dumps(schema))
+    return folder
+
+
+def test_help_lists_every_command(run: CliRunner) -> None:
+    """A newcomer sees what there is."""
+    result = run.invoke(main, ["--help"])
+    assert result.exit_code == 0
+    for name in ("train", "distill", "evaluate", "compare", "data", "recipes", "info", "demo"):
+        assert name in result.output
+
+
+def test_import_loads_neither_torch_nor_opencv() -> None:
+    """`import lightmark` and the command's own module stay light."""
+    code = "import sys, lightmark, lightmark.cli; print(sorted({'torch', 'cv2', 'numpy', 'scipy'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_recipes_are_listed_with_their_stages(run: CliRunner) -> None:
+    """Each recipe shows its networks, size and steps."""
+    output = run.invoke(main, ["recipes"]).output
+    assert "cpu128-plain: mobilenetv2, spatial head, 128 px, l1, 4000 steps of 32" in output
+    assert "paper224-tough: efficientnet-b3, pooling head, 224 px, l2" in output
+
+
+def test_our_errors_are_one_line_and_status_two(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
+    """An unknown recipe gives the known ones, without a traceback."""
+    options = ["--data", str(five_point_faces), "--out", str(tmp_path / "run")]
+    result = run.invoke(main, ["train", "cpu128-nobody", *options])
+    assert result.exit_code == 2
+    assert result.output.startswith("lightmark: no recipe called 'cpu128-nobody'; known: cpu128-tough")
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_distilled_recipe_is_not_trained_alone(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
+    """`train cpu128-student` says which command trains its teachers too."""
+    options = ["--data", str(five_point_faces), "--out", str(tmp_path / "run")]
+    result = run.invoke(main, ["train", "cpu128-student", *options])
+    assert result.exit_code == 2
+    assert "lightmark distill" in result.output
+
+
+def test_custom_points_train_and_evaluate(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
+    """Five points of one's own go through training, inspection, evaluation and comparison."""
+    schema = ["--schema", str(tmp_path / "five.json")]
+    many = [str(five_point_faces)] * 3  # 36 faces, so that a batch of 32 is full
+    data = [word for path in many for word in ("--data", path)]
+    out = tmp_path / "run"
+    options = ["--out", str(out), "--steps", "2", "--seed", "3"]
+    trained = run.invoke(main, ["train", "demo64-plain", *data, *options, *schema])
+    assert trained.exit_code == 0, trained.output
+    model = str(out / "model.safetensors")
+    assert json.loads(run.invoke(main, ["info", model]).output)["schema"]["name"] == "five"
+    report = tmp_path / "report"
+    options = ["--data", str(five_point_faces), "--report", str(report), "--box-jitter", "0,0.1"]
+    evaluated = run.invoke(main, ["evaluate", model, *options, *schema])
+    assert evaluated.exit_code == 0, evaluated.output
+    assert json.loads((report / "report.json").read_text())
+    compared = run.invoke(main, ["compare", str(report), str(report), "--json"])
+    assert compared.exit_code == 0, compared.output
+    assert json.loads(compared.output)
+
+
+def test_bad_jitter_levels_are_explained(run: CliRunner, five_point_faces: Path) -> None:
+    """Words where shares should be are refused with an example."""
+    result = run.invoke(main, ["evaluate", __file__, "--data", str(five_point_faces), "--box-jitter", "much"])
+    assert result.exit_code == 2
+    assert "such as 0,0.05,0.1" in result.output
+
+
+def test_evaluate_refuses_what_is_no_model(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
+    """A text file is named with the reason."""
+    (tmp_path / "model.safetensors").write_text("hello")
+    result = run.invoke(main, ["evaluate", str(tmp_path / "model.safetensors"), "--data", str(five_point_faces)])
+    assert result.exit_code == 2
+    assert "model.safetensors: not a whole safetensors file" in result.output
+
+
+def test_check_counts_and_draws(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
+    """Clean data gives status 0, the count and a contact sheet; a missing picture gives status 1."""
+    schema = ["--schema", str(tmp_path / "five.json")]
+    sheet = tmp_path / "sheet.png"
+    clean = run.invoke(main, ["data", "check", str(five_point_faces), "--sheet", str(sheet), *schema])
+    assert clean.exit_code == 0, clean.output
+    assert "12" in clean.output
+    assert Image.open(sheet).size[0] > 100
+    (five_point_faces / "3.png").unlink()
+    assert run.invoke(main, ["data", "check", str(five_point_faces), *schema]).exit_code == 1
+
+
+def test_convert_writes_coco_and_keeps_what_is_there(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
+    """A second run without --force changes nothing and says so."""
+    out = tmp_path / "faces.json"
+    options = ["--to", "coco", "--schema", str(tmp_path / "five.json")]
+    command = ["data", "convert", str(five_point_faces), str(out), *options]
+    assert "12 faces" in run.invoke(main, command).output
+    before = out.read_bytes()
+    refused = run.invoke(main, command)
+    assert refused.exit_code == 2
+    assert out.read_bytes() == before
+    assert run.invoke(main, [*command, "--force"]).exit_code == 0
+
+
+def test_unknown_schema_names_the_known(run: CliRunner, five_point_faces: Path) -> None:
+    """A typing error in --schema is answered with the built-in names."""
+    result = run.invoke(main, ["data", "check", str(five_point_faces), "--schema", "ibug86"])
+    assert result.exit_code == 2
+    assert "no schema called 'ibug86'; known: ibug68, wflw98, cofw29" in result.output

@@ -1,0 +1,32 @@
+"""Tests that training normalises crops as everything else does."""
+
+import numpy as np
+import pytest
+import torch
+
+from lightmark.schema import IBUG68
+from lightmark.spec import ModelSpec, normalise_crops
+from lightmark.train.step import planes_of
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}, {"std": (0.5, 1.0, 2.0)}],
+    ids=["plain", "ImageNet", "std alone"],
+)
+def test_training_and_run_time_planes_agree(options):
+    """The torch twin gives the planes that the model sees at run time."""
+    spec = ModelSpec(IBUG68, 16, **options)
+    crops = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    planes = planes_of(torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()), spec, spec.size)
+    np.testing.assert_allclose(planes.numpy(), normalise_crops(crops, spec), atol=1e-6)
+
+
+def test_reduced_planes_are_block_means():
+    """Halved for progressive resolution, flat blocks keep their value and their place."""
+    flat = np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8)
+    crops = torch.from_numpy(np.kron(flat, np.ones((8, 8), np.uint8)))[None, None].repeat(1, 3, 1, 1)
+    planes = planes_of(crops, ModelSpec(IBUG68, 32), size=16)
+    assert planes.shape == (1, 3, 16, 16)
+    np.testing.assert_allclose(planes[0, 0, 1::4, 1::4].numpy(), flat / 255, atol=0.08)
+    np.testing.assert_allclose(planes.mean(), flat.mean() / 255, atol=1e-3)
