@@ -33,17 +33,17 @@ def cpu128(seed: int = 0) -> Distillation:
         architecture=Architecture("mobilenetv2", "spatial"),
         size=128,
         objective="kd-figure",
-        steps=4000,
+        steps=3600,
         early_size=96,
         early_share=0.5,
-        copies=16,
+        copies=12,
         seed=seed,
     )
     return Distillation(
         name="cpu128",
         tough=teacher,
         tolerant=replace(
-            teacher, name="cpu128-tolerant", steps=900, learning_rate=4e-4, early_share=0.0, soft_variance=0.90
+            teacher, name="cpu128-tolerant", steps=600, learning_rate=4e-4, early_share=0.0, soft_variance=0.90
         ),
         student=student,
         plain=replace(student, name="cpu128-plain", objective="l1"),
