@@ -42,21 +42,25 @@ def unit_points_of(sample: Sample, spec: ModelSpec) -> Array:
 
 def mean_unit_points(samples: Sequence[Sample], spec: ModelSpec) -> Array:
     """Mean unit_points (N, 2) of the samples' upright crops."""
-    return np.asarray(np.mean([unit_points_of(sample, spec) for sample in samples], axis=0))
+    return np.asarray(_upright_shapes(samples, spec).mean(axis=0))
 
 
-def targets_of(recipe: Recipe, samples: Sequence[Sample]) -> list[Array]:
+def targets_of(recipe: Recipe, samples: Sequence[Sample], fitted_on: Sequence[Sample]) -> list[Array]:
     """Image points (N, 2) a face that the recipe learns: the labels, or their Soft-landmarks.
 
-    Shapes are softened in the upright crop, before any augmentation, so that the same face has the same soft target
-    however it is turned.
+    The shape model is fitted on the faces `fitted_on`, which must be training faces. Shapes are softened in the upright
+    crop, before any augmentation, so that the same face has the same soft target however it is turned.
     """
     if recipe.soft_variance is None:
         return [sample.points for sample in samples]
     spec = ModelSpec(samples[0].schema, recipe.size, recipe.crop_scale)
-    shapes = np.stack([unit_points_of(sample, spec) for sample in samples])
-    soft = soften(fit(shapes, recipe.soft_variance, recipe.soft_align), shapes)
+    model = fit(_upright_shapes(fitted_on, spec), recipe.soft_variance, recipe.soft_align)
+    soft = soften(model, _upright_shapes(samples, spec))
     return [_to_image(points, sample, spec) for points, sample in zip(soft, samples, strict=True)]
+
+
+def _upright_shapes(samples: Sequence[Sample], spec: ModelSpec) -> Array:
+    return np.stack([unit_points_of(sample, spec) for sample in samples])
 
 
 def _to_image(unit_points: Array, sample: Sample, spec: ModelSpec) -> Array:
@@ -64,15 +68,20 @@ def _to_image(unit_points: Array, sample: Sample, spec: ModelSpec) -> Array:
 
 
 class ValidationCrops:
-    """Upright crops of the validation faces, cut once; calling it with a model gives one NME a face (F,)."""
+    """Upright crops of the validation faces, cut once; calling it with a model gives one NME a face (F,).
 
-    def __init__(self, samples: Sequence[Sample], spec: ModelSpec) -> None:
+    Errors are those against `targets`, image points (F, N, 2): a Tolerant-Teacher is to be judged by the Soft-landmarks
+    that it learns. The normaliser is always the labels'.
+    """
+
+    def __init__(self, samples: Sequence[Sample], targets: Sequence[Array], spec: ModelSpec) -> None:
         matrices = [label_crop_matrix(spec, sample.points) for sample in samples]
         self.crops = [warp(load_image(s), matrix, spec.size) for s, matrix in zip(samples, matrices, strict=True)]
-        self.truth = np.stack([unit_points_of(sample, spec) for sample in samples])
-        self.schema = spec.schema
+        crop_points = [transform(matrix, points) for matrix, points in zip(matrices, targets, strict=True)]
+        self.targets = to_unit(np.stack(crop_points), spec.size)
+        self.normalisers = interocular(_upright_shapes(samples, spec), spec.schema)
 
     def __call__(self, model: CropModel, batch: int = 32) -> Array:
         """NME of each face: a crop only shifts and scales, so the ratio is that of image pixels."""
         found = [model(np.stack(self.crops[i : i + batch])) for i in range(0, len(self.crops), batch)]
-        return nme(np.concatenate(found), self.truth, interocular(self.truth, self.schema))
+        return nme(np.concatenate(found), self.targets, self.normalisers)

@@ -41,9 +41,9 @@ def train(
     """Train `recipe` in the folder `out` and return the path of its best weights; a finished run is not repeated.
 
     `start` names a checkpoint of another run, whose weights this one begins at. The folder holds model.safetensors
-    (best by validation NME), log.csv, curves.png, result.json once the run has ended, and until then the state that it
-    resumes from. `tensorboard` also writes the log for TensorBoard. Raises `ConfigError` where the folder holds
-    another run, `TrainingError` where the loss is no longer finite.
+    (best by validation NME against what it learns), log.csv, curves.png, result.json once the run has ended, and until
+    then the state that it resumes from. `tensorboard` also writes the log for TensorBoard. Raises `ConfigError` where
+    the folder holds another run, `TrainingError` where the loss is no longer finite.
     """
     mark = run_mark(recipe, split, start)
     if is_finished(out, mark):
@@ -52,7 +52,8 @@ def train(
     board = _Board(out) if tensorboard else None
     trainee = _new_trainee(recipe, split, start, device)
     standing = load_state(out / STATE, mark, trainee) if (out / STATE).exists() else Standing()
-    validation = ValidationCrops(split.validation, trainee.spec)
+    validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
+    validation = ValidationCrops(split.validation, validation_targets, trainee.spec)
     batches = _batches(recipe, split, trainee.spec, teachers, standing.step, workers)
     with _bar(recipe, standing.step, quiet) as bar:
         began = time.monotonic() - standing.seconds
@@ -88,7 +89,7 @@ def _new_trainee(recipe: Recipe, split: Split, start: Path | None, device: str) 
 def _batches(
     recipe: Recipe, split: Split, spec: ModelSpec, teachers: TeacherPoints | None, step: int, workers: int
 ) -> Iterator[Batch]:
-    targets = targets_of(recipe, split.train)
+    targets = targets_of(recipe, split.train, fitted_on=split.train)
     dataset = CropDataset(split.train, targets, spec, recipe.augmentation, recipe.seed, recipe.copies, teachers)
     order = Shuffle(len(dataset), recipe.batch, recipe.seed, start=step)
     return iter(DataLoader(dataset, batch_sampler=order, num_workers=workers, collate_fn=collate))
