@@ -9,7 +9,7 @@ demo: .venv/.train
 	$(BIN)/lightmark demo --out demo
 
 test: .venv/.dev
-	$(BIN)/pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 lint: .venv/.dev
 	$(BIN)/ruff check

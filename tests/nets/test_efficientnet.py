@@ -11,7 +11,6 @@ from lightmark.nets.efficientnet import SCALING, EfficientNet, MBConv, SqueezeEx
 from lightmark.nets.network import multiply_adds, parameter_count
 
 CLASSES = 1000
-VARIANTS = pytest.mark.parametrize("variant", SCALING)
 
 
 @pytest.mark.parametrize(
@@ -29,16 +28,24 @@ def test_multiply_adds_are_the_papers(variant, size, billions):
     assert multiply_adds(EfficientNet(variant), size) / 1e9 == pytest.approx(billions, abs=0.015)
 
 
-@VARIANTS
-@pytest.mark.parametrize("last", [True, False])
-@pytest.mark.parametrize("size", [96, 128, 224])
-def test_maps_have_the_promised_strides_and_widths(variant, last, size):
+@pytest.mark.parametrize(
+    ("variant", "last", "sizes"),
+    [
+        ("b0", True, (96, 128, 224)),
+        ("b0", False, (96,)),
+        ("b1", True, (96,)),
+        ("b2", True, (128,)),
+        ("b3", True, (224,)),
+    ],
+)
+def test_maps_have_the_promised_strides_and_widths(variant, last, sizes):
     """One map at stride 16, one at stride 32, as wide as `channels` says."""
-    with torch.device("meta"):
-        network = EfficientNet(variant, last)
-        fine, coarse = network(torch.zeros(2, 3, size, size))
-    assert fine.shape == (2, network.channels[0], size // 16, size // 16)
-    assert coarse.shape == (2, network.channels[1], size // 32, size // 32)
+    network = EfficientNet(variant, last).eval()
+    for size in sizes:
+        with torch.no_grad():
+            fine, coarse = network(torch.zeros(1, 3, size, size))
+        assert fine.shape == (1, network.channels[0], size // 16, size // 16)
+        assert coarse.shape == (1, network.channels[1], size // 32, size // 32)
 
 
 def test_channels_by_hand():
@@ -102,7 +109,7 @@ def test_drop_path_rests_in_evaluation():
     torch.testing.assert_close(block(x), x + block.layers(x))
 
 
-@VARIANTS
+@pytest.mark.parametrize("variant", ["b0", "b3"])
 def test_drop_path_grows_with_depth(variant):
     """The dropped share rises linearly from 0 at the first block towards the one asked for."""
     network = EfficientNet(variant, drop_path=0.2)

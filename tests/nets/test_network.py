@@ -26,7 +26,8 @@ MEAN = np.random.default_rng(0).uniform(0.2, 0.8, (7, 2))
 
 def equal_weights(first, second):
     """Whether two networks have the same weights to the bit."""
-    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    weights = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in weights)
 
 
 def test_defaults_are_the_papers_student():
@@ -78,9 +79,10 @@ def test_spatial_head_has_no_last_convolution():
 
 def test_drop_path_reaches_the_backbone():
     """The architecture's share of dropped blocks is the network's."""
-    blocks = [m.drop for m in build_backbone(Architecture("efficientnet-b0", drop_path=0.4)).modules() if hasattr(m, "drop")]
-    assert blocks[0] == 0
-    assert blocks[-1] == pytest.approx(0.4 * 15 / 16)
+    backbone = build_backbone(Architecture("efficientnet-b0", drop_path=0.4))
+    drops = [module.drop for module in backbone.modules() if hasattr(module, "drop")]
+    assert drops[0] == 0
+    assert drops[-1] == pytest.approx(0.4 * 15 / 16)
 
 
 def test_dropout_reaches_the_head():

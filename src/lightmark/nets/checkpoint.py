@@ -68,8 +68,11 @@ def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
     try:
         spec = spec_from_json(metadata[METADATA_KEY], str(path))
         architecture = architecture_from_dict(dict(spec.architecture), str(path))
-        network = LandmarkNet(architecture, spec.schema.size)
     except (SpecError, ConfigError) as error:
+        raise CheckpointError(str(error)) from error  # which names the file
+    try:
+        network = LandmarkNet(architecture, spec.schema.size)
+    except ConfigError as error:  # from timm, whose networks come and go with its versions
         raise CheckpointError(f"{path}: {error}") from error
     load_weights(network, tensors, str(path))
     return network.eval(), spec

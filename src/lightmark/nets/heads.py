@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,8 @@ class PoolingHead(nn.Module):
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → unit_points (B, N, 2)."""
         pooled = self.dropout(coarse.mean((2, 3)))
-        unit_points: Tensor = self.linear(pooled).float().unflatten(1, (-1, 2))
+        with full_precision(pooled):
+            unit_points: Tensor = self.linear(pooled.float()).unflatten(1, (-1, 2))
         return unit_points
 
 
@@ -63,8 +66,18 @@ class SpatialHead(nn.Module):
         x = self.dropout(nn.functional.relu(self.mix_norm(self.mix(x))) + x)
         attention: Tensor = self.scores(x).float().flatten(2).softmax(-1)
         offsets: Tensor = self.offsets(x).float().flatten(2).unflatten(1, (-1, 2))
-        told = torch.einsum("bnp,bncp->bnc", attention, offsets)
-        return told + attention @ cell_centres(height, width, attention)
+        with full_precision(x):
+            told = torch.einsum("bnp,bncp->bnc", attention, offsets)
+            return told + attention @ cell_centres(height, width, attention)
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """Context without autocast, since bfloat16 would round points to 1/512 of the crop.
+
+    Where autocast is off already nothing is entered, so that exported graphs hold no trace of it.
+    """
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from lightmark.nets.heads import PoolingHead, SpatialHead
 from lightmark.nets.mobilenet import MobileNetV2
 
 HeadName = Literal["pooling", "spatial"]
+BACKBONES = ("mobilenetv2", *(f"efficientnet-{variant}" for variant in SCALING))
+HEADS = ("pooling", "spatial")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Architecture:
     """Which network: `backbone` is "mobilenetv2", "efficientnet-b0" … "-b3" or "timm/NAME"; `width` scales MobileNetV2.
 
     `head` is "pooling" (the paper's) or "spatial"; `dropout` is the head's, `drop_path` EfficientNet's share of
-    dropped blocks. `pretrained` asks timm for its trained weights, which it downloads.
+    dropped blocks. `pretrained` asks timm for its trained weights, which it downloads. Raises `ConfigError` for a name
+    that is not known or a number that cannot be.
     """
 
     backbone: str = "mobilenetv2"
@@ -33,12 +36,23 @@ class Architecture:
     drop_path: float = 0.0
     pretrained: bool = False
 
+    def __post_init__(self) -> None:
+        if self.backbone not in BACKBONES and not self.backbone.startswith("timm/"):
+            raise ConfigError(f"no backbone called {self.backbone!r}; known: {', '.join(BACKBONES)}, timm/NAME")
+        if self.head not in HEADS:
+            raise ConfigError(f"no head called {self.head!r}; known: {', '.join(HEADS)}")
+        if not self.width > 0:
+            raise ConfigError(f"width {self.width}; needs a positive factor, 0.5 say")
+        for name, share in (("dropout", self.dropout), ("drop_path", self.drop_path)):
+            if not 0 <= share < 1:
+                raise ConfigError(f"{name} {share}; needs a share from 0 to below 1")
+
 
 def architecture_from_dict(data: dict[str, Any], where: str) -> Architecture:
     """Architecture of the dict that `dataclasses.asdict` makes; raises `ConfigError` naming `where`."""
     try:
         return Architecture(**data)
-    except TypeError as error:
+    except (TypeError, AttributeError, ConfigError) as error:
         raise ConfigError(f"{where}: not an architecture of this release: {error}") from error
 
 
@@ -93,20 +107,13 @@ def build_backbone(architecture: Architecture) -> MobileNetV2 | EfficientNet | T
     name, last = architecture.backbone, architecture.head == "pooling"
     if name == "mobilenetv2":
         return MobileNetV2(architecture.width, last)
-    family, _, variant = name.partition("-")
-    if family == "efficientnet" and variant in SCALING:
-        return EfficientNet(variant, last, architecture.drop_path)
-    if name.startswith("timm/"):
-        return TimmBackbone(name.removeprefix("timm/"), architecture.pretrained)
-    raise ConfigError(
-        f"no backbone called {name!r}; known: mobilenetv2, {', '.join(f'efficientnet-{v}' for v in SCALING)}, timm/NAME"
-    )
+    if name.startswith("efficientnet-"):
+        return EfficientNet(name.removeprefix("efficientnet-"), last, architecture.drop_path)
+    return TimmBackbone(name.removeprefix("timm/"), architecture.pretrained)
 
 
 def build_network(architecture: Architecture, mean_points: Floats, seed: int) -> LandmarkNet:
     """Untrained network that starts out predicting unit_points `mean_points` (N, 2); `seed` fixes its weights."""
-    if architecture.head not in ("pooling", "spatial"):
-        raise ConfigError(f"no head called {architecture.head!r}; known: pooling, spatial")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = LandmarkNet(architecture, len(mean_points))
