@@ -9,12 +9,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from lightmark.data.sample import Sample
+from lightmark.data.sample import Sample, load_image
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.draw import contact_sheet, face_tile, write_png
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict
+from lightmark.evaluate.run import make_report, write_report
 from lightmark.geometry import Array, from_unit, invert, transform
+from lightmark.image import Picture
 from lightmark.metrics import bootstrap_interval, interocular, nme
 from lightmark.nets.checkpoint import load_checkpoint
 from lightmark.nets.network import parameter_count
@@ -39,10 +41,13 @@ def run_demo(out: Path, seed: int = 0) -> None:
     errors = {"mean shape (no network)": mean_shape_errors(training, unseen, load_checkpoint(made.student)[1])}
     errors |= {name: model_errors(path, unseen) for name, path in named_stages(made).items()}
     console.print(result_table(errors, made))
-    write_png(prediction_sheet(made.student, unseen[:24]), out / "student-on-unseen-faces.png")
-    console.print("Green: the student's points; red: the truth. Pictures, curves and weights:")
-    console.print(f"  {out / 'student-on-unseen-faces.png'}")
-    console.print(f"  {out / 'run'}/*/curves.png and model.safetensors")
+    points = predict(open_model(made.student), unseen)
+    report = make_report(unseen, points, "distilled student on unseen synthetic faces")
+    write_report(report, out / "report", unseen, points)
+    write_png(prediction_sheet(points, unseen[:24]), out / "student-on-unseen-faces.png")
+    console.print("The student's points (green) and the truth (pink), the report, curves and weights lie in")
+    for path in ("student-on-unseen-faces.png", "report/report.html", "run/*/curves.png", "run/*/model.safetensors"):
+        console.print(f"  {(out / path).as_posix()}", soft_wrap=True)
     console.print(f"Took {time.monotonic() - began:.0f} s.")
 
 
@@ -88,12 +93,10 @@ def result_table(errors: dict[str, Array], made: Distilled) -> Table:
     return table
 
 
-def prediction_sheet(path: Path, samples: list[Sample]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Contact sheet of `samples` with the model's points and the truth."""
-    points = predict(open_model(path), samples)
+def prediction_sheet(points: Array, samples: list[Sample]) -> Picture:
+    """Contact sheet of `samples` with predicted points (F, N, 2) and the truth."""
     tiles = [
-        face_tile(sample.image, found, sample.schema, truth=sample.points)
-        for sample, found in zip(samples, points, strict=True)
-        if sample.image is not None
+        face_tile(load_image(sample), found, sample.schema, truth=sample.points)
+        for found, sample in zip(points, samples, strict=False)  # the first faces of many
     ]
     return contact_sheet(tiles, columns=8)

@@ -10,7 +10,6 @@ from lightmark.errors import ConfigError
 from lightmark.nets.network import Architecture
 from lightmark.train.config import Distillation, Recipe
 
-
 # For short trainings: under the default augmentation a network of 60 passes still errs more on its training crops than
 # on upright validation ones, so it is held back by variety and not by overfitting.
 MILD = Augmentation(

@@ -1,0 +1,101 @@
+"""Evaluate every stage of a finished `lightmark distill --plain` on a test set and keep what made the numbers.
+
+    python benchmarks/measure_distillation.py --run runs/cpu128 --data 300w --out benchmarks/results/cpu128
+
+Writes STAGE.report.json, STAGE.training.json, STAGE.log.csv and STAGE.curves.png for each stage,
+student-against-plain.json and summary.md (the table that README shows). Exit status 1 if a stage is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from lightmark.evaluate.compare import compare_runs, comparison_to_json, render_comparison
+from lightmark.evaluate.report import Report
+from lightmark.evaluate.run import evaluate_model
+from lightmark.files import replacing
+from lightmark.metrics import Interval
+
+NAMES = {
+    "tough": "Tough-Teacher",
+    "tolerant": "Tolerant-Teacher",
+    "student": "student, distilled (KD-Loss)",
+    "plain": "student, plain (L1)",
+}
+JITTER = (0.0, 0.05, 0.1, 0.2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    missing = [stage for stage in NAMES if not (options.run / stage / "result.json").exists()]
+    if missing:
+        sys.exit(f"{options.run}: no finished stage {', '.join(missing)}; run `lightmark distill --plain` to its end")
+    with tempfile.TemporaryDirectory() as scratch:
+        reports = {stage: measure(stage, options.run, options.data, Path(scratch)) for stage in NAMES}
+        keep(options.run, Path(scratch), options.out)
+        comparison = compare_runs(Path(scratch) / "plain", Path(scratch) / "student")
+    with replacing(options.out / "student-against-plain.json") as path:
+        path.write_text(comparison_to_json(comparison), encoding="utf-8")
+    table = summary(reports, options.run)
+    with replacing(options.out / "summary.md") as path:
+        path.write_text(table, encoding="utf-8")
+    print(table)
+    print(render_comparison(comparison))
+
+
+def measure(stage: str, run: Path, data: Path, scratch: Path) -> Report:
+    model = run / stage / "model.safetensors"
+    return evaluate_model(model, data, None, scratch / stage, JITTER, command=["python", *sys.argv])
+
+
+def keep(run: Path, scratch: Path, out: Path) -> None:
+    """Copy what is small and says how the numbers came about; faces and predictions stay out."""
+    for stage in NAMES:
+        for source, name in (
+            (scratch / stage / "report.json", "report.json"),
+            (run / stage / "result.json", "training.json"),
+            (run / stage / "log.csv", "log.csv"),
+            (run / stage / "curves.png", "curves.png"),
+        ):
+            with replacing(out / f"{stage}.{name}") as path:
+                shutil.copyfile(source, path)
+
+
+def summary(reports: dict[str, Report], run: Path) -> str:
+    """Markdown table: NME with its interval on each subset, parameters, training minutes."""
+    lines = [
+        "| model | parameters | training, min | common | common, inner 51 | challenging (mapped) | full |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for stage, report in reports.items():
+        training = json.loads((run / stage / "result.json").read_text(encoding="utf-8"))
+        common, hard, full = (report.summaries[name] for name in ("common", "challenging", "full"))
+        cells = (
+            NAMES[stage],
+            f"{training['parameters'] / 1e6:.2f} M",
+            f"{training['seconds'] / 60:.0f}",
+            percent(common.nme),
+            percent(common.nme_inner),
+            percent(hard.nme, decimals=1),
+            percent(full.nme),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def percent(interval: Interval, decimals: int = 2) -> str:
+    value, low, high = (f"{100 * number:.{decimals}f}" for number in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
+
+
+if __name__ == "__main__":
+    main()
