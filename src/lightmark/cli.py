@@ -23,7 +23,7 @@ EXISTING = click.Path(path_type=Path, exists=True)
 ANY_PATH = click.Path(path_type=Path)
 
 
-class _SchemaType(click.ParamType[Any]):
+class _SchemaType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
     """A built-in schema's name, or the path of a JSON file that describes one."""
 
     name = "SCHEMA"
