@@ -53,7 +53,7 @@ def test_import_loads_neither_torch_nor_opencv() -> None:
 def test_recipes_are_listed_with_their_stages(run: CliRunner) -> None:
     """Each recipe shows its networks, size and steps."""
     output = run.invoke(main, ["recipes"]).output
-    assert "cpu128-plain: mobilenetv2, spatial head, 128 px, l1, 3600 steps of 32" in output
+    assert "cpu128-plain: mobilenetv2, spatial head, 128 px, l1, 15000 steps of 16" in output
     assert "paper224-tough: efficientnet-b3, pooling head, 224 px, l2" in output
 
 
