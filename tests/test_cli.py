@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from lightmark.cli import main
+from lightmark.cli import main, training_samples
 
 
 @pytest.fixture
@@ -94,6 +94,15 @@ def test_custom_points_train_and_evaluate(run: CliRunner, five_point_faces: Path
     compared = run.invoke(main, ["compare", str(report), str(report), "--json"])
     assert compared.exit_code == 0, compared.output
     assert json.loads(compared.output)
+
+
+def test_training_leaves_out_test_faces_and_their_copies(real_data: Path) -> None:
+    """Of 300W's training faces here three repeat a test photograph; none of these, and no test face, is trained on."""
+    kept = training_samples([real_data / "300w"])
+    assert len(kept) == 2012 - 3
+    names = {sample.path.relative_to((real_data / "300w").resolve()).as_posix() for sample in kept}
+    assert not names & {f"lfpw/trainset/image_{number}.jpg" for number in ("0215", "0828", "0862")}
+    assert not any(name.startswith(("ibug", "helen/testset", "lfpw/testset")) for name in names)
 
 
 def test_bad_jitter_levels_are_explained(run: CliRunner, five_point_faces: Path) -> None:

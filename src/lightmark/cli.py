@@ -93,14 +93,15 @@ def _needs_torch(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> list[Sample]:
-    """Labelled faces of `paths` that may be trained on: those of official test sets are left out, and that is said."""
+    """Labelled faces of `paths` that may be trained on; test faces and known copies of them are left out and counted."""
+    from lightmark.data.origin import REPEATS_TEST
     from lightmark.data.read import read_samples
 
     samples = [sample for path in paths for sample in read_samples(path, schema)]
-    kept = [sample for sample in samples if "test" not in sample.subsets]
+    kept = [sample for sample in samples if not {"test", REPEATS_TEST} & sample.subsets]
     if not kept:
         raise ConfigError(f"{', '.join(map(str, paths))}: only test faces ({len(samples)}); give a training set")
-    left_out = f"; {len(samples) - len(kept)} test faces left out" if len(kept) < len(samples) else ""
+    left_out = f"; {len(samples) - len(kept)} test faces or copies of them left out" if len(kept) < len(samples) else ""
     click.echo(f"{len(kept)} faces to train on{left_out}", err=True)
     return kept
 

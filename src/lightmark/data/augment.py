@@ -87,7 +87,7 @@ def _recolour(crop: Picture, rng: np.random.Generator) -> Picture:
     contrast, offset = rng.uniform(0.7, 1.3), rng.uniform(-0.15, 0.15)
     gains = rng.uniform(0.88, 1.12, 3)
     curve = (levels**gamma - 0.5) * contrast + 0.5 + offset
-    table = (np.clip(curve[:, None] * gains, 0, 1) * 255).astype(np.uint8)[None]
+    table = np.rint(np.clip(curve[:, None] * gains, 0, 1) * 255).astype(np.uint8)[None]
     coloured = np.asarray(cv2.LUT(crop, table), dtype=np.uint8)
     return _blend(coloured, _to_grey(coloured, rng), rng.uniform(0, 0.6))
 
@@ -125,12 +125,14 @@ def _reduce(crop: Picture, rng: np.random.Generator) -> Picture:
 
 def _add_noise(crop: Picture, rng: np.random.Generator) -> Picture:
     noise = rng.standard_normal(crop.shape, dtype=np.float32) * np.float32(rng.uniform(2, 14))
-    return np.clip(crop + noise, 0, 255).astype(np.uint8)
+    return np.rint(np.clip(crop + noise, 0, 255)).astype(np.uint8)
 
 
 def _compress(crop: Picture, rng: np.random.Generator) -> Picture:
-    _, encoded = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
+    # OpenCV's codecs take and give BGR; JPEG treats the channels differently.
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
+    return np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _occlude(crop: Picture, rng: np.random.Generator) -> Picture:

@@ -16,8 +16,8 @@ STATE, MODEL, RESULT, LOG, CURVES = "state.safetensors", "model.safetensors", "r
 
 
 def run_mark(recipe: Recipe, split: Split, start: Path | None) -> str:
-    """Mark of a run: changes with the recipe, the seed, the faces (by name) and the weights it begins at."""
-    names = sorted(sample.name.rsplit("/", 2)[-1] for sample in split.train)
+    """Mark of a run: changes with the recipe, the seed, the faces (names, in order) and the weights it begins at."""
+    names = [sample.name.rsplit("/", 2)[-1] for sample in split.train]
     return fingerprint(recipe, *names, "" if start is None else str(read_result(start.parent)["mark"]))
 
 

@@ -31,9 +31,10 @@ MILD = Augmentation(
 def cpu128(seed: int = 0) -> Distillation:
     """Both teachers (EfficientNet-B0) and a MobileNetV2 student at 128 px, spatial heads, on two CPU cores.
 
-    Budget for 2000 faces on two cores of a Zen 4 with nothing beside it: Tough-Teacher 55 min, Tolerant-Teacher 7, their
-    points 8, student 45; 115 minutes. Departs from the paper where that pays at this budget: L1 for the teachers,
-    spatial heads, the Tolerant-Teacher begun at the Tough-Teacher's weights, half the steps at 96 px, batches of 16.
+    Budget for 2000 faces on two cores of a Zen 4 with nothing beside it: Tough-Teacher 55 min, Tolerant-Teacher 7,
+    their points 8, student 45; 115 minutes. Departs from the paper where that pays at this budget: L1 for the
+    teachers, spatial heads, the Tolerant-Teacher begun at the Tough-Teacher's weights, half the steps at 96 px,
+    batches of 16.
     """
     teacher = Recipe(
         name="cpu128-tough",
