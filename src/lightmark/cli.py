@@ -93,7 +93,7 @@ def _needs_torch(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> list[Sample]:
-    """Labelled faces of `paths` that may be trained on; test faces and known copies of them are left out and counted."""
+    """Labelled faces of `paths` that may be trained on; test faces and known copies of them are counted, not kept."""
     from lightmark.data.origin import REPEATS_TEST
     from lightmark.data.read import read_samples
 

@@ -125,14 +125,15 @@ def _reduce(crop: Picture, rng: np.random.Generator) -> Picture:
 
 def _add_noise(crop: Picture, rng: np.random.Generator) -> Picture:
     noise = rng.standard_normal(crop.shape, dtype=np.float32) * np.float32(rng.uniform(2, 14))
-    return np.rint(np.clip(crop + noise, 0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(crop + noise, 0, 255)), dtype=np.uint8)
 
 
 def _compress(crop: Picture, rng: np.random.Generator) -> Picture:
     # OpenCV's codecs take and give BGR; JPEG treats the channels differently.
     bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
-    return np.asarray(cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _occlude(crop: Picture, rng: np.random.Generator) -> Picture:
