@@ -39,7 +39,7 @@ def test_help_lists_every_command(run: CliRunner) -> None:
     """A newcomer sees what there is."""
     result = run.invoke(main, ["--help"])
     assert result.exit_code == 0
-    for name in ("train", "distill", "evaluate", "compare", "data", "recipes", "info", "demo"):
+    for name in ("train", "distill", "evaluate", "export", "compare", "data", "recipes", "info", "demo"):
         assert name in result.output
 
 
@@ -91,6 +91,16 @@ def test_custom_points_train_and_evaluate(run: CliRunner, five_point_faces: Path
     evaluated = run.invoke(main, ["evaluate", model, *options, *schema])
     assert evaluated.exit_code == 0, evaluated.output
     assert json.loads((report / "report.json").read_text())
+    onnx = str(tmp_path / "model.onnx")
+    exported = run.invoke(main, ["export", model, "--out", onnx])
+    assert exported.exit_code == 0, exported.output
+    assert run.invoke(main, ["export", model, "--out", onnx]).exit_code == 2
+    again = tmp_path / "again"
+    options = ["--data", str(five_point_faces), "--report", str(again)]
+    assert run.invoke(main, ["evaluate", onnx, *options, *schema]).exit_code == 0
+    first, second = (json.loads((folder / "report.json").read_text()) for folder in (report, again))
+    nmes = [next(iter(one["subsets"].values()))["nme_inter_ocular"]["value"] for one in (first, second)]
+    assert nmes[0] == pytest.approx(nmes[1], rel=1e-3)
     compared = run.invoke(main, ["compare", str(report), str(report), "--json"])
     assert compared.exit_code == 0, compared.output
     assert json.loads(compared.output)

@@ -165,6 +165,7 @@ def distill(
 
 
 @main.command()
+@_needs_torch
 def recipes() -> None:
     """List the recipes and what each stage trains."""
     from lightmark.train.recipes import DISTILLATIONS, STAGES
@@ -228,6 +229,26 @@ def evaluate(
     click.echo(render_text(report))
     if report_dir is not None:
         click.echo(f"report: {report_dir / 'report.html'}")
+
+
+@main.command()
+@click.argument("model", type=EXISTING)
+@click.option("--out", type=ANY_PATH, required=True, help="The file to write, ending in .onnx.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@_needs_torch
+def export(model: Path, out: Path, force: bool) -> None:
+    """Write the checkpoint MODEL as ONNX, and prove that it is the same model before keeping it."""
+    from lightmark.export.onnx import export_onnx
+
+    if out.suffix != ".onnx":
+        raise ConfigError(f"{out}: only ONNX is written, so the name must end in .onnx")
+    if out.exists() and not force:
+        raise ConfigError(f"{out}: is there already; give another --out, or --force")
+    parity = export_onnx(model, out)
+    click.echo(
+        f"{out}: {out.stat().st_size / 1e6:.1f} MB; over {parity.crops} crops its points differ from torch's by at "
+        f"most {parity.largest:.5f} px, {parity.mean:.5f} px on average"
+    )
 
 
 @main.command()

@@ -37,5 +37,9 @@ class TrainingError(LightmarkError):
     """A training that cannot go on: its loss is no longer finite."""
 
 
+class ExportError(LightmarkError):
+    """An exported file that is not the model it came from."""
+
+
 class MissingExtraError(LightmarkError):
     """An optional dependency is not installed; the message holds the install line."""

@@ -15,6 +15,7 @@ from lightmark.geometry import Array, Floats, crop_matrix, map_box, require_box,
 from lightmark.schema import Schema, schema_from_dict, schema_to_dict
 
 SPEC_VERSION = 1
+METADATA_KEY = "lightmark"  # under which model files of every format keep the spec's JSON
 
 
 @dataclass(frozen=True)

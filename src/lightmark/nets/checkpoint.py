@@ -17,9 +17,7 @@ from lightmark.errors import CheckpointError, ConfigError, SpecError
 from lightmark.files import replacing
 from lightmark.geometry import Array
 from lightmark.nets.network import Architecture, LandmarkNet, architecture_from_dict, describe
-from lightmark.spec import ModelSpec, normalise_crops, spec_from_json, spec_to_json
-
-METADATA_KEY = "lightmark"
+from lightmark.spec import METADATA_KEY, ModelSpec, normalise_crops, spec_from_json, spec_to_json
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

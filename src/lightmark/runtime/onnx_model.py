@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import CheckpointError, SpecError
-from lightmark.spec import ModelSpec, normalise_crops, spec_from_json
-
-METADATA_KEY = "lightmark"
+from lightmark.spec import METADATA_KEY, ModelSpec, normalise_crops, spec_from_json
 
 
 class OnnxModel:
