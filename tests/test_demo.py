@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def test_demo_makes_a_table_a_report_and_pictures(
     monkeypatch.setattr(demo, "UNSEEN_FACES", 8)
     demo.run_demo(tmp_path, seed=0)
     printed = capsys.readouterr().out
+    assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == 5
     for row in ("mean shape", "Tough-Teacher", "Tolerant-Teacher", "student alone", "student distilled"):
         assert row in printed
     assert Image.open(tmp_path / "student-on-unseen-faces.png").size[0] > 1000

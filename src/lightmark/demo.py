@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -14,7 +16,9 @@ from lightmark.data.synthetic import synthetic_samples
 from lightmark.draw import contact_sheet, face_tile, write_png
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict
+from lightmark.evaluate.provenance import git_commit
 from lightmark.evaluate.run import make_report, write_report
+from lightmark.files import replacing
 from lightmark.geometry import Array, from_unit, invert, transform
 from lightmark.image import Picture
 from lightmark.metrics import bootstrap_interval, interocular, nme
@@ -26,6 +30,13 @@ from lightmark.train.faces import mean_unit_points
 from lightmark.train.recipes import get_distillation
 
 TRAINING_FACES, UNSEEN_FACES = 1200, 200
+PRODUCTS = (
+    "results.json",
+    "student-on-unseen-faces.png",
+    "report/report.html",
+    "run/*/curves.png",
+    "run/*/model.safetensors",
+)
 # Unseen faces come from another stream of the generator than any training face.
 UNSEEN_SEED_OFFSET = 1_000_000
 
@@ -40,14 +51,17 @@ def run_demo(out: Path, seed: int = 0) -> None:
     made = distil(get_distillation("demo64", seed), training, out / "run", with_plain=True)
     errors = {"mean shape (no network)": mean_shape_errors(training, unseen, load_checkpoint(made.student)[1])}
     errors |= {name: model_errors(path, unseen) for name, path in named_stages(made).items()}
-    console.print(result_table(errors, made))
+    rows = [summarise(name, values, named_stages(made).get(name)) for name, values in errors.items()]
+    with replacing(out / "results.json") as path:
+        path.write_text(json.dumps({"seed": seed, "commit": git_commit(), "rows": rows}, indent=1), encoding="utf-8")
+    console.print(result_table(rows))
     points = predict(open_model(made.student), unseen)
     report = make_report(unseen, points, "distilled student on unseen synthetic faces")
     write_report(report, out / "report", unseen, points)
     write_png(prediction_sheet(points, unseen[:24]), out / "student-on-unseen-faces.png")
     console.print("The student's points (green) and the truth (pink), the report, curves and weights lie in")
-    for path in ("student-on-unseen-faces.png", "report/report.html", "run/*/curves.png", "run/*/model.safetensors"):
-        console.print(f"  {(out / path).as_posix()}", soft_wrap=True)
+    for name in PRODUCTS:
+        console.print(f"  {(out / name).as_posix()}", soft_wrap=True)
     console.print(f"Took {time.monotonic() - began:.0f} s.")
 
 
@@ -80,16 +94,26 @@ def errors_of(points: Array, samples: list[Sample]) -> Array:
     return nme(points, truth, normaliser=interocular(truth, samples[0].schema))
 
 
-def result_table(errors: dict[str, Array], made: Distilled) -> Table:
-    """Mean NME of each row with its 95 % bootstrap interval and the number of parameters."""
-    table = Table(title=f"NME (inter-ocular) on {UNSEEN_FACES} unseen synthetic faces")
+def summarise(name: str, errors: Array, checkpoint: Path | None) -> dict[str, Any]:
+    """One row of the table: mean NME with its 95 % bootstrap interval, and the number of parameters."""
+    interval = bootstrap_interval(errors)
+    return {
+        "model": name,
+        "parameters": None if checkpoint is None else parameter_count(load_checkpoint(checkpoint)[0]),
+        "faces": len(errors),
+        "nme_inter_ocular": {"value": interval.value, "low": interval.low, "high": interval.high},
+    }
+
+
+def result_table(rows: list[dict[str, Any]]) -> Table:
+    """The rows for a terminal, NME in per cent."""
+    table = Table(title=f"NME (inter-ocular) on {rows[0]['faces']} unseen synthetic faces")
     for column in ("model", "parameters", "NME, %", "95 % interval"):
         table.add_column(column, justify="left" if column == "model" else "right")
-    stages = named_stages(made)
-    for name, values in errors.items():
-        size = f"{parameter_count(load_checkpoint(stages[name])[0]):,}" if name in stages else "–"
-        interval = bootstrap_interval(values)
-        table.add_row(name, size, f"{100 * values.mean():.2f}", f"{100 * interval.low:.2f}–{100 * interval.high:.2f}")
+    for row in rows:
+        size = "–" if row["parameters"] is None else f"{row['parameters']:,}"
+        value, low, high = (f"{100 * row['nme_inter_ocular'][key]:.2f}" for key in ("value", "low", "high"))
+        table.add_row(row["model"], size, value, f"{low}–{high}")
     return table
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lightmark.data.augment import NO_AUGMENTATION
 from lightmark.data.sample import Sample
-from lightmark.errors import CheckpointError, ConfigError, TrainingError
+from lightmark.errors import CheckpointError, ConfigError, MissingExtraError, TrainingError
 from lightmark.geometry import Array
 from lightmark.nets.checkpoint import load_model, read_tensors
 from lightmark.spec import ModelSpec
@@ -231,3 +231,32 @@ def test_a_tolerant_teacher_is_judged_by_what_it_learns(faces: list[Sample], rec
 
     assert validation(Answer(validation.targets)).max() < 1e-9
     assert validation(Answer(upright)).mean() > 0.01
+
+
+def test_bf16_trains_and_saves_float32(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """Autocast changes the arithmetic, not the weights' type, and the loss stays finite."""
+    half = replace(recipe, precision="bf16")
+    tensors = read_tensors(train(half, carve(faces, half), tmp_path / "run", quiet=True))[0]
+    assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float32}
+    assert all(np.isfinite(float(row["loss"])) for row in rows_without_time(tmp_path / "run/log.csv") if row["loss"])
+
+
+def test_tensorboard_gets_every_row(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """The event file holds the loss of each logged step."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [2, 4, 6, 8]
+
+
+def test_missing_tensorboard_gives_the_install_line(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for and not installed, it stops before any work."""
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[tensorboard\]"'):
+        train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
+    assert not (tmp_path / "run/model.safetensors").exists()
