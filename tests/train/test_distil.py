@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample
-from lightmark.errors import ConfigError
-from lightmark.nets.checkpoint import load_checkpoint, read_tensors
+from lightmark.errors import CheckpointError, ConfigError
+from lightmark.nets.checkpoint import load_checkpoint, load_model, read_tensors
 from lightmark.train import distil as distil_module
 from lightmark.train.config import Distillation
 from lightmark.train.distil import distil
+from lightmark.train.faces import carve
 from lightmark.train.loop import train
+from lightmark.train.teachers import cache_teacher_points
 
 
 def test_stages_run_once_and_are_skipped_afterwards(
@@ -70,10 +73,6 @@ def test_cached_points_are_what_the_teachers_say(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
     """The kept points of one copy equal a fresh run of the checkpoint on that copy's crops."""
-    from lightmark.data.dataset import CropDataset, Key
-    from lightmark.nets.checkpoint import load_model
-    from lightmark.train.faces import carve
-
     made = distil(distillation, faces, tmp_path, quiet=True)
     recipe = distillation.student
     samples = carve(faces, recipe).train
@@ -88,10 +87,6 @@ def test_cached_points_are_what_the_teachers_say(
 
 def test_a_cut_cache_file_is_named(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
     """Teacher points cut short are refused with the file's name instead of being read as something else."""
-    from lightmark.errors import CheckpointError
-    from lightmark.train.faces import carve
-    from lightmark.train.teachers import cache_teacher_points
-
     made = distil(distillation, faces, tmp_path, quiet=True)
     damaged = tmp_path / "teacher-points/copy-000.npz"
     damaged.write_bytes(damaged.read_bytes()[:100])
@@ -111,10 +106,26 @@ def test_a_student_without_fixed_copies_is_refused(
         distil(endless, faces, tmp_path, quiet=True)
 
 
-def test_teachers_of_another_crop_size_are_refused(
+def test_teachers_see_the_students_view_at_their_own_size(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """A 32 px teacher cannot speak about 48 px crops of the student."""
-    other = replace(distillation, student=replace(distillation.student, size=48))
-    with pytest.raises(ConfigError, match=r"32 px crops .* the student 48 px"):
+    """For a 48 px student the kept points of a 32 px teacher are those of the same views cut at 32 px."""
+    larger = replace(distillation, student=replace(distillation.student, size=48))
+    made = distil(larger, faces, tmp_path, quiet=True)
+    samples = carve(faces, larger.student).train
+    model = load_model(made.tough)
+    recipe = larger.student
+    targets = [s.points for s in samples]
+    small = CropDataset(samples, targets, model.spec, recipe.augmentation, recipe.seed, recipe.copies)
+    crops = np.stack([small.plain_crop(Key(0, face))[0] for face in range(len(samples))])
+    with np.load(tmp_path / "teacher-points/copy-000.npz") as file:
+        assert np.abs(file["tough"] - model(crops)).max() < 1e-5
+
+
+def test_teachers_of_wider_crops_are_refused(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """A point has another unit coordinate in a wider crop, so such a teacher cannot be asked."""
+    other = replace(distillation, student=replace(distillation.student, crop_scale=1.5))
+    with pytest.raises(ConfigError, match=r"crops of 1\.25 times the box, the student of 1\.5 times"):
         distil(other, faces, tmp_path, quiet=True)

@@ -18,6 +18,7 @@ from lightmark.data.pts import format_pts
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import DataError
+from lightmark.files import replacing
 from lightmark.image import Picture
 from lightmark.schema import Schema
 
@@ -140,13 +141,8 @@ def _read_whole(path: Path) -> bytes:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write the file whole or not at all: under another name first, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error}; does its folder exist, and is there room?") from error
-    finally:
-        temporary.unlink(missing_ok=True)

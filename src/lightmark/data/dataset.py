@@ -82,12 +82,15 @@ class CropDataset(Dataset[Batch]):
         """Which set of geometries pass `turn` uses."""
         return turn if self.copies is None else turn % self.copies
 
-    def plain_crop(self, key: Key) -> tuple[Picture, Array, bool]:
-        """The crop (S, S, 3) of a key before its pixels change, its matrix, and whether it mirrors."""
-        sample, spec = self.samples[key.face], self.spec
+    def plain_crop(self, key: Key, size: int | None = None) -> tuple[Picture, Array, bool]:
+        """The crop (S, S, 3) of a key before its pixels change, its matrix, and whether it mirrors.
+
+        `size` asks for the same view in another number of pixels: a point's unit coordinates stay what they are.
+        """
+        sample, size = self.samples[key.face], size or self.spec.size
         rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.face))
-        matrix, mirrored = random_matrix(sample.points, spec.size, spec.crop_scale, self.augmentation, rng)
-        return warp(self._picture(key.face), matrix, spec.size), matrix, mirrored
+        matrix, mirrored = random_matrix(sample.points, size, self.spec.crop_scale, self.augmentation, rng)
+        return warp(self._picture(key.face), matrix, size), matrix, mirrored
 
     def __getitem__(self, key: Key) -> Batch:
         crop, matrix, mirrored = self.plain_crop(key)

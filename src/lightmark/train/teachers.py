@@ -31,21 +31,23 @@ def cache_teacher_points(
 ) -> TeacherPoints:
     """unit_points of both teachers (checkpoint paths) for every copy of the student `recipe`'s crops.
 
-    The teachers see the crops before their pixels are changed. Kept in `out`, one file a copy, so that a killed run
-    goes on where it was. Raises `ConfigError` where the recipe has no fixed copies or a teacher takes other crops.
+    The teachers see the crops before their pixels are changed, each at its own size in pixels: unit_points are the
+    same. Kept in `out`, one file a copy, so that a killed run goes on where it was. Raises `ConfigError` where the
+    recipe has no fixed copies or a teacher takes wider or narrower crops.
     """
     if recipe.copies is None:
         raise ConfigError(
             f"recipe {recipe.name}: teacher points can be kept only for a fixed number of copies; set `copies`"
         )
     models = load_model(tough, device), load_model(tolerant, device)
-    dataset = CropDataset(
-        samples, [s.points for s in samples], models[0].spec, recipe.augmentation, recipe.seed, recipe.copies
-    )
     for path, model in zip((tough, tolerant), models, strict=True):
-        if (model.spec.size, model.spec.crop_scale) != (recipe.size, recipe.crop_scale):
-            raise ConfigError(f"{path}: takes {model.spec.size} px crops at {model.spec.crop_scale}, the student "
-                              f"{recipe.size} px at {recipe.crop_scale}; train them with the same size and crop_scale")
+        if model.spec.crop_scale != recipe.crop_scale:
+            raise ConfigError(
+                f"{path}: takes crops of {model.spec.crop_scale} times the box, the student of {recipe.crop_scale} "
+                "times; train them with the same crop_scale"
+            )
+    targets = [sample.points for sample in samples]
+    dataset = CropDataset(samples, targets, models[0].spec, recipe.augmentation, recipe.seed, recipe.copies)
     marks = [read_result(path.parent)["mark"] for path in (tough, tolerant)]
     mark = fingerprint(recipe, *marks, *(sample.name.rsplit("/", 2)[-1] for sample in samples))
     copies = range(recipe.copies) if quiet else track(range(recipe.copies), "teachers' points", total=recipe.copies)
@@ -63,13 +65,16 @@ def _copy_points(
                     return file["tough"], file["tolerant"]
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise CheckpointError(f"{path}: not a whole file of teacher points ({error}); delete it") from error
-    chunks: list[list[np.ndarray]] = [[], []]
-    for first in range(0, len(dataset), 64):
-        keys = [Key(copy, index) for index in range(first, min(first + 64, len(dataset)))]
-        crops = np.stack([dataset.plain_crop(key)[0] for key in keys])
-        for found, model in zip(chunks, models, strict=True):
-            found.append(model(crops).astype(np.float32))
-    tough, tolerant = (np.concatenate(found) for found in chunks)
+    tough, tolerant = (_points_of(model, dataset, copy) for model in models)
     with replacing(path) as temporary:
         np.savez(temporary, tough=tough, tolerant=tolerant, mark=mark)
     return tough, tolerant
+
+
+def _points_of(model: TorchModel, dataset: CropDataset, copy: int, batch: int = 64) -> Floats32:
+    keys = [Key(copy, face) for face in range(len(dataset))]
+    found = []
+    for first in range(0, len(keys), batch):
+        crops = [dataset.plain_crop(key, model.spec.size)[0] for key in keys[first : first + batch]]
+        found.append(model(np.stack(crops)).astype(np.float32))
+    return np.concatenate(found)
