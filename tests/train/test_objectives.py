@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from lightmark.data.dataset import Batch
-from lightmark.losses import kd_loss, l1_loss
+from lightmark.losses import FIGURE, assistive_loss, kd_loss, l1_loss, main_loss
 from lightmark.train.objectives import DISTILLED, OBJECTIVES
 
 
@@ -15,25 +16,62 @@ def random_batch() -> tuple[torch.Tensor, Batch]:
     return prediction, Batch(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), points, tough, tolerant)
 
 
-def test_plain_objective_ignores_the_teachers() -> None:
-    """L1 is taken against the batch's points alone."""
+@pytest.mark.parametrize("name", sorted(OBJECTIVES.keys() - DISTILLED.keys()))
+def test_plain_objectives_ignore_the_teachers(name: str) -> None:
+    """With other teachers the loss is the same: such a student can be trained alone."""
+    prediction, batch = random_batch()
+    other = batch._replace(tough=batch.tolerant, tolerant=batch.points)
+    assert torch.equal(OBJECTIVES[name](prediction, batch)["loss"], OBJECTIVES[name](prediction, other)["loss"])
+
+
+@pytest.mark.parametrize("name", sorted(DISTILLED))
+def test_distilled_objectives_listen_to_a_teacher(name: str) -> None:
+    """With other teachers the loss is another one."""
+    prediction, batch = random_batch()
+    other = batch._replace(tough=batch.points, tolerant=batch.points)
+    assert not torch.isclose(OBJECTIVES[name](prediction, batch)["loss"], OBJECTIVES[name](prediction, other)["loss"])
+
+
+def test_l1_is_taken_against_the_labels() -> None:
+    """The plain student's loss is L1 to the batch's points."""
     prediction, batch = random_batch()
     assert torch.equal(OBJECTIVES["l1"](prediction, batch)["loss"], l1_loss(prediction, batch.points))
 
 
-def test_distilled_objectives_use_their_preset_and_each_teacher_in_its_place() -> None:
+def test_kd_objectives_use_their_preset_and_each_teacher_in_its_place() -> None:
     """The figure and the released form differ, and swapping the teachers changes the released one."""
     prediction, batch = random_batch()
     for name, preset in (("kd-figure", "figure"), ("kd-released", "released")):
-        expected = kd_loss(prediction, batch.points, batch.tough, batch.tolerant, preset)  # type: ignore[arg-type]
-        assert torch.equal(OBJECTIVES[name](prediction, batch)["loss"], expected)
+        expected = kd_loss(prediction, batch.points, batch.tough, batch.tolerant, preset)  # type: ignore[arg-type]  # a Preset
+        assert torch.isclose(OBJECTIVES[name](prediction, batch)["loss"], expected)
     swapped = batch._replace(tough=batch.tolerant, tolerant=batch.tough)
     first, second = (OBJECTIVES["kd-released"](prediction, b)["loss"] for b in (batch, swapped))
     assert not torch.isclose(first, second)
 
 
-def test_distilled_objectives_name_their_parts() -> None:
+def test_parts_of_the_kd_loss_can_be_had_alone() -> None:
+    """Loss_Main alone, and with one teacher each, carry the published weight of Loss_Main."""
+    prediction, batch = random_batch()
+    main = 2.5 * main_loss(prediction, batch.points, batch.tolerant, FIGURE)
+    tough = assistive_loss(prediction, batch.points, batch.tough, FIGURE.tough)
+    tolerant = assistive_loss(prediction, batch.points, batch.tolerant, FIGURE.tolerant)
+    for name, expected in (
+        ("main-figure", main),
+        ("kd-figure-tough", main + tough),
+        ("kd-figure-tolerant", main + tolerant),
+    ):
+        assert torch.isclose(OBJECTIVES[name](prediction, batch)["loss"], expected)
+
+
+def test_l1_to_teachers_takes_their_mean() -> None:
+    """The truth plays no part in it."""
+    prediction, batch = random_batch()
+    expected = l1_loss(prediction, (batch.tough + batch.tolerant) / 2)
+    assert torch.equal(OBJECTIVES["l1-teachers"](prediction, batch)["loss"], expected)
+
+
+def test_kd_objectives_name_their_parts() -> None:
     """The log can show what each term contributes."""
     prediction, batch = random_batch()
-    for name in DISTILLED:
+    for name in DISTILLED.keys() - {"l1-teachers"}:
         assert list(OBJECTIVES[name](prediction, batch)) == ["loss", "main", "tough", "tolerant"]
