@@ -129,3 +129,17 @@ def test_teachers_of_wider_crops_are_refused(
     other = replace(distillation, student=replace(distillation.student, crop_scale=1.5))
     with pytest.raises(ConfigError, match=r"crops of 1\.25 times the box, the student of 1\.5 times"):
         distil(other, faces, tmp_path, quiet=True)
+
+
+def test_students_that_differ_in_their_loss_share_the_points(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """Kept points depend on the crops and the teachers: another objective reuses the files, another seed does not."""
+    made = distil(distillation, faces, tmp_path, quiet=True)
+    folder, samples = tmp_path / "teacher-points", carve(faces, distillation.student).train
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    other = replace(distillation.student, objective="kd-released", name="other", steps=3)
+    cache_teacher_points(other, samples, made.tough, made.tolerant, folder, quiet=True)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    cache_teacher_points(replace(other, seed=5), samples, made.tough, made.tolerant, folder, quiet=True)
+    assert all(before[path] != path.stat().st_mtime_ns for path in folder.iterdir())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 
@@ -66,7 +66,7 @@ def test_fingerprint_changes_with_every_field() -> None:
         replace(recipe, augmentation=replace(recipe.augmentation, blur=0.9)),
         replace(recipe, architecture=replace(recipe.architecture, width=0.5)),
     ]
-    marks = {fingerprint(r) for r in (recipe, *others)} | {fingerprint(recipe, "face")}
+    marks = {fingerprint(asdict(r)) for r in (recipe, *others)} | {fingerprint(asdict(recipe), "face")}
     assert len(marks) == len(others) + 2
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lightmark.data.augment import Augmentation
@@ -76,7 +77,7 @@ class Distillation:
     tolerant_starts_from_tough: bool = False
 
 
-def fingerprint(recipe: Recipe, *more: str) -> str:
-    """Sixteen hexadecimal digits that change whenever the recipe, or one of `more`, does."""
-    text = json.dumps([asdict(recipe), *more], sort_keys=True)
+def fingerprint(settings: Mapping[str, object], *more: str) -> str:
+    """Sixteen hexadecimal digits that change whenever one of the `settings`, or of `more`, does."""
+    text = json.dumps([settings, *more], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ STATE, MODEL, RESULT, LOG, CURVES = "state.safetensors", "model.safetensors", "r
 def run_mark(recipe: Recipe, split: Split, start: Path | None) -> str:
     """Mark of a run: changes with the recipe, the seed, the faces (names, in order) and the weights it begins at."""
     names = [sample.name.rsplit("/", 2)[-1] for sample in split.train]
-    return fingerprint(recipe, *names, "" if start is None else str(read_result(start.parent)["mark"]))
+    return fingerprint(asdict(recipe), *names, "" if start is None else str(read_result(start.parent)["mark"]))
 
 
 def is_finished(out: Path, mark: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -49,7 +50,14 @@ def cache_teacher_points(
     targets = [sample.points for sample in samples]
     dataset = CropDataset(samples, targets, models[0].spec, recipe.augmentation, recipe.seed, recipe.copies)
     marks = [read_result(path.parent)["mark"] for path in (tough, tolerant)]
-    mark = fingerprint(recipe, *marks, *(sample.name.rsplit("/", 2)[-1] for sample in samples))
+    # Only what decides the crops: students that differ in their loss alone share the points.
+    settings = {
+        "augmentation": asdict(recipe.augmentation),
+        "crop_scale": recipe.crop_scale,
+        "copies": recipe.copies,
+        "seed": recipe.seed,
+    }
+    mark = fingerprint(settings, *marks, *(sample.name.rsplit("/", 2)[-1] for sample in samples))
     copies = range(recipe.copies) if quiet else track(range(recipe.copies), "teachers' points", total=recipe.copies)
     points = [_copy_points(dataset, models, copy, out / f"copy-{copy:03d}.npz", mark) for copy in copies]
     return TeacherPoints(np.stack([p[0] for p in points]), np.stack([p[1] for p in points]))
