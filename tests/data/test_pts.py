@@ -169,6 +169,7 @@ def test_real_300w_counts(real_data):
         "helen": 330,
         "challenging": 135,
         "ibug": 135,
+        "repeats-test": 3,
     }
 
 
