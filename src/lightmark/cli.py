@@ -43,7 +43,7 @@ SCHEMA = click.option(
 
 
 class _Command(click.Group):
-    """Group that turns our errors into one line, and anything a user interrupts into status 130."""
+    """Group that turns our errors into one line and exit status 2."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
@@ -74,7 +74,7 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
     ]
     for option in reversed(options):
         command = option(command)
-    return wraps(command)(_needs_torch(command))
+    return _needs_torch(command)
 
 
 def _needs_torch(command: Callable[..., None]) -> Callable[..., None]:

@@ -19,14 +19,14 @@ from lightmark.evaluate.predict import predict
 from lightmark.evaluate.provenance import git_commit
 from lightmark.evaluate.run import make_report, write_report
 from lightmark.files import replacing
-from lightmark.geometry import Array, from_unit, invert, transform
+from lightmark.geometry import Array
 from lightmark.image import Picture
 from lightmark.metrics import bootstrap_interval, interocular, nme
 from lightmark.nets.checkpoint import load_checkpoint
 from lightmark.nets.network import parameter_count
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec
 from lightmark.train.distil import Distilled, distil
-from lightmark.train.faces import mean_unit_points
+from lightmark.train.faces import image_points_of, mean_unit_points
 from lightmark.train.recipes import get_distillation
 
 TRAINING_FACES, UNSEEN_FACES = 1200, 200
@@ -78,9 +78,8 @@ def named_stages(made: Distilled) -> dict[str, Path]:
 
 def mean_shape_errors(training: list[Sample], unseen: list[Sample], spec: ModelSpec) -> Array:
     """NME (F,) of always answering with the mean shape of the training crops."""
-    crop_points = from_unit(mean_unit_points(training, spec), spec.size)
-    points = np.stack([transform(invert(label_crop_matrix(spec, sample.points)), crop_points) for sample in unseen])
-    return errors_of(points, unseen)
+    mean = mean_unit_points(training, spec)
+    return errors_of(np.stack([image_points_of(mean, sample, spec) for sample in unseen]), unseen)
 
 
 def model_errors(path: Path, samples: list[Sample]) -> Array:

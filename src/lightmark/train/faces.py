@@ -56,14 +56,15 @@ def targets_of(recipe: Recipe, samples: Sequence[Sample], fitted_on: Sequence[Sa
     spec = ModelSpec(samples[0].schema, recipe.size, recipe.crop_scale)
     model = fit(_upright_shapes(fitted_on, spec), recipe.soft_variance, recipe.soft_align)
     soft = soften(model, _upright_shapes(samples, spec))
-    return [_to_image(points, sample, spec) for points, sample in zip(soft, samples, strict=True)]
+    return [image_points_of(points, sample, spec) for points, sample in zip(soft, samples, strict=True)]
 
 
 def _upright_shapes(samples: Sequence[Sample], spec: ModelSpec) -> Array:
     return np.stack([unit_points_of(sample, spec) for sample in samples])
 
 
-def _to_image(unit_points: Array, sample: Sample, spec: ModelSpec) -> Array:
+def image_points_of(unit_points: Array, sample: Sample, spec: ModelSpec) -> Array:
+    """Image points (N, 2) of unit_points in a sample's upright crop: the way back of `unit_points_of`."""
     return transform(invert(label_crop_matrix(spec, sample.points)), from_unit(unit_points, spec.size))
 
 
