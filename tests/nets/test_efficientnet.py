@@ -14,7 +14,16 @@ CLASSES = 1000
 
 
 @pytest.mark.parametrize(
-    ("variant", "published"), [("b0", 5_288_548), ("b1", 7_794_184), ("b2", 9_109_994), ("b3", 12_233_232)]
+    ("variant", "published"),
+    [
+        ("b0", 5_288_548),
+        ("b1", 7_794_184),
+        ("b2", 9_109_994),
+        ("b3", 12_233_232),
+        ("lite0", 4_652_008),
+        ("lite1", 5_416_680),
+        ("lite2", 6_092_072),
+    ],
 )
 def test_parameters_are_the_published_ones(variant, published):
     """With a linear layer for 1000 classes, the count is that of the well-known PyTorch ports."""
@@ -36,6 +45,8 @@ def test_multiply_adds_are_the_papers(variant, size, billions):
         ("b1", True, (96,)),
         ("b2", True, (128,)),
         ("b3", True, (224,)),
+        ("lite0", False, (96,)),
+        ("lite2", True, (128,)),
     ],
 )
 def test_maps_have_the_promised_strides_and_widths(variant, last, sizes):
@@ -119,6 +130,6 @@ def test_drop_path_grows_with_depth(variant):
 
 
 def test_depths_are_the_papers():
-    """B0 has 16 blocks, B1 and B2 23, B3 26."""
+    """B0 has 16 blocks, B1 and B2 23, B3 26; of the Lite family, whose ends keep their depth, 16, 21 and 21."""
     found = [sum(isinstance(m, MBConv) for m in EfficientNet(variant).modules()) for variant in SCALING]
-    assert found == [16, 23, 23, 26]
+    assert found == [16, 23, 23, 26, 16, 21, 21]

@@ -1,4 +1,8 @@
-"""EfficientNet B0–B3 (Tan and Le 2019, arXiv 1905.11946) as feature extractors."""
+"""EfficientNet B0–B3 (Tan and Le 2019, arXiv 1905.11946) and Lite0–Lite2 as feature extractors.
+
+The Lite family (the authors' code, 2020) is made for phones: no squeeze-and-excite, ReLU6, a stem that keeps its width
+and a first and last stage that keep their depth.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,15 @@ STEM_CHANNELS: Final = 32
 LAST_CHANNELS: Final = 1280
 SQUEEZE: Final = 4
 # Width and depth factors of the compound scaling, from the authors' code.
-SCALING: Final = {"b0": (1.0, 1.0), "b1": (1.0, 1.1), "b2": (1.1, 1.2), "b3": (1.2, 1.4)}
+SCALING: Final = {
+    "b0": (1.0, 1.0),
+    "b1": (1.0, 1.1),
+    "b2": (1.1, 1.2),
+    "b3": (1.2, 1.4),
+    "lite0": (1.0, 1.0),
+    "lite1": (1.0, 1.1),
+    "lite2": (1.1, 1.2),
+}
 
 
 class SqueezeExcite(nn.Module):
@@ -43,16 +55,23 @@ class SqueezeExcite(nn.Module):
 
 
 class MBConv(nn.Module):
-    """Inverted residual with squeeze-and-excite; in training the whole branch is dropped for a share of the samples."""
+    """Inverted residual; in training the whole branch is dropped for a share of the samples.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, drop: float) -> None:
+    With squeeze-and-excite and SiLU, or in the `lite` form with ReLU6 alone.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, drop: float, lite: bool = False
+    ) -> None:
         super().__init__()
         hidden = inputs * expansion
-        expand = [conv_norm(inputs, hidden, 1, nn.SiLU)] if expansion != 1 else []
+        activation = nn.ReLU6 if lite else nn.SiLU
+        expand = [conv_norm(inputs, hidden, 1, activation)] if expansion != 1 else []
+        squeeze = [] if lite else [SqueezeExcite(hidden, max(1, inputs // SQUEEZE))]
         self.layers = nn.Sequential(
             *expand,
-            conv_norm(hidden, hidden, kernel, nn.SiLU, stride, groups=hidden),
-            SqueezeExcite(hidden, max(1, inputs // SQUEEZE)),
+            conv_norm(hidden, hidden, kernel, activation, stride, groups=hidden),
+            *squeeze,
             conv_norm(hidden, outputs, 1, None),
         )
         self.residual = stride == 1 and inputs == outputs
@@ -78,22 +97,27 @@ class EfficientNet(nn.Module):
     def __init__(self, variant: str = "b0", last: bool = True, drop_path: float = 0.2) -> None:
         super().__init__()
         width, depth = SCALING[variant]
-        stages = [(e, k, s, round_channels(c * width), math.ceil(n * depth)) for e, k, s, c, n in STAGES]
+        lite = variant.startswith("lite")
+        ends = (STAGES[0], STAGES[-1]) if lite else ()
+        stages = [
+            (e, k, s, round_channels(c * width), n if (e, k, s, c, n) in ends else math.ceil(n * depth))
+            for e, k, s, c, n in STAGES
+        ]
         total = sum(stage[-1] for stage in stages)
-        channels = round_channels(STEM_CHANNELS * width)
-        fine: list[nn.Module] = [conv_norm(3, channels, 3, nn.SiLU, stride=2)]
+        activation = nn.ReLU6 if lite else nn.SiLU
+        channels = STEM_CHANNELS if lite else round_channels(STEM_CHANNELS * width)
+        fine: list[nn.Module] = [conv_norm(3, channels, 3, activation, stride=2)]
         coarse: list[nn.Module] = []
         built = 0
         for index, (expansion, kernel, stride, outputs, repeats) in enumerate(stages):
             for repeat in range(repeats):
-                block = MBConv(
-                    channels, outputs, kernel, stride if repeat == 0 else 1, expansion, drop_path * built / total
-                )
+                drop = drop_path * built / total
+                block = MBConv(channels, outputs, kernel, stride if repeat == 0 else 1, expansion, drop, lite)
                 (fine if index < FINE_STAGES else coarse).append(block)
                 channels, built = outputs, built + 1
         if last:
-            outputs = round_channels(LAST_CHANNELS * width)
-            coarse.append(conv_norm(channels, outputs, 1, nn.SiLU))
+            outputs = LAST_CHANNELS if lite else round_channels(LAST_CHANNELS * width)
+            coarse.append(conv_norm(channels, outputs, 1, activation))
             channels = outputs
         self.fine, self.coarse = nn.Sequential(*fine), nn.Sequential(*coarse)
         self.channels = (stages[FINE_STAGES - 1][3], channels)

