@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from lightmark.errors import DataError, SchemaError
 from lightmark.metrics import (
@@ -22,7 +23,9 @@ from lightmark.metrics import (
     paired_bootstrap,
     percentile,
     point_errors,
+    roc_auc,
     sign_flip_p,
+    spearman,
 )
 from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
 
@@ -279,3 +282,29 @@ def test_sign_flip_p_is_uniform_where_nothing_differs() -> None:
     rng = np.random.default_rng(0)
     low = [sign_flip_p(np.zeros(20), rng.normal(size=20), permutations=199, seed=i) <= 0.05 for i in range(400)]
     assert 0.02 < np.mean(low) < 0.09
+
+
+values_with_ties = st.lists(st.integers(0, 6).map(float), min_size=2, max_size=30)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=30))
+def test_spearman_is_scipys(pairs):
+    """With ties as without; a constant row has no order, so no correlation."""
+    a, b = ([float(pair[i]) for pair in pairs] for i in (0, 1))
+    want = 0.0 if len(set(a)) == 1 or len(set(b)) == 1 else spearmanr(a, b).statistic
+    assert spearman(a, b) == pytest.approx(want, abs=1e-9)
+
+
+@given(values_with_ties, values_with_ties)
+def test_roc_auc_counts_pairs(positives, negatives):
+    """The share of pairs in the right order, a tie counting half."""
+    wins = [(p > n) + 0.5 * (p == n) for p in positives for n in negatives]
+    assert roc_auc(positives, negatives) == pytest.approx(sum(wins) / len(wins))
+
+
+def test_rank_measures_refuse_rows_that_do_not_pair():
+    """Lengths must agree, and values be finite."""
+    with pytest.raises(DataError, match="2 faces against 3"):
+        spearman([1, 2], [1, 2, 3])
+    with pytest.raises(DataError, match="negatives: not finite"):
+        roc_auc([1.0], [math.nan])

@@ -25,6 +25,7 @@ FULL = ModelSpec(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     architecture={"backbone": "mobilenetv2", "width": 0.5, "head": "spatial"},
+    confidence=True,
     provenance={"recipe": "größe", "seed": 3, "nested": {"best": 0.031}},
 )
 
@@ -57,13 +58,20 @@ def test_impossible_spec_is_refused(changes, text):
         ModelSpec(**{"schema": IBUG68, "size": 64, **changes})
 
 
-@pytest.mark.parametrize("key", json.loads(spec_to_json(FULL)))
+@pytest.mark.parametrize("key", json.loads(spec_to_json(FULL)).keys() - {"confidence"})
 def test_missing_key_is_named(key):
     """A spec without one of its keys is refused, naming file and key."""
     data = json.loads(spec_to_json(FULL))
     del data[key]
     with pytest.raises(SpecError, match=rf"a\.onnx: holds no usable ModelSpec: KeyError: '{key}'"):
         spec_from_json(json.dumps(data), "a.onnx")
+
+
+def test_files_older_than_confidence_have_none():
+    """Their models give points alone."""
+    data = json.loads(spec_to_json(FULL))
+    del data["confidence"]
+    assert not spec_from_json(json.dumps(data), "a.onnx").confidence
 
 
 @pytest.mark.parametrize(

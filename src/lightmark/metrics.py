@@ -156,6 +156,37 @@ def sign_flip_p(a: ArrayLike, b: ArrayLike, permutations: int = PERMUTATIONS, se
     return float((1 + (np.abs(flipped) >= observed).sum()) / (1 + permutations))
 
 
+def spearman(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's rank correlation of two rows of values (M,); 0 where one of them is constant.
+
+    >>> spearman([1, 2, 3], [10, 20, 90])
+    1.0
+    """
+    _differences(a, b)  # for its checks
+    first, second = (_ranks(_require_values("spearman", values)) for values in (a, b))
+    spread = float(first.std() * second.std())
+    return float(((first - first.mean()) * (second - second.mean())).mean()) / spread if spread else 0.0
+
+
+def roc_auc(positives: ArrayLike, negatives: ArrayLike) -> float:
+    """Area under the ROC curve: how often a positive's score (P,) is above a negative's (Q,), ties counting half.
+
+    >>> roc_auc([0.9, 0.4], [0.1, 0.4])
+    0.875
+    """
+    first, second = _require_values("positives", positives), _require_values("negatives", negatives)
+    ranks = _ranks(np.concatenate([first, second]))
+    below = float(ranks[: len(first)].sum()) - len(first) * (len(first) - 1) / 2
+    return below / (len(first) * len(second))
+
+
+def _ranks(values: Array) -> Array:
+    """Place of each value (M,) in their order, counted from 0; equal values share the mean of their places."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    first = np.cumsum(counts) - counts
+    return np.asarray((first + (counts - 1) / 2)[places], dtype=np.float64)
+
+
 def _portions(count: int, size: int) -> list[int]:
     """`count` drawings of `size` values in portions that fit `AT_ONCE`."""
     most = max(1, AT_ONCE // size)

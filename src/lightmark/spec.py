@@ -24,7 +24,8 @@ class ModelSpec:
 
     The model takes crops of `size`×`size` RGB pixels, as (pixel / 255 − `mean`) / `std`, in planes (B, 3, size, size),
     and gives unit_points (B, N, 2) of `schema`. The crop is the square around the face's tight box, enlarged by
-    `crop_scale`; `box_offsets` first maps the 68-point box to the box of this model's own points.
+    `crop_scale`; `box_offsets` first maps the 68-point box to the box of this model's own points. A model with
+    `confidence` gives all that `Outputs` names.
     """
 
     schema: Schema
@@ -33,6 +34,7 @@ class ModelSpec:
     box_offsets: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    confidence: bool = False
     architecture: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -43,6 +45,19 @@ class ModelSpec:
             raise SpecError(f"ModelSpec: crop_scale {self.crop_scale}; needs a positive factor, 1.25 say")
         if not all(value > 0 for value in self.std):
             raise SpecError(f"ModelSpec: std {self.std}; each must be positive")
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a model says of B crops: unit_points (B, N, 2) and, where its spec promises `confidence`, the rest.
+
+    `errors` (B, N) are the points' expected errors as shares of the crop's side, `presence` (B,) the probability that
+    the crop holds a face that fills it as it should.
+    """
+
+    unit_points: NDArray[np.floating[Any]]
+    errors: NDArray[np.floating[Any]] | None = None
+    presence: NDArray[np.floating[Any]] | None = None
 
 
 def spec_crop_matrix(spec: ModelSpec, box: ArrayLike, angle: float = 0.0) -> Array:
@@ -79,6 +94,7 @@ def spec_to_json(spec: ModelSpec) -> str:
             "box_offsets": list(spec.box_offsets),
             "mean": list(spec.mean),
             "std": list(spec.std),
+            "confidence": spec.confidence,
             "architecture": dict(spec.architecture),
             "provenance": dict(spec.provenance),
         },
@@ -109,6 +125,7 @@ def _spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
         box_offsets=(x0, y0, x1, y1),
         mean=_triple(data["mean"]),
         std=_triple(data["std"]),
+        confidence=bool(data.get("confidence", False)),  # files older than confidence lack it
         architecture=dict(data["architecture"]),
         provenance=dict(data["provenance"]),
     )

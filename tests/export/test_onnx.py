@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,15 @@ from lightmark.nets.checkpoint import load_model, save_checkpoint
 from lightmark.nets.network import Architecture, HeadName, build_network
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.schema import IBUG68
-from lightmark.spec import ModelSpec
+from lightmark.spec import ModelSpec, Outputs
 
 
-def save_random(path: Path, head: HeadName) -> Path:
+def save_random(path: Path, head: HeadName, confidence: bool = False) -> Path:
     """Checkpoint of a small network whose points depend on the picture: its norms have seen pictures."""
     architecture = Architecture("mobilenetv2", head, width=0.25)
     network = build_network(architecture, np.full((68, 2), 0.5), seed=0)
+    if confidence:
+        network.add_confidence()
     pictures = torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -73,7 +76,7 @@ def test_a_file_that_differs_is_not_left(quick_export: Path, tmp_path: Path, mon
     """Above the tolerance the export fails with the distance, and what lay there before stays."""
     (tmp_path / "model.onnx").write_text("old")
     monkeypatch.setattr(onnx_export, "measure_parity", lambda *_: Parity(0.02, 0.01, 16))
-    with pytest.raises(ExportError, match=r"model\.onnx: .* up to 0\.0200 px, 0\.01 allowed"):
+    with pytest.raises(ExportError, match=r"model\.onnx: .* up to 0\.0200 px \(.*\), 0\.01 allowed"):
         export_onnx(quick_export, tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
@@ -93,12 +96,39 @@ def test_parity_finds_one_moved_point(tmp_path: Path) -> None:
     class Moved:
         spec = model.spec
 
-        def __call__(self, crops: np.ndarray) -> np.ndarray:
+        def outputs(self, crops: np.ndarray) -> Outputs:
             points = model(crops)
             points[-1, 7, 0] += 0.5 / 64
-            return points
+            return Outputs(points)
 
     assert measure_parity(Moved(), model, np.random.default_rng(0)).largest == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("part", ["largest", "errors", "presence"])
+def test_a_part_that_is_no_number_is_not_parity(quick_export, tmp_path, monkeypatch, part):
+    """Every part of the comparison must hold."""
+    parity = replace(Parity(0.0, 0.0, 16), **{part: float("nan")})
+    monkeypatch.setattr(onnx_export, "measure_parity", lambda *_: parity)
+    with pytest.raises(ExportError, match="nan"):
+        export_onnx(quick_export, tmp_path / "model.onnx")
+
+
+def test_confidence_is_exported(tmp_path: Path) -> None:
+    """The file of a network with confidence gives all three outputs, as torch does, for one crop and for many."""
+    checkpoint = save_random(tmp_path / "model.safetensors", "spatial", confidence=True)
+    parity = export_onnx(checkpoint, tmp_path / "model.onnx")
+    model = load_model(checkpoint)
+    assert model.spec.confidence
+    crops = random_crops(model.spec.size, 3, np.random.default_rng(0))
+    got, want = OnnxModel(tmp_path / "model.onnx").outputs(crops), model.outputs(crops)
+    assert got.errors is not None
+    assert got.presence is not None
+    assert got.errors.shape == got.unit_points.shape[:2]
+    np.testing.assert_allclose(got.errors, want.errors, rtol=1e-3)
+    np.testing.assert_allclose(got.presence, want.presence, atol=1e-4)
+    np.testing.assert_allclose(want.unit_points, model(crops), atol=1e-6)
+    assert 0 <= max(parity.errors, parity.presence) < 0.01
+    assert np.std(got.errors) > 0
 
 
 def test_missing_onnx_gives_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

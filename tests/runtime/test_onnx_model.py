@@ -105,7 +105,7 @@ def test_refuses_a_spec_that_cannot_be_read(write_onnx) -> None:
 def test_refuses_an_output_of_other_points_than_the_spec(write_onnx) -> None:
     """Three points under a spec of 29 would be drawn as nonsense."""
     spec = ModelSpec(COFW29, size=16)
-    with pytest.raises(SpecError, match=r"m\.onnx: gives an output of shape \(1, 3, 2\), its .* \(cofw29\) says"):
+    with pytest.raises(SpecError, match=r"m\.onnx: gives outputs of shape \(1, 3, 2\), its .* \(cofw29\) says"):
         OnnxModel(write_onnx("m.onnx", SHAPE, 16, spec_to_json(spec)))
 
 

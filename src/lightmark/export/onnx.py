@@ -15,6 +15,7 @@ from lightmark.errors import ExportError, MissingExtraError
 from lightmark.export.parity import Parity, measure_parity
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, load_model
+from lightmark.nets.network import LandmarkNet
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.spec import METADATA_KEY, spec_to_json
 
@@ -24,16 +25,18 @@ TOLERANCE_PX = 0.01  # fp32 arithmetic in another order moves points by about 1e
 def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLERANCE_PX) -> Parity:
     """Write the network of `checkpoint` as an ONNX file, any batch size, float32, and return how far it is from torch.
 
-    Input `crops` (B, 3, S, S) normalised as the spec says, output `unit_points` (B, N, 2). Raises `ExportError` and
-    leaves no file where the written file's points differ from torch's by more than `tolerance` crop pixels.
+    Input `crops` (B, 3, S, S) normalised as the spec says, output `unit_points` (B, N, 2) and, of a network with
+    confidence, `errors` (B, N) and `presence` (B,). Raises `ExportError` and leaves no file where the written file's
+    points or expected errors differ from torch's by more than `tolerance` crop pixels, or its presence by as much.
     """
     model = load_model(checkpoint)
     with replacing(out) as temporary:
         _write(model, temporary)
         parity = measure_parity(OnnxModel(temporary), model, np.random.default_rng(0))
-        if not parity.largest <= tolerance:
+        if not all(found <= tolerance for found in (parity.largest, parity.errors, parity.presence)):
             raise ExportError(
-                f"{out}: the exported points differ from torch's by up to {parity.largest:.4f} px, {tolerance} "
+                f"{out}: the exported points differ from torch's by up to {parity.largest:.4f} px (expected errors "
+                f"{parity.errors:.4f} px, presence {parity.presence:.4f}), {tolerance} "
                 "allowed, so no file was left; another release of torch or onnxscript may write it right"
             )
     return parity
@@ -47,14 +50,16 @@ def _write(model: TorchModel, path: Path) -> None:
         raise MissingExtraError(f'ONNX export needs {error.name}: pip install "lightmark[export]"') from error
     # Two crops: an example of one would make the exporter take the batch for a constant.
     example = torch.zeros(2, 3, model.spec.size, model.spec.size)
+    network = model.network.cpu().to(memory_format=torch.contiguous_format)
+    names = ["unit_points", "errors", "presence"] if model.spec.confidence else ["unit_points"]
     with _quiet():
         program = torch.onnx.export(
-            model.network.cpu().to(memory_format=torch.contiguous_format),
+            _WithConfidence(network).eval() if model.spec.confidence else network,
             (example,),
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             input_names=["crops"],
-            output_names=["unit_points"],
+            output_names=names,
             verbose=False,
         )
     if program is None:
@@ -62,6 +67,18 @@ def _write(model: TorchModel, path: Path) -> None:
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {METADATA_KEY: spec_to_json(model.spec)})
     onnx.save(proto, str(path))
+
+
+class _WithConfidence(torch.nn.Module):
+    """The exporter runs `forward`; this one gives all three outputs."""
+
+    def __init__(self, network: LandmarkNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Planes (B, 3, S, S) → unit_points (B, N, 2), errors (B, N), presence (B,)."""
+        return self.network.with_confidence(planes)
 
 
 @contextmanager

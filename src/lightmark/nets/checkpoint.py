@@ -17,7 +17,7 @@ from lightmark.errors import CheckpointError, ConfigError, SpecError
 from lightmark.files import replacing
 from lightmark.geometry import Array
 from lightmark.nets.network import Architecture, LandmarkNet, architecture_from_dict, describe
-from lightmark.spec import METADATA_KEY, ModelSpec, normalise_crops, spec_from_json, spec_to_json
+from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, normalise_crops, spec_from_json, spec_to_json
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -51,7 +51,7 @@ def save_checkpoint(
         name: tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
         for name, tensor in network.state_dict().items()
     }
-    whole = replace(spec, architecture=describe(architecture))
+    whole = replace(spec, architecture=describe(architecture), confidence=network.confidence is not None)
     write_tensors(path, tensors, {METADATA_KEY: spec_to_json(whole)})
 
 
@@ -70,6 +70,8 @@ def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
         raise CheckpointError(str(error)) from error  # which names the file
     try:
         network = LandmarkNet(architecture, spec.schema.size)
+        if spec.confidence:
+            network.add_confidence()
     except ConfigError as error:  # from timm, whose networks come and go with its versions
         raise CheckpointError(f"{path}: {error}") from error
     load_weights(network, tensors, str(path))
@@ -106,6 +108,17 @@ class TorchModel:
         planes = torch.from_numpy(normalise_crops(crops, self.spec)).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
             return np.asarray(self.network(planes).cpu().numpy(), dtype=np.float64)
+
+    def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
+        """All that the model says of uint8 crops (B, S, S, 3)."""
+        if not self.spec.confidence:
+            return Outputs(self(crops))
+        planes = torch.from_numpy(normalise_crops(crops, self.spec)).to(self.device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            unit_points, errors, presence = (
+                np.asarray(tensor.cpu().numpy(), dtype=np.float64) for tensor in self.network.with_confidence(planes)
+            )
+        return Outputs(unit_points, errors, presence)
 
 
 def load_model(path: str | Path, device: str = "cpu") -> TorchModel:

@@ -1,4 +1,4 @@
-"""Heads: from a backbone's maps at strides 16 and 32 to unit_points (B, N, 2)."""
+"""Heads: from a backbone's maps at strides 16 and 32 to unit_points (B, N, 2), and to how far these may be off."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ class PoolingHead(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels[1], 2 * points)
+        self.seen_channels = channels[1]
 
     def start_at(self, mean: Tensor) -> None:
         """Make the untrained head predict unit_points `mean` (N, 2)."""
@@ -24,10 +25,15 @@ class PoolingHead(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → unit_points (B, N, 2)."""
+        return self.read(fine, coarse)[0]
+
+    def read(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """unit_points (B, N, 2), and what each was told from, (B, N, seen_channels): here the same for all points."""
         pooled = self.dropout(coarse.mean((2, 3)))
         with full_precision(pooled):
-            unit_points: Tensor = self.linear(pooled.float()).unflatten(1, (-1, 2))
-        return unit_points
+            pooled = pooled.float()
+            unit_points: Tensor = self.linear(pooled).unflatten(1, (-1, 2))
+        return unit_points, pooled[:, None].expand(-1, unit_points.shape[1], -1)
 
 
 class SpatialHead(nn.Module):
@@ -47,6 +53,7 @@ class SpatialHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.scores = nn.Conv2d(hidden, points, 1)
         self.offsets = nn.Conv2d(hidden, 2 * points, 1)
+        self.seen_channels = hidden + 2
 
     def start_at(self, mean: Tensor) -> None:
         """Make the untrained head predict about unit_points `mean` (N, 2): even attention, offsets from the centre."""
@@ -60,15 +67,55 @@ class SpatialHead(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → unit_points (B, N, 2)."""
+        attention, offsets, _ = self._attend(fine, coarse)
+        with full_precision(fine):
+            told = torch.einsum("bnp,bncp->bnc", attention, offsets)
+            return told + attention @ cell_centres(fine.shape[2], fine.shape[3], attention)
+
+    def read(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """unit_points (B, N, 2), and what each was told from, (B, N, seen_channels).
+
+        That is the mean of the features under its attention, and the standard deviation (x, y) of where the cells
+        under it say that the point lies: cells that disagree betray a doubtful point.
+        """
+        attention, offsets, x = self._attend(fine, coarse)
+        with full_precision(fine):
+            said = cell_centres(fine.shape[2], fine.shape[3], attention).T + offsets
+            unit_points = torch.einsum("bnp,bncp->bnc", attention, said)
+            variance = torch.einsum("bnp,bncp->bnc", attention, (said - unit_points[..., None]).square())
+            features = torch.einsum("bnp,bfp->bnf", attention, x.float().flatten(2))
+            return unit_points, torch.cat([features, variance.clamp_min(1e-12).sqrt()], -1)
+
+    def _attend(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Attention (B, N, HW), offsets (B, N, 2, HW) and the features (B, hidden, H, W) that both come from."""
         height, width = fine.shape[2:]
         up = nn.functional.interpolate(self.from_coarse(coarse), size=(height, width), mode="nearest")
         x = nn.functional.relu(self.norm(self.from_fine(fine) + up))
         x = self.dropout(nn.functional.relu(self.mix_norm(self.mix(x))) + x)
         attention: Tensor = self.scores(x).float().flatten(2).softmax(-1)
         offsets: Tensor = self.offsets(x).float().flatten(2).unflatten(1, (-1, 2))
-        with full_precision(x):
-            told = torch.einsum("bnp,bncp->bnc", attention, offsets)
-            return told + attention @ cell_centres(height, width, attention)
+        return attention, offsets, x
+
+
+class ConfidenceHead(nn.Module):
+    """How far off each point may be, and whether the crop holds a face, told from what the landmark head saw.
+
+    Trained on a finished network that is not changed by it (`train.confidence`).
+    """
+
+    def __init__(self, seen: int, coarse: int, points: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.describe = nn.Linear(seen, hidden)
+        self.weight = nn.Parameter(torch.randn(points, hidden) * hidden**-0.5)
+        self.bias = nn.Parameter(torch.full((points,), -4.0))  # e⁻⁴ of the crop: about what a good network errs
+        self.presence = nn.Sequential(nn.Linear(seen + coarse, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, seen: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N, seen) and the mean of the stride-32 map (B, C32) → log of the expected errors (B, N), logits (B,)."""
+        described = nn.functional.relu(self.describe(seen))
+        log_errors = (described * self.weight).sum(-1) + self.bias
+        logits: Tensor = self.presence(torch.cat([seen.mean(1), coarse], -1))[:, 0]
+        return log_errors.clamp(-9.0, 0.0), logits
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightmark.errors import ConfigError, MissingExtraError
 from lightmark.geometry import Floats
 from lightmark.nets.efficientnet import SCALING, EfficientNet
-from lightmark.nets.heads import PoolingHead, SpatialHead
+from lightmark.nets.heads import ConfidenceHead, PoolingHead, SpatialHead, full_precision
 from lightmark.nets.mobilenet import MobileNetV2
 from lightmark.nets.pretrained import load_pretrained
 
@@ -71,12 +71,32 @@ class LandmarkNet(nn.Module):
             if architecture.head == "pooling"
             else SpatialHead(channels, points, dropout=architecture.dropout)
         )
+        self.points = points
+        self.confidence: ConfidenceHead | None = None
 
     def forward(self, planes: Tensor) -> Tensor:
         """(B, 3, S, S) → (B, N, 2)."""
         fine, coarse = self.backbone(planes)
         unit_points: Tensor = self.head(fine, coarse)
         return unit_points
+
+    def add_confidence(self) -> None:
+        """Give the network an untrained ConfidenceHead, which `with_confidence` uses and `forward` does not."""
+        self.confidence = ConfidenceHead(self.head.seen_channels, self.backbone.channels[1], self.points)
+
+    def read(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """unit_points (B, N, 2), and what a ConfidenceHead judges them by: (B, N, seen) and (B, C32)."""
+        fine, coarse = self.backbone(planes)
+        unit_points, seen = self.head.read(fine, coarse)
+        return unit_points, seen, coarse.float().mean((2, 3))
+
+    def with_confidence(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """unit_points (B, N, 2), their expected errors (B, N) as shares of the crop's side, and the presence (B,)."""
+        assert self.confidence is not None, "add_confidence comes first"
+        unit_points, seen, coarse = self.read(planes)
+        with full_precision(seen):
+            log_errors, logits = self.confidence(seen, coarse)
+        return unit_points, log_errors.exp(), logits.sigmoid()
 
 
 class TimmBackbone(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.spec import ModelSpec
+from lightmark.spec import ModelSpec, Outputs
 
 
 class CropModel(Protocol):
@@ -19,3 +19,6 @@ class CropModel(Protocol):
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
         """unit_points (B, N, 2) of crops (B, S, S, 3)."""
+
+    def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
+        """All that the model says of crops (B, S, S, 3)."""

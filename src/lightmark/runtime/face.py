@@ -11,12 +11,23 @@ from lightmark.schema import Schema
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,) they were sought in."""
+    """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,) they were sought in.
+
+    `uncertainty` (N,) is how far off, in image pixels, each point is to be expected; `score`, from 0 to 1, is the
+    probability that the box frames a face. Both are None for a model without confidence.
+    """
 
     points: Array
     box: Array
     schema: Schema
+    uncertainty: Array | None = None
+    score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON: box, points and the schema's name."""
-        return {"schema": self.schema.name, "box": self.box.tolist(), "points": self.points.tolist()}
+        """Plain numbers for JSON: schema's name, box, points and, where the model gives them, uncertainty and score."""
+        known = {"schema": self.schema.name, "box": self.box.tolist(), "points": self.points.tolist()}
+        if self.uncertainty is not None:
+            known["uncertainty"] = self.uncertainty.tolist()
+        if self.score is not None:
+            known["score"] = self.score
+        return known

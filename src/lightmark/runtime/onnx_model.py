@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import CheckpointError, SpecError
-from lightmark.spec import METADATA_KEY, ModelSpec, normalise_crops, spec_from_json
+from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, normalise_crops, spec_from_json
 
 
 class OnnxModel:
@@ -30,26 +30,43 @@ class OnnxModel:
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """unit_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` where either has another form."""
+        return self._run_all(crops)[0]
+
+    def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
+        """All that the model says of uint8 RGB crops (B, S, S, 3); raises `SpecError` as calling it does."""
+        return Outputs(*self._run_all(crops))
+
+    def _run_all(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         planes = normalise_crops(crops, self.spec)
         if self._one_by_one and len(planes) != 1:
-            empty = np.empty((0, self.spec.schema.size, 2), np.float32)
-            return np.concatenate([empty, *(self._run(plane[None]) for plane in planes)])
+            empty = [np.empty((0, *shape), np.float32) for shape in self._shapes()]
+            parts = [empty, *(self._run(plane[None]) for plane in planes)]
+            return [np.concatenate(part) for part in zip(*parts, strict=True)]
         return self._run(planes)
 
-    def _run(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _shapes(self) -> list[tuple[int, ...]]:
+        """Shape of each output for one crop."""
+        points = self.spec.schema.size
+        return [(points, 2), (points,), ()] if self.spec.confidence else [(points, 2)]
+
+    def _run(self, planes: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:
-            output = self._session.run(None, {self._input.name: planes})[0]
+            outputs = self._session.run(None, {self._input.name: planes})
         except Exception as error:  # onnxruntime's errors share no base class but Exception
             raise CheckpointError(
                 f"{self._path}: does not run on float32 {planes.shape}, as its ModelSpec says it should: {error}"
             ) from error
-        wanted = (len(planes), self.spec.schema.size, 2)
-        if output.shape != wanted:
+        got, wanted = [output.shape for output in outputs], [(len(planes), *shape) for shape in self._shapes()]
+        if got != wanted:
             raise SpecError(
-                f"{self._path}: gives an output of shape {output.shape}, its ModelSpec ({self.spec.schema.name}) "
-                f"says {wanted}; export it again with the spec that it was trained with"
+                f"{self._path}: gives outputs of shape {_listed(got)}, its ModelSpec ({self.spec.schema.name}) "
+                f"says {_listed(wanted)}; export it again with the spec that it was trained with"
             )
-        return np.asarray(output, dtype=np.float32)
+        return [np.asarray(output, dtype=np.float32) for output in outputs]
+
+
+def _listed(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes)) or "none"
 
 
 def _open_session(path: Path, threads: int | None) -> Any:

@@ -29,10 +29,15 @@ class Split:
 
 def carve(samples: Sequence[Sample], recipe: Recipe) -> Split:
     """Training and validation faces of `samples`; raises `ConfigError` where test faces are among them."""
+    return carve_share(samples, recipe.validation, recipe.seed)
+
+
+def carve_share(samples: Sequence[Sample], share: float, seed: int) -> Split:
+    """The split that a run of `seed` makes with `share` of the photographs in validation; raises as `carve` does."""
     tests = [sample.name for sample in samples if "test" in sample.subsets]
     if tests:
         raise ConfigError(f"{len(tests)} test faces among the training data ({tests[0]} …): never train on a test set")
-    return Split(*split_by_photo(samples, recipe.validation, recipe.seed))
+    return Split(*split_by_photo(samples, share, seed))
 
 
 def unit_points_of(sample: Sample, spec: ModelSpec) -> Array:

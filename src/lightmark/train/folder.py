@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,7 +20,17 @@ STATE, MODEL, RESULT, LOG, CURVES = "state.safetensors", "model.safetensors", "r
 def run_mark(recipe: Recipe, split: Split, start: Path | None) -> str:
     """Mark of a run: changes with the recipe, the seed, the faces (names, in order) and the weights it begins at."""
     names = [sample.name.rsplit("/", 2)[-1] for sample in split.train]
-    return fingerprint(asdict(recipe), *names, "" if start is None else str(read_result(start.parent)["mark"]))
+    return fingerprint(asdict(recipe), *names, "" if start is None else _start_mark(start))
+
+
+def _start_mark(start: Path) -> str:
+    """The mark of the run that made the checkpoint `start`; of one that lies alone, its sha256."""
+    if start.name == MODEL and (start.parent / RESULT).exists():
+        return str(read_result(start.parent)["mark"])
+    try:
+        return hashlib.sha256(start.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{start}: cannot be read: {error}") from error
 
 
 def is_finished(out: Path, mark: str) -> bool:

@@ -78,11 +78,19 @@ def train(
 
 
 def _new_trainee(recipe: Recipe, split: Split, start: Path | None, device: str) -> Trainee:
-    provenance = {"recipe": recipe.name, "seed": recipe.seed, "faces": len(split.train), "lightmark": __version__}
+    provenance = {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "validation": recipe.validation,
+        "faces": len(split.train),
+        "lightmark": __version__,
+    }
     spec = ModelSpec(split.train[0].schema, recipe.size, recipe.crop_scale, provenance=provenance)
     network = build_network(recipe.architecture, mean_unit_points(split.train, spec), recipe.seed)
     if start is not None:
-        load_weights(network, read_tensors(start)[0], str(start))
+        tensors = read_tensors(start)[0]
+        points_only = {name: tensor for name, tensor in tensors.items() if not name.startswith("confidence.")}
+        load_weights(network, points_only, str(start))
     return make_trainee(network, spec, recipe, device)
 
 

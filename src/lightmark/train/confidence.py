@@ -1,0 +1,306 @@
+"""Confidence: a finished network learns how far off its points may be and whether a crop holds a face.
+
+The network is frozen: its points stay what they were, and what its head saw (`LandmarkNet.read`) is computed once.
+Expected errors are learnt by likelihood: an error of length r is taken to be drawn with density ∝ exp(−2r / e) / e²
+over the plane, whose mean length is e (the two-dimensional Laplace form of Kendall and Gal 2017, arXiv 1703.04977).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from lightmark.data.augment import Augmentation, change_pixels
+from lightmark.data.dataset import CropDataset, Key
+from lightmark.data.sample import Sample, load_image
+from lightmark.errors import ConfigError, TrainingError
+from lightmark.geometry import Array, crop_matrix, from_unit, invert, tight_box, transform
+from lightmark.image import Picture, read_image, warp
+from lightmark.metrics import roc_auc, spearman
+from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
+from lightmark.nets.heads import ConfidenceHead
+from lightmark.nets.network import LandmarkNet, architecture_from_dict
+from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.train.config import Recipe
+from lightmark.train.faces import carve_share
+from lightmark.train.step import planes_of
+
+# Faces as a detector would frame them, more of them covered than in training: where errors grow is to be learnt here.
+AUGMENTATION = Augmentation(
+    rotation=25.0,
+    scale=0.1,
+    shift=0.04,
+    box=0.06,
+    mirror=0.5,
+    colour=0.6,
+    grey=0.1,
+    blur=0.2,
+    jpeg=0.2,
+    low_resolution=0.25,
+    noise=0.2,
+    occlusion=0.6,
+)
+# A crop that shares no more than this of the union with a face's own square is no crop of that face.
+WRONG_OVERLAP = 0.4
+WRONG_STREAM, STEP_STREAM = 10, 11
+
+
+@dataclass(frozen=True)
+class ConfidenceRecipe:
+    """`copies` augmented crops a face and as many wrong ones; `steps` of `batch` crops of Adam at `learning_rate`."""
+
+    copies: int = 8
+    steps: int = 2000
+    batch: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    augmentation: Augmentation = AUGMENTATION
+    seed: int = 0
+
+
+class Read(NamedTuple):
+    """What a network read in M crops: (M, N, seen), (M, C32), and the errors (M, N) of its points in unit lengths."""
+
+    seen: Tensor
+    coarse: Tensor
+    errors: Tensor
+
+
+class Measured(NamedTuple):
+    """How good the confidence is on validation faces; see `train_confidence`."""
+
+    scale: float
+    nll_gain: float
+    spearman: float
+    presence_auc: float
+
+
+def train_confidence(
+    checkpoint: Path,
+    samples: Sequence[Sample],
+    out: Path,
+    backgrounds: Sequence[Path] = (),
+    recipe: ConfidenceRecipe | None = None,
+    device: str = "cpu",
+    quiet: bool = False,
+) -> Measured:
+    """Write the network of `checkpoint` with a trained ConfidenceHead to `out` and say how good that is.
+
+    `samples` are the faces that it was trained on; they are split as they were then. `backgrounds` are pictures without
+    faces, every other one for training, from which crops are cut beside the misplaced crops of the faces' own pictures.
+    Expected errors are scaled to fit the validation faces, since a network errs less on faces that it was trained on.
+    Measured there: that `scale`; how much better the log-likelihood of an error is, in nats a point, than with one
+    constant a point; Spearman's correlation of expected and true error, mean over the points; the area under the
+    presence's ROC curve. Raises `ConfigError` where the schemas differ or test faces are among the samples,
+    `TrainingError` where the loss is no longer finite.
+    """
+    recipe = recipe or ConfidenceRecipe()
+    network, spec = load_checkpoint(checkpoint)
+    trained = spec.provenance
+    split = carve_share(samples, trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed))
+    if spec.schema != split.train[0].schema:
+        labelled = split.train[0].schema.name
+        raise ConfigError(f"{checkpoint}: gives {spec.schema.name}, the faces are labelled with {labelled}")
+    network.to(device).requires_grad_(False)
+    known, unknown = backgrounds[::2] or backgrounds, backgrounds[1::2] or backgrounds
+    faces = _read_faces(network, spec, split.train, recipe, recipe.copies, quiet)
+    wrong = _read_wrong(network, spec, split.train, known, recipe, recipe.copies, quiet)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network.add_confidence()
+    head = network.confidence
+    assert head is not None
+    head.to(device)
+    _fit(head, faces, wrong, recipe)
+    held_out = replace(recipe, seed=recipe.seed + 1)
+    checked = _read_faces(network, spec, split.validation, held_out, recipe.copies, quiet)
+    checked_wrong = _read_wrong(network, spec, split.validation, unknown, held_out, recipe.copies, quiet)
+    measured = _scale_and_measure(head, checked, checked_wrong)
+    found = {"confidence": {**measured._asdict(), "seed": recipe.seed, "copies": recipe.copies, "steps": recipe.steps}}
+    spec = replace(spec, provenance={**spec.provenance, **found})
+    save_checkpoint(out, network, architecture_from_dict(dict(spec.architecture), str(checkpoint)), spec)
+    return measured
+
+
+def wrong_matrix(points: Array, shape: tuple[int, int], spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a crop that is not the face's with `points` (N, 2): of a part of it, too wide, or beside it.
+
+    Squares are drawn with their centre anywhere in the picture (H, W) = `shape` or, every other time, near the face,
+    and a side of 0.25 to 3 times the face's own crop, until one overlaps that by no more than `WRONG_OVERLAP`.
+    """
+    own = _square(label_crop_matrix(spec, points), spec.size)
+    side = own[2] - own[0]
+    while True:
+        half = side * np.exp(rng.uniform(np.log(0.25), np.log(3.0))) / 2
+        if rng.random() < 0.5:
+            centre = (own[:2] + own[2:]) / 2 + rng.uniform(-1, 1, 2) * side
+        else:
+            centre = rng.uniform(0, 1, 2) * (shape[1], shape[0])
+        square = np.concatenate([centre - half, centre + half])
+        if _overlap(square, own) <= WRONG_OVERLAP:
+            return crop_matrix(square, spec.size, 1.0, float(rng.uniform(-25, 25)))
+
+
+def _square(matrix: Array, size: int) -> Array:
+    corners = from_unit(np.array([[0.0, 0.0], [1.0, 1.0]]), size)
+    return tight_box(transform(invert(matrix), corners))
+
+
+def _overlap(first: Array, second: Array) -> float:
+    """Intersection over union of two boxes (4,)."""
+    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    shared = float(np.prod(np.maximum(sides, 0)))
+    areas = [float(np.prod(box[2:] - box[:2])) for box in (first, second)]
+    return shared / (sum(areas) - shared)
+
+
+def _read_faces(
+    network: LandmarkNet, spec: ModelSpec, samples: Sequence[Sample], recipe: ConfidenceRecipe, copies: int, quiet: bool
+) -> Read:
+    targets = [sample.points for sample in samples]
+    dataset = CropDataset(samples, targets, spec, recipe.augmentation, recipe.seed)
+
+    def crop(key: Key) -> tuple[Picture, Tensor]:
+        batch = dataset[key]
+        return batch.crops.permute(1, 2, 0).numpy(), batch.points
+
+    return _read(network, spec, crop, len(samples), copies, "faces", quiet)
+
+
+def _read_wrong(
+    network: LandmarkNet,
+    spec: ModelSpec,
+    samples: Sequence[Sample],
+    backgrounds: Sequence[Path],
+    recipe: ConfidenceRecipe,
+    copies: int,
+    quiet: bool,
+) -> Read:
+    pictures = [read_image(path) for path in backgrounds]
+    nowhere = torch.zeros(spec.schema.size, 2)
+
+    def crop(key: Key) -> tuple[Picture, Tensor]:
+        rng = np.random.default_rng((recipe.seed, WRONG_STREAM, *key))
+        if pictures and rng.random() < 0.4:
+            picture = pictures[int(rng.integers(len(pictures)))]
+            side = min(picture.shape[:2]) * rng.uniform(0.1, 1.0)
+            centre = rng.uniform(0, 1, 2) * (picture.shape[1], picture.shape[0])
+            matrix = crop_matrix(np.concatenate([centre - side / 2, centre + side / 2]), spec.size, 1.0)
+        else:
+            sample = samples[key.face]
+            picture = load_image(sample)
+            matrix = wrong_matrix(sample.points, picture.shape[:2], spec, rng)
+        return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), nowhere
+
+    return _read(network, spec, crop, len(samples), copies, "other crops", quiet)
+
+
+def _read(
+    network: LandmarkNet,
+    spec: ModelSpec,
+    crop: Callable[[Key], tuple[Picture, Tensor]],
+    count: int,
+    copies: int,
+    what: str,
+    quiet: bool,
+    batch: int = 64,
+) -> Read:
+    keys = [Key(copy, face) for copy in range(copies) for face in range(count)]
+    firsts = range(0, len(keys), batch)
+    device = next(network.parameters()).device
+    parts = []
+    for first in firsts if quiet else track(firsts, f"reading {what}"):
+        crops, points = zip(*(crop(key) for key in keys[first : first + batch]), strict=True)
+        planes = planes_of(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device), spec, spec.size)
+        with torch.inference_mode():
+            found, seen, coarse = network.eval().read(planes)
+        errors = (found.cpu() - torch.stack(points)).norm(dim=-1)
+        parts.append(Read(seen.half().cpu(), coarse.cpu(), errors))
+    return Read(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+
+def laplace_nll(log_errors: Tensor, errors: Tensor) -> Tensor:
+    """Negative log-likelihood, up to a constant, of `errors` (..., N) ≥ 0 where exp(`log_errors`) are expected."""
+    return 2 * log_errors + 2 * errors * torch.exp(-log_errors)
+
+
+def _fit(head: ConfidenceHead, faces: Read, wrong: Read, recipe: ConfidenceRecipe) -> None:
+    """Train the head on standardised features, and fold the standardisation into its first layers afterwards."""
+    device = head.bias.device
+    seen_norm = _Standard(faces.seen.float().flatten(0, 1))
+    pooled = torch.cat([torch.cat([read.seen.float().mean(1), read.coarse], -1) for read in (faces, wrong)])
+    pooled_norm = _Standard(pooled)
+    is_face = torch.cat([torch.ones(len(faces.coarse)), torch.zeros(len(wrong.coarse))])
+    with torch.no_grad():
+        head.bias.copy_(faces.errors.mean(0).clamp_min(1e-6).log())
+    optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
+    rng = np.random.default_rng((recipe.seed, STEP_STREAM))
+    for step in range(recipe.steps):
+        rows = torch.from_numpy(rng.integers(0, len(faces.seen), recipe.batch))
+        any_rows = torch.from_numpy(rng.integers(0, len(pooled), recipe.batch))
+        described = torch.relu(head.describe(seen_norm(faces.seen[rows].float()).to(device)))
+        log_errors = (described * head.weight).sum(-1) + head.bias
+        nll = laplace_nll(log_errors, faces.errors[rows].to(device)).mean()
+        logits = head.presence(pooled_norm(pooled[any_rows]).to(device))[:, 0]
+        loss = nll + binary_cross_entropy_with_logits(logits, is_face[any_rows].to(device))
+        if not torch.isfinite(loss):
+            raise TrainingError(f"confidence: the loss is not finite at step {step}; lower the learning rate")
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        optimiser.step()
+        schedule.step()
+    seen_norm.fold_into(head.describe)
+    first = head.presence[0]
+    assert isinstance(first, torch.nn.Linear)
+    pooled_norm.fold_into(first)
+
+
+class _Standard:
+    """Mean 0 and variance 1 of features (M, C)."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.mean, self.std = features.mean(0), features.std(0).clamp_min(1e-5)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.std
+
+    def fold_into(self, layer: torch.nn.Linear) -> None:
+        """Make `layer`, trained on standardised features, take them as they are."""
+        with torch.no_grad():
+            mean, std = self.mean.to(layer.weight.device), self.std.to(layer.weight.device)
+            layer.weight.div_(std)
+            layer.bias.sub_(layer.weight @ mean)
+
+
+def _scale_and_measure(head: ConfidenceHead, checked: Read, wrong: Read) -> Measured:
+    log_errors, logits = _judge(head, checked)
+    scale = float((checked.errors * torch.exp(-log_errors)).mean())  # where the likelihood of the scaled is largest
+    with torch.no_grad():
+        head.bias.add_(float(np.log(scale)))
+    log_errors = log_errors + float(np.log(scale))
+    constant = checked.errors.mean(0).log().expand_as(log_errors)
+    gain = float((laplace_nll(constant, checked.errors) - laplace_nll(log_errors, checked.errors)).mean())
+    ranks = [spearman(*pair) for pair in zip(log_errors.T.numpy(), checked.errors.T.numpy(), strict=True)]
+    auc = roc_auc(logits.numpy(), _judge(head, wrong)[1].numpy())
+    return Measured(scale, gain, float(np.mean(ranks)), auc)
+
+
+def _judge(head: ConfidenceHead, read: Read, batch: int = 512) -> tuple[Tensor, Tensor]:
+    """log of the expected errors (M, N) and logits (M,) of what was read, on the CPU."""
+    device = head.bias.device
+    with torch.inference_mode():
+        parts = [
+            head(read.seen[i : i + batch].float().to(device), read.coarse[i : i + batch].to(device))
+            for i in range(0, len(read.seen), batch)
+        ]
+    log_errors, logits = (torch.cat(tensors).cpu().clone() for tensors in zip(*parts, strict=True))
+    return log_errors, logits

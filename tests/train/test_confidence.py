@@ -1,0 +1,181 @@
+"""Confidence: the points stay, expected errors follow the true ones, wrong crops are told from faces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lightmark.errors import ConfigError, TrainingError
+from lightmark.geometry import invert, tight_box, transform
+from lightmark.nets.checkpoint import load_model
+from lightmark.nets.heads import ConfidenceHead
+from lightmark.nets.network import Architecture
+from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.train.confidence import (
+    WRONG_OVERLAP,
+    ConfidenceRecipe,
+    Read,
+    _fit,
+    _scale_and_measure,
+    _Standard,
+    laplace_nll,
+    train_confidence,
+    wrong_matrix,
+)
+from lightmark.train.config import Recipe
+from lightmark.train.faces import carve
+from lightmark.train.loop import train
+
+SHORT = ConfidenceRecipe(copies=4, steps=150, batch=64)
+
+
+@pytest.fixture(scope="module")
+def trained(blob_faces, tmp_path_factory):
+    """Faces, and the checkpoint of a small network that has learnt them well enough for its errors to have reasons."""
+    recipe = Recipe(
+        name="blobs",
+        architecture=Architecture("mobilenetv2", "spatial", width=0.25),
+        size=64,
+        objective="l1",
+        steps=200,
+        batch=16,
+        learning_rate=3e-3,
+        warmup=10,
+        ema=0.9,
+        validation=0.25,
+        validate_every=100,
+        log_every=100,
+    )
+    faces = blob_faces(160)
+    out = tmp_path_factory.mktemp("blobs")
+    return faces, train(recipe, carve(faces, recipe), out, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def confident(trained, tmp_path_factory):
+    """What was measured, and the checkpoint with confidence."""
+    faces, checkpoint = trained
+    out = tmp_path_factory.mktemp("confident") / "model.safetensors"
+    return train_confidence(checkpoint, faces, out, recipe=SHORT, quiet=True), out
+
+
+def test_points_stay_to_the_bit(trained, confident):
+    """The network itself is frozen."""
+    before, after = load_model(trained[1]), load_model(confident[1])
+    crops = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    assert not before.spec.confidence
+    assert after.spec.confidence
+    np.testing.assert_array_equal(before(crops), after(crops))
+    np.testing.assert_allclose(after.outputs(crops).unit_points, after(crops), atol=1e-6)
+
+
+def test_errors_that_features_foretell_are_learnt():
+    """Where a feature tells the size of the error, expected errors follow it, on other data and in the right unit."""
+    generator = torch.Generator().manual_seed(0)
+
+    def read(count):
+        seen = torch.randn(count, 5, 6, generator=generator)
+        expected = torch.exp(-4 + 0.8 * seen[..., 2])
+        first, second = (torch.empty(count, 5).exponential_(2, generator=generator) for _ in range(2))
+        lengths = first + second  # its density is ∝ r exp(−2r), its mean 1
+        return Read(seen.half(), torch.randn(count, 3, generator=generator), expected * lengths)
+
+    torch.manual_seed(0)
+    head = ConfidenceHead(6, 3, 5)
+    faces, checked, wrong = read(800), read(400), read(400)
+    _fit(head, faces, wrong, replace(SHORT, steps=600))
+    # Data that errs three times as much as what was learnt from: the scale makes up for it.
+    measured = _scale_and_measure(head, checked._replace(errors=3 * checked.errors), read(400))
+    assert measured.scale == pytest.approx(3, rel=0.1)
+    assert measured.spearman > 0.6
+    assert measured.nll_gain > 0.3
+    assert measured.presence_auc == pytest.approx(0.5, abs=0.06)
+
+
+def test_faces_are_told_from_other_crops(confident):
+    """On validation faces, and the file carries what was measured."""
+    measured, out = confident
+    assert measured.presence_auc > 0.85
+    assert load_model(out).spec.provenance["confidence"]["presence_auc"] == measured.presence_auc
+
+
+def test_the_same_seed_gives_the_same_weights(trained, confident, tmp_path):
+    """All randomness comes from the recipe's seed."""
+    faces, checkpoint = trained
+    torch.manual_seed(99)
+    train_confidence(checkpoint, faces, tmp_path / "again.safetensors", recipe=SHORT, quiet=True)
+    crops = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    first, second = (load_model(path).outputs(crops) for path in (confident[1], tmp_path / "again.safetensors"))
+    np.testing.assert_array_equal(first.errors, second.errors)
+    np.testing.assert_array_equal(first.presence, second.presence)
+
+
+def test_training_goes_on_from_a_confident_network(confident, trained, recipe, tmp_path):
+    """`start` takes the points' weights and leaves the confidence, which would no longer be true."""
+    recipe = replace(recipe, architecture=Architecture("mobilenetv2", "spatial", width=0.25), steps=2)
+    made = train(recipe, carve(trained[0], recipe), tmp_path, start=confident[1], quiet=True)
+    assert not load_model(made).spec.confidence
+
+
+def test_test_faces_are_refused(trained, tmp_path):
+    """Confidence is training too."""
+    faces = [replace(trained[0][0], subsets=frozenset({"test"})), *trained[0][1:]]
+    with pytest.raises(ConfigError, match="never train on a test set"):
+        train_confidence(trained[1], faces, tmp_path / "m.safetensors", recipe=SHORT, quiet=True)
+
+
+def test_a_loss_that_is_not_finite_ends_it(trained, tmp_path):
+    """Nothing is written then."""
+    wild = replace(SHORT, learning_rate=float("inf"))
+    with pytest.raises(TrainingError, match="confidence: the loss is not finite at step"):
+        train_confidence(trained[1], trained[0], tmp_path / "m.safetensors", recipe=wild, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_likelihood_is_largest_at_the_mean_error():
+    """The likelihood of errors under one expected error peaks where that is their mean."""
+    errors = torch.distributions.Exponential(20.0).sample((1000,))
+    candidates = torch.linspace(-5, -1, 401)
+    nll = torch.stack([laplace_nll(c, errors).mean() for c in candidates])
+    assert candidates[nll.argmin()].exp() == pytest.approx(float(errors.mean()), rel=0.01)
+
+
+def test_density_is_normalised_with_the_right_mean():
+    """2 / (π e²) · exp(−2r / e) over the plane has integral 1 and mean length e; the NLL is its logarithm."""
+    e, r = 0.7, np.linspace(0, 12, 200_001)
+    density = 2 / (np.pi * e**2) * np.exp(-2 * r / e) * 2 * np.pi * r
+    assert np.trapezoid(density, r) == pytest.approx(1, abs=1e-6)
+    assert np.trapezoid(density * r, r) == pytest.approx(e, abs=1e-6)
+    nll = laplace_nll(torch.tensor(np.log(e)), torch.tensor([0.3]))
+    assert float(nll) == pytest.approx(-np.log(2 / (np.pi * e**2) * np.exp(-2 * 0.3 / e)) - np.log(np.pi / 2), abs=1e-6)
+
+
+def test_wrong_crops_are_never_the_faces(blob_faces):
+    """No square shares more of the union with the face's own than allowed; some overlap it, some lie beside it."""
+    face = blob_faces(1)[0]
+    spec = ModelSpec(face.schema, 32)
+    rng = np.random.default_rng(0)
+    own = tight_box(transform(invert(label_crop_matrix(spec, face.points)), np.array([[-0.5, -0.5], [31.5, 31.5]])))
+    shares = []
+    for _ in range(300):
+        matrix = wrong_matrix(face.points, (48, 48), spec, rng)
+        corners = transform(invert(matrix), np.array([[-0.5, -0.5], [31.5, -0.5], [31.5, 31.5], [-0.5, 31.5]]))
+        side = np.linalg.norm(corners[1] - corners[0])
+        centre = corners.mean(0)
+        square = np.concatenate([centre - side / 2, centre + side / 2])
+        shared = np.prod(np.clip(np.minimum(square[2:], own[2:]) - np.maximum(square[:2], own[:2]), 0, None))
+        shares.append(shared / (side**2 + np.prod(own[2:] - own[:2]) - shared))
+    assert max(shares) <= WRONG_OVERLAP + 1e-9
+    assert np.mean(np.array(shares) > 0.15) > 0.1
+
+
+def test_folding_the_standardisation_changes_nothing():
+    """The layer on raw features gives what it gave on standardised ones."""
+    features = torch.randn(200, 6) * torch.tensor([1.0, 5.0, 0.1, 2.0, 3.0, 10.0]) + 4
+    norm, layer = _Standard(features), torch.nn.Linear(6, 3)
+    want = layer(norm(features))
+    norm.fold_into(layer)
+    torch.testing.assert_close(layer(features), want, rtol=1e-4, atol=1e-4)
