@@ -15,7 +15,7 @@ import pytest
 from lightmark.errors import GeometryError, ImageError
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.schema import Schema
-from lightmark.spec import ModelSpec, spec_to_json
+from lightmark.spec import ModelSpec, Outputs, spec_to_json
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.35, 0.7], [0.65, 0.7]])
@@ -37,6 +37,25 @@ def test_points_come_back_in_image_pixels(landmarker: Landmarker) -> None:
     # The crop is 1.5 · 20 = 30 px wide about (50, 40), from 35 to 65 and from 25 to 55.
     np.testing.assert_allclose(face.points, np.array([35, 25]) + SHAPE * 30, atol=1e-5)
     np.testing.assert_array_equal(face.box, [40, 30, 60, 50])
+
+
+def test_uncertainty_comes_back_in_image_pixels(landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expected error of a tenth of the crop is 3 px where the crop is 30 px wide and 6 px where it is 60."""
+    outputs = Outputs(np.stack([SHAPE, SHAPE]), np.full((2, 5), 0.1), np.array([0.9, 0.25]))
+    monkeypatch.setattr(landmarker._model, "outputs", lambda crops: outputs)
+    near, far = landmarker.landmarks(GREY, [[40, 30, 60, 50], [40, 30, 80, 70]])
+    np.testing.assert_allclose(near.uncertainty, np.full(5, 3.0))
+    np.testing.assert_allclose(far.uncertainty, np.full(5, 6.0))
+    assert (near.score, far.score) == (0.9, 0.25)
+    assert json.loads(json.dumps(near.to_dict()))["score"] == 0.9
+
+
+def test_a_model_without_confidence_claims_none(landmarker: Landmarker) -> None:
+    """No made-up score, and none in the dictionary."""
+    (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+    assert face.score is None
+    assert face.uncertainty is None
+    assert set(face.to_dict()) == {"schema", "box", "points"}
 
 
 def test_faces_keep_the_order_of_the_boxes(landmarker: Landmarker) -> None:

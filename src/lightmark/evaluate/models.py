@@ -6,14 +6,17 @@ from pathlib import Path
 
 from lightmark.errors import CheckpointError, MissingExtraError
 from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.shipped import model_path
 
 
 def open_model(path: str | Path, threads: int | None = None) -> CropModel:
-    """The model in an exported `.onnx` or a `.safetensors` checkpoint; `threads` counts for the former.
+    """The shipped model of that name, or that in an exported `.onnx` or a `.safetensors` checkpoint.
+
+    `threads` counts for ONNX files.
 
     Raises `CheckpointError` or `SpecError` naming the file, `MissingExtraError` for a checkpoint without torch.
     """
-    path = Path(path)
+    path = model_path(path)
     if path.suffix == ".onnx":
         from lightmark.runtime.onnx_model import OnnxModel
 

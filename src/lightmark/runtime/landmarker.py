@@ -9,22 +9,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmark.errors import GeometryError
-from lightmark.geometry import from_unit, invert, require_box, transform
+from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_box, transform
 from lightmark.image import require_image, warp
 from lightmark.runtime.face import Face
 from lightmark.runtime.onnx_model import OnnxModel
-from lightmark.spec import spec_crop_matrix
+from lightmark.runtime.shipped import model_path
+from lightmark.spec import Outputs, spec_crop_matrix
 
 
 class Landmarker:
     """Finds the landmarks of faces whose boxes are known, with an exported model.
 
-    `model` is the path of an ONNX file that `lightmark export` wrote, `threads` the number of processor threads (None:
+    `model` is the name of a shipped model (see `lightmark models`) or the path of an ONNX file that `lightmark export`
+    wrote, `threads` the number of processor threads (None:
     as many as there are cores). Raises `CheckpointError` or `SpecError` for a file that cannot be used.
     """
 
     def __init__(self, model: str | Path, threads: int | None = None) -> None:
-        self._model = OnnxModel(model, threads)
+        self._model = OnnxModel(model_path(model), threads)
         self.spec = self._model.spec
 
     def landmarks(self, image: NDArray[np.uint8], boxes: ArrayLike | Sequence[ArrayLike]) -> list[Face]:
@@ -41,8 +43,15 @@ class Landmarker:
             raise GeometryError(f"boxes of shape {rows.shape}: needs (F, 4), also for a single face: [box]")
         matrices = [spec_crop_matrix(self.spec, require_box(box)) for box in rows]
         crops = np.stack([warp(image, matrix, self.spec.size) for matrix in matrices])
-        crop_points = from_unit(self._model(crops), self.spec.size)
-        return [
-            Face(transform(invert(matrix), points), box, self.spec.schema)
-            for matrix, points, box in zip(matrices, crop_points, rows, strict=True)
-        ]
+        outputs = self._model.outputs(crops)
+        pairs = zip(matrices, rows, strict=True)
+        return [self._face(outputs, index, matrix, box) for index, (matrix, box) in enumerate(pairs)]
+
+    def _face(self, outputs: Outputs, index: int, matrix: Array, box: Array) -> Face:
+        points = transform(invert(matrix), from_unit(outputs.unit_points[index], self.spec.size))
+        uncertainty = score = None
+        if outputs.errors is not None:
+            uncertainty = outputs.errors[index] * self.spec.size / matrix_scale(matrix)
+        if outputs.presence is not None:
+            score = float(outputs.presence[index])
+        return Face(points, box, self.spec.schema, uncertainty, score)

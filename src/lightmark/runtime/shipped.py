@@ -1,0 +1,105 @@
+"""Models that come in the package: names for files, each checked against its sha256 before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightmark.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FOLDER = Path(__file__).parent.parent / "models"
+REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summary}}
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model in the package: `name` is what users say, `licence` that of the weights, which is not the code's."""
+
+    name: str
+    path: Path
+    sha256: str
+    licence: str
+    summary: str
+
+
+def shipped_models(folder: Path = FOLDER) -> dict[str, ShippedModel]:
+    """The shipped models by name; raises `CheckpointError` where the package's own list is broken."""
+    try:
+        entries = json.loads((folder / REGISTRY).read_text(encoding="utf-8"))
+        return {
+            name: ShippedModel(name, folder / e["file"], e["sha256"], e["licence"], e["summary"])
+            for name, e in entries.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{folder / REGISTRY}: the list of shipped models cannot be read ({error}); install lightmark again"
+        ) from error
+
+
+def list_models(folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """What `lightmark models` tells of each shipped model, as plain numbers: sizes, costs, NME as fractions."""
+    from lightmark.runtime.onnx_model import OnnxModel
+
+    listed = []
+    for model in shipped_models(folder).values():
+        spec = OnnxModel(model_path(model.name, folder)).spec
+        listed.append(
+            {
+                "name": model.name,
+                "summary": model.summary,
+                "licence": model.licence,
+                "schema": spec.schema.name,
+                "size": spec.size,
+                "bytes": model.path.stat().st_size,
+                "sha256": model.sha256,
+                **{key: spec.provenance[key] for key in ("parameters", "multiply_adds", "nme")},
+            }
+        )
+    return listed
+
+
+def models_table(listed: Sequence[Mapping[str, Any]]) -> Table:
+    """`list_models` as a table; NME in per cent of the inter-ocular distance."""
+    from rich.table import Table  # here, since finding landmarks needs no tables
+
+    subsets = list(dict.fromkeys(subset for entry in listed for subset in entry["nme"]))
+    table = Table(title="Shipped models; NME in % of the inter-ocular distance, crops by the labels' boxes")
+    for column in ("name", "points", "crop", "MB", "M parameters", "M multiply-adds", *subsets):
+        table.add_column(column, justify="left" if column == "name" else "right")
+    for entry in listed:
+        nme = [f"{100 * entry['nme'][subset]:.2f}" if subset in entry["nme"] else "–" for subset in subsets]
+        costs = [f"{entry[key] / 1e6:.2f}" for key in ("bytes", "parameters", "multiply_adds")]
+        table.add_row(entry["name"], entry["schema"], f"{entry['size']} px", *costs, *nme)
+    return table
+
+
+def model_path(model: str | Path, folder: Path = FOLDER) -> Path:
+    """The file of `model`: a shipped name ("fast"), checked against its sha256, or else a path, taken as it is.
+
+    A file of that name in the working directory must be said as a path ("./fast"). Raises `CheckpointError` for a
+    shipped file that is missing or changed, and, listing the names, for what looks like a name but is none.
+    """
+    shipped = shipped_models(folder)
+    if isinstance(model, Path) or model not in shipped:
+        if not Path(model).suffix and not Path(model).exists():
+            names = ", ".join(shipped) or "there is none"
+            raise CheckpointError(f"{model}: no model file and no shipped model ({names}); a file ends in .onnx")
+        return Path(model)
+    known = shipped[model]
+    try:
+        found = hashlib.sha256(known.path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{model}: its file is missing ({error}); install lightmark again") from error
+    if found != known.sha256:
+        raise CheckpointError(
+            f"{known.path}: sha256 {found[:12]}…, shipped was {known.sha256[:12]}…; it was changed or cut: install "
+            "lightmark again"
+        )
+    return known.path
