@@ -69,6 +69,24 @@ def test_tolerant_teacher_starts_from_the_tough_one(
     assert torch.allclose(tough, tolerant, atol=1e-6)
 
 
+def test_students_start_where_they_are_told_to(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """With a vanishing learning rate both students keep the weights of the checkpoint, and the teachers do not care."""
+    first = distil(distillation, faces, tmp_path / "first", quiet=True).student
+    still = {"learning_rate": 1e-12, "weight_decay": 0.0}
+    recipe = replace(
+        distillation, student=replace(distillation.student, **still), plain=replace(distillation.plain, **still)
+    )
+    made = distil(recipe, faces, tmp_path / "second", with_plain=True, quiet=True, student_start=first)
+    assert made.plain is not None
+    names = (first, made.student, made.plain, made.tough)
+    start, student, plain, tough = (read_tensors(path)[0]["head.scores.weight"] for path in names)
+    assert torch.allclose(student, start, atol=1e-6)
+    assert torch.allclose(plain, start, atol=1e-6)
+    assert not torch.allclose(tough, start, atol=1e-6)
+
+
 def test_cached_points_are_what_the_teachers_say(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:

@@ -53,7 +53,7 @@ def test_unknown_stage_lists_the_known(name: str) -> None:
 
 def test_unknown_distillation_lists_the_known() -> None:
     """The error names every recipe that there is."""
-    with pytest.raises(ConfigError, match="no recipe called 'paper'; known: cpu128, paper224"):
+    with pytest.raises(ConfigError, match="no recipe called 'paper'; known: cpu128, standard224, paper224"):
         get_distillation("paper")
 
 

@@ -33,10 +33,12 @@ def distil(
     workers: int = 0,
     quiet: bool = False,
     tensorboard: bool = False,
+    student_start: Path | None = None,
 ) -> Distilled:
     """Run every stage of `recipe` in its own folder under `out`, skipping those already finished.
 
-    All stages share one split of `samples` by source photograph. A killed run, called again, goes on where it was.
+    All stages share one split of `samples` by source photograph. `student_start` is a checkpoint whose weights the
+    student, and the plain one beside it, begin at. A killed run, called again, goes on where it was.
     """
     split = carve(samples, recipe.student)
     run = partial(train, split=split, device=device, workers=workers, quiet=quiet, tensorboard=tensorboard)
@@ -46,6 +48,6 @@ def distil(
     points = cache_teacher_points(
         recipe.student, split.train, tough, tolerant, out / "teacher-points", device=device, quiet=quiet
     )
-    student = run(recipe.student, out=out / "student", teachers=points)
-    plain = run(recipe.plain, out=out / "plain") if with_plain else None
+    student = run(recipe.student, out=out / "student", teachers=points, start=student_start)
+    plain = run(recipe.plain, out=out / "plain", start=student_start) if with_plain else None
     return Distilled(tough, tolerant, student, plain)
