@@ -37,6 +37,19 @@ class _SchemaType(click.ParamType):  # type: ignore[type-arg]  # generic only in
         return get_schema(value) if value in SCHEMAS or not Path(value).exists() else read_schema(value)
 
 
+class _ModelType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
+    """A shipped model's name, or the path of a model file."""
+
+    name = "MODEL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Path of the file that the user named."""
+        from lightmark.runtime.shipped import model_path
+
+        return model_path(value)
+
+
+MODEL = _ModelType()
 SCHEMA = click.option(
     "--schema", type=_SchemaType(), help="ibug68, wflw98, cofw29 or a JSON file; for .pts, CSV and COCO data."
 )
@@ -136,10 +149,11 @@ def train(
 @main.command()
 @click.option("--recipe", default="cpu128", show_default=True)
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
+@click.option("--start", type=EXISTING, help="Checkpoint whose weights the student begins at.")
 @_training_options
 def distill(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
-    plain: bool, threads: int | None, tensorboard: bool, schema: Schema | None,
+    plain: bool, start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Train both teachers and the student that learns from them; stages already done are skipped."""
     from dataclasses import replace
@@ -158,10 +172,40 @@ def distill(
         device=device,
         workers=workers,
         tensorboard=tensorboard,
+        student_start=start,
     )
     for stage in STAGES:
         if getattr(made, stage) is not None:
             click.echo(f"{stage:9} {getattr(made, stage)}")
+
+
+@main.command()
+@click.argument("checkpoint", type=EXISTING)
+@click.option("--data", type=EXISTING, multiple=True, required=True, help="The faces that it was trained on.")
+@click.option("--background", type=EXISTING, multiple=True, help="Pictures without faces, or folders of such.")
+@click.option("--out", type=ANY_PATH, required=True, help="Checkpoint to write, .safetensors.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default.")
+@SCHEMA
+@_needs_torch
+def confidence(
+    checkpoint: Path, data: Sequence[Path], background: Sequence[Path], out: Path, seed: int, device: str,
+    threads: int | None, schema: Schema | None,
+) -> None:  # fmt: skip
+    """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay."""
+    from lightmark.data.pictures import PICTURE_SUFFIXES
+    from lightmark.train.confidence import ConfidenceRecipe, train_confidence
+
+    pictures = [path for path in background if path.is_file()]
+    for folder in (path for path in background if path.is_dir()):
+        pictures += sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    recipe = ConfidenceRecipe(seed=seed)
+    measured = train_confidence(checkpoint, training_samples(data, schema), out, pictures, recipe, device)
+    click.echo(f"{out}, on its validation faces:")
+    click.echo(f"expected errors: scaled by {measured.scale:.2f}, Spearman {measured.spearman:.2f} with the true ones,")
+    click.echo(f"{measured.nll_gain:.3f} nats a point better than one constant a point")
+    click.echo(f"presence: area under the ROC curve {measured.presence_auc:.4f}")
 
 
 @main.command()
@@ -184,13 +228,32 @@ def recipes() -> None:
 
 
 @main.command()
-@click.argument("model", type=EXISTING)
+@click.argument("model", type=MODEL)
 def info(model: Path) -> None:
-    """Print the ModelSpec inside a checkpoint or an exported file, as JSON."""
+    """Print the ModelSpec inside MODEL (a shipped name, a checkpoint or an exported file), as JSON."""
     from lightmark.evaluate.models import open_model
     from lightmark.spec import spec_to_json
 
     click.echo(json.dumps(json.loads(spec_to_json(open_model(model).spec)), indent=1))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def models(as_json: bool) -> None:
+    """List the models in the package: what they take, what they cost, how well they do, their licence."""
+    from lightmark.runtime.shipped import list_models, models_table
+
+    listed = list_models()
+    if as_json:
+        click.echo(json.dumps(listed, indent=1))
+        return
+    from rich.console import Console
+
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    console.print(models_table(listed))
+    for entry in listed:
+        line = f"{entry['name']}: {entry['summary']} Licence of the weights: {entry['licence']}"
+        console.print(line, highlight=False)
 
 
 def _levels(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[float, ...]:
@@ -203,11 +266,17 @@ def _levels(_context: click.Context, _option: click.Parameter, text: str | None)
 
 
 @main.command()
-@click.argument("model", type=EXISTING)
+@click.argument("model", type=MODEL)
 @click.option("--data", type=EXISTING, required=True, help="Labelled faces; test faces only where the set marks them.")
 @click.option("--subset", help="One official subset, such as common, challenging or pose.")
 @click.option("--report", "report_dir", type=FOLDER, help="Write report.json, .md, .html and faces.csv here.")
 @click.option("--box-jitter", callback=_levels, help="Also measure with boxes off by these shares: 0,0.05,0.1,0.2.")
+@click.option(
+    "--robustness",
+    is_flag=True,
+    help="Also measure with faces made small, blurred, compressed and noisy, and with boxes off; some 30 times the "
+    "work. A report then has robustness.png.",
+)
 @click.option("--threshold", type=float, help="Of failure rate and AUC, a fraction; 0.08 for 68 points, else 0.10.")
 @SCHEMA
 def evaluate(
@@ -216,15 +285,25 @@ def evaluate(
     subset: str | None,
     report_dir: Path | None,
     box_jitter: tuple[float, ...],
+    robustness: bool,
     threshold: float | None,
     schema: Schema | None,
 ) -> None:
-    """Measure MODEL (a checkpoint, an ONNX file, or a JSON file of predictions) on labelled faces."""
+    """Measure MODEL (a shipped name, a checkpoint, an ONNX file, or a JSON file of predictions) on labelled faces."""
+    from lightmark.evaluate.robustness import DISTURBANCES, JITTER_LEVELS
     from lightmark.evaluate.run import evaluate_model
     from lightmark.evaluate.text import render_text
 
     report = evaluate_model(
-        model, data, subset, report_dir, box_jitter, threshold, schema=schema, command=["lightmark", *sys.argv[1:]]
+        model,
+        data,
+        subset,
+        report_dir,
+        box_jitter or (JITTER_LEVELS if robustness else ()),
+        threshold,
+        disturbances=DISTURBANCES if robustness else (),
+        schema=schema,
+        command=["lightmark", *sys.argv[1:]],
     )
     click.echo(render_text(report))
     if report_dir is not None:

@@ -1,16 +1,17 @@
-"""The plots of a report, as SVG in a light and a dark dress."""
+"""The plots of a report: SVG in a light and a dark dress, and one PNG of what disturbs the model."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from lightmark.errors import MissingExtraError
-from lightmark.evaluate.report import ALL, Report
+from lightmark.evaluate.report import ALL, Report, RobustnessCurve
 from lightmark.metrics import ced
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours that keep their contrast on white and on near-black; told apart by the colour-blind.
 COLOURS = ("#0f8bd0", "#d55e00", "#1aa37a", "#cc6fa5", "#b8860b", "#8c7ae6", "#808890")
 MOST_CURVES = 1 + len(COLOURS)
+PANEL_COLUMNS = 3
+PNG_DPI = 110
 SMALLEST_NME = 1e-4  # a perfect face still has a place on the logarithmic axis: 0.01 %
 
 
@@ -32,6 +35,9 @@ class Dress:
 
 LIGHT = Dress(ink="#1d232b", faint="#d7dce2")
 DARK = Dress(ink="#e7eaee", faint="#3a424c")
+
+
+Draw: TypeAlias = "Callable[[Axes, Report, Dress], None]"
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ def require_matplotlib() -> None:
 
 
 def plots(report: Report) -> list[Plot]:
-    """Error curve, groups, error against size and, where it was asked for, box jitter."""
+    """Error curve, groups, error against size and, where they were asked for, box jitter and robustness."""
     whole = report.summaries[ALL]
     made = [
         _plot("Cumulative error", "Share of faces up to each error, one curve a subset.", draw_curves, report),
@@ -61,9 +67,29 @@ def plots(report: Report) -> list[Plot]:
     ]
     if whole.groups:
         made.insert(1, _plot("Error by group of points", "Mean error of each group of points.", draw_groups, report))
-    if report.box_jitter:
-        made.append(_plot("Error when the box is off", "Mean error at each share of box jitter.", draw_jitter, report))
-    return made
+    return made + [_plot(*disturbed, report) for disturbed in _disturbed(report)]
+
+
+def robustness_png(report: Report) -> bytes:
+    """PNG with a panel for each robustness curve and for box jitter, one scale of errors for all."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    panels = _disturbed(report)
+    columns = min(PANEL_COLUMNS, max(1, len(panels)))
+    rows = max(1, -(-len(panels) // columns))
+    with matplotlib.rc_context(_style(LIGHT)):
+        figure = Figure(figsize=(5.2 * columns, 3.7 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+        for place, (title, _, draw) in zip(axes, panels, strict=False):
+            draw(place, report, LIGHT)
+            place.set_title(title, loc="left")
+            place.tick_params(labelleft=True)
+        for place in axes[len(panels) :]:
+            place.set_axis_off()
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    return stream.getvalue()
 
 
 def draw_curves(axes: Axes, report: Report, dress: Dress) -> None:
@@ -123,6 +149,41 @@ def draw_jitter(axes: Axes, report: Report, dress: Dress) -> None:
     axes.set_ylim(bottom=0)
 
 
+def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report, dress: Dress) -> None:
+    """NME at each level of a disturbance with its interval, one step a level; dashed, the same faces untouched.
+
+    Where levels have different numbers of faces, the number stands below the level.
+    """
+    steps = range(len(curve.points))
+    lows, values, highs = (
+        [100 * getattr(point.nme, end) for point in curve.points] for end in ("low", "value", "high")
+    )
+    axes.fill_between(steps, lows, highs, color=COLOURS[0], alpha=0.25, linewidth=0)
+    axes.plot(steps, values, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8, label="at this level")
+    untouched = [100 * point.untouched for point in curve.points]
+    axes.plot(steps, untouched, color=dress.ink, linewidth=1.0, linestyle="--", label="same faces untouched")
+    counts = {point.faces for point in curve.points}
+    below = "" if len(counts) == 1 else "\n{}"
+    labels = [f"{point.level:g}{below.format(point.faces)}" for point in curve.points]
+    faces = f"{counts.pop()} faces" if len(counts) == 1 else "below, the faces that large"
+    axes.set_xticks(steps, labels)
+    axes.set(xlabel=f"{curve.axis}\n{faces}", ylabel=f"NME %, {report.normaliser}")
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="best", fontsize=8, labelcolor=dress.ink, frameon=False)
+
+
+def _disturbed(report: Report) -> list[tuple[str, str, Draw]]:
+    """Title, description and drawing of box jitter and of each robustness curve that has points."""
+    jitter: list[tuple[str, str, Draw]] = [
+        ("Error when the box is off", "Mean error at each share of box jitter.", draw_jitter)
+    ]
+    return (jitter if report.box_jitter else []) + [
+        (f"Error when {curve.when}", f"Mean error by {curve.axis}.", partial(draw_robustness, curve))
+        for curve in report.robustness
+        if curve.points
+    ]
+
+
 def _distinct_subsets(report: Report) -> list[tuple[str, list[float]]]:
     """Errors of each subset, subsets of the same faces under one label."""
     labels: dict[tuple[int, ...], list[str]] = {}
@@ -134,11 +195,11 @@ def _distinct_subsets(report: Report) -> list[tuple[str, list[float]]]:
     ]
 
 
-def _plot(title: str, description: str, draw: Callable[[Axes, Report, Dress], None], report: Report) -> Plot:
+def _plot(title: str, description: str, draw: Draw, report: Report) -> Plot:
     return Plot(title, description, _svg(draw, report, LIGHT), _svg(draw, report, DARK))
 
 
-def _svg(draw: Callable[[Axes, Report, Dress], None], report: Report, dress: Dress) -> bytes:
+def _svg(draw: Draw, report: Report, dress: Dress) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 

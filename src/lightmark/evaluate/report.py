@@ -56,6 +56,26 @@ class JitterPoint:
 
 
 @dataclass(frozen=True)
+class RobustnessPoint:
+    """NME of the `faces` large enough for a `level`, and the mean NME of the very same faces `untouched`."""
+
+    level: float
+    faces: int
+    nme: Interval
+    untouched: float
+
+
+@dataclass(frozen=True)
+class RobustnessCurve:
+    """A disturbance at its levels, mildest first; `when` ends "error when …", `axis` says what a level is."""
+
+    name: str
+    when: str
+    axis: str
+    points: tuple[RobustnessPoint, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """An evaluation: `rows` of faces, `summaries` by subset ("all" first), and `origin`, what made them.
 
@@ -72,6 +92,7 @@ class Report:
     rows: tuple[FaceRow, ...]
     summaries: Mapping[str, Summary]
     box_jitter: tuple[JitterPoint, ...] = ()
+    robustness: tuple[RobustnessCurve, ...] = ()
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
 
@@ -138,6 +159,7 @@ def report_to_json(report: Report) -> str:
             }
             for point in report.box_jitter
         ],
+        "robustness": {curve.name: _curve_to_dict(curve, report.key) for curve in report.robustness},
     }
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -166,6 +188,21 @@ def _summary_to_dict(summary: Summary, report: Report) -> dict[str, Any]:
                 report.key: _interval_to_dict(size.nme),
             }
             for size in summary.sizes
+        ],
+    }
+
+
+def _curve_to_dict(curve: RobustnessCurve, key: str) -> dict[str, Any]:
+    return {
+        "level": curve.axis,
+        "points": [
+            {
+                "level": point.level,
+                "faces": point.faces,
+                key: _interval_to_dict(point.nme),
+                f"{key}_untouched": point.untouched,
+            }
+            for point in curve.points
         ],
     }
 

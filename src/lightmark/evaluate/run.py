@@ -14,11 +14,12 @@ from lightmark.errors import ConfigError, DataError
 from lightmark.evaluate.html import render_html, worst_tiles
 from lightmark.evaluate.jitter import box_jitter_curve
 from lightmark.evaluate.models import open_model
-from lightmark.evaluate.plots import require_matplotlib
+from lightmark.evaluate.plots import require_matplotlib, robustness_png
 from lightmark.evaluate.predict import predict, require_level, to_schema
 from lightmark.evaluate.predictions import match_predictions, read_predictions, write_predictions
 from lightmark.evaluate.provenance import git_commit, sha256_of, versions
-from lightmark.evaluate.report import ALL, JitterPoint, Report, report_to_json, summaries_by_subset
+from lightmark.evaluate.report import ALL, JitterPoint, Report, RobustnessCurve, report_to_json, summaries_by_subset
+from lightmark.evaluate.robustness import Disturbance, robustness_curves
 from lightmark.evaluate.rows import face_names, face_rows, nme_key, one_schema, write_rows
 from lightmark.evaluate.text import render_markdown
 from lightmark.files import replacing
@@ -31,6 +32,10 @@ THRESHOLDS = {IBUG68.name: 0.08}  # what 300W is usually quoted at; WFLW and COF
 USUAL_THRESHOLD = 0.10
 
 LABEL_BOX_NOTE = "Each crop was cut around the tight box of the labels; a detector's boxes are worse."
+ROBUSTNESS_NOTE = (
+    "Faces are spoilt only downwards: one smaller than a level is left out of it, so compare a level with the same "
+    "faces untouched. JPEG and noise act on faces reduced to 128 px."
+)
 CONVERTED_NOTE = (
     "The labels are WFLW's 98 points turned into 68. Jaw and brows are not defined quite alike in the two sets: "
     "read the inner points."
@@ -45,6 +50,7 @@ def evaluate_model(
     box_jitter: Sequence[float] = (),
     threshold: float | None = None,
     *,
+    disturbances: Sequence[Disturbance] = (),
     schema: Schema | None = None,
     seed: int = 0,
     batch: int = 32,
@@ -56,8 +62,9 @@ def evaluate_model(
 
     `subset` names the faces to take; "all" is every face, None the test faces where the data have such. `threshold` is
     the fraction beyond which a face fails (None: 0.08 for 68 points, else 0.10). With `report_dir` the report is
-    written there; `box_jitter` levels are tried in turn; `schema` helps the reader; `notes` and `command` go into the
-    report. Raises the errors of the readers, of the model, and `ConfigError` for box jitter of mere predictions.
+    written there; `box_jitter` levels and `disturbances` are tried in turn; `schema` helps the reader; `notes` and
+    `command` go into the report. Raises the errors of the readers, of the model, and `ConfigError` for box jitter or
+    disturbances of mere predictions.
     """
     source, data = Path(source), Path(data)
     _require_options(threshold, box_jitter)
@@ -66,9 +73,9 @@ def evaluate_model(
     known = read_samples(data, schema=schema)
     chosen, choice = choose_faces(known, subset, data)
     judged = (
-        _judge_predictions(source, chosen, known, box_jitter)
+        _judge_predictions(source, chosen, known, box_jitter, disturbances)
         if source.suffix == ".json"
-        else _judge_model(source, chosen, box_jitter, threshold, seed, batch, threads)
+        else _judge_model(source, chosen, box_jitter, disturbances, threshold, seed, batch, threads)
     )
     root = data if data.is_dir() else data.parent
     converted = (CONVERTED_NOTE,) if _were_converted(chosen, judged.samples) else ()
@@ -80,11 +87,17 @@ def evaluate_model(
         threshold=threshold,
         seed=seed,
         box_jitter=judged.box_jitter,
+        robustness=judged.robustness,
         notes=(*choice, *judged.notes, *converted, *notes),
         origin={
             "source": {"file": str(source), "sha256": sha256_of(source), **judged.origin},
             "data": {"root": str(data), "subset": subset, "faces": len(judged.samples)},
-            "options": {"box_jitter": list(box_jitter), "batch": batch, "threads": threads},
+            "options": {
+                "box_jitter": list(box_jitter),
+                "disturbances": [one.name for one in disturbances],
+                "batch": batch,
+                "threads": threads,
+            },
             "command": list(command),
             "versions": versions(),
             "commit": git_commit(),
@@ -103,6 +116,7 @@ def make_report(
     threshold: float | None = None,
     seed: int = 0,
     box_jitter: tuple[JitterPoint, ...] = (),
+    robustness: tuple[RobustnessCurve, ...] = (),
     notes: Sequence[str] = (),
     origin: Mapping[str, Any] | None = None,
 ) -> Report:
@@ -120,6 +134,7 @@ def make_report(
         rows=tuple(rows),
         summaries=summaries_by_subset(rows, limit, seed),
         box_jitter=box_jitter,
+        robustness=robustness,
         notes=tuple(notes),
         origin=origin or {},
     )
@@ -130,6 +145,7 @@ def write_report(
 ) -> None:
     """Write report.json, faces.csv, report.md, report.html and predictions.json, each whole or not there.
 
+    A report with robustness curves also has robustness.png; one without removes that of the report before it.
     `samples` and predicted `points` (F, N, 2) are those of the report's rows. Raises `MissingExtraError` without
     matplotlib, `DataError` for a folder that cannot be written.
     """
@@ -142,8 +158,17 @@ def write_report(
                 temporary.write_text(text, encoding="utf-8")
         write_rows(folder / "faces.csv", report.rows, report.key)
         write_predictions(folder / "predictions.json", report.schema, face_names(samples, root), points)
+        _write_robustness(report, folder / "robustness.png")
     except OSError as error:
         raise DataError(f"{folder}: the report cannot be written here: {error}") from error
+
+
+def _write_robustness(report: Report, path: Path) -> None:
+    if not report.robustness:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary:
+        temporary.write_bytes(robustness_png(report))
 
 
 def threshold_for(schema: Schema, asked: float | None = None) -> float:
@@ -180,6 +205,7 @@ class _Judged:
     samples: list[Sample]
     points: Array
     box_jitter: tuple[JitterPoint, ...] = ()
+    robustness: tuple[RobustnessCurve, ...] = ()
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
 
@@ -188,6 +214,7 @@ def _judge_model(
     source: Path,
     chosen: Sequence[Sample],
     box_jitter: Sequence[float],
+    disturbances: Sequence[Disturbance],
     threshold: float | None,
     seed: int,
     batch: int,
@@ -199,14 +226,21 @@ def _judge_model(
         samples,
         predict(model, samples, batch),
         box_jitter_curve(model, samples, box_jitter, threshold_for(model.spec.schema, threshold), seed, batch),
-        (LABEL_BOX_NOTE,),
+        robustness_curves(model, samples, disturbances, seed, batch) if disturbances else (),
+        (LABEL_BOX_NOTE, ROBUSTNESS_NOTE) if disturbances else (LABEL_BOX_NOTE,),
         {"model": _describe(model.spec)},
     )
 
 
 def _judge_predictions(
-    source: Path, chosen: Sequence[Sample], known: Sequence[Sample], box_jitter: Sequence[float]
+    source: Path,
+    chosen: Sequence[Sample],
+    known: Sequence[Sample],
+    box_jitter: Sequence[float],
+    disturbances: Sequence[Disturbance],
 ) -> _Judged:
+    if disturbances:
+        raise ConfigError(f"{source}: robustness needs the model itself; predictions were made on untouched pictures")
     if box_jitter:
         raise ConfigError(f"{source}: box jitter needs the model itself; predictions were made from boxes of their own")
     predictions = read_predictions(source)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightmark.evaluate.report import ALL, Report, SizeBin
+from lightmark.evaluate.report import ALL, Report, RobustnessCurve, SizeBin
 from lightmark.metrics import Interval
 
 
@@ -20,8 +20,9 @@ class Table:
 
 
 def tables(report: Report) -> list[Table]:
-    """The tables of a report: by subset, by group of points, by face size, by box jitter where asked."""
+    """The tables of a report: by subset, group of points and face size; by box jitter and disturbance where asked."""
     made = [_subset_table(report), _group_table(report), _size_table(report), _jitter_table(report)]
+    made += [_robustness_table(curve) for curve in report.robustness]
     return [table for table in made if table.cells]
 
 
@@ -132,6 +133,14 @@ def _jitter_table(report: Report) -> Table:
         for point in report.box_jitter
     )
     return Table("By box jitter", columns, cells)
+
+
+def _robustness_table(curve: RobustnessCurve) -> Table:
+    cells = tuple(
+        (f"{point.level:g}", str(point.faces), percent_interval(point.nme), f"{100 * point.untouched:.2f}")
+        for point in curve.points
+    )
+    return Table(f"When {curve.when}", (curve.axis, "faces", "NME %", "same faces untouched %"), cells)
 
 
 def _flatten(facts: Any, prefix: str = "") -> list[tuple[str, str]]:
