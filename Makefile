@@ -5,7 +5,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 
 .PHONY: demo test lint figures clean
 
-demo: .venv/.train
+demo: .venv/.demo
 	$(BIN)/lightmark demo --out demo
 
 test: .venv/.dev
@@ -24,10 +24,10 @@ clean:
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv
 
-.venv/.train: .venv/bin/pip pyproject.toml constraints-cpu.txt
-	$(INSTALL) -e ".[train]"
+.venv/.demo: .venv/bin/pip pyproject.toml constraints-cpu.txt
+	$(INSTALL) -e ".[demo]"
 	touch $@
 
 .venv/.dev: .venv/bin/pip pyproject.toml constraints-cpu.txt
 	$(INSTALL) -e ".[dev]"
-	touch $@ .venv/.train
+	touch $@ .venv/.demo

@@ -1,0 +1,59 @@
+"""A photograph from pixels to a picture with its landmarks: detect, find, draw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lightmark.draw import Colour, draw_landmarks, write_png
+from lightmark.errors import MissingExtraError
+from lightmark.geometry import Array, crop_matrix, tight_box, transform
+from lightmark.image import Picture, warp
+from lightmark.runtime.cascade import CascadeDetector
+from lightmark.runtime.face import Face
+from lightmark.runtime.landmarker import Landmarker
+from lightmark.schema import Schema
+
+BOX = Schema("box", mirror=(1, 0, 3, 2), normaliser=(0, 1), edges=((0, 1), (1, 3), (3, 2), (2, 0)))
+BOX_COLOUR: Colour = (255, 176, 0)  # amber, apart from the points' green in hue
+SIZE = 768  # pixels of the drawn picture: a face of 80 px is enlarged enough to judge each point
+MARGIN = 1.8  # of the drawn square, in faces
+
+
+def landmark_photo(landmarker: Landmarker, image: Picture, out: Path) -> list[Face]:
+    """The faces of `image`, largest first, found without being shown where; drawn with their boxes as PNG in `out`."""
+    faces = landmarker.landmarks(image, CascadeDetector()(image))
+    write_png(draw_faces(image, faces) if faces else image, out)
+    return faces
+
+
+def draw_faces(image: Picture, faces: list[Face]) -> Picture:
+    """Square part of `image` around all `faces`, at least one, with their boxes, points and edges."""
+    everything = np.concatenate([np.concatenate([face.points, box_corners(face.box)]) for face in faces])
+    matrix = crop_matrix(tight_box(everything), SIZE, MARGIN)
+    canvas = warp(image, matrix, SIZE)
+    for face in faces:
+        canvas = draw_landmarks(canvas, transform(matrix, box_corners(face.box)), BOX, BOX_COLOUR)
+        canvas = draw_landmarks(canvas, transform(matrix, face.points), face.schema)
+    return canvas
+
+
+def box_corners(box: Array) -> Array:
+    """Corners (4, 2) of `box` (4,): top left, top right, bottom left, bottom right."""
+    x0, y0, x1, y1 = box
+    return np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]])
+
+
+def astronaut() -> Picture:
+    """NASA's portrait of Eileen Collins, in the public domain, as scikit-image ships it: RGB uint8 (512, 512, 3).
+
+    Raises `MissingExtraError` where scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise MissingExtraError(
+            'the photograph of the demo comes with scikit-image: pip install "lightmark[demo]"'
+        ) from error
+    return np.asarray(data.astronaut(), dtype=np.uint8)
