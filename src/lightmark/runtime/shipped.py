@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FOLDER = Path(__file__).parent.parent / "models"
+SUBSETS = ("common", "challenging", "full")  # of 300W, in the order in which they are told
 REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summary}}
 
 
@@ -69,9 +70,9 @@ def models_table(listed: Sequence[Mapping[str, Any]]) -> Table:
     """`list_models` as a table; NME in per cent of the inter-ocular distance."""
     from rich.table import Table  # here, since finding landmarks needs no tables
 
-    subsets = list(dict.fromkeys(subset for entry in listed for subset in entry["nme"]))
+    subsets = list(dict.fromkeys(subset for entry in listed for subset in (*SUBSETS, *entry["nme"])))
     table = Table(title="Shipped models; NME in % of the inter-ocular distance, crops by the labels' boxes")
-    for column in ("name", "points", "crop", "MB", "M parameters", "M multiply-adds", *subsets):
+    for column in ("name", "points", "crop", "MB", "params M", "MAdds M", *subsets):
         table.add_column(column, justify="left" if column == "name" else "right")
     for entry in listed:
         nme = [f"{100 * entry['nme'][subset]:.2f}" if subset in entry["nme"] else "–" for subset in subsets]
