@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from matplotlib.figure import Figure
 from PIL import Image
 
 from lightmark.cli import main
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
 from lightmark.evaluate.html import render_html
-from lightmark.evaluate.plots import robustness_png
+from lightmark.evaluate.plots import draw_panels, robustness_png
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.report import report_to_json
+from lightmark.evaluate.report import RobustnessCurve, RobustnessPoint, report_to_json
 from lightmark.evaluate.robustness import (
     DISTURBANCES,
     JITTER_LEVELS,
@@ -32,7 +33,7 @@ from lightmark.evaluate.robustness import (
 from lightmark.evaluate.run import evaluate_model, make_report
 from lightmark.evaluate.text import render_text
 from lightmark.geometry import crop_matrix, tight_box, to_unit, transform
-from lightmark.metrics import interocular, nme
+from lightmark.metrics import Interval, interocular, nme
 from lightmark.schema import plain_schema
 from lightmark.spec import ModelSpec
 
@@ -244,6 +245,18 @@ def test_the_picture_has_a_panel_a_curve(oracle) -> None:
     one = robustness_png(replace(report, robustness=curves[:1]))
     (width, height), (single_width, single_height) = (Image.open(io.BytesIO(png)).size for png in (first, one))
     assert (width, height) == (3 * single_width, 2 * single_height)
+
+
+def test_panels_share_a_scale_that_holds_every_curve(oracle) -> None:
+    """No point leaves its panel, though the worst one is not in the first."""
+    samples = [face(300.0), face(150.0)]
+    points = tuple(
+        RobustnessPoint(level, 2, Interval(error, error / 2, 2 * error), 0.01) for level, error in [(1, 0.01), (2, 0.3)]
+    )
+    curves = tuple(RobustnessCurve(name, name, name, points[:count]) for name, count in [("mild", 1), ("bad", 2)])
+    figure = Figure()
+    draw_panels(figure, make_report(samples, predict(oracle, samples), "two", robustness=curves))
+    assert [place.get_ylim() for place in figure.axes] == [pytest.approx((0, 63))] * 2
 
 
 def _evaluate(model: Path, tree: Path, out: Path, *options: str) -> Result:

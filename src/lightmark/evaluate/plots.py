@@ -16,6 +16,7 @@ from lightmark.metrics import ced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours that keep their contrast on white and on near-black; told apart by the colour-blind.
 COLOURS = ("#0f8bd0", "#d55e00", "#1aa37a", "#cc6fa5", "#b8860b", "#8c7ae6", "#808890")
@@ -71,25 +72,33 @@ def plots(report: Report) -> list[Plot]:
 
 
 def robustness_png(report: Report) -> bytes:
-    """PNG with a panel for each robustness curve and for box jitter, one scale of errors for all."""
+    """PNG with a panel for box jitter, where it was asked for, and for each robustness curve that has points."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    panels = _disturbed(report)
-    columns = min(PANEL_COLUMNS, max(1, len(panels)))
-    rows = max(1, -(-len(panels) // columns))
     with matplotlib.rc_context(_style(LIGHT)):
-        figure = Figure(figsize=(5.2 * columns, 3.7 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-        for place, (title, _, draw) in zip(axes, panels, strict=False):
-            draw(place, report, LIGHT)
-            place.set_title(title, loc="left")
-            place.tick_params(labelleft=True)
-        for place in axes[len(panels) :]:
-            place.set_axis_off()
+        figure = Figure(layout="constrained")
+        draw_panels(figure, report)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return stream.getvalue()
+
+
+def draw_panels(figure: Figure, report: Report) -> None:
+    """The panels of `robustness_png`, on one scale of errors: which disturbance hurts most is seen at a glance."""
+    panels = _disturbed(report)
+    rows = max(1, -(-len(panels) // PANEL_COLUMNS))
+    columns = max(1, min(PANEL_COLUMNS, len(panels)))
+    figure.set_size_inches(5.2 * columns, 3.7 * rows)
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for place, (title, _, draw) in zip(places, panels, strict=False):
+        draw(place, report, LIGHT)
+        place.set_title(title, loc="left")
+    top = max(place.dataLim.ymax for place in places[: len(panels)]) if panels else 1.0
+    for index, place in enumerate(places):
+        place.set_ylim(0, 1.05 * max(top, 100 * SMALLEST_NME))
+        if index >= len(panels):
+            place.set_axis_off()
 
 
 def draw_curves(axes: Axes, report: Report, dress: Dress) -> None:
@@ -165,7 +174,7 @@ def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report, dress: D
     counts = {point.faces for point in curve.points}
     below = "" if len(counts) == 1 else "\n{}"
     labels = [f"{point.level:g}{below.format(point.faces)}" for point in curve.points]
-    faces = f"{counts.pop()} faces" if len(counts) == 1 else "below, the faces that large"
+    faces = f"{counts.pop()} faces" if len(counts) == 1 else "below: faces that large"
     axes.set_xticks(steps, labels)
     axes.set(xlabel=f"{curve.axis}\n{faces}", ylabel=f"NME %, {report.normaliser}")
     axes.set_ylim(bottom=0)

@@ -120,14 +120,14 @@ DISTURBANCES = (
     Disturbance(
         "face_size",
         "the face is small",
-        "face reduced to, px",
+        "longer side of the face, px",
         (256.0, 192.0, 128.0, 96.0, 64.0, 48.0, 32.0, 20.0),
         lambda sample, level, _: reduce_face(sample, level),
     ),
     Disturbance(
         "blur",
         "the picture is blurred",
-        "blur sigma, % of the face's size",
+        "blur sigma, % of the face's longer side",
         (0.0, 0.5, 1.0, 2.0, 4.0),
         lambda sample, level, _: blur_face(sample, level),
     ),
