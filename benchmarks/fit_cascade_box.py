@@ -1,6 +1,6 @@
 """Which Haar cascade finds faces best, and how its square becomes the tight box of the 68 points.
 
-    python benchmarks/fit_cascade_box.py --data 300w
+    python benchmarks/fit_cascade_box.py --data 300w --every 4
 
 Runs OpenCV's frontal cascades over the faces that may be trained on, never over test faces. Each of them is sought in
 its own picture; a square that overlaps its tight box counts for the offsets (their medians), and it is found where the
