@@ -503,7 +503,8 @@ def render(data: Mapping[str, Any]) -> str:
     lines = [
         f"{data['title']}. NME, inter-ocular, % over the faces that MediaPipe found: mean with its bootstrap 95 % "
         f"interval, then the median; differences are of means, paired. MediaPipe was given {margin} and fitted on "
-        f"{chosen['faces'] - chosen['missed']} training faces (of {chosen['faces']}). {missed_words(data['missed_after'])}",
+        f"{chosen['faces'] - chosen['missed']} training faces (of {chosen['faces']}). "
+        + missed_words(data["missed_after"]),
         *data["notes"],
         "",
         "| subset | points | faces | missed | MediaPipe, nearest | MediaPipe, fitted | Lightmark "
