@@ -66,6 +66,13 @@ def test_exported_points_are_the_networks(exported: tuple[Path, Path, Parity]) -
     assert np.ptp(model(crops), axis=0).max() * 64 > 0.1
 
 
+def test_exported_file_tells_nothing_of_the_machine(exported: tuple[Path, Path, Parity]) -> None:
+    """No path of the source tree or of the installed packages is inside."""
+    content = exported[1].read_bytes()
+    assert b"site-packages" not in content
+    assert str(Path(onnx_export.__file__).parents[1]).encode() not in content
+
+
 def test_exported_file_carries_the_spec(exported: tuple[Path, Path, Parity]) -> None:
     """Schema, crop rule, normalisation and provenance come back as they went in."""
     checkpoint, written, _ = exported

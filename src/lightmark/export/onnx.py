@@ -65,6 +65,9 @@ def _write(model: TorchModel, path: Path) -> None:
     if program is None:
         raise ExportError(f"{path}: torch's exporter gave no program")
     proto = program.model_proto
+    for node in proto.graph.node:  # the exporter leaves the stack of each layer here, paths of this machine and all
+        del node.metadata_props[:]
+        node.doc_string = ""
     onnx.helper.set_model_props(proto, {METADATA_KEY: spec_to_json(model.spec)})
     onnx.save(proto, str(path))
 
