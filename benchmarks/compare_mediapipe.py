@@ -46,7 +46,7 @@ from lightmark.evaluate.report import ALL
 from lightmark.evaluate.rows import FaceRow, face_names, face_rows, nme_key
 from lightmark.evaluate.run import CONVERTED_NOTE, LABEL_BOX_NOTE, choose_faces
 from lightmark.files import replacing
-from lightmark.geometry import Array, align, crop_matrix, invert, tight_box, transform
+from lightmark.geometry import Array, align, crop_matrix, invert, overlaps, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.metrics import Interval, auc, bootstrap_interval, interocular, nme, paired_bootstrap, percentile
 from lightmark.runtime.crop_model import CropModel
@@ -289,15 +289,6 @@ def match_boxes(labelled: Array, found: Array, least: float = LEAST_OVERLAP) -> 
         if shares[row, column] >= least and row not in pairs and column not in pairs.values():
             pairs[row] = column
     return pairs
-
-
-def overlaps(first: Array, second: Array) -> Array:
-    """Intersection over union (A, B) of boxes `first` (A, 4) and `second` (B, 4)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (first, second)]
-    return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared))
 
 
 # From the mesh to the labels

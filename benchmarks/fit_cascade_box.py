@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.cli import training_samples
+from lightmark.cli.training import training_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
-from lightmark.geometry import Array, map_box
+from lightmark.geometry import Array, map_box, overlaps
 from lightmark.runtime.cascade import (
     CASCADE,
     LONGEST,
@@ -107,19 +107,19 @@ def measure(
         for square in closest(found, sample.box, LOOSE_IOU)
     ])  # fmt: skip
     offsets = np.round(np.median(deviations, axis=0), 3)
-    overlaps = [
-        float(iou(box[None], sample.box)[0])
+    shares = [
+        float(overlaps(box[None], sample.box[None])[0, 0])
         for found, sample in zip(squares, samples, strict=True)
         for box in closest(np.array([map_box(one, offsets) for one in found]).reshape(-1, 4), sample.box, FOUND_IOU)
     ]
-    recall, precision = len(overlaps) / len(samples), len(overlaps) / sum(map(len, squares))
+    recall, precision = len(shares) / len(samples), len(shares) / sum(map(len, squares))
     return Row(
         cascade,
         threshold,
         recall,
         precision,
         2 * recall * precision / (recall + precision),
-        float(np.median(overlaps)),
+        float(np.median(shares)),
         tuple(offsets.tolist()),
         tuple(np.round(np.median(abs(deviations - offsets), axis=0), 3).tolist()),
     )
@@ -135,17 +135,10 @@ def group(rectangles: NDArray[np.int64], threshold: int) -> NDArray[np.int64]:
 
 def closest(boxes: Array, truth: Array, least: float) -> Array:
     """The one of `boxes` (F, 4) that overlaps `truth` most, as (1, 4); none, (0, 4), where its IoU is below `least`."""
-    overlaps = iou(boxes, truth)
-    if not len(boxes) or overlaps.max() < least:
+    shares = overlaps(boxes, truth[None])
+    if not len(boxes) or shares.max() < least:
         return np.empty((0, 4))
-    return boxes[[overlaps.argmax()]]
-
-
-def iou(boxes: Array, truth: Array) -> Array:
-    """Intersection over union (F,) of `boxes` (F, 4) with the box `truth` (4,)."""
-    sides = np.minimum(boxes[:, 2:], truth[2:]) - np.maximum(boxes[:, :2], truth[:2])
-    shared = sides.clip(min=0).prod(axis=1)
-    return np.asarray(shared / ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (truth[2:] - truth[:2]).prod() - shared))
+    return boxes[[shares.argmax()]]
 
 
 def line(row: Row) -> str:

@@ -49,6 +49,15 @@ def box_offsets(source: Floats, target: Floats) -> Array:
     return np.asarray(((target - source) / extent).mean(axis=0), dtype=np.float64)
 
 
+def overlaps(first: Array, second: Array) -> Array:
+    """Intersection over union (A, B) of boxes `first` (A, 4) and `second` (B, 4)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (first, second)]
+    return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared))
+
+
 def crop_matrix(box: ArrayLike, size: int, scale: float, angle: float = 0.0) -> Array:
     """Matrix (2, 3) from image pixels to the `size`×`size` crop around `box`.
 

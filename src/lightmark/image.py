@@ -62,6 +62,15 @@ def warp(image: Picture, matrix: Array, size: int, border: int = cv2.BORDER_CONS
     )
 
 
+def compress_jpeg(image: Picture, quality: int) -> Picture:
+    """`image` (H, W, 3) as it comes back from JPEG of `quality` 1 to 100, chroma halved."""
+    # OpenCV's codecs take and give BGR; JPEG treats the channels differently.
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
 def region_of(matrix: Array, size: int) -> tuple[int, int, int, int]:
     """Whole-pixel image region (x0, y0, x1, y1), ends excluded, that a crop of `size` under `matrix` looks at."""
     corners = np.array([[-0.5, -0.5], [size - 0.5, -0.5], [size - 0.5, size - 0.5], [-0.5, size - 0.5]])

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from lightmark.geometry import Array, compose, crop_matrix, mirror_matrix, require_box, tight_box, transform
-from lightmark.image import Picture
+from lightmark.image import Picture, compress_jpeg
 from lightmark.schema import Schema
 
 
@@ -129,11 +129,7 @@ def _add_noise(crop: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _compress(crop: Picture, rng: np.random.Generator) -> Picture:
-    # OpenCV's codecs take and give BGR; JPEG treats the channels differently.
-    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return compress_jpeg(crop, int(rng.integers(15, 70)))
 
 
 def _occlude(crop: Picture, rng: np.random.Generator) -> Picture:

@@ -13,7 +13,7 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.report import RobustnessCurve, RobustnessPoint
 from lightmark.geometry import Array, tight_box, transform
-from lightmark.image import Picture
+from lightmark.image import compress_jpeg
 from lightmark.metrics import bootstrap_interval, interocular, nme
 from lightmark.runtime.crop_model import CropModel
 
@@ -100,7 +100,7 @@ def compress_face(sample: Sample, quality: float) -> Sample | None:
     reduced = reduce_face(sample, COMMON_PX)
     if reduced is None or quality == UNCOMPRESSED:
         return reduced
-    return replace(reduced, image=_jpeg(load_image(reduced), round(quality)))
+    return replace(reduced, image=compress_jpeg(load_image(reduced), round(quality)))
 
 
 def add_noise(sample: Sample, sigma: float, rng: np.random.Generator) -> Sample | None:
@@ -152,14 +152,6 @@ def _side(sample: Sample) -> float:
     """Longer side of the labels' tight box, px."""
     x0, y0, x1, y1 = tight_box(sample.points)
     return float(max(x1 - x0, y1 - y0))
-
-
-def _jpeg(picture: Picture, quality: int) -> Picture:
-    # OpenCV's codecs take and give BGR; JPEG treats the channels differently.
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _face_errors(

@@ -105,20 +105,19 @@ class TorchModel:
 
     def __call__(self, crops: NDArray[np.uint8]) -> Array:
         """unit_points float64 (B, N, 2) of uint8 crops (B, S, S, 3)."""
-        planes = torch.from_numpy(normalise_crops(crops, self.spec)).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            return np.asarray(self.network(planes).cpu().numpy(), dtype=np.float64)
+            return np.asarray(self.network(self._planes(crops)).cpu().numpy(), dtype=np.float64)
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
         """All that the model says of uint8 crops (B, S, S, 3)."""
         if not self.spec.confidence:
             return Outputs(self(crops))
-        planes = torch.from_numpy(normalise_crops(crops, self.spec)).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            unit_points, errors, presence = (
-                np.asarray(tensor.cpu().numpy(), dtype=np.float64) for tensor in self.network.with_confidence(planes)
-            )
-        return Outputs(unit_points, errors, presence)
+            outputs = self.network.with_confidence(self._planes(crops))
+        return Outputs(*(np.asarray(tensor.cpu().numpy(), dtype=np.float64) for tensor in outputs))
+
+    def _planes(self, crops: NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(normalise_crops(crops, self.spec)).to(self.device, memory_format=torch.channels_last)
 
 
 def load_model(path: str | Path, device: str = "cpu") -> TorchModel:

@@ -112,10 +112,13 @@ class ConfidenceHead(nn.Module):
 
     def forward(self, seen: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N, seen) and the mean of the stride-32 map (B, C32) → log of the expected errors (B, N), logits (B,)."""
-        described = nn.functional.relu(self.describe(seen))
-        log_errors = (described * self.weight).sum(-1) + self.bias
         logits: Tensor = self.presence(torch.cat([seen.mean(1), coarse], -1))[:, 0]
-        return log_errors.clamp(-9.0, 0.0), logits
+        return self.log_errors(seen).clamp(-9.0, 0.0), logits
+
+    def log_errors(self, seen: Tensor) -> Tensor:
+        """(B, N, seen) → log of the expected errors (B, N), without bounds."""
+        described = nn.functional.relu(self.describe(seen))
+        return (described * self.weight).sum(-1) + self.bias
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:

@@ -22,7 +22,7 @@ from lightmark.data.augment import Augmentation, change_pixels
 from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, TrainingError
-from lightmark.geometry import Array, crop_matrix, from_unit, invert, tight_box, transform
+from lightmark.geometry import Array, crop_matrix, from_unit, invert, overlaps, tight_box, transform
 from lightmark.image import Picture, read_image, warp
 from lightmark.metrics import roc_auc, spearman
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
@@ -145,21 +145,13 @@ def wrong_matrix(points: Array, shape: tuple[int, int], spec: ModelSpec, rng: np
         else:
             centre = rng.uniform(0, 1, 2) * (shape[1], shape[0])
         square = np.concatenate([centre - half, centre + half])
-        if _overlap(square, own) <= WRONG_OVERLAP:
+        if overlaps(square[None], own[None])[0, 0] <= WRONG_OVERLAP:
             return crop_matrix(square, spec.size, 1.0, float(rng.uniform(-25, 25)))
 
 
 def _square(matrix: Array, size: int) -> Array:
     corners = from_unit(np.array([[0.0, 0.0], [1.0, 1.0]]), size)
     return tight_box(transform(invert(matrix), corners))
-
-
-def _overlap(first: Array, second: Array) -> float:
-    """Intersection over union of two boxes (4,)."""
-    sides = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    shared = float(np.prod(np.maximum(sides, 0)))
-    areas = [float(np.prod(box[2:] - box[:2])) for box in (first, second)]
-    return shared / (sum(areas) - shared)
 
 
 def _read_faces(
@@ -184,7 +176,7 @@ def _read_wrong(
     copies: int,
     quiet: bool,
 ) -> Read:
-    pictures = [read_image(path) for path in backgrounds]
+    pictures, faces = [read_image(path) for path in backgrounds], [load_image(sample) for sample in samples]
     nowhere = torch.zeros(spec.schema.size, 2)
 
     def crop(key: Key) -> tuple[Picture, Tensor]:
@@ -195,9 +187,8 @@ def _read_wrong(
             centre = rng.uniform(0, 1, 2) * (picture.shape[1], picture.shape[0])
             matrix = crop_matrix(np.concatenate([centre - side / 2, centre + side / 2]), spec.size, 1.0)
         else:
-            sample = samples[key.face]
-            picture = load_image(sample)
-            matrix = wrong_matrix(sample.points, picture.shape[:2], spec, rng)
+            picture = faces[key.face]
+            matrix = wrong_matrix(samples[key.face].points, picture.shape[:2], spec, rng)
         return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), nowhere
 
     return _read(network, spec, crop, len(samples), copies, "other crops", quiet)
@@ -247,8 +238,7 @@ def _fit(head: ConfidenceHead, faces: Read, wrong: Read, recipe: ConfidenceRecip
     for step in range(recipe.steps):
         rows = torch.from_numpy(rng.integers(0, len(faces.seen), recipe.batch))
         any_rows = torch.from_numpy(rng.integers(0, len(pooled), recipe.batch))
-        described = torch.relu(head.describe(seen_norm(faces.seen[rows].float()).to(device)))
-        log_errors = (described * head.weight).sum(-1) + head.bias
+        log_errors = head.log_errors(seen_norm(faces.seen[rows].float()).to(device))
         nll = laplace_nll(log_errors, faces.errors[rows].to(device)).mean()
         logits = head.presence(pooled_norm(pooled[any_rows]).to(device))[:, 0]
         loss = nll + binary_cross_entropy_with_logits(logits, is_face[any_rows].to(device))
