@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lightmark.cli import training_samples
+from lightmark.cli.training import training_samples
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict

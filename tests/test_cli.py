@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from lightmark.cli import main, training_samples
+from lightmark.cli import main
+from lightmark.cli.training import training_samples
 
 
 @pytest.fixture

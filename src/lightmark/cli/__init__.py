@@ -1,0 +1,37 @@
+"""The `lightmark` command: parses, calls one function, prints; an error of ours is one line and exit status 2."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from lightmark import __version__
+from lightmark.cli.exporting import export
+from lightmark.cli.labels import data
+from lightmark.cli.measuring import compare, evaluate, info, models
+from lightmark.cli.training import confidence, demo, distill, recipes, train
+from lightmark.errors import LightmarkError
+
+
+class _Command(click.Group):
+    """Group that turns our errors into one line and exit status 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except LightmarkError as error:
+            click.echo(f"lightmark: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lightmark")
+def main() -> None:
+    """Facial-landmark detectors small enough for a phone: distil, measure, compare."""
+
+
+for command in (train, distill, confidence, recipes, info, models, evaluate, compare, export, data, demo):
+    main.add_command(command)

@@ -1,0 +1,110 @@
+"""Commands that look at models: info, models, evaluate, compare."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lightmark.cli.options import EXISTING, FOLDER, MODEL, SCHEMA
+
+if TYPE_CHECKING:
+    from lightmark.schema import Schema
+
+
+@click.command()
+@click.argument("model", type=MODEL)
+def info(model: Path) -> None:
+    """Print the ModelSpec inside MODEL (a shipped name, a checkpoint or an exported file), as JSON."""
+    from lightmark.evaluate.models import open_model
+    from lightmark.spec import spec_to_json
+
+    click.echo(json.dumps(json.loads(spec_to_json(open_model(model).spec)), indent=1))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def models(as_json: bool) -> None:
+    """List the models in the package: what they take, what they cost, how well they do, their licence."""
+    from lightmark.runtime.shipped import list_models, models_table
+
+    listed = list_models()
+    if as_json:
+        click.echo(json.dumps(listed, indent=1))
+        return
+    from rich.console import Console
+
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    console.print(models_table(listed))
+    for entry in listed:
+        line = f"{entry['name']}: {entry['summary']} Licence of the weights: {entry['licence']}"
+        console.print(line, highlight=False)
+
+
+def _levels(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[float, ...]:
+    if not text:
+        return ()
+    try:
+        return tuple(float(level) for level in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: give shares with commas between, such as 0,0.05,0.1") from None
+
+
+@click.command()
+@click.argument("model", type=MODEL)
+@click.option("--data", type=EXISTING, required=True, help="Labelled faces; test faces only where the set marks them.")
+@click.option("--subset", help="One official subset, such as common, challenging or pose.")
+@click.option("--report", "report_dir", type=FOLDER, help="Write report.json, .md, .html and faces.csv here.")
+@click.option("--box-jitter", callback=_levels, help="Also measure with boxes off by these shares: 0,0.05,0.1,0.2.")
+@click.option(
+    "--robustness",
+    is_flag=True,
+    help="Also measure with faces made small, blurred, compressed and noisy, and with boxes off; some 30 times the "
+    "work. A report then has robustness.png.",
+)
+@click.option("--threshold", type=float, help="Of failure rate and AUC, a fraction; 0.08 for 68 points, else 0.10.")
+@SCHEMA
+def evaluate(
+    model: Path,
+    data: Path,
+    subset: str | None,
+    report_dir: Path | None,
+    box_jitter: tuple[float, ...],
+    robustness: bool,
+    threshold: float | None,
+    schema: Schema | None,
+) -> None:
+    """Measure MODEL (a shipped name, a checkpoint, an ONNX file, or a JSON file of predictions) on labelled faces."""
+    from lightmark.evaluate.robustness import DISTURBANCES, JITTER_LEVELS
+    from lightmark.evaluate.run import evaluate_model
+    from lightmark.evaluate.text import render_text
+
+    report = evaluate_model(
+        model,
+        data,
+        subset,
+        report_dir,
+        box_jitter or (JITTER_LEVELS if robustness else ()),
+        threshold,
+        disturbances=DISTURBANCES if robustness else (),
+        schema=schema,
+        command=["lightmark", *sys.argv[1:]],
+    )
+    click.echo(render_text(report))
+    if report_dir is not None:
+        click.echo(f"report: {report_dir / 'report.html'}")
+
+
+@click.command()
+@click.argument("first", type=EXISTING)
+@click.argument("second", type=EXISTING)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Pair two reports face by face and say whether their difference is real."""
+    from lightmark.evaluate.compare import compare_runs, comparison_to_json, render_comparison
+
+    comparison = compare_runs(first, second)
+    click.echo(comparison_to_json(comparison) if as_json else render_comparison(comparison))

@@ -1,0 +1,166 @@
+"""Commands that make networks: train, distill, confidence, recipes, demo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lightmark.cli.options import ANY_PATH, EXISTING, FOLDER, SCHEMA, needs_torch
+from lightmark.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightmark.data.sample import Sample
+    from lightmark.schema import Schema
+
+
+def _training_options(command: Callable[..., None]) -> Callable[..., None]:
+    options = [
+        click.option("--data", type=EXISTING, multiple=True, required=True, help="Labelled faces; may be given again."),
+        click.option("--out", type=FOLDER, required=True, help="Folder of the run; a killed run goes on in it."),
+        click.option("--seed", type=int, default=0, show_default=True),
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …"),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default."),
+        click.option("--workers", type=click.IntRange(0), default=0, help="Processes that cut crops; 0 for none."),
+        SCHEMA,
+        click.option("--tensorboard", is_flag=True, help="Also write the log for TensorBoard."),
+        click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's number of steps."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return needs_torch(command)
+
+
+def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> list[Sample]:
+    """Labelled faces of `paths` that may be trained on; test faces and known copies of them are counted, not kept."""
+    from lightmark.data.origin import REPEATS_TEST
+    from lightmark.data.read import read_samples
+
+    samples = [sample for path in paths for sample in read_samples(path, schema)]
+    kept = [sample for sample in samples if not {"test", REPEATS_TEST} & sample.subsets]
+    if not kept:
+        raise ConfigError(f"{', '.join(map(str, paths))}: only test faces ({len(samples)}); give a training set")
+    left_out = f"; {len(samples) - len(kept)} test faces or copies of them left out" if len(kept) < len(samples) else ""
+    click.echo(f"{len(kept)} faces to train on{left_out}", err=True)
+    return kept
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
+@_training_options
+def train(
+    recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
+    start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
+) -> None:  # fmt: skip
+    """Train one network: RECIPE is a stage such as cpu128-plain; see `lightmark recipes`.
+
+    Distilled students need their teachers: use `lightmark distill`.
+    """
+    from dataclasses import replace
+
+    from lightmark.train.faces import carve
+    from lightmark.train.loop import train as run
+    from lightmark.train.objectives import DISTILLED
+    from lightmark.train.recipes import get_recipe
+
+    chosen = get_recipe(recipe, seed)
+    if chosen.objective in DISTILLED:
+        raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
+    chosen = chosen if steps is None else replace(chosen, steps=steps)
+    split = carve(training_samples(data, schema), chosen)
+    click.echo(run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard))
+
+
+@click.command()
+@click.option("--recipe", default="cpu128", show_default=True)
+@click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
+@click.option("--start", type=EXISTING, help="Checkpoint whose weights the student begins at.")
+@_training_options
+def distill(
+    recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
+    plain: bool, start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
+) -> None:  # fmt: skip
+    """Train both teachers and the student that learns from them; stages already done are skipped."""
+    from dataclasses import replace
+
+    from lightmark.train.distil import distil
+    from lightmark.train.recipes import STAGES, get_distillation
+
+    chosen = get_distillation(recipe, seed)
+    if steps is not None:
+        chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), steps=steps) for stage in STAGES})
+    made = distil(
+        chosen,
+        training_samples(data, schema),
+        out,
+        with_plain=plain,
+        device=device,
+        workers=workers,
+        tensorboard=tensorboard,
+        student_start=start,
+    )
+    for stage in STAGES:
+        if getattr(made, stage) is not None:
+            click.echo(f"{stage:9} {getattr(made, stage)}")
+
+
+@click.command()
+@click.argument("checkpoint", type=EXISTING)
+@click.option("--data", type=EXISTING, multiple=True, required=True, help="The faces that it was trained on.")
+@click.option("--background", type=EXISTING, multiple=True, help="Pictures without faces, or folders of such.")
+@click.option("--out", type=ANY_PATH, required=True, help="Checkpoint to write, .safetensors.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default.")
+@SCHEMA
+@needs_torch
+def confidence(
+    checkpoint: Path, data: Sequence[Path], background: Sequence[Path], out: Path, seed: int, device: str,
+    threads: int | None, schema: Schema | None,
+) -> None:  # fmt: skip
+    """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay."""
+    from lightmark.data.pictures import PICTURE_SUFFIXES
+    from lightmark.train.confidence import ConfidenceRecipe, train_confidence
+
+    pictures = [path for path in background if path.is_file()]
+    for folder in (path for path in background if path.is_dir()):
+        pictures += sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    recipe = ConfidenceRecipe(seed=seed)
+    measured = train_confidence(checkpoint, training_samples(data, schema), out, pictures, recipe, device)
+    click.echo(f"{out}, on its validation faces:")
+    click.echo(f"expected errors: scaled by {measured.scale:.2f}, Spearman {measured.spearman:.2f} with the true ones,")
+    click.echo(f"{measured.nll_gain:.3f} nats a point better than one constant a point")
+    click.echo(f"presence: area under the ROC curve {measured.presence_auc:.4f}")
+
+
+@click.command()
+@needs_torch
+def recipes() -> None:
+    """List the recipes and what each stage trains."""
+    from lightmark.train.recipes import DISTILLATIONS, STAGES
+
+    for name, make in DISTILLATIONS.items():
+        chosen = make(0)
+        summary = (make.__doc__ or "").strip().splitlines()[0]
+        click.echo(f"{name}: {summary}")
+        for stage in STAGES:
+            part = getattr(chosen, stage)
+            net = part.architecture
+            click.echo(
+                f"  {name}-{stage}: {net.backbone}, {net.head} head, {part.size} px, {part.objective}, "
+                f"{part.steps} steps of {part.batch}"
+            )
+
+
+@click.command()
+@click.option("--out", type=FOLDER, default=Path("demo"), show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@needs_torch
+def demo(out: Path, seed: int) -> None:
+    """Distil a student on synthetic faces and measure it, in a few minutes, with nothing but this package."""
+    from lightmark.demo import run_demo
+
+    run_demo(out, seed)
