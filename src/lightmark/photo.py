@@ -10,7 +10,6 @@ from lightmark.draw import Colour, draw_landmarks, write_png
 from lightmark.errors import MissingExtraError
 from lightmark.geometry import Array, crop_matrix, tight_box, transform
 from lightmark.image import Picture, warp
-from lightmark.runtime.cascade import CascadeDetector
 from lightmark.runtime.face import Face
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.schema import Schema
@@ -23,7 +22,7 @@ MARGIN = 1.8  # of the drawn square, in faces
 
 def landmark_photo(landmarker: Landmarker, image: Picture, out: Path) -> list[Face]:
     """The faces of `image`, largest first, found without being shown where; drawn with their boxes as PNG in `out`."""
-    faces = landmarker.landmarks(image, CascadeDetector()(image))
+    faces = landmarker.detect(image)
     write_png(draw_faces(image, faces) if faces else image, out)
     return faces
 

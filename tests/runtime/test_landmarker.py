@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lightmark.errors import GeometryError, ImageError
+from lightmark.runtime.detector import FixedBoxes
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.schema import Schema
 from lightmark.spec import ModelSpec, Outputs, spec_to_json
@@ -29,6 +30,16 @@ WriteOnnx = Callable[..., Path]
 def landmarker(write_onnx: WriteOnnx) -> Landmarker:
     """A model that answers every crop with the same unit points."""
     return Landmarker(write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC)), threads=1)
+
+
+def test_detected_faces_are_those_of_the_detectors_boxes(write_onnx: WriteOnnx) -> None:
+    """`detect` is the detector, then `landmarks`; no boxes are no faces."""
+    path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
+    landmarker = Landmarker(path, FixedBoxes([[40, 30, 60, 50], [10, 10, 30, 30]]), threads=1)
+    wanted = landmarker.landmarks(GREY, [[40, 30, 60, 50], [10, 10, 30, 30]])
+    for face, known in zip(landmarker.detect(GREY), wanted, strict=True):
+        np.testing.assert_array_equal(face.points, known.points)
+    assert Landmarker(path, FixedBoxes([]), threads=1).detect(GREY) == []
 
 
 def test_points_come_back_in_image_pixels(landmarker: Landmarker) -> None:

@@ -11,23 +11,35 @@ from numpy.typing import ArrayLike, NDArray
 from lightmark.errors import GeometryError
 from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_box, transform
 from lightmark.image import require_image, warp
+from lightmark.runtime.detector import Detector, open_detector
 from lightmark.runtime.face import Face
 from lightmark.runtime.onnx_model import OnnxModel
-from lightmark.runtime.shipped import model_path
+from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
 from lightmark.spec import Outputs, spec_crop_matrix
 
 
 class Landmarker:
-    """Finds the landmarks of faces whose boxes are known, with an exported model.
+    """Finds faces and their landmarks with an exported model.
 
     `model` is the name of a shipped model (see `lightmark models`) or the path of an ONNX file that `lightmark export`
-    wrote, `threads` the number of processor threads (None:
-    as many as there are cores). Raises `CheckpointError` or `SpecError` for a file that cannot be used.
+    wrote; `detector` what finds the faces, by name (see `open_detector`) or any `Detector`; `threads` the number of
+    processor threads (None: as many as there are cores). Raises `CheckpointError` or `SpecError` for a file that cannot
+    be used, `ConfigError` for an unknown detector.
     """
 
-    def __init__(self, model: str | Path, threads: int | None = None) -> None:
+    def __init__(
+        self, model: str | Path = DEFAULT_MODEL, detector: str | Detector = "auto", threads: int | None = None
+    ) -> None:
         self._model = OnnxModel(model_path(model), threads)
         self.spec = self._model.spec
+        self._detector = open_detector(detector) if isinstance(detector, str) else detector
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """The faces of `image`, RGB uint8 (H, W, 3), the largest first; none is an empty list.
+
+        Raises `ImageError` for an image of another form.
+        """
+        return self.landmarks(image, self._detector(require_image(image)))
 
     def landmarks(self, image: NDArray[np.uint8], boxes: ArrayLike | Sequence[ArrayLike]) -> list[Face]:
         """One face a box, in the boxes' order; all crops run as one batch.

@@ -1,0 +1,44 @@
+"""Detector: whatever finds the faces of a picture; and the ones that users can name."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lightmark.errors import ConfigError
+from lightmark.geometry import Array, require_box
+from lightmark.image import Picture
+
+
+class Detector(Protocol):
+    """Takes a picture, RGB uint8 (H, W, 3); gives tight 68-point boxes (F, 4) in its pixels, the largest first."""
+
+    def __call__(self, image: Picture) -> Array:
+        """Boxes (F, 4) x0, y0, x1, y1; no faces are (0, 4)."""
+
+
+class FixedBoxes:
+    """The same `boxes` (F, 4) whatever the picture shows: for a camera that does not move, or boxes from elsewhere.
+
+    Raises `GeometryError` for a box that is none.
+    """
+
+    def __init__(self, boxes: ArrayLike) -> None:
+        rows = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        self._boxes = np.array([require_box(box) for box in rows]).reshape(-1, 4)
+
+    def __call__(self, image: Picture) -> Array:
+        """The boxes (F, 4), in the order given."""
+        return self._boxes.copy()
+
+
+def open_detector(name: str) -> Detector:
+    """The detector called `name`: "auto" (the best one here), "cascade"; raises `ConfigError` for another."""
+    if name in ("auto", "cascade"):
+        # Here, not above: OpenCV's cascades are read only where they are used.
+        from lightmark.runtime.cascade import CascadeDetector
+
+        return CascadeDetector()
+    raise ConfigError(f"no detector called {name!r}; known: auto, cascade")
