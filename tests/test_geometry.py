@@ -17,6 +17,7 @@ from lightmark.geometry import (
     matrix_scale,
     mirror_matrix,
     require_box,
+    similarity_matrix,
     tight_box,
     to_unit,
     transform,
@@ -247,3 +248,12 @@ def test_align_of_one_place_is_refused():
     """Points that all coincide fix no similarity."""
     with pytest.raises(GeometryError, match="align: all source points coincide; a similarity needs two different"):
         align(np.ones((4, 2)), np.random.default_rng(0).normal(size=(4, 2)))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_similarity_brings_its_centre_to_its_place(mirrored: bool) -> None:
+    """Turned by 90° the point right of the centre lands above it; mirrored, the one left of it does."""
+    matrix = similarity_matrix(np.array([10.0, 20.0]), np.array([3.0, 4.0]), 2.0, 90.0, mirrored)
+    beside = -1.0 if mirrored else 1.0
+    moved = transform(matrix, np.array([[10.0, 20.0], [10.0 + beside, 20.0], [10.0, 21.0]]))
+    np.testing.assert_allclose(moved, [[3, 4], [3, 2], [5, 4]], atol=1e-12)

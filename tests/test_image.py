@@ -348,7 +348,7 @@ def test_region_covers_what_the_crop_sees(angle):
     matrix = crop_matrix([20, 30, 61, 77], 24, 1.3, angle)
     edges = np.linspace(-0.5, 23.5, 97)
     seen = transform(invert(matrix), np.stack(np.meshgrid(edges, edges), axis=-1).reshape(-1, 2))
-    x0, y0, x1, y1 = region_of(matrix, 24)
+    x0, y0, x1, y1 = region_of(matrix, (24, 24))
     low, high = seen.min(axis=0), seen.max(axis=0)
     assert (low - [x0, y0] >= 0).all()
     assert (low - [x0, y0] < 1).all()
@@ -362,7 +362,7 @@ def test_pixels_far_from_the_region_do_not_matter(scale, angle):
     """Cutting the region out before reducing changes no pixel of the crop."""
     picture = noise(400, 400)
     matrix = crop_matrix([180, 180, 220, 220], 40, scale, angle)
-    x0, y0, x1, y1 = region_of(matrix, 40)
+    x0, y0, x1, y1 = region_of(matrix, (40, 40))
     factor = max(1, int(1 / matrix_scale(matrix)))
     blackened = np.zeros_like(picture)
     inside = slice(max(y0 - factor, 0), y1 + factor), slice(max(x0 - factor, 0), x1 + factor)

@@ -67,10 +67,18 @@ def crop_matrix(box: ArrayLike, size: int, scale: float, angle: float = 0.0) -> 
     """
     x0, y0, x1, y1 = require_box(box)
     zoom = size / (scale * max(x1 - x0, y1 - y0))
+    middle = (size - 1) / 2
+    return similarity_matrix(np.array([(x0 + x1) / 2, (y0 + y1) / 2]), np.array([middle, middle]), zoom, angle)
+
+
+def similarity_matrix(centre: Array, place: Array, zoom: float, angle: float = 0.0, mirrored: bool = False) -> Array:
+    """Matrix (2, 3) that brings the point `centre` (2,) to `place` (2,), enlarged by `zoom`, turned by `angle` degrees.
+
+    A positive angle turns the content counter-clockwise as displayed; `mirrored` swaps left and right before that.
+    """
     cos, sin = zoom * math.cos(math.radians(angle)), zoom * math.sin(math.radians(angle))
-    rotation = np.array([[cos, sin], [-sin, cos]])
-    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
-    return np.column_stack([rotation, (size - 1) / 2 - rotation @ centre])
+    rotation = np.array([[-cos if mirrored else cos, sin], [sin if mirrored else -sin, cos]])
+    return np.column_stack([rotation, place - rotation @ centre])
 
 
 def mirror_matrix(width: int) -> Array:

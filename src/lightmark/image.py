@@ -47,18 +47,21 @@ def require_image(image: NDArray[np.generic], name: str = "image") -> Picture:
     return image  # type: ignore[return-value]  # dtype checked above, which mypy cannot see
 
 
-def warp(image: Picture, matrix: Array, size: int, border: int = cv2.BORDER_CONSTANT) -> Picture:
-    """The `size`×`size` crop that `matrix` (2, 3, image → crop) cuts out of `image`, bilinear, zeros outside.
+def warp(
+    image: Picture, matrix: Array, size: int | tuple[int, int], border: int = cv2.BORDER_CONSTANT
+) -> Picture:
+    """The crop that `matrix` (2, 3, image → crop) cuts out of `image`, bilinear, zeros outside.
 
-    A crop that shrinks the picture by more than 2 is first reduced by area, by the whole factor that leaves less than
-    2: bilinear sampling alone would skip pixels and alias. Raises `GeometryError` for a singular matrix.
+    `size` is the side of a square crop, or its width and height. A crop that shrinks the picture by more than 2 is
+    first reduced by area, by the whole factor that leaves less than 2: bilinear sampling alone would skip pixels and
+    alias. Raises `GeometryError` for a singular matrix.
     """
-    shrink = 1 / matrix_scale(matrix)
+    shrink, extent = 1 / matrix_scale(matrix), (size, size) if isinstance(size, int) else size
     if shrink > 2 or max(image.shape) > OPENCV_LONGEST:
-        image, reduction = reduce_by_area(image, max(1, int(shrink)), region_of(matrix, size))
+        image, reduction = reduce_by_area(image, max(1, int(shrink)), region_of(matrix, extent))
         matrix = compose(matrix, invert(reduction))
     return np.asarray(
-        cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border), dtype=np.uint8
+        cv2.warpAffine(image, matrix, extent, flags=cv2.INTER_LINEAR, borderMode=border), dtype=np.uint8
     )
 
 
@@ -71,10 +74,10 @@ def compress_jpeg(image: Picture, quality: int) -> Picture:
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def region_of(matrix: Array, size: int) -> tuple[int, int, int, int]:
-    """Whole-pixel image region (x0, y0, x1, y1), ends excluded, that a crop of `size` under `matrix` looks at."""
-    corners = np.array([[-0.5, -0.5], [size - 0.5, -0.5], [size - 0.5, size - 0.5], [-0.5, size - 0.5]])
-    seen = transform(invert(matrix), corners)
+def region_of(matrix: Array, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Whole-pixel image region (x0, y0, x1, y1), ends excluded, that a crop of width, height `size` looks at."""
+    right, bottom = size[0] - 0.5, size[1] - 0.5
+    seen = transform(invert(matrix), np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]))
     x0, y0 = np.floor(seen.min(axis=0)).astype(int)
     x1, y1 = np.ceil(seen.max(axis=0)).astype(int) + 1
     return int(x0), int(y0), int(x1), int(y1)

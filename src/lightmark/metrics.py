@@ -180,6 +180,23 @@ def roc_auc(positives: ArrayLike, negatives: ArrayLike) -> float:
     return below / (len(first) * len(second))
 
 
+def average_precision(scores: ArrayLike, hits: ArrayLike, faces: int) -> float:
+    """Area under the curve of precision over recall, of finds with `scores` (M,), `hits` (M,) true where right.
+
+    `faces` are to be found, 1 at least. Precision at a recall is the best one at it or beyond (as COCO counts it).
+
+    >>> average_precision([0.9, 0.8, 0.3], [True, False, True], faces=2)
+    0.8333333333333333
+    """
+    if faces < 1:
+        raise DataError("average_precision: no face to find; needs at least 1")
+    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
+    right = np.asarray(hits, dtype=bool)[order]
+    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(best[right].sum() / faces)
+
+
 def _ranks(values: Array) -> Array:
     """Place of each value (M,) in their order, counted from 0; equal values share the mean of their places."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -11,7 +11,7 @@ from lightmark import __version__
 from lightmark.cli.exporting import export
 from lightmark.cli.labels import data
 from lightmark.cli.measuring import compare, evaluate, info, models
-from lightmark.cli.training import confidence, demo, distill, recipes, train
+from lightmark.cli.training import confidence, demo, distill, recipes, train, train_detector
 from lightmark.errors import LightmarkError
 
 
@@ -33,5 +33,9 @@ def main() -> None:
     """Facial-landmark detectors small enough for a phone: distil, measure, compare."""
 
 
-for command in (train, distill, confidence, recipes, info, models, evaluate, compare, export, data, demo):
+COMMANDS = (
+    *(train, distill, confidence, train_detector, recipes, demo),
+    *(info, models, evaluate, compare, export, data),
+)
+for command in COMMANDS:
     main.add_command(command)

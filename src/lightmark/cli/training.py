@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from lightmark.schema import Schema
 
 
-def _training_options(command: Callable[..., None]) -> Callable[..., None]:
+def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of every run that trains; a seed, a folder, a machine."""
     options = [
         click.option("--data", type=EXISTING, multiple=True, required=True, help="Labelled faces; may be given again."),
         click.option("--out", type=FOLDER, required=True, help="Folder of the run; a killed run goes on in it."),
@@ -25,12 +26,14 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default."),
         click.option("--workers", type=click.IntRange(0), default=0, help="Processes that cut crops; 0 for none."),
         SCHEMA,
-        click.option("--tensorboard", is_flag=True, help="Also write the log for TensorBoard."),
         click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's number of steps."),
     ]
     for option in reversed(options):
         command = option(command)
     return needs_torch(command)
+
+
+TENSORBOARD = click.option("--tensorboard", is_flag=True, help="Also write the log for TensorBoard.")
 
 
 def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> list[Sample]:
@@ -50,7 +53,8 @@ def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> lis
 @click.command()
 @click.argument("recipe")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
-@_training_options
+@TENSORBOARD
+@_run_options
 def train(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
     start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
@@ -78,7 +82,8 @@ def train(
 @click.option("--recipe", default="cpu128", show_default=True)
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the student begins at.")
-@_training_options
+@TENSORBOARD
+@_run_options
 def distill(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
     plain: bool, start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
@@ -122,18 +127,44 @@ def confidence(
     threads: int | None, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay."""
-    from lightmark.data.pictures import PICTURE_SUFFIXES
     from lightmark.train.confidence import ConfidenceRecipe, train_confidence
 
-    pictures = [path for path in background if path.is_file()]
-    for folder in (path for path in background if path.is_dir()):
-        pictures += sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    pictures = pictures_of(background)
     recipe = ConfidenceRecipe(seed=seed)
     measured = train_confidence(checkpoint, training_samples(data, schema), out, pictures, recipe, device)
     click.echo(f"{out}, on its validation faces:")
     click.echo(f"expected errors: scaled by {measured.scale:.2f}, Spearman {measured.spearman:.2f} with the true ones,")
     click.echo(f"{measured.nll_gain:.3f} nats a point better than one constant a point")
     click.echo(f"presence: area under the ROC curve {measured.presence_auc:.4f}")
+
+
+def pictures_of(paths: Sequence[Path]) -> list[Path]:
+    """The pictures among `paths`, and those below the folders among them."""
+    from lightmark.data.pictures import PICTURE_SUFFIXES
+
+    pictures = [path for path in paths if path.is_file()]
+    for folder in (path for path in paths if path.is_dir()):
+        pictures += sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    return pictures
+
+
+@click.command("train-detector")
+@click.option("--background", type=EXISTING, multiple=True, required=True, help="Pictures without faces, or folders.")
+@_run_options
+def train_detector(
+    data: Sequence[Path], background: Sequence[Path], out: Path, seed: int, device: str, workers: int,
+    threads: int | None, schema: Schema | None, steps: int | None,
+) -> None:  # fmt: skip
+    """Train the face detector on mosaics of labelled faces and of pictures without any."""
+    from dataclasses import replace
+
+    from lightmark.train.config import DetectorRecipe
+    from lightmark.train.face_detector import train_face_detector
+
+    recipe = DetectorRecipe(seed=seed)
+    recipe = recipe if steps is None else replace(recipe, steps=steps)
+    samples = training_samples(data, schema)
+    click.echo(train_face_detector(recipe, samples, pictures_of(background), out, device, workers))
 
 
 @click.command()

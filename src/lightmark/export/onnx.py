@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,23 +43,41 @@ def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLE
 
 
 def _write(model: TorchModel, path: Path) -> None:
+    # Two crops: an example of one would make the exporter take the batch for a constant.
+    example = torch.zeros(2, 3, model.spec.size, model.spec.size)
+    network = model.network.cpu().to(memory_format=torch.contiguous_format)
+    names = ["unit_points", "errors", "presence"] if model.spec.confidence else ["unit_points"]
+    module = _WithConfidence(network).eval() if model.spec.confidence else network
+    shapes = {0: torch.export.Dim("batch")}
+    write_graph(module, example, shapes, ["crops"], names, {METADATA_KEY: spec_to_json(model.spec)}, path)
+
+
+def write_graph(
+    module: torch.nn.Module,
+    example: torch.Tensor,
+    dynamic: Mapping[int, object],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    metadata: Mapping[str, str],
+    path: Path,
+) -> None:
+    """Write `module`, which takes one tensor like `example` of `dynamic` sides, as ONNX with `metadata`.
+
+    Raises `MissingExtraError` where the exporter is not installed, `ExportError` where it gives nothing.
+    """
     try:
         import onnx
         import onnxscript  # noqa: F401  # torch's exporter needs it, and says so less plainly
     except ImportError as error:
         raise MissingExtraError(f'ONNX export needs {error.name}: pip install "lightmark[export]"') from error
-    # Two crops: an example of one would make the exporter take the batch for a constant.
-    example = torch.zeros(2, 3, model.spec.size, model.spec.size)
-    network = model.network.cpu().to(memory_format=torch.contiguous_format)
-    names = ["unit_points", "errors", "presence"] if model.spec.confidence else ["unit_points"]
     with _quiet():
         program = torch.onnx.export(
-            _WithConfidence(network).eval() if model.spec.confidence else network,
+            module,
             (example,),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            input_names=["crops"],
-            output_names=names,
+            dynamic_shapes=(dynamic,),
+            input_names=list(inputs),
+            output_names=list(outputs),
             verbose=False,
         )
     if program is None:
@@ -68,7 +86,7 @@ def _write(model: TorchModel, path: Path) -> None:
     for node in proto.graph.node:  # the exporter leaves the stack of each layer here, paths of this machine and all
         del node.metadata_props[:]
         node.doc_string = ""
-    onnx.helper.set_model_props(proto, {METADATA_KEY: spec_to_json(model.spec)})
+    onnx.helper.set_model_props(proto, dict(metadata))
     onnx.save(proto, str(path))
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightmark.errors import CheckpointError, ConfigError, SpecError
 from lightmark.files import replacing
@@ -78,7 +78,7 @@ def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
     return network.eval(), spec
 
 
-def load_weights(network: LandmarkNet, tensors: Mapping[str, Tensor], where: str) -> None:
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy `tensors` into `network`; raises `CheckpointError` listing what is missing, foreign or of another shape."""
     wanted = network.state_dict()
     wrong = sorted(

@@ -21,7 +21,7 @@ class OnnxModel:
 
     def __init__(self, path: str | Path, threads: int | None = None) -> None:
         self._path = Path(path)
-        self._session = _open_session(self._path, threads)
+        self._session = open_session(self._path, threads)
         self.spec: ModelSpec = _read_spec(self._session, self._path)
         self._input = _only_input(self._session, self._path)
         self._one_by_one = self._input.shape[0] == 1
@@ -69,7 +69,8 @@ def _listed(shapes: list[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes)) or "none"
 
 
-def _open_session(path: Path, threads: int | None) -> Any:
+def open_session(path: Path, threads: int | None) -> Any:
+    """onnxruntime's session of a model file; raises `CheckpointError` where it is missing or does not open."""
     # Here, not above: importing onnxruntime takes longer than the rest of the package together.
     import onnxruntime
 

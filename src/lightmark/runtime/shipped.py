@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent.parent / "models"
 SUBSETS = ("common", "challenging", "full")  # of 300W, in the order in which they are told
 DEFAULT_MODEL = "fast"
+DETECTORS = "detectors.json"  # the same for face detectors
 REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summary}}
 
 
@@ -31,17 +32,17 @@ class ShippedModel:
     summary: str
 
 
-def shipped_models(folder: Path = FOLDER) -> dict[str, ShippedModel]:
+def shipped_models(folder: Path = FOLDER, registry: str = REGISTRY) -> dict[str, ShippedModel]:
     """The shipped models by name; raises `CheckpointError` where the package's own list is broken."""
     try:
-        entries = json.loads((folder / REGISTRY).read_text(encoding="utf-8"))
+        entries = json.loads((folder / registry).read_text(encoding="utf-8"))
         return {
             name: ShippedModel(name, folder / e["file"], e["sha256"], e["licence"], e["summary"])
             for name, e in entries.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{folder / REGISTRY}: the list of shipped models cannot be read ({error}); install lightmark again"
+            f"{folder / registry}: the list of shipped models cannot be read ({error}); install lightmark again"
         ) from error
 
 
@@ -82,13 +83,13 @@ def models_table(listed: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def model_path(model: str | Path, folder: Path = FOLDER) -> Path:
+def model_path(model: str | Path, folder: Path = FOLDER, registry: str = REGISTRY) -> Path:
     """The file of `model`: a shipped name ("fast"), checked against its sha256, or else a path, taken as it is.
 
     A file of that name in the working directory must be said as a path ("./fast"). Raises `CheckpointError` for a
     shipped file that is missing or changed, and, listing the names, for what looks like a name but is none.
     """
-    shipped = shipped_models(folder)
+    shipped = shipped_models(folder, registry)
     if isinstance(model, Path) or model not in shipped:
         if not Path(model).suffix and not Path(model).exists():
             names = ", ".join(shipped) or "there is none"

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lightmark.data.augment import Augmentation
+from lightmark.data.mosaic import MosaicRules
 from lightmark.errors import ConfigError
+from lightmark.nets.face_detector import MULTIPLE
 from lightmark.nets.network import Architecture
 from lightmark.train.objectives import OBJECTIVES
 
@@ -75,6 +77,35 @@ class Distillation:
     student: Recipe
     plain: Recipe
     tolerant_starts_from_tough: bool = False
+
+
+@dataclass(frozen=True)
+class DetectorRecipe:
+    """How the face detector is trained: `steps` batches of `batch` mosaics drawn by `rules`.
+
+    `validation` is the share of the source photographs, and of the pictures without faces, kept from training. The
+    learning rate rises over `warmup` steps and falls to 0 by a cosine; the weights' moving average `ema` is what is
+    kept.
+    """
+
+    name: str = "face-detector"
+    steps: int = 12_000
+    batch: int = 16
+    rules: MosaicRules = field(default_factory=MosaicRules)
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-3
+    warmup: int = 300
+    schedule: str = "cosine"
+    ema: float = 0.999
+    validation: float = 0.12
+    validation_mosaics: int = 200
+    validate_every: int = 1000
+    log_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rules.size % MULTIPLE:
+            raise ConfigError(f"recipe {self.name}: mosaics of {self.rules.size} px; needs a multiple of {MULTIPLE}")
 
 
 def fingerprint(settings: Mapping[str, object], *more: str) -> str:

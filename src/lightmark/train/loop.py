@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from lightmark import __version__
 from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.errors import MissingExtraError, TrainingError
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
-from lightmark.nets.network import build_network, parameter_count
+from lightmark.nets.network import LandmarkNet, build_network, parameter_count
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.curves import plot_curves
 from lightmark.train.faces import Split, ValidationCrops, mean_unit_points, targets_of
 from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, run_mark, write_result
+from lightmark.train.progress import progress_bar
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
 from lightmark.train.step import Trainee, learning_rate, make_trainee, take_step
 
@@ -50,21 +51,22 @@ def train(
         return out / MODEL
     out.mkdir(parents=True, exist_ok=True)
     board = _Board(out) if tensorboard else None
-    trainee = _new_trainee(recipe, split, start, device)
+    spec = _new_spec(recipe, split)
+    trainee = _new_trainee(recipe, split, spec, start, device)
     standing = load_state(out / STATE, mark, trainee) if (out / STATE).exists() else Standing()
     validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
-    validation = ValidationCrops(split.validation, validation_targets, trainee.spec)
-    batches = _batches(recipe, split, trainee.spec, teachers, standing.step, workers)
-    with _bar(recipe, standing.step, quiet) as bar:
+    validation = ValidationCrops(split.validation, validation_targets, spec)
+    batches = _batches(recipe, split, spec, teachers, standing.step, workers)
+    with progress_bar(recipe.name, recipe.steps, standing.step, quiet) as bar:
         began = time.monotonic() - standing.seconds
         while standing.step < recipe.steps:
-            parts = take_step(trainee, next(batches), standing.step, recipe)
+            parts = take_step(trainee, next(batches), standing.step, recipe, spec)
             standing.count({name: float(value) for name, value in parts.items()})
             bar.advance(bar.task_ids[0])
             if _is_due(recipe.log_every, standing, recipe):
                 standing.rows.append(_log_row(standing, recipe, out))
             if _is_due(recipe.validate_every, standing, recipe):
-                _validate(trainee, validation, standing, recipe, out)
+                _validate(trainee, spec, validation, standing, recipe, out)
                 standing.seconds = time.monotonic() - began
                 save_state(out / STATE, mark, trainee, standing)
                 write_log(out / LOG, standing.rows)
@@ -77,7 +79,7 @@ def train(
     return out / MODEL
 
 
-def _new_trainee(recipe: Recipe, split: Split, start: Path | None, device: str) -> Trainee:
+def _new_spec(recipe: Recipe, split: Split) -> ModelSpec:
     provenance = {
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -85,13 +87,18 @@ def _new_trainee(recipe: Recipe, split: Split, start: Path | None, device: str) 
         "faces": len(split.train),
         "lightmark": __version__,
     }
-    spec = ModelSpec(split.train[0].schema, recipe.size, recipe.crop_scale, provenance=provenance)
+    return ModelSpec(split.train[0].schema, recipe.size, recipe.crop_scale, provenance=provenance)
+
+
+def _new_trainee(
+    recipe: Recipe, split: Split, spec: ModelSpec, start: Path | None, device: str
+) -> Trainee[LandmarkNet]:
     network = build_network(recipe.architecture, mean_unit_points(split.train, spec), recipe.seed)
     if start is not None:
         tensors = read_tensors(start)[0]
         points_only = {name: tensor for name, tensor in tensors.items() if not name.startswith("confidence.")}
         load_weights(network, points_only, str(start))
-    return make_trainee(network, spec, recipe, device)
+    return make_trainee(network, recipe.learning_rate, recipe.weight_decay, device)
 
 
 def _batches(
@@ -122,20 +129,27 @@ def _log_row(standing: Standing, recipe: Recipe, out: Path) -> Row:
     return {"step": standing.step, "learning_rate": learning_rate(recipe, standing.step - 1)} | means
 
 
-def _validate(trainee: Trainee, validation: ValidationCrops, standing: Standing, recipe: Recipe, out: Path) -> None:
+def _validate(
+    trainee: Trainee[LandmarkNet],
+    spec: ModelSpec,
+    validation: ValidationCrops,
+    standing: Standing,
+    recipe: Recipe,
+    out: Path,
+) -> None:
     """Add the averaged weights' validation NME to the log, and keep them if they are the best so far."""
-    error = float(validation(TorchModel(trainee.average, trainee.spec, trainee.device)).mean())
+    error = float(validation(TorchModel(trainee.average, spec, trainee.device)).mean())
     if not standing.rows or standing.rows[-1]["step"] != standing.step:
         standing.rows.append({"step": standing.step, "learning_rate": learning_rate(recipe, standing.step - 1)})
     standing.rows[-1]["validation_nme"] = error
     if error < standing.best:
         standing.best, standing.best_step = error, standing.step
         found = {"step": standing.step, "validation_nme": error}
-        spec = replace(trainee.spec, provenance={**trainee.spec.provenance, **found})
-        save_checkpoint(out / MODEL, trainee.average, recipe.architecture, spec)
+        found_spec = replace(spec, provenance={**spec.provenance, **found})
+        save_checkpoint(out / MODEL, trainee.average, recipe.architecture, found_spec)
 
 
-def _result(recipe: Recipe, split: Split, trainee: Trainee, standing: Standing) -> dict[str, object]:
+def _result(recipe: Recipe, split: Split, trainee: Trainee[LandmarkNet], standing: Standing) -> dict[str, object]:
     return {
         "recipe": asdict(recipe),
         "train_faces": len(split.train),
@@ -148,21 +162,6 @@ def _result(recipe: Recipe, split: Split, trainee: Trainee, standing: Standing) 
         "device": trainee.device,
         "threads": torch.get_num_threads(),
     }
-
-
-def _bar(recipe: Recipe, done: int, quiet: bool) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    bar = Progress(*columns, refresh_per_second=2, disable=quiet)
-    bar.add_task(recipe.name, total=recipe.steps, completed=done, note="")
-    return bar
 
 
 def _tell(bar: Progress, recipe: Recipe, standing: Standing) -> None:

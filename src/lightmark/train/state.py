@@ -13,7 +13,7 @@ from torch import Tensor
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import read_tensors, write_tensors
-from lightmark.train.step import Trainee
+from lightmark.train.step import Net, Trainee
 
 Row = dict[str, float | int]
 
@@ -47,7 +47,7 @@ class Standing:
         return means
 
 
-def save_state(path: Path, mark: str, trainee: Trainee, standing: Standing) -> None:
+def save_state(path: Path, mark: str, trainee: Trainee[Net], standing: Standing) -> None:
     """Write everything a run needs to go on, as safetensors; the old state stays until the new one is whole."""
     tensors = {f"network.{name}": tensor for name, tensor in trainee.network.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in trainee.average.state_dict().items()}
@@ -56,7 +56,7 @@ def save_state(path: Path, mark: str, trainee: Trainee, standing: Standing) -> N
     write_tensors(path, tensors, {"mark": mark, "standing": json.dumps(asdict(standing))})
 
 
-def load_state(path: Path, mark: str, trainee: Trainee) -> Standing:
+def load_state(path: Path, mark: str, trainee: Trainee[Net]) -> Standing:
     """Put a saved state back; raises `ConfigError` where another recipe or data set made it."""
     tensors, metadata = read_tensors(path)
     if metadata.get("mark") != mark:

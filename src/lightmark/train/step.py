@@ -5,62 +5,80 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from lightmark.data.dataset import Batch
 from lightmark.nets.network import LandmarkNet
 from lightmark.spec import ModelSpec
-from lightmark.train.config import Recipe
+from lightmark.train.config import DetectorRecipe, Recipe
 from lightmark.train.objectives import OBJECTIVES
 
 # A prime that keeps the streams of neighbouring seeds apart for a million steps.
 SEED_STRIDE = 1_000_003
 
 
+AnyRecipe = Recipe | DetectorRecipe
+Net = TypeVar("Net", bound=nn.Module)
+
+
 @dataclass
-class Trainee:
+class Trainee(Generic[Net]):
     """A network in training: its weights, their moving average (which is what gets saved), and Adam's moments."""
 
-    network: LandmarkNet
-    average: LandmarkNet
+    network: Net
+    average: Net
     optimiser: AdamW
-    spec: ModelSpec
     device: str
 
 
-def make_trainee(network: LandmarkNet, spec: ModelSpec, recipe: Recipe, device: str) -> Trainee:
+def make_trainee(network: Net, learning_rate: float, weight_decay: float, device: str) -> Trainee[Net]:
     """`network` on `device` with AdamW, which decays matrices and kernels but neither biases nor norms."""
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub for modules
     groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     average = copy.deepcopy(network).eval()
-    return Trainee(network.train(), average, AdamW(groups, lr=recipe.learning_rate), spec, device)
+    return Trainee(network.train(), average, AdamW(groups, lr=learning_rate), device)
 
 
-def take_step(trainee: Trainee, batch: Batch, step: int, recipe: Recipe) -> dict[str, Tensor]:
+def take_step(
+    trainee: Trainee[LandmarkNet], batch: Batch, step: int, recipe: Recipe, spec: ModelSpec
+) -> dict[str, Tensor]:
     """Step number `step`, counted from 0: forward, backward, weights and average moved; gives the named losses."""
-    # Dropout draws from torch's own generator: seeding it by step makes a resumed run draw the same.
-    torch.manual_seed(recipe.seed * SEED_STRIDE + step)
-    for group in trainee.optimiser.param_groups:
-        group["lr"] = learning_rate(recipe, step)
+    prepare_step(trainee, step, recipe)
     batch = Batch(*(tensor.to(trainee.device, non_blocking=True) for tensor in batch))
     with torch.autocast(torch.device(trainee.device).type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        prediction = trainee.network(planes_of(batch.crops, trainee.spec, size_at(recipe, step)))
+        prediction = trainee.network(planes_of(batch.crops, spec, size_at(recipe, step)))
     parts = OBJECTIVES[recipe.objective](prediction, batch)
-    trainee.optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(parts["loss"])
-    trainee.optimiser.step()
-    # The average starts fast, so that it does not remember the untrained weights.
-    move_average(trainee.average, trainee.network, min(recipe.ema, (1 + step) / (10 + step)))
+    learn_from(trainee, parts["loss"], step, recipe)
     return {name: value.detach() for name, value in parts.items()}
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
+def prepare_step(trainee: Trainee[Net], step: int, recipe: AnyRecipe) -> None:
+    """Set the learning rate of step number `step`, and torch's own generator, which dropout draws from.
+
+    Seeding it by step makes a resumed run draw the same.
+    """
+    torch.manual_seed(recipe.seed * SEED_STRIDE + step)
+    for group in trainee.optimiser.param_groups:
+        group["lr"] = learning_rate(recipe, step)
+
+
+def learn_from(trainee: Trainee[Net], loss: Tensor, step: int, recipe: AnyRecipe) -> None:
+    """Move weights and average by the loss of step number `step`."""
+    trainee.optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    trainee.optimiser.step()
+    # The average starts fast, so that it does not remember the untrained weights.
+    move_average(trainee.average, trainee.network, min(recipe.ema, (1 + step) / (10 + step)))
+
+
+def learning_rate(recipe: AnyRecipe, step: int) -> float:
     """Learning rate of step number `step`, counted from 0."""
     if recipe.schedule == "inverse":
         return recipe.learning_rate / (1 + 1e-4 * step)
@@ -88,7 +106,7 @@ def planes_of(crops: Tensor, spec: ModelSpec, size: int) -> Tensor:
 
 
 @torch.no_grad()
-def move_average(average: LandmarkNet, network: LandmarkNet, decay: float) -> None:
+def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """average ← decay · average + (1 − decay) · network; counters are copied."""
     ours, theirs = list(average.state_dict().values()), list(network.state_dict().values())
     floats = [i for i, tensor in enumerate(ours) if tensor.is_floating_point()]

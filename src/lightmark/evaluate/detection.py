@@ -1,0 +1,31 @@
+"""Which found boxes are faces: each find against the labelled boxes of its picture."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmark.geometry import Array, overlaps
+
+FOUND_IOU = 0.5
+HIT, FALSE, NEITHER = 1, 0, -1
+Verdicts = NDArray[np.int64]
+
+
+def match_boxes(found: Array, boxes: Array, counts: NDArray[np.bool_], least: float = FOUND_IOU) -> Verdicts:
+    """HIT, FALSE or NEITHER (M,) for each of `found` (M, 4), surest first, given the labelled `boxes` (F, 4).
+
+    A find is a hit where it overlaps by at least `least` a box that no surer find has taken; a second find of it is
+    false. One on a box that does not count (`counts` (F,) false) is neither.
+    """
+    verdicts = np.full(len(found), FALSE)
+    if len(boxes) == 0 or len(found) == 0:
+        return verdicts
+    shares, taken = overlaps(found, boxes), np.zeros(len(boxes), bool)
+    for index, row in enumerate(shares):
+        free = np.where(taken, 0.0, row)
+        best = int(free.argmax())
+        if free[best] >= least:
+            verdicts[index] = HIT if counts[best] else NEITHER
+            taken[best] = counts[best]
+    return verdicts

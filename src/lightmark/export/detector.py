@@ -1,0 +1,79 @@
+"""The face detector as ONNX, from camera pixels to boxes, checked against torch before it is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightmark.errors import CheckpointError, ExportError
+from lightmark.export.onnx import TOLERANCE_PX, write_graph
+from lightmark.files import replacing
+from lightmark.nets.checkpoint import load_weights, read_tensors
+from lightmark.nets.face_detector import MULTIPLE, FaceDetectorNet
+from lightmark.runtime.face_detector import DETECTOR_KEY
+from lightmark.runtime.onnx_model import open_session
+
+
+class _FromPixels(torch.nn.Module):
+    def __init__(self, network: FaceDetectorNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, H, W, 3) → boxes (B, C, 4) in its pixels, scores (B, C) from 0 to 1."""
+        logits, boxes = self.network(image.permute(0, 3, 1, 2).float() / 255)
+        return boxes, logits.sigmoid()
+
+
+def load_face_detector(checkpoint: Path) -> tuple[FaceDetectorNet, dict[str, object]]:
+    """The network of a checkpoint, in evaluation mode, and what is known of its training.
+
+    Raises `CheckpointError` for a file that is none of a face detector.
+    """
+    tensors, metadata = read_tensors(checkpoint)
+    if DETECTOR_KEY not in metadata:
+        raise CheckpointError(f"{checkpoint}: no face detector; `lightmark train-detector` makes one")
+    network = FaceDetectorNet()
+    load_weights(network, tensors, str(checkpoint))
+    return network.eval(), json.loads(metadata[DETECTOR_KEY])
+
+
+def export_detector(checkpoint: Path, out: Path, threshold: float) -> float:
+    """Write the detector of `checkpoint` as ONNX and return by how many pixels its boxes differ from torch's at most.
+
+    Input `image` uint8 RGB (B, H, W, 3), H and W multiples of 32; outputs `boxes` (B, C, 4) in its pixels and `scores`
+    (B, C). `threshold` is the score from which on a find is to count. Raises `ExportError`, and leaves no file, where
+    boxes differ by more than 0.01 px or scores by more than 0.0001.
+    """
+    network, provenance = load_face_detector(checkpoint)
+    module = _FromPixels(network).eval()
+    metadata = {DETECTOR_KEY: json.dumps({"threshold": threshold, "multiple": MULTIPLE, "provenance": provenance})}
+    rows, columns = (MULTIPLE * torch.export.Dim(name, min=2) for name in ("rows", "columns"))
+    example = torch.zeros(2, 4 * MULTIPLE, 5 * MULTIPLE, 3, dtype=torch.uint8)
+    shapes = {0: torch.export.Dim("batch"), 1: rows, 2: columns}
+    with replacing(out) as temporary:
+        write_graph(module, example, shapes, ["image"], ["boxes", "scores"], metadata, temporary)
+        boxes, scores = _differences(temporary, module)
+        if boxes > TOLERANCE_PX or scores > 1e-4:
+            raise ExportError(
+                f"{out}: the exported boxes differ from torch's by up to {boxes:.4f} px, the scores by {scores:.5f}, "
+                "so no file was left; another release of torch or onnxscript may write it right"
+            )
+    return boxes
+
+
+def _differences(path: Path, module: _FromPixels) -> tuple[float, float]:
+    """Largest difference of boxes, in pixels, and of scores, over pictures of several sizes and one batch of two."""
+    session, rng = open_session(path, threads=None), np.random.default_rng(0)
+    largest = [0.0, 0.0]
+    for shape in ((1, 256, 320, 3), (1, 320, 64, 3), (2, 128, 128, 3)):
+        image = rng.integers(0, 256, shape, dtype=np.uint8)
+        with torch.inference_mode():
+            wanted = [tensor.numpy() for tensor in module(torch.from_numpy(image))]
+        got = session.run(["boxes", "scores"], {"image": image})
+        largest = [max(a, float(abs(x - y).max())) for a, x, y in zip(largest, got, wanted, strict=True)]
+    return largest[0], largest[1]

@@ -1,0 +1,100 @@
+"""FaceDetectorNet: a small anchor-free detector (after FCOS, Tian et al. 2019) of faces' tight 68-point boxes."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from lightmark.nets.mobilenet import conv_norm
+
+STRIDES: Final = (8, 16, 32)
+# Longer side, in network pixels, of a box whose log-size is 0 at each stride: about the middle of the sizes it answers.
+BASES: Final = (20.0, 48.0, 128.0)
+MULTIPLE: Final = STRIDES[-1]  # width and height of its pictures must be multiples of this
+STEM, WIDTHS, NECK = 16, (32, 64, 96, 128), 64  # channels at strides 2, then 4, 8, 16 and 32, then of what answers
+PRIOR = 0.01  # share of cells that are faces' at the start (RetinaNet, Lin et al. 2017): else the first steps blow up
+
+
+class Separable(nn.Module):
+    """Depthwise convolution, then 1×1, each with batch norm and ReLU; added to its input where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            conv_norm(inputs, inputs, kernel, nn.ReLU, stride, groups=inputs), conv_norm(inputs, outputs, 1, nn.ReLU)
+        )
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class FaceDetectorNet(nn.Module):
+    """Planes (B, 3, H, W) from 0 to 1, H and W multiples of 32 → logits (B, C) and boxes (B, C, 4) in plane pixels.
+
+    C cells: those of the map at stride 8, row by row, then of strides 16 and 32. A cell tells its box's centre as an
+    offset from its own in strides, and the logarithm of width and height over the stride's base.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        second, third, fourth, fifth = WIDTHS
+        self.quarter = nn.Sequential(
+            conv_norm(3, STEM, 3, nn.ReLU, stride=2), Separable(STEM, second, 2), Separable(second, second)
+        )
+        self.eighth = nn.Sequential(Separable(second, third, 2), *(Separable(third, third) for _ in range(3)))
+        self.sixteenth = nn.Sequential(
+            Separable(third, fourth, 2, 5), *(Separable(fourth, fourth, kernel=5) for _ in range(3))
+        )
+        self.last = nn.Sequential(
+            Separable(fourth, fifth, 2, 5), *(Separable(fifth, fifth, kernel=5) for _ in range(2))
+        )
+        self.lateral = nn.ModuleList(conv_norm(width, NECK, 1, None) for width in (third, fourth, fifth))
+        self.merge = nn.ModuleList(Separable(NECK, NECK) for _ in STRIDES)
+        answers = [nn.Conv2d(NECK, 5, 1) for _ in STRIDES]
+        self.answer = nn.ModuleList(answers)
+        for layer in answers:
+            _start(layer)
+
+    def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) → (B, C), (B, C, 4)."""
+        eighth = self.eighth(self.quarter(planes))
+        sixteenth = self.sixteenth(eighth)
+        maps = [eighth, sixteenth, self.last(sixteenth)]
+        merged: list[Tensor] = []
+        for index in reversed(range(len(maps))):
+            x = self.lateral[index](maps[index])
+            if merged:
+                x = x + nn.functional.interpolate(merged[-1], scale_factor=2.0, mode="nearest")
+            merged.append(self.merge[index](nn.functional.relu(x)))
+        logits, boxes = [], []
+        for index, (stride, base) in enumerate(zip(STRIDES, BASES, strict=True)):
+            told = self.answer[index](merged[-1 - index]).float()
+            centres = cell_middles(told.shape[2], told.shape[3], stride, told)
+            said = told.flatten(2).transpose(1, 2)
+            logits.append(said[..., 0])
+            middle, half = centres + said[..., 1:3] * stride, said[..., 3:].clamp(max=4).exp() * (base / 2)
+            boxes.append(torch.cat([middle - half, middle + half], -1))
+        return torch.cat(logits, 1), torch.cat(boxes, 1)
+
+
+@torch.no_grad()
+def _start(answer: nn.Conv2d) -> None:
+    """A face nowhere to begin with, and of each stride's base size."""
+    assert answer.bias is not None
+    nn.init.normal_(answer.weight, std=0.01)
+    answer.bias.zero_()
+    answer.bias[0] = -math.log((1 - PRIOR) / PRIOR)
+
+
+def cell_middles(height: int, width: int, stride: int, like: Tensor) -> Tensor:
+    """Centres (height · width, 2), x then y, of a map's cells in pixels of the picture, row by row."""
+    ys = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
+    xs = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
+    grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
+    return torch.stack([grid_x, grid_y], -1).flatten(0, 1)

@@ -1,0 +1,104 @@
+"""FaceDetector: Lightmark's own small network for faces, by onnxruntime."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmark.errors import ConfigError, SpecError
+from lightmark.geometry import Array, invert, overlaps, transform
+from lightmark.image import require_image, warp
+from lightmark.runtime.onnx_model import open_session
+from lightmark.runtime.shipped import DETECTORS, model_path
+
+DETECTOR_KEY = "lightmark_detector"  # under which a detector's file keeps its settings, as JSON
+SAME_IOU = 0.4  # boxes that overlap by more are one face, found twice
+MOST = 400  # finds a picture that are looked at, surest first
+
+
+class FaceDetector:
+    """Finds faces, also turned ones, as tight 68-point boxes.
+
+    `model` is the name of a shipped detector or the path of one. A picture is brought to `longest` pixels on its longer
+    side, so that the smallest faces found are about 1/24 of that side; larger finds smaller ones, in more time. A find
+    counts from the score `threshold` on (None: the one that the file holds). `threads` is the number of processor
+    threads (None: as many as there are cores). Raises `CheckpointError` or `SpecError` for a file that cannot be used,
+    `ConfigError` for other numbers.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "face",
+        longest: int = 320,
+        threshold: float | None = None,
+        threads: int | None = None,
+    ) -> None:
+        path = model_path(model, registry=DETECTORS)
+        self._session = open_session(path, threads)
+        settings = _read_settings(self._session, path)
+        self.threshold = float(settings["threshold"]) if threshold is None else threshold
+        self._multiple, self._longest = int(settings["multiple"]), longest
+        if longest < self._multiple:
+            raise ConfigError(f"longest {longest}: needs at least {self._multiple} pixels")
+        if not 0 < self.threshold < 1:
+            raise ConfigError(f"threshold {threshold}: needs a score between 0 and 1")
+
+    def __call__(self, image: NDArray[np.uint8]) -> Array:
+        """Boxes (F, 4) x0, y0, x1, y1 in pixels of `image`, RGB uint8 (H, W, 3), the largest first.
+
+        They may reach over the picture's edges. Raises `ImageError` for an image of another form.
+        """
+        boxes, _ = self.scored(image)
+        return np.asarray(boxes[np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")])
+
+    def scored(self, image: NDArray[np.uint8], threshold: float | None = None) -> tuple[Array, Array]:
+        """Boxes (F, 4) as calling gives them, and their scores (F,) from 0 to 1, the surest first."""
+        picture = require_image(image)
+        matrix, size = fit_whole(picture.shape[:2], self._longest, self._multiple)
+        network_picture = warp(picture, matrix, size)[None]
+        boxes, scores = self._session.run(["boxes", "scores"], {"image": network_picture})
+        least = self.threshold if threshold is None else threshold
+        found, certain = choose_boxes(boxes[0].astype(np.float64), scores[0], least)
+        return transform(invert(matrix), found.reshape(-1, 2, 2)).reshape(-1, 4), certain
+
+
+def fit_whole(shape: tuple[int, ...], longest: int, multiple: int) -> tuple[Array, tuple[int, int]]:
+    """Matrix (2, 3) that brings a whole picture (H, W) to `longest` pixels on its longer side, and width and height.
+
+    These are rounded up to a multiple of `multiple`; the picture lies in the upper left corner, its outer edges kept.
+    """
+    height, width = shape
+    zoom = longest / max(height, width)
+    shift = (zoom - 1) / 2  # the edge at −0.5 stays at −0.5
+    columns, rows = (max(1, math.ceil(round(side * zoom, 6) / multiple)) * multiple for side in (width, height))
+    return np.array([[zoom, 0, shift], [0, zoom, shift]]), (columns, rows)
+
+
+def choose_boxes(boxes: Array, scores: NDArray[np.floating[Any]], least: float) -> tuple[Array, Array]:
+    """Boxes (F, 4) and scores (F,), surest first, of cells' `boxes` (C, 4) whose score is at least `least`.
+
+    Of several on one face the surest stays (non-maximum suppression).
+    """
+    kept = np.flatnonzero(scores >= least)
+    order = kept[np.argsort(-scores[kept], kind="stable")][:MOST]
+    found, certain = boxes[order], np.asarray(scores[order], dtype=np.float64)
+    shares, stays = overlaps(found, found), np.ones(len(found), bool)
+    for index in range(len(found)):
+        if stays[index]:
+            stays[index + 1 :] &= shares[index, index + 1 :] <= SAME_IOU
+    return found[stays], certain[stays]
+
+
+def _read_settings(session: Any, path: Path) -> dict[str, Any]:
+    metadata = session.get_modelmeta().custom_metadata_map
+    try:
+        settings: dict[str, Any] = json.loads(metadata[DETECTOR_KEY])
+        float(settings["threshold"]), int(settings["multiple"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise SpecError(f"{path}: an ONNX file, but not a face detector that Lightmark exported") from error
+    return settings

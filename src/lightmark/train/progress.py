@@ -1,0 +1,21 @@
+"""The progress bar of a training run."""
+
+from __future__ import annotations
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def progress_bar(name: str, steps: int, done: int, quiet: bool) -> Progress:
+    """Bar of a run of `steps` steps, `done` of them in an earlier life; `quiet` shows none."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    bar = Progress(*columns, refresh_per_second=2, disable=quiet)
+    bar.add_task(name, total=steps, completed=done, note="")
+    return bar

@@ -1,0 +1,62 @@
+"""The detector's cells lie where they say, and its boxes are in the picture's pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lightmark.nets.face_detector import BASES, STRIDES, FaceDetectorNet, cell_middles
+from lightmark.nets.network import parameter_count
+
+
+@pytest.fixture(scope="module")
+def network() -> FaceDetectorNet:
+    """Untrained, seed 0."""
+    torch.manual_seed(0)
+    return FaceDetectorNet().eval()
+
+
+def test_it_is_small(network: FaceDetectorNet) -> None:
+    """At most half a million parameters, to go with a page."""
+    assert parameter_count(network) < 500_000
+
+
+def test_any_multiple_of_32_is_taken(network: FaceDetectorNet) -> None:
+    """One answer a cell of three maps, whatever the picture's sides."""
+    for height, width in ((32, 32), (64, 96), (256, 320)):
+        logits, boxes = network(torch.rand(2, 3, height, width))
+        cells = sum((height // stride) * (width // stride) for stride in STRIDES)
+        assert logits.shape == (2, cells)
+        assert boxes.shape == (2, cells, 4)
+
+
+def test_an_untrained_network_answers_its_cells_bases(network: FaceDetectorNet) -> None:
+    """Boxes about each cell's centre, of its stride's base size, and hardly a face anywhere."""
+    logits, boxes = network(torch.full((1, 3, 64, 64), 0.5))
+    sides = (boxes[0, :, 2:] - boxes[0, :, :2]).detach().numpy()
+    wanted = np.repeat(BASES, [(64 // stride) ** 2 for stride in STRIDES])
+    np.testing.assert_allclose(sides, np.stack([wanted, wanted], 1), rtol=0.25)
+    assert float(logits.detach().sigmoid().max()) < 0.05
+
+
+def test_cells_lie_in_the_middle_of_their_pixels() -> None:
+    """The first cell of stride 8 covers pixels 0 to 7: its centre is 3.5."""
+    middles = cell_middles(2, 3, 8, torch.zeros(0))
+    assert middles.tolist() == [[3.5, 3.5], [11.5, 3.5], [19.5, 3.5], [3.5, 11.5], [11.5, 11.5], [19.5, 11.5]]
+
+
+def test_what_is_seen_moves_with_the_picture() -> None:
+    """A picture shifted by one cell of the coarsest map gives the same answers, one cell on: no hidden offset."""
+    network = FaceDetectorNet().eval()
+    for answer in network.answer:
+        torch.nn.init.normal_(answer.weight)
+    image = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
+    shifted = torch.roll(image, 32, dims=3)
+    inner = 256 // STRIDES[0]
+    with torch.no_grad():
+        first, second = (network(planes)[0][0, : inner * inner].reshape(inner, inner) for planes in (image, shifted))
+    step = 32 // STRIDES[0]
+    moved = second[14:18, 13 + step : 16 + step]
+    torch.testing.assert_close(first[14:18, 13:16], moved, atol=2e-2 * float(first.std()), rtol=0)
+    assert float((first[14:18, 13:16] - second[14:18, 13:16]).abs().max()) > 0.5 * float(first.std())

@@ -1,0 +1,141 @@
+"""The detector's training learns, resumes bit for bit, and refuses what it must not train on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightmark.data.mosaic import MosaicRules
+from lightmark.data.sample import Sample
+from lightmark.draw import write_png
+from lightmark.errors import CheckpointError, ConfigError
+from lightmark.export.detector import export_detector, load_face_detector
+from lightmark.geometry import tight_box
+from lightmark.nets.checkpoint import read_tensors
+from lightmark.runtime.face_detector import FaceDetector
+from lightmark.schema import Schema
+from lightmark.train import face_detector
+from lightmark.train.config import DetectorRecipe
+from lightmark.train.face_detector import train_face_detector
+
+FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
+POINTS = np.array([[60.0, 70.0], [110.0, 70.0], [85.0, 90.0], [65.0, 120.0], [105.0, 120.0]])
+RULES = MosaicRules(size=96, smallest=24, largest=0.7, rotation=0, crowd=2)
+RECIPE = DetectorRecipe(
+    "tiny", steps=6, batch=2, rules=RULES, warmup=2, ema=0.9, validation=0.3, validation_mosaics=4, validate_every=2,
+    log_every=3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[Sample]:
+    """Twelve grey pictures with a bright disc each, over two dark ones: as plain as a face can be."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:200, :180]
+    made = []
+    for index in range(12):
+        picture = np.full((200, 180, 3), 70, np.uint8) + rng.integers(0, 20, (200, 180, 3), dtype=np.uint8)
+        picture[(rows - 95) ** 2 + (columns - 85) ** 2 < 30**2] = (230, 190, 160)
+        for x in (72, 98):
+            picture[(rows - 85) ** 2 + (columns - x) ** 2 < 6**2] = 20
+        made.append(Sample(Path(f"{index}.png"), POINTS, tight_box(POINTS), FIVE, str(index), image=picture))
+    return made
+
+
+@pytest.fixture(scope="module")
+def backgrounds(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Four pictures of noise."""
+    folder, rng = tmp_path_factory.mktemp("empty"), np.random.default_rng(1)
+    paths = [folder / f"{index}.png" for index in range(4)]
+    for path in paths:
+        write_png(rng.integers(0, 160, (60, 70, 3), dtype=np.uint8).repeat(3, 0).repeat(3, 1), path)
+    return paths
+
+
+def test_a_broken_run_ends_with_the_weights_of_a_whole_one(
+    faces: list[Sample], backgrounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the midst of its steps and begun again, it goes on from its saved state to the same weights."""
+    whole = train_face_detector(RECIPE, faces, backgrounds, tmp_path / "whole", quiet=True)
+    step = face_detector.take_detector_step
+
+    def break_at_five(trainee: object, batch: object, number: int, recipe: DetectorRecipe) -> object:
+        if number == 4:
+            raise KeyboardInterrupt
+        return step(trainee, batch, number, recipe)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(face_detector, "take_detector_step", break_at_five)
+    with pytest.raises(KeyboardInterrupt):
+        train_face_detector(RECIPE, faces, backgrounds, tmp_path / "broken", quiet=True)
+    assert not (tmp_path / "broken" / "result.json").exists()
+    monkeypatch.setattr(face_detector, "take_detector_step", step)
+    again = train_face_detector(RECIPE, faces, backgrounds, tmp_path / "broken", quiet=True)
+    first, second = (read_tensors(path)[0] for path in (whole, again))
+    assert all((first[name] == second[name]).all() for name in first)
+    assert (tmp_path / "whole" / "log.csv").read_text() == (tmp_path / "broken" / "log.csv").read_text()
+
+
+def test_a_finished_run_is_not_repeated_and_another_is_refused(
+    faces: list[Sample], backgrounds: list[Path], tmp_path: Path
+) -> None:
+    """The same folder again returns at once; with another seed it is an error that names the folder."""
+    recipe = replace(RECIPE, steps=2)
+    path = train_face_detector(recipe, faces, backgrounds, tmp_path, quiet=True)
+    before = path.stat().st_mtime_ns
+    assert train_face_detector(recipe, faces, backgrounds, tmp_path, quiet=True).stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        train_face_detector(replace(recipe, seed=1), faces, backgrounds, tmp_path, quiet=True)
+
+
+def test_it_learns(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
+    """A few steps on the plainest of faces raise the average precision from nothing."""
+    recipe = replace(RECIPE, steps=150, batch=6, validate_every=50, validation_mosaics=24, learning_rate=4e-3)
+    out = train_face_detector(recipe, faces, backgrounds, tmp_path, quiet=True).parent
+    result = json.loads((out / "result.json").read_text())
+    assert result["validation_ap"] > 0.25
+    assert result["train_faces"] + result["validation_faces"] == len(faces)
+
+
+def test_test_faces_are_refused(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
+    """Nobody trains a detector on them by oversight."""
+    marked = [replace(faces[0], subsets=frozenset({"test"})), *faces[1:]]
+    with pytest.raises(ConfigError, match="never train on a test set"):
+        train_face_detector(RECIPE, marked, backgrounds, tmp_path, quiet=True)
+
+
+def test_one_background_is_too_few(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
+    """There would be nothing to check with."""
+    with pytest.raises(ConfigError, match="1 pictures without faces; needs at least 2"):
+        train_face_detector(RECIPE, faces, backgrounds[:1], tmp_path, quiet=True)
+
+
+def test_the_exported_file_finds_what_the_network_finds(
+    faces: list[Sample], backgrounds: list[Path], tmp_path: Path
+) -> None:
+    """Checked against torch while written; at run time its boxes are in the picture's pixels."""
+    checkpoint = train_face_detector(replace(RECIPE, steps=2), faces, backgrounds, tmp_path / "run", quiet=True)
+    assert export_detector(checkpoint, tmp_path / "d.onnx", threshold=0.4) < 0.01
+    detector = FaceDetector(tmp_path / "d.onnx", longest=96)
+    assert detector.threshold == 0.4
+    boxes, scores = detector.scored(np.full((480, 960, 3), 90, np.uint8), threshold=1e-6)
+    assert boxes.shape == (len(scores), 4)
+    assert len(scores) > 3
+    # 960 pixels are 96 of the network's: its boxes of at least 5 pixels are 50 of the picture's.
+    assert (boxes[:, 2:] - boxes[:, :2]).min() > 50
+    _, provenance = load_face_detector(checkpoint)
+    assert provenance["train_faces"] == json.loads((tmp_path / "run" / "result.json").read_text())["train_faces"]
+
+
+def test_a_file_that_is_no_detector_is_refused(tmp_path: Path) -> None:
+    """A landmark checkpoint, say."""
+    from lightmark.nets.checkpoint import write_tensors
+    from lightmark.nets.network import Architecture, build_network
+
+    network = build_network(Architecture("mobilenetv2", width=0.25), np.full((5, 2), 0.5), seed=0)
+    write_tensors(tmp_path / "points.safetensors", network.state_dict(), {})
+    with pytest.raises(CheckpointError, match="no face detector"):
+        load_face_detector(tmp_path / "points.safetensors")
