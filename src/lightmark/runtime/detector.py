@@ -34,11 +34,20 @@ class FixedBoxes:
         return self._boxes.copy()
 
 
-def open_detector(name: str) -> Detector:
-    """The detector called `name`: "auto" (the best one here), "cascade"; raises `ConfigError` for another."""
-    if name in ("auto", "cascade"):
-        # Here, not above: OpenCV's cascades are read only where they are used.
+def open_detector(name: str, threads: int | None = None) -> Detector:
+    """The detector called `name`, on `threads` processor threads where it can be told (None: all cores).
+
+    "face" is Lightmark's own network, "face:PATH" one of your own training, "cascade" OpenCV's; "auto" the best of
+    them, "face". Raises `ConfigError` for another name.
+    """
+    kind, _, path = name.partition(":")
+    if kind in ("auto", "face") and (path or name in ("auto", "face")):
+        # Here, not above: each detector loads libraries that the others do without.
+        from lightmark.runtime.face_detector import FaceDetector
+
+        return FaceDetector(Path(path) if path else "face", threads=threads)
+    if name == "cascade":
         from lightmark.runtime.cascade import CascadeDetector
 
         return CascadeDetector()
-    raise ConfigError(f"no detector called {name!r}; known: auto, cascade")
+    raise ConfigError(f"no detector called {name!r}; known: auto, face, face:PATH, cascade")

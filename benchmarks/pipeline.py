@@ -1,0 +1,168 @@
+"""How long each stage of `.detect` takes on one core, beside MediaPipe's static face mesh, in one run.
+
+    python -m venv .venv-mediapipe
+    .venv-mediapipe/bin/pip install mediapipe==0.10.21 onnxruntime pillow click rich
+    .venv-mediapipe/bin/pip install --no-deps -e .
+    .venv-mediapipe/bin/python benchmarks/pipeline.py --data 300w --model fast
+
+(MediaPipe wants NumPy below 2, hence the environment of its own; without it, its rows are left out.) The pictures are
+640×480: one 300W test face of 150 px, and eight of 90 px. The process is pinned to one core, since MediaPipe ignores
+settings of threads. Rounds of all stages follow each other, so that a change of the machine's speed meets all alike;
+medians over the rounds. Writes benchmarks/results/pipeline.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lightmark.data.read import read_samples
+from lightmark.data.sample import Sample, load_image
+from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.files import replacing
+from lightmark.geometry import Array, similarity_matrix, tight_box
+from lightmark.image import Picture, warp
+from lightmark.runtime.detector import open_detector
+from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.shipped import model_path
+from lightmark.spec import spec_crop_matrix
+
+WIDTH, HEIGHT = 640, 480
+RESULT = Path(__file__).parent / "results" / "pipeline.json"
+Stage = Callable[[], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="300W, whose test faces are shown")
+    parser.add_argument("--model", action="append", required=True, help="shipped students")
+    parser.add_argument("--detector", default="auto")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {options.core})
+    cv2.setNumThreads(1)
+    faces = [sample for sample in read_samples(options.data) if "lfpw" in sample.subsets]
+    pictures = {"one": scene(faces[:1], 150), "eight": scene(faces[8:16], 90)}
+    stages, checks = our_stages(options.model, options.detector, pictures)
+    theirs = their_stages(pictures, checks)
+    medians = time_stages({**stages, **theirs}, options.rounds)
+    ratios = {
+        f"{model}, {count}": medians[f"{model}: detect, {count}"] / medians[f"mediapipe: static mesh, {count}"]
+        for model in options.model
+        for count in pictures
+        if theirs
+    }
+    result = {
+        "command": ["python", *sys.argv],
+        "commit": git_commit(),
+        "versions": {**versions(), **({"mediapipe": metadata.version("mediapipe")} if theirs else {})},
+        "cpu": processor(),
+        "cores": 1,
+        "rounds": options.rounds,
+        "faces_found": checks,
+        "median_ms": medians,
+        "detect_over_mediapipe": ratios,
+    }
+    with replacing(options.out) as path:
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(json.dumps({key: result[key] for key in ("faces_found", "median_ms", "detect_over_mediapipe")}, indent=1))
+
+
+def scene(samples: list[Sample], side: float) -> Picture:
+    """A grey 640×480 picture with the faces in even rows, their tight boxes `side` pixels on the longer side."""
+    canvas = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
+    columns = min(4, len(samples))
+    rows = -(-len(samples) // columns)
+    for index, sample in enumerate(samples):
+        row, column = divmod(index, columns)
+        place = np.array([(column + 0.5) * WIDTH / columns, (row + 0.5) * HEIGHT / rows])
+        box = tight_box(sample.points)
+        matrix = similarity_matrix((box[:2] + box[2:]) / 2, place, side / float((box[2:] - box[:2]).max()))
+        picture = load_image(sample)
+        inside = warp(np.full_like(picture, 255), matrix, (WIDTH, HEIGHT)) > 127
+        cell = np.zeros_like(inside)
+        left, top = column * WIDTH // columns, row * HEIGHT // rows
+        cell[top : top + HEIGHT // rows, left : left + WIDTH // columns] = True
+        canvas = np.where(inside & cell, warp(picture, matrix, (WIDTH, HEIGHT)), canvas)
+    return canvas
+
+
+def our_stages(
+    models: list[str], detector_name: str, pictures: Mapping[str, Picture]
+) -> tuple[dict[str, Stage], dict[str, int]]:
+    """What is timed of Lightmark, by name, and how many faces it finds."""
+    detector = open_detector(detector_name, threads=1)
+    stages: dict[str, Stage] = {"detector": lambda: detector(pictures["one"])}
+    checks: dict[str, int] = {}
+    for name in models:
+        landmarker = Landmarker(name, detector, threads=1)
+        boxes = detector(pictures["one"])
+        checks |= {f"{name}: {count}": len(landmarker.detect(picture)) for count, picture in pictures.items()}
+        matrix = spec_crop_matrix(landmarker.spec, boxes[0])
+        stages |= crop_and_student(name, pictures["one"], matrix)
+        stages |= {f"{name}: landmarks, one": lambda m=landmarker, b=boxes: m.landmarks(pictures["one"], b)}  # type: ignore[misc]  # bound now
+        for count in pictures:
+            stages[f"{name}: detect, {count}"] = lambda m=landmarker, c=count: m.detect(pictures[c])  # type: ignore[misc]  # bound now
+    return stages, checks
+
+
+def crop_and_student(name: str, image: Picture, matrix: Array) -> dict[str, Stage]:
+    """The warp that cuts the crop, and the network alone."""
+    model = OnnxModel(model_path(name), threads=1)
+    size = model.spec.size
+    crops = warp(image, matrix, size)[None]
+    return {
+        f"{name}: crop": lambda: warp(image, matrix, size),
+        f"{name}: student": lambda: model.outputs(crops),
+    }
+
+
+def their_stages(pictures: Mapping[str, Picture], checks: dict[str, int]) -> dict[str, Stage]:
+    """MediaPipe's static mesh on the same pictures, if it is installed; adds how many faces it finds to `checks`."""
+    try:
+        solutions = importlib.import_module("mediapipe").solutions
+    except ImportError:
+        print("mediapipe is not installed: its rows are left out", file=sys.stderr)
+        return {}
+    stages: dict[str, Stage] = {}
+    for count, most in (("one", 1), ("eight", 8)):
+        mesh: Any = solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=most)
+        checks[f"mediapipe: {count}"] = len(mesh.process(pictures[count]).multi_face_landmarks or [])
+        stages[f"mediapipe: static mesh, {count}"] = lambda m=mesh, c=count: m.process(pictures[c])  # type: ignore[misc]  # bound now
+    return stages
+
+
+def time_stages(stages: Mapping[str, Stage], rounds: int, warm: int = 5) -> dict[str, float]:
+    """Median milliseconds of each stage over `rounds` rounds of all."""
+    taken: dict[str, list[float]] = {name: [] for name in stages}
+    for number in range(warm + rounds):
+        for name, stage in stages.items():
+            began = time.perf_counter()
+            stage()
+            if number >= warm:
+                taken[name].append(1000 * (time.perf_counter() - began))
+    return {name: float(np.median(times)) for name, times in taken.items()}
+
+
+def processor() -> str:
+    """What the system calls its processor."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+if __name__ == "__main__":
+    main()
