@@ -35,11 +35,12 @@ from lightmark.evaluate.predict import to_schema
 from lightmark.evaluate.provenance import git_commit, sha256_of, versions
 from lightmark.files import replacing
 from lightmark.geometry import Array, overlaps, similarity_matrix, tight_box, transform
-from lightmark.image import Picture, read_image, warp
+from lightmark.image import Picture, warp
 from lightmark.metrics import interocular, nme
 from lightmark.runtime.detector import Detector, open_detector
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.schema import IBUG68
+from lightmark.source import to_picture
 
 WIDTH, HEIGHT = 640, 480
 SMALLEST, LARGEST = 40.0, 400.0
@@ -151,7 +152,7 @@ def recall_scenes(detector: Detector, samples: Sequence[Sample]) -> dict[str, An
     """Recall over the labelled faces of whole pictures."""
     sides, hits = [], []
     for path, faces in by_picture(samples):
-        found = detector(read_image(path))
+        found = detector(to_picture(path))
         for face in faces:
             truth = tight_box(face.points)
             sides.append(float((truth[2:] - truth[:2]).max()))
@@ -167,7 +168,7 @@ def by_picture(samples: Sequence[Sample]) -> Iterator[tuple[Path, list[Sample]]]
 
 def false_boxes(detector: Detector, pictures: Sequence[Path]) -> dict[str, Any]:
     """Finds in pictures without faces."""
-    counts = {path.name: len(detector(read_image(path))) for path in pictures}
+    counts = {path.name: len(detector(to_picture(path))) for path in pictures}
     return {
         "pictures": len(pictures),
         "boxes": sum(counts.values()),

@@ -6,8 +6,8 @@ from PIL import ImageFont
 
 from lightmark.draw import GREEN, TRUTH, contact_sheet, draw_landmarks, face_tile, wrap_caption, write_png
 from lightmark.errors import GeometryError, ImageError, SchemaError
-from lightmark.image import read_image
 from lightmark.schema import IBUG68, Schema
+from lightmark.source import to_picture
 
 PAIR = Schema("pair", mirror=(1, 0), normaliser=(0, 1), edges=((0, 1),))
 
@@ -170,14 +170,14 @@ def test_png_keeps_every_pixel(tmp_path):
     """What is written is what is read, and no temporary file stays."""
     image = np.random.default_rng(0).integers(0, 255, (9, 7, 3), dtype=np.uint8)
     write_png(image, tmp_path / "face.png")
-    assert np.array_equal(read_image(tmp_path / "face.png"), image)
+    assert np.array_equal(to_picture(tmp_path / "face.png"), image)
     assert [path.name for path in tmp_path.iterdir()] == ["face.png"]
 
 
 def test_png_into_a_new_folder_makes_it(tmp_path):
     """A missing folder is made."""
     write_png(black(), tmp_path / "new" / "face.png")
-    assert read_image(tmp_path / "new" / "face.png").shape == (64, 64, 3)
+    assert to_picture(tmp_path / "new" / "face.png").shape == (64, 64, 3)
 
 
 def test_png_below_a_file_is_refused(tmp_path):

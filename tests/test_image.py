@@ -1,23 +1,13 @@
-"""Tests of reading and of the one warp: edge pictures, slow references, and that shrinking does not alias."""
-
-import io
+"""Tests of the one warp: edge pictures, slow references, and that shrinking does not alias."""
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as PilImage
 
 from lightmark import image as image_module
 from lightmark.errors import GeometryError, ImageError
 from lightmark.geometry import compose, crop_matrix, invert, matrix_scale, mirror_matrix, transform
-from lightmark.image import read_image, reduce_by_area, region_of, require_image, warp
-
-
-def encoded(picture, kind="PNG", **options):
-    """Bytes of a PIL picture."""
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
+from lightmark.image import reduce_by_area, region_of, require_image, warp
 
 
 def noise(height, width, seed=0):
@@ -60,133 +50,6 @@ def slow_warp(image, matrix, size):
                     if 0 <= column < width and 0 <= row < height:
                         crop[v, u] += across * down * image[row, column]
     return crop
-
-
-# What a writer stores so that a reader, turning by the EXIF orientation, sees `upright` (EXIF 2.3, tag 0x0112).
-STORED = {
-    1: lambda upright: upright,
-    2: lambda upright: upright[:, ::-1],
-    3: lambda upright: upright[::-1, ::-1],
-    4: lambda upright: upright[::-1],
-    5: lambda upright: upright.swapaxes(0, 1),
-    6: lambda upright: np.rot90(upright, 1),
-    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
-    8: lambda upright: np.rot90(upright, -1),
-}
-
-
-@pytest.mark.parametrize("orientation", STORED)
-def test_exif_turn_is_undone(orientation):
-    """A picture stored turned or mirrored is read upright."""
-    upright = noise(5, 7)
-    exif = PilImage.Exif()
-    exif[0x0112] = orientation
-    stored = PilImage.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
-    np.testing.assert_array_equal(read_image(encoded(stored, exif=exif)), upright)
-
-
-def test_colour_is_read_as_rgb():
-    """Red is the first channel."""
-    red = np.zeros((2, 3, 3), np.uint8)
-    red[..., 0] = 200
-    picture = read_image(encoded(PilImage.fromarray(red)))
-    assert picture.dtype == np.uint8
-    np.testing.assert_array_equal(picture, red)
-
-
-def test_jpeg_is_read():
-    """A JPEG comes back almost as it was."""
-    difference = read_image(encoded(PilImage.fromarray(waves(32, 48)), "JPEG", quality=95)).astype(int) - waves(32, 48)
-    assert np.abs(difference).max() < 12
-
-
-@pytest.mark.parametrize("mode", ["L", "LA", "1"])
-def test_grey_picture_has_three_equal_channels(mode):
-    """Grey, grey with alpha and black-and-white pictures become RGB."""
-    levels = np.where(noise(5, 7)[..., 0] > 127, 255, 0).astype(np.uint8)
-    picture = read_image(encoded(PilImage.fromarray(levels).convert(mode)))
-    np.testing.assert_array_equal(picture, np.repeat(levels[..., None], 3, axis=2))
-
-
-def test_palette_is_looked_up():
-    """A palette picture becomes the colours its palette names."""
-    colours = np.array([[255, 0, 10], [3, 200, 5]], np.uint8)
-    indices = np.arange(6).reshape(2, 3) % 2
-    picture = PilImage.fromarray(indices.astype(np.uint8), mode="P")
-    picture.putpalette(colours.reshape(-1).tolist())
-    np.testing.assert_array_equal(read_image(encoded(picture)), colours[indices])
-
-
-def test_alpha_is_dropped():
-    """Transparent pixels keep their colour."""
-    colours = noise(4, 4)
-    alpha = np.full((4, 4, 1), 128, np.uint8)
-    picture = PilImage.fromarray(np.concatenate([colours, alpha], axis=2))
-    np.testing.assert_array_equal(read_image(encoded(picture)), colours)
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_keeps_its_high_byte(kind):
-    """Sixteen bits are scaled to eight, not cut at 255."""
-    levels = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
-    picture = read_image(encoded(PilImage.fromarray(levels), kind))
-    np.testing.assert_array_equal(picture, np.repeat(np.arange(256).reshape(16, 16, 1), 3, axis=2))
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_pixels_without_range_are_refused(tmp_path, dtype):
-    """Numbers of 32 bits have no agreed white, so nothing is guessed."""
-    PilImage.fromarray(np.ones((4, 4), dtype)).save(tmp_path / "depth.tiff")
-    with pytest.raises(ImageError, match=r"depth\.tiff: .*mode [IF] has no agreed range; save it with 8 or 16 bits"):
-        read_image(tmp_path / "depth.tiff")
-
-
-def test_one_pixel_is_a_picture():
-    """The smallest picture is read."""
-    assert read_image(encoded(PilImage.new("RGB", (1, 1), (1, 2, 3)))).tolist() == [[[1, 2, 3]]]
-
-
-def test_path_with_any_letters_is_read(tmp_path):
-    """A path outside ASCII works, as text too."""
-    path = tmp_path / "Gesicht ñ 顔.png"
-    PilImage.fromarray(noise(3, 4)).save(path)
-    np.testing.assert_array_equal(read_image(str(path)), noise(3, 4))
-
-
-def test_missing_picture_is_named(tmp_path):
-    """A path that is not there is named."""
-    with pytest.raises(ImageError, match=r"顔\.png: no such picture"):
-        read_image(tmp_path / "顔.png")
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF"])
-@pytest.mark.parametrize("share", [0.3, 0.8])
-def test_cut_picture_is_named(tmp_path, kind, share):
-    """Half a download is an error, not a half-grey face."""
-    whole = encoded(PilImage.fromarray(noise(40, 40)), kind)
-    (tmp_path / "cut.img").write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ImageError, match=r"cut\.img: cannot be read as a picture: "):
-        read_image(tmp_path / "cut.img")
-
-
-@pytest.mark.parametrize("content", [b"", b"version: 1\nn_points: 68\n"])
-def test_file_that_is_no_picture_is_named(tmp_path, content):
-    """Empty and foreign files are named."""
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ImageError, match=r"a\.png: cannot be read as a picture"):
-        read_image(tmp_path / "a.png")
-
-
-def test_folder_is_no_picture(tmp_path):
-    """A folder is named."""
-    with pytest.raises(ImageError, match=f"{tmp_path.name}: cannot be read as a picture"):
-        read_image(tmp_path)
-
-
-def test_bytes_that_are_no_picture_are_counted():
-    """Encoded bytes have no name, so their number stands for it."""
-    with pytest.raises(ImageError, match="5 bytes: cannot be read as a picture"):
-        read_image(b"hello")
 
 
 def test_usable_image_is_returned_itself():

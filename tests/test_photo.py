@@ -11,11 +11,12 @@ import pytest
 from lightmark.draw import GREEN
 from lightmark.errors import MissingExtraError
 from lightmark.geometry import Array, tight_box
-from lightmark.image import Picture, read_image
+from lightmark.image import Picture
 from lightmark.photo import BOX_COLOUR, SIZE, astronaut, box_corners, draw_faces, landmark_photo
 from lightmark.runtime.cascade import CascadeDetector
 from lightmark.runtime.face import Face
 from lightmark.schema import Schema
+from lightmark.source import to_picture
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 SHAPE = np.array([[0.25, 0.3], [0.75, 0.3], [0.5, 0.55], [0.35, 0.8], [0.65, 0.8]])
@@ -44,7 +45,7 @@ def test_the_face_of_a_photograph_is_found_and_drawn(tmp_path: Path) -> None:
     pytest.importorskip("skimage", reason="the photograph comes with scikit-image: the demo extra")
     (face,) = landmark_photo(StandIn(), astronaut(), tmp_path / "photo.png")  # type: ignore[arg-type]  # a stand-in
     assert face.points.shape == (5, 2)
-    drawn = read_image(tmp_path / "photo.png")
+    drawn = to_picture(tmp_path / "photo.png")
     assert drawn.shape == (SIZE, SIZE, 3)
     assert len(near(drawn, GREEN)) > 5
     assert len(near(drawn, BOX_COLOUR)) > SIZE / 2
@@ -54,7 +55,7 @@ def test_a_photograph_without_faces_is_written_as_it_is(tmp_path: Path) -> None:
     """No face is an answer, not an error."""
     grey = np.full((80, 100, 3), 128, np.uint8)
     assert landmark_photo(StandIn(), grey, tmp_path / "grey.png") == []  # type: ignore[arg-type]  # a stand-in
-    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), grey)
+    np.testing.assert_array_equal(to_picture(tmp_path / "grey.png"), grey)
 
 
 def test_all_faces_lie_inside_the_drawing() -> None:

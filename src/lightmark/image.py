@@ -1,43 +1,18 @@
-"""Reading pictures and the one warp that cuts crops, in training and at run time alike."""
+"""The form of every picture, and the one warp that cuts crops of it, in training and at run time alike."""
 
 from __future__ import annotations
 
-import io
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PilImage
-from PIL import ImageOps
 
 from lightmark.errors import ImageError
 from lightmark.geometry import Array, compose, invert, matrix_scale, transform
 
 Picture = NDArray[np.uint8]
 OPENCV_LONGEST = 32766  # warpAffine counts pixels in 16 bits
-
-
-def read_image(source: str | Path | bytes) -> Picture:
-    """RGB uint8 (H, W, 3) of a file or of encoded bytes, turned as its EXIF says; raises `ImageError` with the name."""
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
-    try:
-        with PilImage.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(picture)))
-    except FileNotFoundError as error:
-        raise ImageError(f"{name}: no such picture") from error
-    except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError) as error:
-        raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
-
-
-def _to_rgb(picture: PilImage.Image) -> PilImage.Image:
-    """8-bit RGB; 16-bit grey keeps its high byte, where Pillow's own conversion would cut at 255."""
-    if picture.mode.startswith("I;16"):
-        picture = PilImage.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"mode {picture.mode} has no agreed range; save it with 8 or 16 bits")
-    return picture.convert("RGB")
 
 
 def require_image(image: NDArray[np.generic], name: str = "image") -> Picture:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from lightmark.data.sample import load_image
+from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import GeometryError, ImageError
+from lightmark.geometry import Array
+from lightmark.runtime import landmarker as landmarker_module
 from lightmark.runtime.detector import FixedBoxes
+from lightmark.runtime.face import Face
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.schema import Schema
 from lightmark.spec import ModelSpec, Outputs, spec_to_json
@@ -22,6 +30,7 @@ FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.35, 0.7], [0.65, 0.7]])
 SPEC = ModelSpec(FIVE, 32, crop_scale=1.5)
 GREY = np.full((100, 120, 3), 128, np.uint8)
+BOXES = [[40, 30, 60, 50], [10, 10, 30, 30]]
 
 WriteOnnx = Callable[..., Path]
 
@@ -30,6 +39,11 @@ WriteOnnx = Callable[..., Path]
 def landmarker(write_onnx: WriteOnnx) -> Landmarker:
     """A model that answers every crop with the same unit points."""
     return Landmarker(write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC)), threads=1)
+
+
+def points_of(faces: Sequence[Face]) -> Array:
+    """Points (F, N, 2) of the faces."""
+    return np.array([face.points for face in faces])
 
 
 def test_detected_faces_are_those_of_the_detectors_boxes(write_onnx: WriteOnnx) -> None:
@@ -123,10 +137,88 @@ def test_bad_boxes_are_explained(landmarker: Landmarker, boxes: object, text: st
         landmarker.landmarks(GREY, boxes)  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_a_grey_picture_is_refused_with_the_wanted_form(landmarker: Landmarker) -> None:
-    """Two-dimensional arrays are not guessed at."""
+def test_every_source_of_one_picture_gives_the_same_faces(write_onnx: WriteOnnx, tmp_path: Path) -> None:
+    """Path, text, bytes, PIL image, RGB, grey and RGBA arrays: one answer, from `detect` and from `landmarks`."""
+    path = write_onnx("bright.onnx", SHAPE, SPEC.size, spec_to_json(SPEC), gain=0.25)
+    landmarker = Landmarker(path, FixedBoxes(BOXES), threads=1)
+    file = tmp_path / "grey.png"
+    Image.fromarray(GREY).save(file)
+    wanted = points_of(landmarker.detect(GREY))
+    for source in (file, str(file), file.read_bytes(), Image.open(file), GREY[..., 0], np.dstack([GREY, GREY[..., 0]])):
+        np.testing.assert_array_equal(points_of(landmarker.detect(source)), wanted)
+        np.testing.assert_array_equal(points_of(landmarker.landmarks(source, BOXES)), wanted)
+
+
+def test_an_array_of_another_form_is_refused_with_the_wanted_one(landmarker: Landmarker) -> None:
+    """Floats are not guessed at."""
     with pytest.raises(ImageError, match="needs RGB uint8"):
-        landmarker.landmarks(GREY[:, :, 0], [[40, 30, 60, 50]])
+        landmarker.landmarks(GREY.astype(np.float32), [[40, 30, 60, 50]])
+
+
+def test_a_batch_gives_each_picture_its_own_faces(write_onnx: WriteOnnx, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops of several pictures share batches of bounded size; a picture without faces keeps its empty place."""
+    path = write_onnx("bright.onnx", SHAPE, SPEC.size, spec_to_json(SPEC), gain=0.25)
+    landmarker = Landmarker(path, lambda image: np.array([BOXES[0]] * (image[0, 0, 0] // 50)).reshape(-1, 4), threads=1)
+    pictures = [np.full_like(GREY, level) for level in (100, 10, 250, 50, 0)]
+    wanted = [landmarker.detect(picture) for picture in pictures]
+    sizes = []
+    outputs = landmarker._model.outputs
+    monkeypatch.setattr(landmarker._model, "outputs", lambda crops: sizes.append(len(crops)) or outputs(crops))
+    monkeypatch.setattr(landmarker_module, "BATCH", 3)
+    found = landmarker.detect_batch(iter(pictures))
+    assert sizes == [3, 3, 2]
+    assert [len(faces) for faces in found] == [2, 0, 5, 1, 0]
+    for faces, known in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(points_of(faces), points_of(known), atol=1e-4)
+
+
+def test_no_pictures_are_an_empty_batch(landmarker: Landmarker) -> None:
+    """Nothing in, nothing out."""
+    assert landmarker.detect_batch([]) == []
+
+
+def test_a_batch_names_the_picture_that_cannot_be_read(landmarker: Landmarker, tmp_path: Path) -> None:
+    """The caller learns which of many it was."""
+    with pytest.raises(ImageError, match=r"nowhere\.png: no such picture"):
+        landmarker.detect_batch([GREY, tmp_path / "nowhere.png"])
+
+
+def test_a_batch_holds_one_picture_at_a_time(landmarker: Landmarker) -> None:
+    """A picture is let go before the next is asked for, however many there are."""
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for level in range(5):
+            assert sum(one() is not None for one in alive) <= 1
+            picture = np.full((60, 60, 3), level, np.uint8)
+            alive.append(weakref.ref(picture))
+            yield picture
+            del picture
+
+    assert landmarker.detect_batch(pictures()) == [[]] * 5
+
+
+def test_threads_share_one_landmarker() -> None:
+    """Detector and model of the package, asked by eight threads at once, answer as they answer one."""
+    landmarker = Landmarker(detector="cascade", threads=1)
+    faces = [load_image(sample) for sample in synthetic_samples(8, 0)]
+    # Of different sizes: an OpenCV classifier shared without a lock mixes its scales up, and says so at once.
+    pictures = [np.pad(face, ((60, 60 + 9 * i), (60, 60), (0, 0))) for i, face in enumerate(faces)]
+    wanted = [landmarker.detect(picture) for picture in pictures]
+    assert sum(map(bool, wanted)) >= 3
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(landmarker.detect, pictures * 4))
+    for faces, known in zip(found, wanted * 4, strict=True):
+        assert len(faces) == len(known)
+        np.testing.assert_allclose(points_of(faces), points_of(known), atol=1e-3)
+
+
+def test_faces_do_not_change_with_the_callers_boxes(landmarker: Landmarker) -> None:
+    """The box in a face is its own."""
+    boxes = np.array(BOXES, dtype=np.float64)
+    (face, _) = landmarker.landmarks(GREY, boxes)
+    boxes[:] = 0
+    np.testing.assert_array_equal(face.box, BOXES[0])
 
 
 def test_face_as_json(landmarker: Landmarker) -> None:

@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from lightmark.errors import CheckpointError, SpecError
+from lightmark.errors import CheckpointError, ConfigError, SpecError
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.schema import COFW29, plain_schema
 from lightmark.spec import ModelSpec, spec_to_json
@@ -114,6 +115,31 @@ def test_refuses_an_input_of_another_size_than_the_spec(write_onnx) -> None:
     spec = ModelSpec(plain_schema(3), size=32)
     with pytest.raises(CheckpointError, match=r"m\.onnx: does not run on float32 \(1, 3, 32, 32\)"):
         OnnxModel(write_onnx("m.onnx", SHAPE, 16, spec_to_json(spec)))
+
+
+def test_a_provider_that_is_not_there_names_those_that_are(write_onnx) -> None:
+    """No GPU build here: onnxruntime would only warn and take the CPU."""
+    path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
+    with pytest.raises(ConfigError, match=r"provider MoonProvider: onnxruntime here has only .*CPUExecutionProvider"):
+        OnnxModel(path, providers=[("MoonProvider", {"device_id": 1}), "CPUExecutionProvider"])
+
+
+def test_a_provider_that_does_not_start_is_no_silent_cpu(write_onnx, monkeypatch) -> None:
+    """onnxruntime drops a provider whose libraries are missing; waiting for the GPU would be in vain."""
+    path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["MoonProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *known, **options: real(known[0], known[1]))
+    with pytest.raises(ConfigError, match="provider MoonProvider: its libraries or device are missing; what started"):
+        OnnxModel(path, providers=["MoonProvider"])
+
+
+@pytest.mark.parametrize("providers", ["CPUExecutionProvider", [], ()])
+def test_providers_are_a_list(write_onnx, providers) -> None:
+    """One name alone would be read letter by letter, and none would leave the choice to onnxruntime."""
+    path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
+    with pytest.raises(ConfigError, match=r"needs a list of onnxruntime's names, such as \['CPUExecutionProvider'\]"):
+        OnnxModel(path, providers=providers)
 
 
 def test_run_time_needs_neither_torch_nor_networks(write_onnx) -> None:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from lightmark.data.augment import NO_AUGMENTATION, change_pixels
 from lightmark.data.sample import Sample, load_image
 from lightmark.geometry import Array, compose, similarity_matrix, tight_box, transform
-from lightmark.image import Picture, read_image, warp
+from lightmark.image import Picture, warp
+from lightmark.source import to_picture
 
 COLOUR = replace(NO_AUGMENTATION, colour=0.7)  # each patch has its own light, as if it came from another camera
 CAMERA = replace(NO_AUGMENTATION, colour=0.3, grey=0.12, noise=0.25, jpeg=0.35)  # and one camera took the mosaic
@@ -76,7 +77,7 @@ class Sources:
         index = int(rng.integers(len(self.backgrounds)))
         if index not in self._empty:
             source = self.backgrounds[index]
-            self._empty[index] = read_image(source) if isinstance(source, Path) else source
+            self._empty[index] = to_picture(source) if isinstance(source, Path) else source
         return self._empty[index]
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.geometry import Array
-from lightmark.image import Picture, read_image
+from lightmark.image import Picture
 from lightmark.schema import Schema
+from lightmark.source import to_picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,4 +44,4 @@ class Sample:
 
 def load_image(sample: Sample) -> Picture:
     """RGB uint8 (H, W, 3) of the sample's picture; raises `ImageError` naming the file."""
-    return sample.image if sample.image is not None else read_image(sample.path)
+    return sample.image if sample.image is not None else to_picture(sample.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 
 import cv2
@@ -28,8 +29,8 @@ class CascadeDetector:
     `min_size` is the smallest face sought, as a share of the picture's shorter side (the cascade sees none below 20
     px). A face needs more than `neighbours` overlapping finds: fewer let through more faces, and more that are none.
     A picture longer than `longest` pixels is first reduced by the least whole factor that brings it there, so that no
-    picture takes longer than one of `longest`×`longest`. One detector serves one thread at a time. Raises
-    `ConfigError` for other numbers, `MissingExtraError` where OpenCV comes without its cascades.
+    picture takes longer than one of `longest`×`longest`. Threads may share a detector, which serves them one after
+    another. Raises `ConfigError` for other numbers, `MissingExtraError` where OpenCV comes without its cascades.
     """
 
     def __init__(self, min_size: float = MIN_SIZE, neighbours: int = NEIGHBOURS, longest: int = LONGEST) -> None:
@@ -39,6 +40,7 @@ class CascadeDetector:
             raise ConfigError(f"neighbours {neighbours}, longest {longest}: each needs to be at least 1")
         self._min_size, self._neighbours, self._longest = min_size, neighbours, longest
         self._classifier = open_cascade(CASCADE)
+        self._turn = threading.Lock()  # OpenCV's classifier keeps the picture it works on in itself
 
     def __call__(self, image: NDArray[np.uint8]) -> Array:
         """Boxes (F, 4) x0, y0, x1, y1 in pixels of `image`, RGB uint8 (H, W, 3), the largest first.
@@ -46,7 +48,8 @@ class CascadeDetector:
         They may reach over the picture's edges. Raises `ImageError` for an image of another form.
         """
         grey, matrix = reduced_grey(image, self._longest)
-        rectangles = find_rectangles(self._classifier, grey, self._min_size, self._neighbours)
+        with self._turn:
+            rectangles = find_rectangles(self._classifier, grey, self._min_size, self._neighbours)
         squares = rectangle_edges(rectangles, matrix)
         boxes = np.array([map_box(square, OFFSETS) for square in squares]).reshape(-1, 4)
         # Equally large ones by place: OpenCV's threads find them in any order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -37,17 +38,17 @@ class FixedBoxes:
 def open_detector(name: str, threads: int | None = None) -> Detector:
     """The detector called `name`, on `threads` processor threads where it can be told (None: all cores).
 
-    "face" is Lightmark's own network, "face:PATH" one of your own training, "cascade" OpenCV's; "auto" the best of
-    them, "face". Raises `ConfigError` for another name.
+    "cascade" is OpenCV's, "face:PATH" a network that `lightmark train-detector` made and was exported; "auto" the best
+    one in the package. Raises `ConfigError` for another name.
     """
     kind, _, path = name.partition(":")
-    if kind in ("auto", "face") and (path or name in ("auto", "face")):
-        # Here, not above: each detector loads libraries that the others do without.
-        from lightmark.runtime.face_detector import FaceDetector
-
-        return FaceDetector(Path(path) if path else "face", threads=threads)
-    if name == "cascade":
+    # The imports stand here, not above: each detector loads libraries that the others do without.
+    if name in ("auto", "cascade"):
         from lightmark.runtime.cascade import CascadeDetector
 
         return CascadeDetector()
-    raise ConfigError(f"no detector called {name!r}; known: auto, face, face:PATH, cascade")
+    if kind == "face" and path:
+        from lightmark.runtime.face_detector import FaceDetector
+
+        return FaceDetector(Path(path), threads=threads)
+    raise ConfigError(f"no detector called {name!r}; known: auto, cascade, face:PATH")

@@ -1,21 +1,36 @@
-"""Landmarker: picture and boxes in, faces out, without torch."""
+"""Landmarker: pictures in, faces out, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lightmark.errors import GeometryError
 from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_box, transform
-from lightmark.image import require_image, warp
+from lightmark.image import Picture, warp
 from lightmark.runtime.detector import Detector, open_detector
 from lightmark.runtime.face import Face
-from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.onnx_model import CPU, OnnxModel, Provider
 from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
+from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, spec_crop_matrix
+
+BATCH = 32  # crops that run at once, 19 MB of float32 at 224 px: a crowd costs time, not memory
+
+
+@dataclass(frozen=True, eq=False)
+class _Crop:
+    """`pixels` (S, S, 3), cut by `matrix` around `box` out of the picture of that number."""
+
+    picture: int
+    box: Array
+    matrix: Array
+    pixels: Picture
 
 
 class Landmarker:
@@ -23,41 +38,77 @@ class Landmarker:
 
     `model` is the name of a shipped model (see `lightmark models`) or the path of an ONNX file that `lightmark export`
     wrote; `detector` what finds the faces, by name (see `open_detector`) or any `Detector`; `threads` the number of
-    processor threads (None: as many as there are cores). Raises `CheckpointError` or `SpecError` for a file that cannot
-    be used, `ConfigError` for an unknown detector.
+    processor threads (None: as many as there are cores); `providers` onnxruntime's, the first choice first.
+
+    Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for
+    pictures of more than its limit of pixels, which it takes as an option. Threads may share a Landmarker, if they may
+    share its detector, as they may those that have names. Raises `CheckpointError` or `SpecError` for a file that
+    cannot be used, `ConfigError` for an unknown detector or a provider that is not there.
     """
 
     def __init__(
-        self, model: str | Path = DEFAULT_MODEL, detector: str | Detector = "auto", threads: int | None = None
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        detector: str | Detector = "auto",
+        threads: int | None = None,
+        providers: Sequence[Provider] = (CPU,),
     ) -> None:
-        self._model = OnnxModel(model_path(model), threads)
+        self._model = OnnxModel(model_path(model), threads, providers)
         self.spec = self._model.spec
         self._detector = open_detector(detector) if isinstance(detector, str) else detector
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        """The faces of `image`, RGB uint8 (H, W, 3), the largest first; none is an empty list.
+    def detect(self, source: Source) -> list[Face]:
+        """The faces of `source`, the largest first; none is an empty list.
 
-        Raises `ImageError` for an image of another form.
+        Raises `ImageError` for what cannot be read as a picture.
         """
-        return self.landmarks(image, self._detector(require_image(image)))
+        image = to_picture(source)
+        return self.landmarks(image, self._detector(image))
 
-    def landmarks(self, image: NDArray[np.uint8], boxes: ArrayLike | Sequence[ArrayLike]) -> list[Face]:
-        """One face a box, in the boxes' order; all crops run as one batch.
+    def detect_batch(self, sources: Iterable[Source]) -> list[list[Face]]:
+        """The faces of each of `sources`, as `detect` gives them.
 
-        `image` is RGB uint8 (H, W, 3), `boxes` (F, 4) are tight 68-point boxes x0, y0, x1, y1 in its pixels, and may
-        reach over its edges. No boxes give no faces. Raises `ImageError` and `GeometryError` for other forms.
+        The crops of all pictures run together, `BATCH` at a time, and one picture at a time is held in memory. Raises
+        `ImageError` for the first that cannot be read.
         """
-        image = require_image(image)
-        rows = np.asarray(boxes, dtype=np.float64)
+        found: list[list[Face]] = []
+
+        def crops() -> Iterator[_Crop]:
+            for number, source in enumerate(sources):
+                found.append([])
+                image = to_picture(source)
+                yield from self._crops(image, self._detector(image), number)
+
+        for number, face in self._faces(crops()):
+            found[number].append(face)
+        return found
+
+    def landmarks(self, source: Source, boxes: ArrayLike | Sequence[ArrayLike]) -> list[Face]:
+        """One face a box, in the boxes' order.
+
+        `boxes` (F, 4) are tight 68-point boxes x0, y0, x1, y1 in pixels of `source`, turned upright, and may reach over
+        its edges. No boxes give no faces. Raises `ImageError` for what cannot be read as a picture and
+        `GeometryError` for other boxes.
+        """
+        image = to_picture(source)
+        return [face for _, face in self._faces(self._crops(image, boxes, 0))]
+
+    def _crops(self, image: Picture, boxes: ArrayLike | Sequence[ArrayLike], number: int) -> Iterator[_Crop]:
+        rows = np.array(boxes, dtype=np.float64)
         if rows.size == 0:
-            return []
+            return
         if rows.ndim != 2:
             raise GeometryError(f"boxes of shape {rows.shape}: needs (F, 4), also for a single face: [box]")
         matrices = [spec_crop_matrix(self.spec, require_box(box)) for box in rows]
-        crops = np.stack([warp(image, matrix, self.spec.size) for matrix in matrices])
-        outputs = self._model.outputs(crops)
-        pairs = zip(matrices, rows, strict=True)
-        return [self._face(outputs, index, matrix, box) for index, (matrix, box) in enumerate(pairs)]
+        for box, matrix in zip(rows, matrices, strict=True):
+            yield _Crop(number, box, matrix, warp(image, matrix, self.spec.size))
+
+    def _faces(self, crops: Iterator[_Crop]) -> Iterator[tuple[int, Face]]:
+        """The face in each of `crops`, with the number of its picture."""
+        while batch := list(islice(crops, BATCH)):
+            outputs = self._model.outputs(np.stack([crop.pixels for crop in batch]))
+            for index, crop in enumerate(batch):
+                yield crop.picture, self._face(outputs, index, crop.matrix, crop.box)
 
     def _face(self, outputs: Outputs, index: int, matrix: Array, box: Array) -> Face:
         points = transform(invert(matrix), from_unit(outputs.unit_points[index], self.spec.size))

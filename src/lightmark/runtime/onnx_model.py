@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.errors import CheckpointError, SpecError
+from lightmark.errors import CheckpointError, ConfigError, SpecError
 from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, normalise_crops, spec_from_json
+
+# onnxruntime's name for what computes, such as "CUDAExecutionProvider", or the name with its options.
+Provider: TypeAlias = str | tuple[str, dict[str, Any]]
+CPU = "CPUExecutionProvider"
 
 
 class OnnxModel:
     """The CropModel in an ONNX file, on `threads` processor threads (None: as many as there are cores).
 
-    Raises `CheckpointError` for a file that is missing or no ONNX model that runs, `SpecError` for one without a
-    ModelSpec or whose output contradicts it; both name the file.
+    `providers` are those of onnxruntime, the first choice first; what none of them can do, the CPU does. One model
+    may be called from several threads at once. Raises `CheckpointError` for a file that is missing or no ONNX model
+    that runs, `SpecError` for one without a ModelSpec or whose output contradicts it; both name the file. Raises
+    `ConfigError` for a provider that is not there or does not start.
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, threads: int | None = None, providers: Sequence[Provider] = (CPU,)) -> None:
         self._path = Path(path)
-        self._session = open_session(self._path, threads)
+        self._session = open_session(self._path, threads, providers)
         self.spec: ModelSpec = _read_spec(self._session, self._path)
         self._input = _only_input(self._session, self._path)
         self._one_by_one = self._input.shape[0] == 1
@@ -69,20 +76,42 @@ def _listed(shapes: list[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes)) or "none"
 
 
-def open_session(path: Path, threads: int | None) -> Any:
-    """onnxruntime's session of a model file; raises `CheckpointError` where it is missing or does not open."""
+def open_session(path: Path, threads: int | None, providers: Sequence[Provider] = (CPU,)) -> Any:
+    """onnxruntime's session of a model file.
+
+    Raises `CheckpointError` where it is missing or does not open, `ConfigError` for a provider that is not there.
+    """
     # Here, not above: importing onnxruntime takes longer than the rest of the package together.
     import onnxruntime
 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such model file")
+    wanted = _provider_names(providers)
+    _require_providers(wanted, onnxruntime.get_available_providers(), "onnxruntime here has only")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors only: they are raised, what is below them is noise
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise CheckpointError(f"{path}: no ONNX model that onnxruntime opens; cut or foreign? {error}") from error
+    # A provider whose libraries are missing is dropped without a word: a user would wait for a GPU that sleeps.
+    _require_providers(wanted, session.get_providers(), "its libraries or device are missing; what started is")
+    return session
+
+
+def _provider_names(providers: Sequence[Provider]) -> list[str]:
+    if isinstance(providers, str) or not providers:
+        raise ConfigError(f"providers {providers!r}: needs a list of onnxruntime's names, such as [{CPU!r}]")
+    return [provider if isinstance(provider, str) else provider[0] for provider in providers]
+
+
+def _require_providers(wanted: Sequence[str], known: Sequence[str], but: str) -> None:
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(
+                f"provider {name}: {but} {', '.join(known)}; onnxruntime-gpu and others of its builds bring more"
+            )
 
 
 def _read_spec(session: Any, path: Path) -> ModelSpec:

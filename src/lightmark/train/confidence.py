@@ -23,11 +23,12 @@ from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.geometry import Array, crop_matrix, from_unit, invert, overlaps, tight_box, transform
-from lightmark.image import Picture, read_image, warp
+from lightmark.image import Picture, warp
 from lightmark.metrics import roc_auc, spearman
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import LandmarkNet, architecture_from_dict
+from lightmark.source import to_picture
 from lightmark.spec import ModelSpec, label_crop_matrix
 from lightmark.train.config import Recipe
 from lightmark.train.faces import carve_share
@@ -176,7 +177,7 @@ def _read_wrong(
     copies: int,
     quiet: bool,
 ) -> Read:
-    pictures, faces = [read_image(path) for path in backgrounds], [load_image(sample) for sample in samples]
+    pictures, faces = [to_picture(path) for path in backgrounds], [load_image(sample) for sample in samples]
     nowhere = torch.zeros(spec.schema.size, 2)
 
     def crop(key: Key) -> tuple[Picture, Tensor]:

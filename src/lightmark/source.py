@@ -1,0 +1,166 @@
+"""Sources: a picture in a file, in bytes, in Pillow's hands or in an array, as the RGB uint8 that all else takes."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import ImageFile, ImageOps
+
+from lightmark.errors import ImageError, LightmarkError, MissingExtraError
+from lightmark.image import Picture, require_image
+
+Source: TypeAlias = str | Path | bytes | PilImage.Image | NDArray[Any]
+
+MAX_PIXELS = 100_000_000  # 300 MB decoded; phones' largest pictures hold 200 million, other cameras' less than 100
+# Pillow's plugins for what cameras, phones and the web write, the commonest first. Its others stay shut: a picture from
+# a stranger has no business in Ghostscript (EPS), and some guess their format by what it is not (TGA).
+PLUGINS = {
+    "JPEG": "Jpeg", "PNG": "Png", "WEBP": "WebP", "GIF": "Gif", "BMP": "Bmp", "TIFF": "Tiff", "AVIF": "Avif",
+    "JPEG2000": "Jpeg2K", "PPM": "Ppm",
+}  # fmt: skip
+# ISO 14496-12's file type brands, bytes 8 to 12 after "ftyp"; mif1 and msf1 are shared by both.
+AVIF_BRANDS = (b"avif", b"avis")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+
+_PILLOWS_LIMIT = threading.Lock()
+
+
+def to_picture(source: Source, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
+    """RGB uint8 (H, W, 3) of a file's path, encoded bytes, a PIL image or an array, turned as its EXIF says.
+
+    Grey gets three equal channels, a palette its colours, 16 bits keep their high byte, CMYK is converted without
+    profile. Of several frames or pages the first is taken. Transparency is dropped: every pixel keeps the colour that
+    is stored, since an alpha channel of zeros, as screen captures leave it, must not blank a face. Arrays are uint8:
+    RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W); OpenCV's go through `from_bgr` first.
+
+    Raises `ImageError`, calling the picture `name` (None: by its path), for what cannot be read in full, and before
+    anything is decoded for more than `max_pixels`; `MissingExtraError` for HEIC where pillow-heif is not installed.
+    """
+    if isinstance(source, np.ndarray):
+        return _array_to_rgb(source, name or "image")
+    if isinstance(source, PilImage.Image):
+        return _decode(source, max_pixels, name or "PIL image")
+    if isinstance(source, bytes):
+        return _read(io.BytesIO(source), max_pixels, name or f"{len(source)} bytes")
+    if not isinstance(source, (str, Path)):
+        raise ImageError(f"{name or 'picture'}: got {type(source).__name__}, needs a path, bytes, a PIL image or array")
+    try:
+        with Path(source).open("rb") as stream:
+            return _read(stream, max_pixels, name or str(source))
+    except FileNotFoundError as error:
+        raise ImageError(f"{name or source}: no such picture") from error
+    except (OSError, ValueError) as error:  # a folder, no permission; a null byte in the path
+        raise ImageError(f"{name or source}: cannot be read as a picture: {error}") from error
+
+
+def from_bgr(image: NDArray[Any]) -> Picture:
+    """RGB copy of OpenCV's BGR (H, W, 3) or BGRA (H, W, 4); no array says by itself which of the two it is."""
+    coloured = image.ndim == 3 and image.shape[2] in (3, 4)
+    return to_picture(image[..., 2::-1].copy() if coloured else image, name="BGR image")
+
+
+def _array_to_rgb(image: NDArray[Any], name: str) -> Picture:
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+        raise ImageError(
+            f"{name}: got {image.dtype} {image.shape}, needs RGB uint8 (H, W, 3), RGBA (H, W, 4) or grey (H, W)"
+        )
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    return require_image(image if image.shape[2] == 3 else image[..., :3].copy(), name)
+
+
+def _read(stream: IO[bytes], max_pixels: int, name: str) -> Picture:
+    try:
+        opened = _open(stream, name)
+    except LightmarkError:
+        raise
+    except Exception as error:  # see _decode
+        raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
+    return _decode(opened, max_pixels, name)
+
+
+def _open(stream: IO[bytes], name: str) -> ImageFile.ImageFile:
+    """The picture with its header read and its pixels not; not by Pillow's `open`, which warns from 89 million on."""
+    start = stream.read(16)
+    reason = "no format that is known here" if start else "it is empty"
+    for plugin, module in PLUGINS.items():
+        with suppress(ImportError):  # AVIF came with Pillow 11.3
+            importlib.import_module(f"PIL.{module}ImagePlugin")
+        factory, accepts = PilImage.OPEN.get(plugin, (None, None))
+        if factory is None or accepts is None or accepts(start) is not True:
+            continue
+        stream.seek(0)
+        try:
+            return factory(stream, b"")
+        except (SyntaxError, IndexError, TypeError, struct.error) as error:  # as Pillow's own `open` goes on
+            reason = str(error)
+    if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
+        stream.seek(0)
+        return _open_heif(stream, name)
+    if start[4:8] == b"ftyp" and start[8:12] in AVIF_BRANDS and "AVIF" not in PilImage.OPEN:
+        reason = 'AVIF needs a newer Pillow: pip install "pillow>=11.3"'
+    raise ValueError(reason)
+
+
+def _open_heif(stream: IO[bytes], name: str) -> ImageFile.ImageFile:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise MissingExtraError(f'{name}: HEIC needs pillow-heif: pip install "lightmark[heif]"') from error
+    opened: ImageFile.ImageFile = HeifImageFile(stream)
+    return opened
+
+
+def _decode(picture: PilImage.Image, max_pixels: int, name: str) -> Picture:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: {width}×{height} are {width * height:,} pixels, more than the limit of {max_pixels:,}; "
+            "raise max_pixels (--max-pixels) if you trust the picture"
+        )
+    try:
+        with _pillows_limit_lifted_for(width * height):
+            picture.load()
+        return require_image(np.asarray(_to_rgb(ImageOps.exif_transpose(picture))), name)
+    except LightmarkError:
+        raise
+    except Exception as error:  # decoders raise whatever a broken file makes them: OSError, SyntaxError, EOFError …
+        raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
+
+
+@contextmanager
+def _pillows_limit_lifted_for(pixels: int) -> Iterator[None]:
+    """Pillow's one limit for the whole process is put aside for a picture beyond it that our own let through.
+
+    One thread at a time, and only for such a picture: some of Pillow's decoders (TIFF) ask again while they load.
+    """
+    if PilImage.MAX_IMAGE_PIXELS is None or pixels <= PilImage.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _PILLOWS_LIMIT:
+        before, PilImage.MAX_IMAGE_PIXELS = PilImage.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            PilImage.MAX_IMAGE_PIXELS = before
+
+
+def _to_rgb(picture: PilImage.Image) -> PilImage.Image:
+    """8-bit RGB; 16-bit grey keeps its high byte, where Pillow's own conversion would cut at 255."""
+    if picture.mode.startswith("I;16"):
+        picture = PilImage.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"mode {picture.mode} has no agreed range; save it with 8 or 16 bits")
+    if picture.mode in ("P", "PA", "RGBa", "La"):  # Pillow warns, or refuses, where these go to RGB in one step
+        picture = picture.convert("LA" if picture.mode == "La" else "RGBA")
+    return picture.convert("RGB")
