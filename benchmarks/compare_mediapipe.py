@@ -41,11 +41,11 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.errors import DataError, MissingExtraError, SchemaError
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import label_boxes, predict, same_points, to_schema
-from lightmark.evaluate.provenance import git_commit, sha256_of, versions
+from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.evaluate.report import ALL
 from lightmark.evaluate.rows import FaceRow, face_names, face_rows, nme_key
 from lightmark.evaluate.run import CONVERTED_NOTE, LABEL_BOX_NOTE, choose_faces
-from lightmark.files import replacing
+from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, align, crop_matrix, invert, overlaps, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.metrics import Interval, auc, bootstrap_interval, interocular, nme, paired_bootstrap, percentile

@@ -32,8 +32,8 @@ from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
 from lightmark.evaluate.predict import to_schema
-from lightmark.evaluate.provenance import git_commit, sha256_of, versions
-from lightmark.files import replacing
+from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, overlaps, similarity_matrix, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.metrics import interocular, nme

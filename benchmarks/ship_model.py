@@ -16,10 +16,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from lightmark.evaluate.provenance import git_commit, sha256_of
+from lightmark.evaluate.provenance import git_commit
 from lightmark.evaluate.run import evaluate_model
 from lightmark.export.onnx import export_onnx
-from lightmark.files import replacing
+from lightmark.files import replacing, sha256_of
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.network import architecture_from_dict, multiply_adds, parameter_count
 from lightmark.runtime.shipped import FOLDER, REGISTRY

@@ -1,8 +1,9 @@
-"""Tests of files that are whole or not there."""
+"""Tests of files that are whole or not there, and of their hashes."""
 
 import pytest
 
-from lightmark.files import replacing
+from lightmark.errors import DataError
+from lightmark.files import replacing, sha256_of
 
 
 def test_file_is_written_in_full(tmp_path):
@@ -86,3 +87,15 @@ def test_writing_nothing_is_an_error(tmp_path):
     """A block that wrote no file says so instead of passing."""
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.txt"):
         pass
+
+
+def test_sha256_is_the_file_s(tmp_path):
+    """The hash of "abc" is the one in the standard."""
+    (tmp_path / "m").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "m").startswith("ba7816bf8f01cfea")
+
+
+def test_sha256_of_nothing_names_the_file(tmp_path):
+    """A missing file is our error, not Python's."""
+    with pytest.raises(DataError, match="gone: cannot be read"):
+        sha256_of(tmp_path / "gone")

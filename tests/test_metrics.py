@@ -19,11 +19,14 @@ from lightmark.metrics import (
     ced,
     failure_rate,
     interocular,
+    likelihood_gain,
+    mean_spearman,
     nme,
     paired_bootstrap,
     percentile,
     point_errors,
     roc_auc,
+    roc_curve,
     sign_flip_p,
     spearman,
 )
@@ -308,3 +311,36 @@ def test_rank_measures_refuse_rows_that_do_not_pair():
         spearman([1, 2], [1, 2, 3])
     with pytest.raises(DataError, match="negatives: not finite"):
         roc_auc([1.0], [math.nan])
+
+
+def test_mean_spearman_is_within_a_point() -> None:
+    """Points that err more than others say nothing; the order of the faces within each does."""
+    errors = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    assert mean_spearman(errors, errors) == pytest.approx(1)
+    assert mean_spearman(np.array([[3.0, 10.0], [2.0, 20.0], [1.0, 30.0]]), errors) == pytest.approx(0)
+    assert mean_spearman(np.tile([1.0, 10.0], (3, 1)), errors) == 0
+
+
+def test_likelihood_gain_is_that_of_the_density() -> None:
+    """log of 2 / (π e²) · exp(−2r / e) under what is expected, less that under the points' means."""
+    rng = np.random.default_rng(0)
+    expected, errors = rng.uniform(0.1, 1, (2, 5, 3))
+
+    def log_density(e: np.ndarray) -> np.ndarray:
+        return np.log(2 / (np.pi * e**2) * np.exp(-2 * errors / e))
+
+    want = (log_density(expected) - log_density(errors.mean(axis=0))).mean(axis=1)
+    np.testing.assert_allclose(likelihood_gain(expected, errors), want)
+
+
+def test_likelihood_gain_of_perfect_points_is_finite() -> None:
+    """Errors of zero are no infinite likelihood."""
+    assert np.isfinite(likelihood_gain(np.full((2, 3), 0.1), np.zeros((2, 3)))).all()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.lists(st.integers(0, 5), min_size=1, max_size=12))
+def test_roc_curve_encloses_the_auc(positives, negatives) -> None:
+    """The area under its corners, ties joined by straight lines, is `roc_auc`; it runs from 0 to 1."""
+    accepted, kept = roc_curve(positives, negatives)
+    assert (accepted[0], kept[0], accepted[-1], kept[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(kept, accepted) == pytest.approx(roc_auc(positives, negatives))

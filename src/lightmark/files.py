@@ -1,11 +1,14 @@
-"""Files that are whole or not there: written under a temporary name beside the target, then renamed."""
+"""Files: whole or not there, written under a temporary name beside the target and renamed; and known by their hash."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from lightmark.errors import DataError
 
 
 @contextmanager
@@ -20,3 +23,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hex SHA-256 of a file; raises `DataError` where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error

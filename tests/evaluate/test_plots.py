@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lightmark.errors import MissingExtraError
-from lightmark.evaluate.plots import plots, require_matplotlib
+from lightmark.evaluate.confidence import Confidence, calibrate, judge_presence
+from lightmark.evaluate.plots import (
+    CALIBRATION,
+    LIGHT,
+    PRESENCE,
+    calibration_png,
+    draw_calibration,
+    draw_presence,
+    plots,
+    presence_png,
+    require_matplotlib,
+)
 from lightmark.evaluate.run import make_report
 
 
@@ -29,7 +41,7 @@ def test_subsets_of_the_same_faces_share_a_curve(blob_samples) -> None:
     """Two names for the same faces would hide one line under the other."""
     from matplotlib.figure import Figure
 
-    from lightmark.evaluate.plots import LIGHT, draw_curves
+    from lightmark.evaluate.plots import draw_curves
 
     samples = [sample for sample in blob_samples if "common" in sample.subsets]
     report = make_report(samples, np.stack([sample.points + 1 for sample in samples]), "t")
@@ -43,9 +55,49 @@ def test_curves_reach_the_share_of_faces_within_the_error(blob_samples) -> None:
     """At the right end of the axis the curve is the share of faces up to there."""
     from matplotlib.figure import Figure
 
-    from lightmark.evaluate.plots import LIGHT, draw_curves
+    from lightmark.evaluate.plots import draw_curves
 
     points = np.stack([sample.points + (0 if i < 9 else 40) for i, sample in enumerate(blob_samples)])
     axes = Figure().subplots()
     draw_curves(axes, make_report(blob_samples, points, "t"), LIGHT)
     assert axes.get_lines()[0].get_ydata()[-1] == pytest.approx(75)
+
+
+@pytest.fixture
+def confident(blob_samples):
+    """A report on points one pixel off, expected to be a tenth of a crop off."""
+    right, wrong = np.linspace(0.4, 1, 12), np.linspace(0, 0.6, 48)
+    confidence = Confidence(calibrate(np.full((12, 3), 0.1), np.full((12, 3), 0.2)), judge_presence(right, wrong))
+    points = np.stack([sample.points + 1 for sample in blob_samples])
+    return make_report(blob_samples, points, "t", confidence=confidence)
+
+
+def test_confidence_has_two_plots(confident, blob_samples) -> None:
+    """Both in the page and as PNG; a report without has neither."""
+    plain = [plot.title for plot in plots(replace(confident, confidence=None))]
+    assert [plot.title for plot in plots(confident)] == [*plain, CALIBRATION[0], PRESENCE[0]]
+    for png in (calibration_png(confident), presence_png(confident)):
+        assert png.startswith(b"\x89PNG")
+
+
+def test_calibration_shows_bins_and_the_diagonal(confident) -> None:
+    """In per cent of the crop's side: expected 10, actual 20."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    draw_calibration(axes, confident, LIGHT)
+    diagonal, bins = axes.get_lines()[:2]
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    np.testing.assert_allclose(np.asarray(bins.get_xdata(), float), 10)
+    np.testing.assert_allclose(np.asarray(bins.get_ydata(), float), 20)
+
+
+def test_presence_shows_the_roc(confident) -> None:
+    """From the crops kept while no wrong one passes to all of them."""
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    draw_presence(axes, confident, LIGHT)
+    accepted, kept = axes.get_lines()[0].get_data()
+    assert kept[accepted <= 100 / 48].max() == pytest.approx(100 * 8 / 12)
+    assert (accepted[-1], kept[-1]) == (100, 100)

@@ -4,22 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-import pytest
-
-from lightmark.errors import DataError
 from lightmark.evaluate import provenance
-
-
-def test_sha256_is_the_file_s(tmp_path) -> None:
-    """The hash of "abc" is the one in the standard."""
-    (tmp_path / "m").write_bytes(b"abc")
-    assert provenance.sha256_of(tmp_path / "m").startswith("ba7816bf8f01cfea")
-
-
-def test_sha256_of_nothing_names_the_file(tmp_path) -> None:
-    """A missing file is our error, not Python's."""
-    with pytest.raises(DataError, match="gone: cannot be read"):
-        provenance.sha256_of(tmp_path / "gone")
 
 
 def test_versions_name_what_numbers_depend_on() -> None:

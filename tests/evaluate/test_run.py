@@ -13,8 +13,9 @@ from lightmark.data.read import read_samples
 from lightmark.errors import ConfigError, DataError, MissingExtraError, SchemaError
 from lightmark.evaluate.compare import compare_runs
 from lightmark.evaluate.predictions import read_predictions, write_predictions
-from lightmark.evaluate.provenance import sha256_of
 from lightmark.evaluate.run import choose_faces, evaluate_model, threshold_for
+from lightmark.files import sha256_of
+from lightmark.runtime.shipped import model_path, shipped_models
 from lightmark.schema import COFW29, IBUG68, WFLW98
 
 FILES = ["faces.csv", "predictions.json", "report.html", "report.json", "report.md"]
@@ -227,3 +228,46 @@ def test_wflw_faces_are_judged_by_a_68_point_model(real_data: Path, model_68) ->
     assert report.schema == "ibug68"
     assert any("98 points turned into 68" in note for note in report.notes)
     assert "pose" in report.summaries
+
+
+def test_a_shipped_model_is_named_by_name(tree_300w, tmp_path) -> None:
+    """By name and hash: where the package lies is nobody's business, however the model was asked for."""
+    for source in ("fast", model_path("fast")):
+        evaluate_model(source, tree_300w, report_dir=tmp_path / "r", subset="ibug")
+        data = json.loads((tmp_path / "r" / "report.json").read_text())
+        assert data["title"] == "fast on 300w, ibug"
+        named = {key: data["origin"]["source"].get(key) for key in ("name", "file", "sha256")}
+        assert named == {"name": "fast", "file": None, "sha256": shipped_models()["fast"].sha256}
+        assert str(model_path("fast").parent) not in (tmp_path / "r" / "report.json").read_text()
+
+
+def test_confidence_is_measured_where_the_model_has_it(tree_300w, tmp_path) -> None:
+    """In every form of the report, with two pictures."""
+    report = evaluate_model("fast", tree_300w, report_dir=tmp_path / "r", subset="ibug")
+    written = {file.name for file in (tmp_path / "r").iterdir()}
+    assert written == {*FILES, "calibration.png", "presence.png"}
+    data = json.loads((tmp_path / "r" / "report.json").read_text())["confidence"]
+    assert data["presence"]["right_crops"] == 3
+    assert data["presence"]["auc"] == report.confidence.presence.auc
+    assert data["calibration"]["actual_over_expected"]["value"] == report.confidence.calibration.ratio.value
+    assert len(data["calibration"]["bins"]) == 10
+    for text in ((tmp_path / "r" / name).read_text() for name in ("report.md", "report.html")):
+        assert "mean actual over mean expected error" in text
+        assert "favours the constant" in text
+
+
+def test_a_report_without_confidence_is_as_ever(tree_300w, model_68, tmp_path) -> None:
+    """No word of it, and the pictures of a report before are gone."""
+    evaluate_model("fast", tree_300w, report_dir=tmp_path / "r", subset="ibug")
+    report = evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "r", subset="ibug")
+    assert report.confidence is None
+    assert sorted(file.name for file in (tmp_path / "r").iterdir()) == FILES
+    assert "confidence" not in json.loads((tmp_path / "r" / "report.json").read_text())
+    assert "presence" not in (tmp_path / "r" / "report.md").read_text()
+
+
+def test_a_confident_report_is_compared_with_one_that_is_not(tree_300w, model_68, tmp_path) -> None:
+    """What confidence adds is no part of the pairs."""
+    evaluate_model("fast", tree_300w, report_dir=tmp_path / "fast")
+    evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "grid")
+    assert compare_runs(tmp_path / "fast", tmp_path / "grid").summaries["all"].verdict == "b is better"

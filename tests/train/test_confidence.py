@@ -9,13 +9,10 @@ import pytest
 import torch
 
 from lightmark.errors import ConfigError, TrainingError
-from lightmark.geometry import invert, tight_box, transform
 from lightmark.nets.checkpoint import load_model
 from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import Architecture
-from lightmark.spec import ModelSpec, label_crop_matrix
 from lightmark.train.confidence import (
-    WRONG_OVERLAP,
     ConfidenceRecipe,
     Read,
     _fit,
@@ -23,7 +20,6 @@ from lightmark.train.confidence import (
     _Standard,
     laplace_nll,
     train_confidence,
-    wrong_matrix,
 )
 from lightmark.train.config import Recipe
 from lightmark.train.faces import carve
@@ -151,25 +147,6 @@ def test_density_is_normalised_with_the_right_mean():
     assert np.trapezoid(density * r, r) == pytest.approx(e, abs=1e-6)
     nll = laplace_nll(torch.tensor(np.log(e)), torch.tensor([0.3]))
     assert float(nll) == pytest.approx(-np.log(2 / (np.pi * e**2) * np.exp(-2 * 0.3 / e)) - np.log(np.pi / 2), abs=1e-6)
-
-
-def test_wrong_crops_are_never_the_faces(blob_faces):
-    """No square shares more of the union with the face's own than allowed; some overlap it, some lie beside it."""
-    face = blob_faces(1)[0]
-    spec = ModelSpec(face.schema, 32)
-    rng = np.random.default_rng(0)
-    own = tight_box(transform(invert(label_crop_matrix(spec, face.points)), np.array([[-0.5, -0.5], [31.5, 31.5]])))
-    shares = []
-    for _ in range(300):
-        matrix = wrong_matrix(face.points, (48, 48), spec, rng)
-        corners = transform(invert(matrix), np.array([[-0.5, -0.5], [31.5, -0.5], [31.5, 31.5], [-0.5, 31.5]]))
-        side = np.linalg.norm(corners[1] - corners[0])
-        centre = corners.mean(0)
-        square = np.concatenate([centre - side / 2, centre + side / 2])
-        shared = np.prod(np.clip(np.minimum(square[2:], own[2:]) - np.maximum(square[:2], own[:2]), 0, None))
-        shares.append(shared / (side**2 + np.prod(own[2:] - own[:2]) - shared))
-    assert max(shares) <= WRONG_OVERLAP + 1e-9
-    assert np.mean(np.array(shares) > 0.15) > 0.1
 
 
 def test_folding_the_standardisation_changes_nothing():

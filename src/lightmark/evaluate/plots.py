@@ -1,4 +1,4 @@
-"""The plots of a report: SVG in a light and a dark dress, and one PNG of what disturbs the model."""
+"""The plots of a report: SVG in a light and a dark dress, and PNGs of what disturbs a model and of its confidence."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from lightmark.errors import MissingExtraError
+from lightmark.evaluate.confidence import TOLERATED
 from lightmark.evaluate.report import ALL, Report, RobustnessCurve
-from lightmark.metrics import ced
+from lightmark.metrics import ced, roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +40,7 @@ DARK = Dress(ink="#e7eaee", faint="#3a424c")
 
 
 Draw: TypeAlias = "Callable[[Axes, Report, Dress], None]"
+Titled: TypeAlias = "tuple[str, str, Draw]"  # with a title and a sentence for those who cannot see it
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def require_matplotlib() -> None:
 
 
 def plots(report: Report) -> list[Plot]:
-    """Error curve, groups, error against size and, where they were asked for, box jitter and robustness."""
+    """Error curve, groups, error against size; box jitter and robustness where asked for; confidence where there is."""
     whole = report.summaries[ALL]
     made = [
         _plot("Cumulative error", "Share of faces up to each error, one curve a subset.", draw_curves, report),
@@ -68,20 +70,23 @@ def plots(report: Report) -> list[Plot]:
     ]
     if whole.groups:
         made.insert(1, _plot("Error by group of points", "Mean error of each group of points.", draw_groups, report))
-    return made + [_plot(*disturbed, report) for disturbed in _disturbed(report)]
+    judged = [CALIBRATION, PRESENCE] if report.confidence else []
+    return made + [_plot(*drawing, report) for drawing in _disturbed(report) + judged]
 
 
 def robustness_png(report: Report) -> bytes:
     """PNG with a panel for box jitter, where it was asked for, and for each robustness curve that has points."""
-    import matplotlib
-    from matplotlib.figure import Figure
+    return _png(lambda figure: draw_panels(figure, report))
 
-    with matplotlib.rc_context(_style(LIGHT)):
-        figure = Figure(layout="constrained")
-        draw_panels(figure, report)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    return stream.getvalue()
+
+def calibration_png(report: Report) -> bytes:
+    """PNG of `draw_calibration`, for a report with confidence."""
+    return _png(partial(_draw_titled, CALIBRATION, report))
+
+
+def presence_png(report: Report) -> bytes:
+    """PNG of `draw_presence`, for a report with confidence."""
+    return _png(partial(_draw_titled, PRESENCE, report))
 
 
 def draw_panels(figure: Figure, report: Report) -> None:
@@ -181,9 +186,64 @@ def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report, dress: D
     axes.legend(loc="best", fontsize=8, labelcolor=dress.ink, frameon=False)
 
 
-def _disturbed(report: Report) -> list[tuple[str, str, Draw]]:
+def draw_calibration(axes: Axes, report: Report, dress: Dress) -> None:
+    """Mean actual error of each bin of expected errors with its interval, and the diagonal of a model that knows."""
+    assert report.confidence is not None
+    bins = report.confidence.calibration.bins
+    expected = [100 * one.expected for one in bins]
+    low, actual, high = (100 * np.array([getattr(one.actual, end) for one in bins]) for end in ("low", "value", "high"))
+    reach = np.array([actual - low, high - actual])
+    end = 1.1 * float(max(*expected, *high))
+    axes.plot((0, end), (0, end), color=dress.ink, linewidth=1.0, linestyle="--", label="as expected")
+    label = f"mean of {bins[0].points} points"
+    axes.errorbar(
+        expected, actual, reach, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8, capsize=3, label=label
+    )
+    axes.set(xlim=(0, end), ylim=(0, end), xlabel="expected error, % of the crop's side", ylabel="actual error, %")
+    axes.legend(loc="upper left", fontsize=8, labelcolor=dress.ink, frameon=False)
+
+
+def draw_presence(axes: Axes, report: Report, dress: Dress) -> None:
+    """ROC curve of the presence, false accepts on a logarithmic scale; dotted, the share of them that is tolerated."""
+    assert report.confidence is not None
+    from matplotlib.ticker import StrMethodFormatter
+
+    presence = report.confidence.presence
+    accepted, kept = roc_curve(presence.right, presence.wrong)
+    least = 1 / len(presence.wrong)
+    axes.step(100 * np.maximum(accepted, least), 100 * kept, where="post", color=COLOURS[0], linewidth=1.8)
+    axes.axvline(100 * TOLERATED, color=dress.ink, linewidth=0.8, linestyle=":")
+    floor = min(99.0, 100 * float(kept[accepted < 1.5 * least].max()))
+    axes.set(xscale="log", xlim=(100 * least, 100), ylim=(max(0.0, 2 * floor - 100), 100 + (100 - floor) / 15))
+    wrong, right = (f"of {len(scores)}" for scores in (presence.wrong, presence.right))
+    axes.set(xlabel=f"{wrong} wrong crops accepted, %", ylabel=f"{right} right crops kept, %")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.annotate(f"AUC {presence.auc:.4f}", (0.97, 0.05), xycoords="axes fraction", ha="right")
+
+
+CALIBRATION: Titled = (
+    "Expected and actual errors",
+    "Mean actual error of points of like expected error.",
+    draw_calibration,
+)
+PRESENCE: Titled = (
+    "Presence: right and wrong crops",
+    "Share of right crops kept at each share of wrong ones accepted.",
+    draw_presence,
+)
+
+
+def _draw_titled(titled: Titled, report: Report, figure: Figure) -> None:
+    title, _, draw = titled
+    figure.set_size_inches(5.2, 3.9)
+    axes = figure.subplots()
+    draw(axes, report, LIGHT)
+    axes.set_title(title, loc="left")
+
+
+def _disturbed(report: Report) -> list[Titled]:
     """Title, description and drawing of box jitter and of each robustness curve that has points."""
-    jitter: list[tuple[str, str, Draw]] = [
+    jitter: list[Titled] = [
         ("Error when the box is off", "Mean error at each share of box jitter.", draw_jitter)
     ]
     return (jitter if report.box_jitter else []) + [
@@ -219,6 +279,18 @@ def _svg(draw: Draw, report: Report, dress: Dress) -> bytes:
         stream = io.BytesIO()
         # No date and no tool name: the same report gives the same bytes.
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def _png(draw: Callable[[Figure], None]) -> bytes:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_style(LIGHT)):
+        figure = Figure(layout="constrained")
+        draw(figure)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return stream.getvalue()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +13,22 @@ from numpy.typing import NDArray
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, DataError, GeometryError, SchemaError, SpecError
 from lightmark.geometry import Array, from_unit, invert, require_box, tight_box, transform
-from lightmark.image import warp
+from lightmark.image import Picture, warp
 from lightmark.runtime.crop_model import CropModel
 from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, plain_schema
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec, Outputs, label_crop_matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a model gave on F faces: `points` (F, N, 2) in image pixels and, with confidence, what it says of them.
+
+    `errors` (F, N) are the expected errors, as shares of the crop's side; `presence` (F,) is from 0 to 1.
+    """
+
+    points: Array
+    errors: Array | None = None
+    presence: Array | None = None
 
 
 def predict(
@@ -22,14 +36,38 @@ def predict(
 ) -> Array:
     """Points (F, N, 2) in image pixels that `model` gives on the crops around the labelled points of `samples`.
 
-    `box_jitter` spoils the boxes first, as `jitter_boxes` says. Raises `SchemaError` for samples of another schema
-    than the model's, `DataError` naming a face whose labels span no box, `SpecError` for an output of a wrong shape.
+    `box_jitter` spoils the boxes first, as `jitter_boxes` says. Raises what `predict_outputs` raises.
+    """
+    return predict_outputs(model, samples, batch, box_jitter, seed).points
+
+
+def predict_outputs(
+    model: CropModel, samples: Sequence[Sample], batch: int = 32, box_jitter: float = 0.0, seed: int = 0
+) -> Found:
+    """All that `model` gives on the crops that `predict` cuts, from the same single pass.
+
+    Raises `SchemaError` for samples of another schema than the model's, `DataError` naming a face whose labels span no
+    box, `SpecError` for points of a wrong shape.
     """
     _require_schema(samples, model.spec.schema)
     boxes = jitter_boxes(label_boxes(samples), box_jitter, np.random.default_rng(seed))
     matrices = [_crop_matrix(model.spec, sample, box) for sample, box in zip(samples, boxes, strict=True)]
-    chunks = (slice(start, start + batch) for start in range(0, len(samples), batch))
-    return np.concatenate([_predict_batch(model, samples[chunk], matrices[chunk]) for chunk in chunks])
+    outputs = run_crops(model, _crops(samples, matrices, model.spec.size), batch)
+    wanted = (len(samples), model.spec.schema.size, 2)
+    if outputs.unit_points.shape != wanted:
+        raise SpecError(f"model: gives points of shape {outputs.unit_points.shape}, its spec says {wanted}")
+    pairs = zip(matrices, from_unit(outputs.unit_points, model.spec.size), strict=True)
+    points = np.stack([transform(invert(matrix), crop_points) for matrix, crop_points in pairs])
+    told = (None if one is None else np.asarray(one, dtype=np.float64) for one in (outputs.errors, outputs.presence))
+    return Found(points, *told)
+
+
+def run_crops(model: CropModel, crops: Iterable[Picture], batch: int = 32) -> Outputs:
+    """What `model` says of `crops` (S, S, 3), at least one, `batch` of them at a time."""
+    waiting, parts = iter(crops), []
+    while chunk := list(islice(waiting, batch)):
+        parts.append(_run(model, np.stack(chunk)))
+    return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def to_schema(samples: Sequence[Sample], schema: Schema) -> list[Sample]:
@@ -103,16 +141,14 @@ def _crop_matrix(spec: ModelSpec, sample: Sample, box: Array) -> Array:
         raise DataError(f"{sample.name}: the labelled points span no box: {error}") from error
 
 
-def _predict_batch(model: CropModel, samples: Sequence[Sample], matrices: Sequence[Array]) -> Array:
-    size = model.spec.size
-    unit_points = model(np.stack(list(_crops(samples, matrices, size))))
-    wanted = (len(samples), model.spec.schema.size, 2)
-    if unit_points.shape != wanted:
-        raise SpecError(f"model: gives points of shape {unit_points.shape}, its spec says {wanted}")
-    pairs = zip(matrices, from_unit(unit_points, size), strict=True)
-    return np.stack([transform(invert(matrix), crop_points) for matrix, crop_points in pairs])
+def _run(model: CropModel, crops: Picture) -> tuple[NDArray[np.floating[Any]], ...]:
+    """The outputs that the model's spec promises."""
+    if not model.spec.confidence:
+        return (model(crops),)
+    outputs = model.outputs(crops)
+    return tuple(one for one in (outputs.unit_points, outputs.errors, outputs.presence) if one is not None)
 
 
-def _crops(samples: Sequence[Sample], matrices: Sequence[Array], size: int) -> Iterator[NDArray[np.uint8]]:
+def _crops(samples: Sequence[Sample], matrices: Sequence[Array], size: int) -> Iterator[Picture]:
     for sample, matrix in zip(samples, matrices, strict=True):
         yield warp(load_image(sample), matrix, size)

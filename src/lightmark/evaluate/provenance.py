@@ -1,25 +1,13 @@
-"""Where a number comes from: file hashes, versions, the commit of the code."""
+"""Where a number comes from: versions, the commit of the code."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from lightmark.errors import DataError
-
 _PACKAGES = ("lightmark", "numpy", "opencv-python-headless", "onnxruntime", "pillow", "torch")
-
-
-def sha256_of(path: str | Path) -> str:
-    """Hex SHA-256 of a file; raises `DataError` where it cannot be read."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
 
 
 def versions() -> dict[str, str]:

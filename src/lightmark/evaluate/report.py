@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from lightmark.evaluate.confidence import Confidence, confidence_to_dict
 from lightmark.evaluate.rows import FaceRow
 from lightmark.metrics import RESAMPLES, Interval, bootstrap_interval, percentile
 
@@ -80,7 +81,7 @@ class Report:
     """An evaluation: `rows` of faces, `summaries` by subset ("all" first), and `origin`, what made them.
 
     `key` names the error with its normaliser, such as "nme_inter_ocular"; `threshold` is the fraction beyond which a
-    face fails; `notes` say in words what the numbers do not.
+    face fails; `confidence` is None for what has none; `notes` say in words what the numbers do not.
     """
 
     title: str
@@ -93,6 +94,7 @@ class Report:
     summaries: Mapping[str, Summary]
     box_jitter: tuple[JitterPoint, ...] = ()
     robustness: tuple[RobustnessCurve, ...] = ()
+    confidence: Confidence | None = None
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
 
@@ -154,13 +156,15 @@ def report_to_json(report: Report) -> str:
         "box_jitter": [
             {
                 "level": point.level,
-                report.key: _interval_to_dict(point.nme),
-                failure_key(report.threshold): _interval_to_dict(point.failure_rate),
+                report.key: point.nme.to_dict(),
+                failure_key(report.threshold): point.failure_rate.to_dict(),
             }
             for point in report.box_jitter
         ],
         "robustness": {curve.name: _curve_to_dict(curve, report.key) for curve in report.robustness},
     }
+    if report.confidence is not None:
+        data["confidence"] = confidence_to_dict(report.confidence)
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -172,20 +176,20 @@ def failure_key(threshold: float) -> str:
 def _summary_to_dict(summary: Summary, report: Report) -> dict[str, Any]:
     return {
         "faces": summary.faces,
-        report.key: _interval_to_dict(summary.nme),
-        f"{report.key}_inner": _interval_to_dict(summary.nme_inner),
-        failure_key(report.threshold): _interval_to_dict(summary.failure_rate),
-        f"auc_at_{report.threshold:g}": _interval_to_dict(summary.auc),
+        report.key: summary.nme.to_dict(),
+        f"{report.key}_inner": summary.nme_inner.to_dict(),
+        failure_key(report.threshold): summary.failure_rate.to_dict(),
+        f"auc_at_{report.threshold:g}": summary.auc.to_dict(),
         "median": summary.median,
         "p90": summary.p90,
         "p95": summary.p95,
-        "groups": {group: _interval_to_dict(interval) for group, interval in summary.groups.items()},
+        "groups": {group: interval.to_dict() for group, interval in summary.groups.items()},
         "face_size_px": [
             {
                 "from": size.low,
                 "below": size.high if np.isfinite(size.high) else None,
                 "faces": size.faces,
-                report.key: _interval_to_dict(size.nme),
+                report.key: size.nme.to_dict(),
             }
             for size in summary.sizes
         ],
@@ -199,13 +203,9 @@ def _curve_to_dict(curve: RobustnessCurve, key: str) -> dict[str, Any]:
             {
                 "level": point.level,
                 "faces": point.faces,
-                key: _interval_to_dict(point.nme),
+                key: point.nme.to_dict(),
                 f"{key}_untouched": point.untouched,
             }
             for point in curve.points
         ],
     }
-
-
-def _interval_to_dict(interval: Interval) -> dict[str, float]:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightmark.evaluate.confidence import TOLERATED, Confidence
 from lightmark.evaluate.report import ALL, Report, RobustnessCurve, SizeBin
 from lightmark.metrics import Interval
 
@@ -20,9 +21,10 @@ class Table:
 
 
 def tables(report: Report) -> list[Table]:
-    """The tables of a report: by subset, group of points and face size; by box jitter and disturbance where asked."""
+    """By subset, group of points and face size; by box jitter and disturbance where asked for; confidence if any."""
     made = [_subset_table(report), _group_table(report), _size_table(report), _jitter_table(report)]
     made += [_robustness_table(curve) for curve in report.robustness]
+    made += [_confidence_table(report.confidence)] if report.confidence else []
     return [table for table in made if table.cells]
 
 
@@ -141,6 +143,24 @@ def _robustness_table(curve: RobustnessCurve) -> Table:
         for point in curve.points
     )
     return Table(f"When {curve.when}", (curve.axis, "faces", "NME %", "same faces untouched %"), cells)
+
+
+def _confidence_table(confidence: Confidence) -> Table:
+    calibration, presence = confidence.calibration, confidence.presence
+    wrong = f"{len(presence.wrong)} wrong crops"
+    cells = (
+        ("mean actual over mean expected error", _fraction_interval(calibration.ratio)),
+        ("Spearman, expected and actual error within a point", f"{calibration.spearman:.3f}"),
+        ("likelihood gain over a constant a point, nats", _fraction_interval(calibration.gain)),
+        (f"presence: AUC, {len(presence.right)} right crops against {wrong}", f"{presence.auc:.4f}"),
+        (
+            f"right crops lost where {percent(TOLERATED, 0)} of wrong ones pass (score above {presence.threshold:.3g})",
+            percent(presence.right_lost, 1),
+        ),
+        ("right crops below a score of 0.5", percent(presence.right_below_half, 1)),
+        ("wrong crops from a score of 0.5", percent(presence.wrong_from_half, 1)),
+    )
+    return Table("Confidence: expected errors, in shares of the crop's side, and presence", ("measure", "value"), cells)
 
 
 def _flatten(facts: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightmark.errors import CheckpointError
+from lightmark.errors import CheckpointError, DataError
+from lightmark.files import sha256_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,8 +97,8 @@ def model_path(model: str | Path, folder: Path = FOLDER, registry: str = REGISTR
         return Path(model)
     known = shipped[model]
     try:
-        found = hashlib.sha256(known.path.read_bytes()).hexdigest()
-    except OSError as error:
+        found = sha256_of(known.path)
+    except DataError as error:
         raise CheckpointError(f"{model}: its file is missing ({error}); install lightmark again") from error
     if found != known.sha256:
         raise CheckpointError(
@@ -106,3 +106,9 @@ def model_path(model: str | Path, folder: Path = FOLDER, registry: str = REGISTR
             "lightmark again"
         )
     return known.path
+
+
+def shipped_name(path: Path, folder: Path = FOLDER) -> str | None:
+    """Name of the shipped model that lies at `path`, None for any other file."""
+    found = (model.name for model in shipped_models(folder).values() if model.path.resolve() == path.resolve())
+    return next(found, None)

@@ -21,15 +21,16 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from lightmark.data.augment import Augmentation, change_pixels
 from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample, load_image
+from lightmark.data.wrong_crop import wrong_matrix
 from lightmark.errors import ConfigError, TrainingError
-from lightmark.geometry import Array, crop_matrix, from_unit, invert, overlaps, tight_box, transform
+from lightmark.geometry import crop_matrix
 from lightmark.image import Picture, warp
-from lightmark.metrics import roc_auc, spearman
+from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import LandmarkNet, architecture_from_dict
 from lightmark.source import to_picture
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.faces import carve_share
 from lightmark.train.step import planes_of
@@ -49,8 +50,6 @@ AUGMENTATION = Augmentation(
     noise=0.2,
     occlusion=0.6,
 )
-# A crop that shares no more than this of the union with a face's own square is no crop of that face.
-WRONG_OVERLAP = 0.4
 WRONG_STREAM, STEP_STREAM = 10, 11
 
 
@@ -129,30 +128,6 @@ def train_confidence(
     spec = replace(spec, provenance={**spec.provenance, **found})
     save_checkpoint(out, network, architecture_from_dict(dict(spec.architecture), str(checkpoint)), spec)
     return measured
-
-
-def wrong_matrix(points: Array, shape: tuple[int, int], spec: ModelSpec, rng: np.random.Generator) -> Array:
-    """Matrix (2, 3) of a crop that is not the face's with `points` (N, 2): of a part of it, too wide, or beside it.
-
-    Squares are drawn with their centre anywhere in the picture (H, W) = `shape` or, every other time, near the face,
-    and a side of 0.25 to 3 times the face's own crop, until one overlaps that by no more than `WRONG_OVERLAP`.
-    """
-    own = _square(label_crop_matrix(spec, points), spec.size)
-    side = own[2] - own[0]
-    while True:
-        half = side * np.exp(rng.uniform(np.log(0.25), np.log(3.0))) / 2
-        if rng.random() < 0.5:
-            centre = (own[:2] + own[2:]) / 2 + rng.uniform(-1, 1, 2) * side
-        else:
-            centre = rng.uniform(0, 1, 2) * (shape[1], shape[0])
-        square = np.concatenate([centre - half, centre + half])
-        if overlaps(square[None], own[None])[0, 0] <= WRONG_OVERLAP:
-            return crop_matrix(square, spec.size, 1.0, float(rng.uniform(-25, 25)))
-
-
-def _square(matrix: Array, size: int) -> Array:
-    corners = from_unit(np.array([[0.0, 0.0], [1.0, 1.0]]), size)
-    return tight_box(transform(invert(matrix), corners))
 
 
 def _read_faces(
@@ -278,11 +253,10 @@ def _scale_and_measure(head: ConfidenceHead, checked: Read, wrong: Read) -> Meas
     with torch.no_grad():
         head.bias.add_(float(np.log(scale)))
     log_errors = log_errors + float(np.log(scale))
-    constant = checked.errors.mean(0).log().expand_as(log_errors)
-    gain = float((laplace_nll(constant, checked.errors) - laplace_nll(log_errors, checked.errors)).mean())
-    ranks = [spearman(*pair) for pair in zip(log_errors.T.numpy(), checked.errors.T.numpy(), strict=True)]
+    expected, errors = log_errors.exp().numpy(), checked.errors.numpy()
+    gain = float(likelihood_gain(expected, errors).mean())
     auc = roc_auc(logits.numpy(), _judge(head, wrong)[1].numpy())
-    return Measured(scale, gain, float(np.mean(ranks)), auc)
+    return Measured(scale, gain, mean_spearman(expected, errors), auc)
 
 
 def _judge(head: ConfidenceHead, read: Read, batch: int = 512) -> tuple[Tensor, Tensor]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lightmark.errors import CheckpointError, ConfigError
-from lightmark.files import replacing
+from lightmark.errors import CheckpointError, ConfigError, DataError
+from lightmark.files import replacing, sha256_of
 from lightmark.train.config import Recipe, fingerprint
 from lightmark.train.faces import Split
 
@@ -28,9 +27,9 @@ def _start_mark(start: Path) -> str:
     if start.name == MODEL and (start.parent / RESULT).exists():
         return str(read_result(start.parent)["mark"])
     try:
-        return hashlib.sha256(start.read_bytes()).hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{start}: cannot be read: {error}") from error
+        return sha256_of(start)
+    except DataError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def is_finished(out: Path, mark: str) -> bool:

@@ -1,0 +1,35 @@
+"""Crops that frame no face, cut from pictures of faces: what a presence score must tell from the right ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lightmark.geometry import Array, crop_matrix, from_unit, invert, overlaps, tight_box, transform
+from lightmark.spec import ModelSpec, label_crop_matrix
+
+# A crop that shares no more than this of the union with a face's own square is no crop of that face.
+WRONG_OVERLAP = 0.4
+
+
+def wrong_matrix(points: Array, shape: tuple[int, int], spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a crop that is not the face's with `points` (N, 2): of a part of it, too wide, or beside it.
+
+    Squares are drawn with their centre anywhere in the picture (H, W) = `shape` or, every other time, near the face,
+    and a side of 0.25 to 3 times the face's own crop, until one overlaps that by no more than `WRONG_OVERLAP`.
+    """
+    own = _square(label_crop_matrix(spec, points), spec.size)
+    side = own[2] - own[0]
+    while True:
+        half = side * np.exp(rng.uniform(np.log(0.25), np.log(3.0))) / 2
+        if rng.random() < 0.5:
+            centre = (own[:2] + own[2:]) / 2 + rng.uniform(-1, 1, 2) * side
+        else:
+            centre = rng.uniform(0, 1, 2) * (shape[1], shape[0])
+        square = np.concatenate([centre - half, centre + half])
+        if overlaps(square[None], own[None])[0, 0] <= WRONG_OVERLAP:
+            return crop_matrix(square, spec.size, 1.0, float(rng.uniform(-25, 25)))
+
+
+def _square(matrix: Array, size: int) -> Array:
+    corners = from_unit(np.array([[0.0, 0.0], [1.0, 1.0]]), size)
+    return tight_box(transform(invert(matrix), corners))

@@ -1,0 +1,30 @@
+"""Crops that frame no face."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lightmark.data.wrong_crop import WRONG_OVERLAP, wrong_matrix
+from lightmark.geometry import invert, tight_box, transform
+from lightmark.schema import plain_schema
+from lightmark.spec import ModelSpec, label_crop_matrix
+
+POINTS = np.array([[16.0, 18.0], [32.0, 18.0], [24.0, 26.0], [18.0, 34.0], [30.0, 34.0]])
+
+
+def test_wrong_crops_are_never_the_faces() -> None:
+    """No square shares more of the union with the face's own than allowed; some overlap it, some lie beside it."""
+    spec = ModelSpec(plain_schema(5), 32)
+    rng = np.random.default_rng(0)
+    own = tight_box(transform(invert(label_crop_matrix(spec, POINTS)), np.array([[-0.5, -0.5], [31.5, 31.5]])))
+    shares = []
+    for _ in range(300):
+        matrix = wrong_matrix(POINTS, (48, 48), spec, rng)
+        corners = transform(invert(matrix), np.array([[-0.5, -0.5], [31.5, -0.5], [31.5, 31.5], [-0.5, 31.5]]))
+        side = np.linalg.norm(corners[1] - corners[0])
+        centre = corners.mean(0)
+        square = np.concatenate([centre - side / 2, centre + side / 2])
+        shared = np.prod(np.clip(np.minimum(square[2:], own[2:]) - np.maximum(square[:2], own[:2]), 0, None))
+        shares.append(shared / (side**2 + np.prod(own[2:] - own[:2]) - shared))
+    assert max(shares) <= WRONG_OVERLAP + 1e-9
+    assert np.mean(np.array(shares) > 0.15) > 0.1
