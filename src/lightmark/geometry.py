@@ -58,6 +58,12 @@ def overlaps(first: Array, second: Array) -> Array:
     return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared))
 
 
+def largest_first(boxes: Array) -> Array:
+    """`boxes` (F, 4) by their area; equally large ones from left to right, then from top to bottom."""
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return np.asarray(boxes[np.lexsort((boxes[:, 1], boxes[:, 0], -areas))])
+
+
 def crop_matrix(box: ArrayLike, size: int, scale: float, angle: float = 0.0) -> Array:
     """Matrix (2, 3) from image pixels to the `size`×`size` crop around `box`.
 

@@ -37,5 +37,5 @@ def test_named_detectors_take_a_picture(name: str) -> None:
 
 def test_an_unknown_detector_names_the_known_ones() -> None:
     """A typing slip is answered with the list."""
-    with pytest.raises(ConfigError, match="no detector called 'casacde'; known: auto, cascade, face:PATH"):
+    with pytest.raises(ConfigError, match="no detector called 'casacde'; known: auto, cascade, face:PATH, yunet:PATH"):
         open_detector("casacde")

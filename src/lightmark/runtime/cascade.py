@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import ConfigError, MissingExtraError
-from lightmark.geometry import Array, invert, map_box, transform
+from lightmark.geometry import Array, invert, largest_first, map_box, transform
 from lightmark.image import Picture, reduce_by_area, require_image
 
 CASCADE = "haarcascade_frontalface_alt2.xml"
@@ -52,8 +52,7 @@ class CascadeDetector:
             rectangles = find_rectangles(self._classifier, grey, self._min_size, self._neighbours)
         squares = rectangle_edges(rectangles, matrix)
         boxes = np.array([map_box(square, OFFSETS) for square in squares]).reshape(-1, 4)
-        # Equally large ones by place: OpenCV's threads find them in any order.
-        return np.asarray(boxes[np.lexsort((boxes[:, 1], boxes[:, 0], boxes[:, 0] - boxes[:, 2]))])
+        return largest_first(boxes)  # OpenCV's threads find them in any order
 
 
 def open_cascade(name: str) -> cv2.CascadeClassifier:

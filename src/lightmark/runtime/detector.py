@@ -38,8 +38,9 @@ class FixedBoxes:
 def open_detector(name: str, threads: int | None = None) -> Detector:
     """The detector called `name`, on `threads` processor threads where it can be told (None: all cores).
 
-    "cascade" is OpenCV's, "face:PATH" a network that `lightmark train-detector` made and was exported; "auto" the best
-    one in the package. Raises `ConfigError` for another name.
+    "cascade" is OpenCV's, "face:PATH" a network that `lightmark train-detector` made, exported; "yunet:PATH" that of
+    OpenCV's model zoo, "mediapipe" MediaPipe's; "auto" the best one in the package. Raises `ConfigError` for another
+    name, and what the detector itself raises.
     """
     kind, _, path = name.partition(":")
     # The imports stand here, not above: each detector loads libraries that the others do without.
@@ -47,8 +48,16 @@ def open_detector(name: str, threads: int | None = None) -> Detector:
         from lightmark.runtime.cascade import CascadeDetector
 
         return CascadeDetector()
+    if kind == "yunet" and path:
+        from lightmark.runtime.yunet import YuNetDetector
+
+        return YuNetDetector(path)
+    if name == "mediapipe":
+        from lightmark.runtime.mediapipe_detector import MediaPipeDetector
+
+        return MediaPipeDetector()
     if kind == "face" and path:
         from lightmark.runtime.face_detector import FaceDetector
 
         return FaceDetector(Path(path), threads=threads)
-    raise ConfigError(f"no detector called {name!r}; known: auto, cascade, face:PATH")
+    raise ConfigError(f"no detector called {name!r}; known: auto, cascade, face:PATH, yunet:PATH, mediapipe")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import ConfigError, SpecError
-from lightmark.geometry import Array, invert, overlaps, transform
+from lightmark.geometry import Array, invert, largest_first, overlaps, transform
 from lightmark.image import require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path
@@ -54,7 +54,7 @@ class FaceDetector:
         They may reach over the picture's edges. Raises `ImageError` for an image of another form.
         """
         boxes, _ = self.scored(image)
-        return np.asarray(boxes[np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind="stable")])
+        return largest_first(boxes)
 
     def scored(self, image: NDArray[np.uint8], threshold: float | None = None) -> tuple[Array, Array]:
         """Boxes (F, 4) as calling gives them, and their scores (F,) from 0 to 1, the surest first."""

@@ -1,0 +1,88 @@
+"""Where eyes, nose and mouth lie in the tight box of the 68 points: how detectors' few points become a box.
+
+    python benchmarks/fit_keypoint_box.py --data 300w
+
+Over the faces that may be trained on, never test faces: the mean shape of the points, each face turned upright, moved
+and scaled so that its tight box is centred on the origin with a longer side of 1, and the mean extent of that box. Says
+how well a box made of each detector's points overlaps the tight one. Prints the constants of runtime/keypoint_box.py
+and writes benchmarks/results/keypoint-box.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from lightmark.cli.training import training_samples
+from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.files import replacing
+from lightmark.geometry import Array, overlaps, tight_box
+from lightmark.runtime.keypoint_box import MEDIAPIPE, YUNET, Keypoint, box_of_keypoints
+
+# Of the 68 points; right and left are the person's own.
+MEMBERS: dict[Keypoint, tuple[int, ...]] = {
+    "right_eye": (36, 37, 38, 39, 40, 41),
+    "left_eye": (42, 43, 44, 45, 46, 47),
+    "nose_tip": (30,),
+    "mouth": (48, 54),
+    "right_mouth": (48,),
+    "left_mouth": (54,),
+}
+RESULT = Path(__file__).parent / "results" / "keypoint-box.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    shapes = np.stack([sample.points for sample in training_samples([options.data])])
+    centred = np.stack([upright(shape) for shape in shapes])
+    places = {name: keypoint(centred.mean(axis=0), name).round(4).tolist() for name in MEMBERS}
+    boxes = tight_box(centred)
+    extent = (boxes[:, 2:] - boxes[:, :2]).mean(axis=0).round(4).tolist()
+    fits = {
+        "yunet": overlap_of(shapes, YUNET),
+        "mediapipe": overlap_of(shapes, MEDIAPIPE),
+    }
+    print(json.dumps({"PLACES": places, "EXTENT": extent, "median overlap with the tight box": fits}, indent=1))
+    result = {
+        "command": ["python", *sys.argv],
+        "commit": git_commit(),
+        "versions": versions(),
+        "faces": len(shapes),
+        "places": places,
+        "extent": extent,
+        "median_overlap": fits,
+    }
+    with replacing(options.out) as path:
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+def upright(shape: Array) -> Array:
+    """Points (68, 2) with the eyes level, centred on their tight box, its longer side 1."""
+    across = keypoint(shape, "left_eye") - keypoint(shape, "right_eye")
+    cos, sin = across / np.hypot(*across)
+    turned = shape @ np.array([[cos, -sin], [sin, cos]])
+    box = tight_box(turned)
+    return np.asarray((turned - (box[:2] + box[2:]) / 2) / (box[2:] - box[:2]).max())
+
+
+def keypoint(shape: Array, name: Keypoint) -> Array:
+    """One detector's point (2,) of the 68 (68, 2)."""
+    return np.asarray(shape[list(MEMBERS[name])].mean(axis=0))
+
+
+def overlap_of(shapes: Array, names: tuple[Keypoint, ...]) -> float:
+    """Median overlap of the boxes made of the points called `names` with the tight boxes."""
+    made = [box_of_keypoints(np.stack([keypoint(shape, name) for name in names]), names) for shape in shapes]
+    shares = [overlaps(box[None], tight_box(shape)[None])[0, 0] for box, shape in zip(made, shapes, strict=True)]
+    return round(float(np.median(shares)), 4)
+
+
+if __name__ == "__main__":
+    main()
