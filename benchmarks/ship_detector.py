@@ -1,0 +1,65 @@
+"""Put a trained face detector into the package: choose its threshold, export it, register its sha256.
+
+    python benchmarks/ship_detector.py runs/face-detector/model.safetensors --name face --face-free runs/face-free-train
+
+The threshold is the lowest, in steps of 0.05, at which the detector makes up no face in those of the --face-free
+pictures (the ones that it was trained with) that were kept from its training. No test picture is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lightmark.cli.training import pictures_of
+from lightmark.export.detector import export_detector, load_face_detector
+from lightmark.files import replacing, sha256_of
+from lightmark.runtime.face_detector import FaceDetector
+from lightmark.runtime.shipped import DETECTORS, FOLDER
+from lightmark.source import to_picture
+from lightmark.train.face_detector import split_backgrounds
+
+LICENCE = "research use only, as its training pictures (300W, 300W-LP, YouTube Faces)."
+SUMMARY = "Faces of all poses, from 1/24 of the picture's longer side; tight 68-point boxes."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--face-free", type=Path, required=True)
+    options = parser.parse_args()
+    _, trained = load_face_detector(options.checkpoint)
+    recipe = trained["recipe"]
+    assert isinstance(recipe, dict)
+    _, unseen = split_backgrounds(pictures_of([options.face_free]), recipe["validation"])
+    file = FOLDER / f"{options.name}.onnx"
+    export_detector(options.checkpoint, file, 0.5)
+    detector = FaceDetector(file)
+    highest = np.array([highest_score(detector, path) for path in unseen])
+    threshold = float(np.ceil(highest.max() * 20) / 20)
+    print(f"{len(unseen)} pictures: highest scores {np.sort(highest)[-8:].round(3)}; threshold {threshold}")
+    difference = export_detector(options.checkpoint, file, threshold)
+    register(options.name, file)
+    print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, boxes at most {difference:.5f} px from torch")
+
+
+def highest_score(detector: FaceDetector, path: Path) -> float:
+    """Of what the detector finds in a picture without faces; 0 for nothing."""
+    _, scores = detector.scored(to_picture(path), threshold=0.05)
+    return float(scores.max(initial=0.0))
+
+
+def register(name: str, file: Path) -> None:
+    """Enter the file into the package's list."""
+    entries = json.loads((FOLDER / DETECTORS).read_text(encoding="utf-8"))
+    entries[name] = {"file": file.name, "sha256": sha256_of(file), "licence": LICENCE, "summary": SUMMARY}
+    with replacing(FOLDER / DETECTORS) as path:
+        path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
