@@ -11,6 +11,7 @@ from lightmark import __version__
 from lightmark.cli.exporting import export
 from lightmark.cli.labels import data
 from lightmark.cli.measuring import compare, evaluate, info, models
+from lightmark.cli.tracking import track
 from lightmark.cli.training import confidence, demo, distill, recipes, train
 from lightmark.errors import LightmarkError
 
@@ -33,5 +34,5 @@ def main() -> None:
     """Facial-landmark detectors small enough for a phone: distil, measure, compare."""
 
 
-for command in (train, distill, confidence, recipes, info, models, evaluate, compare, export, data, demo):
+for command in (train, distill, confidence, recipes, info, models, evaluate, compare, export, track, data, demo):
     main.add_command(command)
