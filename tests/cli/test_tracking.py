@@ -49,7 +49,7 @@ def test_overlay_and_json_lines(film: Path, tmp_path: Path) -> None:
     out, records = tmp_path / "out.mp4", tmp_path / "new" / "rows.jsonl"
     status, said = track(film, "--out", out, "--records", records)
     assert status == 0
-    assert f"{FRAMES} frames, 0.2 s, 1 faces followed" in said
+    assert f"{FRAMES} frames, 0.2 s, faces followed: 1" in said
     assert said.endswith(f"{out}\n{records}\n")
     rows = [json.loads(line) for line in records.read_text().splitlines()]
     assert [(row["frame"], row["id"]) for row in rows] == [(index, 0) for index in range(FRAMES)]

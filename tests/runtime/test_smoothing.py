@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +144,14 @@ def test_the_default_halves_white_noise() -> None:
     rng = np.random.default_rng(0)
     path, times = SQUARE + rng.normal(0, 0.14, (600, 4, 2)), np.arange(600) / 30
     assert smooth(path, times, Smoothing())[15:].std(axis=0).mean() < 0.5 * path[15:].std(axis=0).mean()
+
+
+def test_the_default_is_what_was_measured() -> None:
+    """benchmarks/jitter.py met its bar on test faces with these very parameters."""
+    result = Path(__file__).parents[2] / "benchmarks" / "results" / "jitter.json"
+    measured = json.loads(result.read_text(encoding="utf-8"))
+    assert measured["smoothing"] == asdict(Smoothing())
+    assert (measured["split"], measured["bar"]["met"]) == ("test", True)
 
 
 @pytest.mark.parametrize("seconds", [1.0, 0.5, float("nan"), float("inf")])

@@ -128,7 +128,7 @@ def progress_bar(reader: VideoReader) -> Iterator[Callable[[Frame, Sequence[Trac
 
 def report(source: str, done: Tracked, reader: VideoReader, written: Sequence[Path]) -> None:
     """Say what was done, why it ended where it did not end by itself, and where it lies."""
-    click.echo(f"{source}: {done.frames} frames, {done.seconds:.1f} s, {len(done.ids)} faces followed", err=True)
+    click.echo(f"{source}: {done.frames} frames, {done.seconds:.1f} s, faces followed: {len(done.ids)}", err=True)
     if done.stopped_by is not None:
         click.echo(f"stopped by {signal.Signals(done.stopped_by).name}; what was done so far is kept", err=True)
     elif reader.live:

@@ -25,8 +25,8 @@ class Smoothing:
     - `typical_doubt`, in sizes: the uncertainty of a point to which these cutoffs apply as they are. A point twice as
       doubtful has half the cutoff, one half as doubtful twice; no more than that.
 
-    The defaults were tuned by benchmarks/jitter.py on training faces. `typical_doubt` is the median uncertainty of
-    `fast` there. Raises `ConfigError` for numbers out of range.
+    The defaults were chosen on training faces (lab notes); benchmarks/jitter.py says what they do on test faces.
+    `typical_doubt` is the median uncertainty of `fast`. Raises `ConfigError` for numbers out of range.
     """
 
     min_cutoff: float = 1.0
