@@ -17,6 +17,10 @@ class ImageError(LightmarkError):
     """A picture that cannot be read or has the wrong form."""
 
 
+class VideoError(LightmarkError):
+    """A video or camera that cannot be opened, read or written."""
+
+
 class DataError(LightmarkError):
     """A data set, annotation file or prediction file that cannot be used as it is."""
 

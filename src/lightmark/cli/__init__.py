@@ -35,7 +35,7 @@ def main() -> None:
 
 COMMANDS = (
     *(train, distill, confidence, train_detector, recipes, demo),
-    *(info, models, evaluate, compare, export, data),
+    *(track, info, models, evaluate, compare, export, data),
 )
 for command in COMMANDS:
     main.add_command(command)

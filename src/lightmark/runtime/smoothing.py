@@ -1,0 +1,108 @@
+"""One-Euro smoothing of a face's points: steady at rest, quick when they move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightmark.errors import ConfigError, GeometryError, VideoError
+from lightmark.geometry import Array, Floats, tight_box
+
+DOUBT_RANGE = (0.5, 2.0)  # of the cutoff: an expected error is a guess, so it may only halve or double it
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Parameters of `OneEuro`; a size is the longer side of the tight box of the face's points.
+
+    - `min_cutoff`, Hz: the low-pass filter's cutoff for a point at rest. Lower is steadier and later: a slow point lags
+      by 1 / (2π cutoff) seconds.
+    - `beta`, Hz per size and second: how much the cutoff grows with speed. Higher lags less and jitters more.
+    - `d_cutoff`, Hz: cutoff of the low-pass filter over the speed itself. Higher follows a start sooner and jitters
+      more.
+    - `typical_doubt`, in sizes: the uncertainty of a point to which these cutoffs apply as they are. A point twice as
+      doubtful has half the cutoff, one half as doubtful twice; no more than that.
+
+    The defaults were chosen on training faces (lab notes); benchmarks/jitter.py says what they do on test faces.
+    `typical_doubt` is the median uncertainty of `fast`. Raises `ConfigError` for numbers out of range.
+    """
+
+    min_cutoff: float = 1.0
+    beta: float = 25.0
+    d_cutoff: float = 2.0
+    typical_doubt: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("min_cutoff", "d_cutoff", "typical_doubt"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} {getattr(self, name)}: needs a number above 0")
+        if not 0 <= self.beta < math.inf:
+            raise ConfigError(f"beta {self.beta}: needs a number of at least 0")
+
+
+SMOOTHING = Smoothing()
+
+
+class OneEuro:
+    """The One-Euro filter (Casiez, Roussel, Vogel, CHI 2012) over the points of one face, frame after frame.
+
+    Each point goes through a low-pass filter whose cutoff is min_cutoff + beta · speed. Speeds count in face sizes, so
+    that the parameters mean the same for faces near and far; frames may come at any times.
+
+    For a point that walks at random and is seen in white noise of standard deviation σ, the best low-pass filter (the
+    steady Kalman filter) has a cutoff in proportion to 1 / σ. A model's uncertainty grows as its jitter does, so the
+    cutoff is multiplied by typical_doubt / uncertainty, within `DOUBT_RANGE`.
+    """
+
+    def __init__(self, smoothing: Smoothing = SMOOTHING) -> None:
+        self._smoothing = smoothing
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what came before: the next points are taken as they are."""
+        self._seconds = -math.inf
+        self._points: Array | None = None
+        self._velocity: Array | None = None
+
+    def __call__(self, points: Floats, seconds: float, uncertainty: Floats | None = None) -> Array:
+        """Smoothed points (N, 2) of `points` (N, 2) at `seconds`, with their `uncertainty` (N,) in the same pixels.
+
+        Raises `VideoError` where `seconds` is not after the last call's, `GeometryError` for points that are not finite
+        or all in one place.
+        """
+        size = face_size(points)
+        if not self._seconds < seconds < math.inf:
+            raise VideoError(f"points at {seconds} s after some at {self._seconds} s: each must be later than the last")
+        elapsed, self._seconds = seconds - self._seconds, seconds
+        if self._points is None or self._velocity is None:
+            self._points, self._velocity = np.array(points, dtype=np.float64), np.zeros_like(points, dtype=np.float64)
+            return self._points.copy()
+        # From the smoothed points, as in the paper: what they lag behind by counts as speed, so that they catch up.
+        step = (points - self._points) / (elapsed * size)
+        self._velocity = self._velocity + weight(self._smoothing.d_cutoff, elapsed) * (step - self._velocity)
+        cutoff = self._smoothing.min_cutoff + self._smoothing.beta * np.linalg.norm(self._velocity, axis=1)
+        if uncertainty is not None:
+            cutoff = cutoff * trust(uncertainty / size, self._smoothing.typical_doubt)
+        self._points = self._points + weight(cutoff, elapsed)[:, None] * (points - self._points)
+        return self._points.copy()
+
+
+def face_size(points: Floats) -> float:
+    """Longer side of the tight box of `points` (N, 2); raises `GeometryError` where it is 0 or not finite."""
+    x0, y0, x1, y1 = tight_box(points)
+    size = float(max(x1 - x0, y1 - y0))
+    if not 0 < size < math.inf:
+        raise GeometryError(f"points of a face {size} px large: needs finite points that are not all in one place")
+    return size
+
+
+def weight(cutoff: float | Array, elapsed: float) -> Array:
+    """Share of the new value in a low-pass filter of `cutoff` Hz whose last value is `elapsed` seconds old."""
+    return np.asarray(1 / (1 + 1 / (2 * math.pi * np.asarray(cutoff) * elapsed)))
+
+
+def trust(doubt: Floats, typical: float) -> Array:
+    """Factor (N,) on the cutoff of points of uncertainty `doubt` (N,): typical / doubt, within `DOUBT_RANGE`."""
+    return np.asarray(typical / np.clip(doubt, typical / DOUBT_RANGE[1], typical / DOUBT_RANGE[0]), dtype=np.float64)

@@ -1,0 +1,258 @@
+"""`lightmark track`: a video in, an overlay and records out; however it ends, what is there is whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lightmark import footage
+from lightmark.cli import main
+from lightmark.data.synthetic import synthetic_samples
+from lightmark.footage import draw_tracked, id_colour, stop_signals, track_video
+from lightmark.image import Picture
+from lightmark.runtime.face import Face
+from lightmark.runtime.tracker import TrackedFace
+from lightmark.runtime.video import Frame, VideoReader, writing_video
+from lightmark.schema import IBUG68
+
+FRAMES = 6
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames of a painted face that the cascade finds."""
+    path = tmp_path_factory.mktemp("film") / "film.avi"
+    image = np.asarray(synthetic_samples(5, 0)[4].image)
+    with writing_video(path, 25.0) as writer:
+        for index in range(FRAMES):
+            writer.write(image, index / 25)
+    return path
+
+
+def track(*arguments: object) -> tuple[int, str]:
+    """Exit status and what was said."""
+    result = CliRunner().invoke(main, ["track", *map(str, arguments), "--threads", "1"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def test_overlay_and_json_lines(film: Path, tmp_path: Path) -> None:
+    """As many frames as there were, points drawn, a row a face and frame."""
+    out, records = tmp_path / "out.mp4", tmp_path / "new" / "rows.jsonl"
+    status, said = track(film, "--out", out, "--records", records)
+    assert status == 0
+    assert f"{FRAMES} frames, 0.2 s, faces followed: 1" in said
+    assert said.endswith(f"{out}\n{records}\n")
+    rows = [json.loads(line) for line in records.read_text().splitlines()]
+    assert [(row["frame"], row["id"]) for row in rows] == [(index, 0) for index in range(FRAMES)]
+    np.testing.assert_allclose([row["seconds"] for row in rows], np.arange(FRAMES) / 25, atol=1e-3)
+    assert set(rows[0]) >= {"schema", "box", "points", "uncertainty", "score"}
+    assert np.shape(rows[0]["points"]) == (68, 2)
+    with VideoReader(film) as before, VideoReader(out) as after:
+        pairs = list(zip(before, after, strict=True))
+    assert len(pairs) == FRAMES
+    assert all(np.abs(a.image.astype(float) - b.image).max() > 80 for a, b in pairs)
+
+
+def test_csv_has_a_column_a_number(film: Path, tmp_path: Path) -> None:
+    """The header names them; points are those of the JSON lines."""
+    track(film, "--records", tmp_path / "rows.csv")
+    track(film, "--records", tmp_path / "rows.jsonl")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    known = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert len(rows) == FRAMES
+    assert len(rows[0]) == 3 + 4 + 1 + 136 + 68
+    for row, other in zip(rows, known, strict=True):
+        assert (int(row["frame"]), int(row["id"])) == (other["frame"], other["id"])
+        assert [float(row["p67_x"]), float(row["p67_y"])] == other["points"][67]
+        assert [float(row[name]) for name in ("x0", "y0", "x1", "y1")] == other["box"]
+        assert (float(row["u0"]), float(row["score"])) == (other["uncertainty"][0], other["score"])
+
+
+def test_raw_points_are_those_of_the_model(film: Path, tmp_path: Path) -> None:
+    """`--raw` differs from the default after the first frame, and a huge cutoff from it by nothing that counts."""
+    options = {"raw": ["--raw"], "smooth": [], "quick": ["--min-cutoff", "1e6"]}
+    points = {}
+    for name, extra in options.items():
+        track(film, "--records", tmp_path / f"{name}.jsonl", *extra)
+        lines = (tmp_path / f"{name}.jsonl").read_text().splitlines()
+        points[name] = np.array([json.loads(line)["points"] for line in lines])
+    np.testing.assert_array_equal(points["raw"][0], points["smooth"][0])
+    assert np.abs(points["raw"] - points["smooth"]).max() > 0.01
+    np.testing.assert_allclose(points["quick"], points["raw"], atol=0.005)
+
+
+def test_what_is_there_stays_without_force(film: Path, tmp_path: Path) -> None:
+    """Refused before anything is opened; with --force it is replaced."""
+    records = tmp_path / "rows.csv"
+    records.write_text("mine")
+    status, said = track(film, "--records", records)
+    assert (status, records.read_text()) == (2, "mine")
+    assert "rows.csv: is there already; give another name, or --force" in said
+    assert track(film, "--records", records, "--force")[0] == 0
+    assert records.read_text().startswith("frame,seconds,id")
+
+
+def test_the_video_itself_is_never_replaced(film: Path) -> None:
+    """Not even with --force."""
+    before = film.read_bytes()
+    status, said = track(film, "--out", film, "--force")
+    assert status == 2
+    assert "is the video itself" in said
+    assert film.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "nothing to write: give --out"),
+        (("--out", "film.gif"), "video is written as .mp4"),
+        (("--records", "rows.xml"), "records are written as .jsonl, .csv"),
+        (("--records", "rows.csv", "--redetect", "0"), "redetect 0: needs"),
+        (("--records", "rows.csv", "--beta", "-1"), "beta -1.0: needs"),
+        (("--records", "rows.csv", "--detector", "nobody"), "no detector called 'nobody'"),
+    ],
+)
+def test_wrong_options_are_one_line_and_write_nothing(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], text: str
+) -> None:
+    """Status 2, the reason, no file."""
+    monkeypatch.chdir(tmp_path)
+    status, said = track(film, *arguments)
+    assert status == 2
+    assert text in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
+    """A missing file, and one that is something else."""
+    (tmp_path / "text.mp4").write_text("hello")
+    for name, text in (("none.mp4", "no such video file"), ("text.mp4", "cannot be opened as a video")):
+        status, said = track(tmp_path / name, "--records", tmp_path / "rows.csv")
+        assert status == 2
+        assert said.startswith(f"lightmark: {tmp_path / name}: {text}")
+    assert not (tmp_path / "rows.csv").exists()
+
+
+def test_a_cut_file_is_kept_and_told(film: Path, tmp_path: Path) -> None:
+    """Status 0, the frames that it held, and a word."""
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    status, said = track(cut, "--records", tmp_path / "rows.csv")
+    assert status == 0
+    assert f"the file claims {FRAMES} frames; is it cut?" in said
+    assert 2 <= len((tmp_path / "rows.csv").read_text().splitlines()) < FRAMES + 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_file_keeps_what_was_done(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+) -> None:
+    """After a signal in the third frame both files hold three, whole."""
+    raise_in_frame(monkeypatch, 2, number)
+    out, records = tmp_path / "out.mp4", tmp_path / "rows.jsonl"
+    found, said = track(film, "--out", out, "--records", records)
+    assert found == status
+    assert f"stopped by {signal.Signals(number).name}; what was done so far is kept" in said
+    assert len(records.read_text().splitlines()) == 3
+    with VideoReader(out) as reader:
+        assert len(list(reader)) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "rows.jsonl"]
+
+
+def raise_in_frame(monkeypatch: pytest.MonkeyPatch, index: int, number: int) -> None:
+    """Have this process receive the signal `number` while frame `index` is drawn."""
+    draw, calls = footage.draw_tracked, []
+
+    def interrupted(image: Picture, faces: Sequence[TrackedFace]) -> Picture:
+        if len(calls) == index:
+            os.kill(os.getpid(), number)
+        calls.append(index)
+        return draw(image, faces)
+
+    monkeypatch.setattr(footage, "draw_tracked", interrupted)
+
+
+class Camera:
+    """Stands in for a reader of a camera that is unplugged after two frames."""
+
+    fps, live, total = 30.0, True, None
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index in range(2):
+            yield Frame(index, index / 20, np.full((48, 64, 3), 90, np.uint8))
+
+
+class Marks:
+    """Stands in for a tracker: one face in every frame, or an error in the second one."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken = broken
+
+    def update(self, image: Picture, seconds: float) -> list[TrackedFace]:
+        """The face."""
+        if self.broken and seconds > 0:
+            raise ZeroDivisionError
+        return [tracked(3)]
+
+
+def tracked(number: int, shift: float = 0.0) -> TrackedFace:
+    """A face of 30 px at (20, 12), moved right by `shift`."""
+    points = np.random.default_rng(0).uniform(0, 30, (68, 2)) + np.array([20 + shift, 12])
+    return TrackedFace(number, Face(points, np.array([20.0, 12.0, 50.0, 42.0]), IBUG68), points, 0.0)
+
+
+def test_an_unplugged_camera_leaves_whole_files(tmp_path: Path) -> None:
+    """What was done so far is closed and in place; a model without confidence leaves its columns empty."""
+    done = track_video(Camera(), Marks(), tmp_path / "out.avi", tmp_path / "rows.csv")  # type: ignore[arg-type]  # stubs
+    assert (done.frames, done.ids, done.stopped_by, done.cut_short) == (2, frozenset({3}), None, False)
+    with VideoReader(tmp_path / "out.avi") as reader:
+        assert len(list(reader)) == 3  # 0.05 s are one and a half frames of 30 a second
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = [(row["frame"], row["id"], row["score"], row["u67"]) for row in rows]
+    assert found == [("0", "3", "", ""), ("1", "3", "", "")]
+
+
+def test_an_error_leaves_neither_file(tmp_path: Path) -> None:
+    """Only interruptions keep what was done: after an error nobody knows what it is worth."""
+    with pytest.raises(ZeroDivisionError):
+        track_video(Camera(), Marks(broken=True), tmp_path / "out.avi", tmp_path / "rows.csv")  # type: ignore[arg-type]  # stubs
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_signal_acts_as_before() -> None:
+    """The first Ctrl-C is noted, the second interrupts; afterwards the handlers are the old ones."""
+    before = signal.getsignal(signal.SIGINT)
+    with stop_signals() as came:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert came == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_first_ids_have_colours_far_apart() -> None:
+    """Of the first eight no two are within 50 levels of each other; an id always has the same."""
+    colours = np.array([id_colour(number) for number in range(8)], dtype=float)
+    apart = np.abs(colours[:, None] - colours[None]).max(axis=2)
+    assert apart[~np.eye(8, dtype=bool)].min() > 50
+    assert id_colour(5) == id_colour(5)
+
+
+def test_faces_are_drawn_in_their_colour_and_the_picture_stays() -> None:
+    """Also where a face reaches over the picture's edge; the label is then inside."""
+    image = np.full((60, 80, 3), 50, np.uint8)
+    drawn = draw_tracked(image, [tracked(0), tracked(1, shift=-40.0)])
+    assert (image == 50).all()
+    for number in (0, 1):
+        assert (np.abs(drawn.astype(int) - id_colour(number)).max(axis=2) < 30).any()
