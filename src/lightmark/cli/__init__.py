@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lightmark import __version__
+from lightmark.cli.detecting import detect
 from lightmark.cli.exporting import export
 from lightmark.cli.labels import data
 from lightmark.cli.measuring import compare, evaluate, info, models
@@ -33,5 +34,5 @@ def main() -> None:
     """Facial-landmark detectors small enough for a phone: distil, measure, compare."""
 
 
-for command in (train, distill, confidence, recipes, info, models, evaluate, compare, export, data, demo):
+for command in (detect, train, distill, confidence, recipes, info, models, evaluate, compare, export, data, demo):
     main.add_command(command)

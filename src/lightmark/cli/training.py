@@ -122,12 +122,12 @@ def confidence(
     threads: int | None, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay."""
-    from lightmark.data.pictures import PICTURE_SUFFIXES
+    from lightmark.data.pictures import pictures_below
     from lightmark.train.confidence import ConfidenceRecipe, train_confidence
 
     pictures = [path for path in background if path.is_file()]
     for folder in (path for path in background if path.is_dir()):
-        pictures += sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        pictures += pictures_below(folder)
     recipe = ConfidenceRecipe(seed=seed)
     measured = train_confidence(checkpoint, training_samples(data, schema), out, pictures, recipe, device)
     click.echo(f"{out}, on its validation faces:")
