@@ -29,8 +29,8 @@ import numpy as np
 from lightmark.data.origin import REPEATS_TEST
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
-from lightmark.evaluate.provenance import git_commit, sha256_of, versions
-from lightmark.files import replacing
+from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, compose, tight_box, transform
 from lightmark.image import Picture, compress_jpeg
 from lightmark.metrics import bootstrap_interval

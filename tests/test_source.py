@@ -161,7 +161,6 @@ def test_bytes_that_are_no_picture_are_counted():
         to_picture(b"hello")
 
 
-
 def png_header(width, height):
     """A PNG that says it is `width`×`height` and holds no pixels worth the name."""
 

@@ -31,7 +31,15 @@ def draw_faces(image: Picture, faces: list[Face]) -> Picture:
     """Square part of `image` around all `faces`, at least one, with their boxes, points and edges."""
     everything = np.concatenate([np.concatenate([face.points, box_corners(face.box)]) for face in faces])
     matrix = crop_matrix(tight_box(everything), SIZE, MARGIN)
-    canvas = warp(image, matrix, SIZE)
+    return _drawn(warp(image, matrix, SIZE), faces, matrix)
+
+
+def draw_faces_in_place(image: Picture, faces: list[Face]) -> Picture:
+    """`image` itself, whole and in its own pixels, with the boxes, points and edges of `faces`; without any, itself."""
+    return _drawn(image, faces, np.eye(2, 3))
+
+
+def _drawn(canvas: Picture, faces: list[Face], matrix: Array) -> Picture:
     for face in faces:
         canvas = draw_landmarks(canvas, transform(matrix, box_corners(face.box)), BOX, BOX_COLOUR)
         canvas = draw_landmarks(canvas, transform(matrix, face.points), face.schema)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -158,3 +159,12 @@ def test_import_alone_loads_no_onnxruntime() -> None:
     script = "import sys, lightmark.runtime.onnx_model; print('onnxruntime' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_onnxruntime_tells_nobody(write_onnx, tmp_path) -> None:
+    """No device's number in the home folder, which its telemetry would write before it sends anything."""
+    path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
+    script = "import sys; from lightmark.runtime.onnx_model import OnnxModel; OnnxModel(sys.argv[1])"
+    plain = {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(("ORT_", "XDG_"))}
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, env=plain | {"HOME": str(tmp_path)})
+    assert not list(tmp_path.rglob("deviceid"))

@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from lightmark import __version__
+from lightmark.cli.detecting import detect
 from lightmark.cli.exporting import export
 from lightmark.cli.labels import data
 from lightmark.cli.measuring import compare, evaluate, info, models
+from lightmark.cli.tracking import track
 from lightmark.cli.training import confidence, demo, distill, recipes, train, train_detector
 from lightmark.errors import LightmarkError
 
@@ -34,8 +36,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(train, distill, confidence, train_detector, recipes, demo),
-    *(track, info, models, evaluate, compare, export, data),
+    *(detect, track, train, distill, confidence, train_detector, recipes, demo),
+    *(info, models, evaluate, compare, export, data),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -140,12 +140,10 @@ def confidence(
 
 def pictures_of(paths: Sequence[Path]) -> list[Path]:
     """The pictures among `paths`, and those below the folders among them."""
-    from lightmark.data.pictures import PICTURE_SUFFIXES
+    from lightmark.data.pictures import pictures_below
 
     pictures = [path for path in paths if path.is_file()]
-    for folder in (path for path in paths if path.is_dir()):
-        pictures += sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
-    return pictures
+    return pictures + [picture for path in paths if path.is_dir() for picture in pictures_below(path)]
 
 
 @click.command("train-detector")

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.errors import DataError, SchemaError
-from lightmark.geometry import tight_box
+from lightmark.geometry import Array, tight_box
 from lightmark.schema import SCHEMAS, Schema, plain_schema, schema_from_dict, schema_to_dict
 
 # Keypoint flags: 0 not labelled, 1 labelled but covered, 2 labelled and visible.
@@ -164,11 +165,12 @@ def coco_document(
             _annotation(number, sample, image_ids[file], category_ids[sample.schema.name])
             for number, (sample, file) in enumerate(zip(samples, files, strict=True), start=1)
         ],
-        "categories": [_category(category_ids[name], schema) for name, schema in schemas.items()],
+        "categories": [coco_category(category_ids[name], schema) for name, schema in schemas.items()],
     }
 
 
-def _category(number: int, schema: Schema) -> dict[str, Any]:
+def coco_category(number: int, schema: Schema) -> dict[str, Any]:
+    """The entry of `schema` among a file's categories; COCO counts points from 1."""
     return {
         "id": number,
         "name": schema.name,
@@ -183,20 +185,28 @@ def _annotation(number: int, sample: Sample, image: int, category: int) -> dict[
     if not np.isfinite(sample.points).all():
         raise DataError(f"{sample.name}: points are not all finite, which JSON cannot hold; take the face out")
     covered = np.zeros(sample.schema.size, dtype=bool) if sample.occluded is None else sample.occluded
-    flags = np.where(covered, _COVERED, _VISIBLE)
-    x0, y0, x1, y1 = sample.box.tolist()
-    return {
-        "id": number,
-        "image_id": image,
-        "category_id": category,
-        "keypoints": [v for (x, y), f in zip(sample.points.tolist(), flags.tolist(), strict=True) for v in (x, y, f)],
-        "num_keypoints": sample.schema.size,
-        "bbox": [x0, y0, x1 - x0, y1 - y0],
-        "area": (x1 - x0) * (y1 - y0),
-        "iscrowd": 0,
+    return coco_annotation(number, image, category, sample.points, sample.box, covered) | {
         _OURS: {
             "photo": sample.photo,
             "subsets": sorted(sample.subsets),
             "attributes": {name: value for name, value in sample.attributes.items() if name not in ("index", "rect")},
         },
+    }
+
+
+def coco_annotation(
+    number: int, image: int, category: int, points: Array, box: Array, covered: NDArray[np.bool_]
+) -> dict[str, Any]:
+    """COCO's own fields of a face with `points` (N, 2) counted from 0, some of them `covered` (N,), in `box` (4,)."""
+    flags = np.where(covered, _COVERED, _VISIBLE)
+    x0, y0, x1, y1 = box.tolist()
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "keypoints": [v for (x, y), f in zip(points.tolist(), flags.tolist(), strict=True) for v in (x, y, f)],
+        "num_keypoints": len(points),
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "area": (x1 - x0) * (y1 - y0),
+        "iscrowd": 0,
     }

@@ -1,4 +1,4 @@
-"""The picture that lies beside a label file."""
+"""Which files are pictures: those in a folder, and the one that lies beside a label file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 # Lossless first: where a picture is there twice, the better copy is read.
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+PICTURE_SUFFIXES = (
+    ".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm",
+    ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jp2", ".gif",
+)  # fmt: skip
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Pictures in `folder` and below, by their suffixes in any case, in order; none whose name starts with a dot."""
+    # macOS adds such names to archives: no pictures, whatever their suffix.
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def pictures_beside(files: Iterable[Path]) -> dict[Path, Path]:

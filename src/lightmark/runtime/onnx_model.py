@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -76,14 +77,25 @@ def _listed(shapes: list[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes)) or "none"
 
 
+def import_onnxruntime() -> Any:
+    """onnxruntime, at the first model: importing it takes longer than the rest of the package together.
+
+    Its telemetry stays off: from 1.29 on its builds for Linux and macOS, too, write a device's number into the home
+    folder and send events to Microsoft, models' names among them. The variable is the one switch that it reads before
+    it starts (microsoft/onnxruntime#27379); what the user has set stands, as does an import before this one.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 def open_session(path: Path, threads: int | None, providers: Sequence[Provider] = (CPU,)) -> Any:
     """onnxruntime's session of a model file.
 
     Raises `CheckpointError` where it is missing or does not open, `ConfigError` for a provider that is not there.
     """
-    # Here, not above: importing onnxruntime takes longer than the rest of the package together.
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     if not path.is_file():
         raise CheckpointError(f"{path}: no such model file")
     wanted = _provider_names(providers)

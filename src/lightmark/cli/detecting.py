@@ -1,0 +1,140 @@
+"""The command that finds landmarks in pictures: detect."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lightmark.cli.options import ANY_PATH, FOLDER, MODEL
+from lightmark.errors import ConfigError
+from lightmark.runtime.shipped import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from lightmark.runtime.inputs import Input
+    from lightmark.runtime.results import Add, Form
+    from lightmark.schema import Schema
+
+UNREAD, INTERRUPTED = 1, 130  # 128 + SIGINT, as shells count
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--out", type=ANY_PATH, help="File to write; for pts a folder.")
+@click.option(
+    "--format", "form", type=click.Choice(["json", "jsonl", "csv", "pts", "coco"]),
+    help="By default what --out ends in; without --out a table on a terminal, else jsonl.",
+)  # fmt: skip
+@click.option("--draw", type=FOLDER, help="Also write each picture with its faces drawn, as PNG below this folder.")
+@click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
+@click.option("--detector", default="auto", show_default=True, help="What finds the faces: auto, cascade …")
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Leave out faces that the model holds less probable.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
+    help="Refuse larger pictures before they are decoded.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), help="Processor threads of the model; all cores by default.")
+@click.option("--force", is_flag=True, help="Write over what is there; inputs are never written over.")
+def detect(
+    inputs: Sequence[str], out: Path | None, form: Form | None, draw: Path | None, model: Path, detector: str,
+    min_score: float | None, max_pixels: int, threads: int | None, force: bool,
+) -> None:  # fmt: skip
+    """Find faces and their landmarks in pictures.
+
+    INPUTS are files, folders (all pictures in them and below), patterns such as 'photos/**/*.jpg', and - for one
+    picture from standard input. A picture without a face is no error. Coordinates are pixels of the upright picture,
+    x then y, counted from 0 at the centre of the first pixel; .pts files count from 1, as 300W's do. Folders written by
+    --draw and --format pts keep the folders of the inputs.
+
+    \b
+    Exit status:
+      0    every input was read
+      1    some could not be read: they are listed at the end, the others are done
+      2    wrong use, or results that cannot be written
+      130  interrupted: a file of --out is left as it was; what is whole in folders stays
+    """
+    from lightmark.runtime.detection import detect_inputs
+    from lightmark.runtime.inputs import find_inputs, places_with
+    from lightmark.runtime.landmarker import Landmarker
+    from lightmark.runtime.results import require_apart, require_free
+
+    form = form or _form_of(out)
+    require_free(out, form, draw, force)
+    found, failures = find_inputs(inputs)
+    overlays = [] if draw is None else [draw / place for place in places_with(".png", found)]
+    require_apart([*overlays, *([] if out is None else [out])], found)
+    total = len(found) + len(failures)
+    try:
+        landmarker = Landmarker(model, detector, threads)
+        with _quiet_pillow(), _results(out, form, landmarker.spec.schema, found) as add:
+            failures += detect_inputs(
+                landmarker,
+                _with_progress(found, hidden=out is None and form is not None),
+                add,
+                read_standard_input=sys.stdin.buffer.read,
+                max_pixels=max_pixels,
+                min_score=min_score,
+                overlays=overlays,
+            )
+    except KeyboardInterrupt:
+        click.echo("lightmark: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    if out is not None or draw is not None:
+        places = " and ".join(str(place) for place in (out, draw) if place is not None)
+        click.echo(f"{total - len(failures)} of {total} inputs read, written to {places}", err=True)
+    if failures:
+        click.echo(f"lightmark: {len(failures)} of {total} inputs could not be read:", err=True)
+        click.echo("\n".join(f"  {sentence}" for sentence in failures), err=True)
+        sys.exit(UNREAD)
+
+
+def _form_of(out: Path | None) -> Form | None:
+    """What --out ends in; without --out, JSON Lines for programs and None, a table, for people."""
+    from lightmark.runtime.results import SUFFIXES
+
+    if out is None:
+        return None if sys.stdout.isatty() else "jsonl"
+    if out.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{out}: ends in none of {', '.join(SUFFIXES)}; say what to write with --format")
+    return SUFFIXES[out.suffix.lower()]
+
+
+@contextmanager
+def _results(out: Path | None, form: Form | None, schema: Schema, inputs: Sequence[Input]) -> Iterator[Add]:
+    from lightmark.runtime.results import WRITERS, open_results, print_table
+
+    if form is None:
+        with print_table() as add:
+            yield add
+    elif out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # names of files need not be text
+        with WRITERS[form](sys.stdout, schema, Path()) as add:
+            yield add
+    else:
+        with open_results(form, out, schema, inputs) as add:
+            yield add
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow's remarks on damaged EXIF and the like, which change nothing, stay out of a script's error stream."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _with_progress(inputs: Sequence[Input], hidden: bool) -> Iterable[Input]:
+    """`inputs` with a bar on the terminal while they are worked through, where one is watching several."""
+    if hidden or len(inputs) == 1 or not sys.stderr.isatty():
+        return inputs
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(inputs, "", console=Console(stderr=True), transient=True)

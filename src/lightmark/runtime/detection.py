@@ -1,0 +1,72 @@
+"""Detection: what was found in one picture of many, read one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightmark.draw import write_png
+from lightmark.errors import ConfigError, LightmarkError
+from lightmark.image import Picture
+from lightmark.photo import draw_faces_in_place
+from lightmark.runtime.face import Face
+from lightmark.runtime.inputs import Input
+from lightmark.runtime.landmarker import Landmarker
+from lightmark.source import to_picture
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """The `faces` found in the picture of `source`, which is `width`×`height` pixels large once upright."""
+
+    source: Input
+    width: int
+    height: int
+    faces: list[Face]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: file, width, height, and the faces as `Face.to_dict` gives them."""
+        faces = [face.to_dict() for face in self.faces]
+        return {"file": self.source.name, "width": self.width, "height": self.height, "faces": faces}
+
+
+def detect_inputs(
+    landmarker: Landmarker,
+    inputs: Iterable[Input],
+    add: Callable[[Detection], None],
+    *,
+    read_standard_input: Callable[[], bytes],
+    max_pixels: int,
+    min_score: float | None = None,
+    overlays: Sequence[Path] = (),
+) -> list[str]:
+    """Hand what is found in each of `inputs` to `add`; return a sentence for each that could not be read.
+
+    One picture is held in memory at a time. Faces of a lower score than `min_score` are left out. `overlays`, if any
+    are given one an input, are PNG files to draw the whole picture with its faces into. Raises `ConfigError` for a
+    `min_score` where the model gives none.
+    """
+    if min_score is not None and not landmarker.spec.confidence:
+        raise ConfigError("a least score needs a model that gives scores; this one was exported without confidence")
+    failures = []
+    for index, one in enumerate(inputs):
+        try:
+            picture = _read(one, read_standard_input, max_pixels)
+            faces = landmarker.detect(picture)
+        except LightmarkError as error:
+            failures.append(" ".join(str(error).split()))
+            continue
+        if min_score is not None:
+            faces = [face for face in faces if face.score is not None and face.score >= min_score]
+        if overlays:
+            write_png(draw_faces_in_place(picture, faces), overlays[index])
+        add(Detection(one, picture.shape[1], picture.shape[0], faces))
+    return failures
+
+
+def _read(one: Input, read_standard_input: Callable[[], bytes], max_pixels: int) -> Picture:
+    if one.path is None:
+        return to_picture(read_standard_input(), max_pixels, "standard input")
+    return to_picture(one.path, max_pixels)

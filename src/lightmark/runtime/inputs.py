@@ -1,0 +1,106 @@
+"""Inputs: the pictures that a user means by files, folders, patterns and standard input."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightmark.data.pictures import PICTURE_SUFFIXES, pictures_below
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A picture to read from `path`, None for standard input.
+
+    `place` is where results go below a folder of results: the path from the deepest folder that all inputs share.
+    """
+
+    path: Path | None
+    place: Path
+
+    @property
+    def name(self) -> str:
+        """What results call the picture: its path as the user gave it, "-" for standard input."""
+        return STANDARD_INPUT if self.path is None else str(self.path)
+
+
+def find_inputs(words: Sequence[str]) -> tuple[list[Input], list[str]]:
+    """The pictures that `words` stand for, in order and each once, and a sentence for each word that stands for none.
+
+    A word is a file, a folder (the pictures in it and below), a pattern such as "a/**/*.jpg", or "-". A file that is
+    not there is an input all the same: reading it will say so.
+    """
+    found: dict[Path | None, Path | None] = {}  # from the root → as the user calls it; None for standard input
+    roots, failures = [], []
+    for word in words:
+        if word == STANDARD_INPUT:
+            found[None] = None
+            continue
+        try:
+            paths, root = _meant(word)
+        except LookupError as error:
+            failures.append(f"{word or repr(word)}: {error.args[0]}")
+            continue
+        roots.append(absolute(root))
+        for path in paths:
+            found.setdefault(absolute(path), path)
+    common = os.path.commonpath(roots) if roots else ""
+    return [Input(path, full.relative_to(common) if full else Path("stdin")) for full, path in found.items()], failures
+
+
+def absolute(path: Path) -> Path:
+    """`path` from the root, without "..", links left as they are: names are to be those that the user sees."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def places_with(suffix: str, inputs: Sequence[Input]) -> list[Path]:
+    """Place of each input's result: its own with `suffix` instead of its suffix.
+
+    The picture's suffix stays before it where it alone tells two inputs apart (x.jpg, x.png).
+    """
+    stems = [str(one.place.with_suffix("")).casefold() for one in inputs]  # some file systems hold X and x for one
+    several = Counter(stems)
+    return [
+        one.place.with_suffix(suffix) if several[stem] == 1 else one.place.with_name(one.place.name + suffix)
+        for one, stem in zip(inputs, stems, strict=True)
+    ]
+
+
+def _meant(word: str) -> tuple[list[Path], Path]:
+    """Pictures that `word` stands for, and the folder from which their places are told; `LookupError` for none."""
+    path = Path(word)
+    if not word:
+        raise LookupError("an empty name")
+    if path.is_dir():
+        return _pictures_in(path), path
+    if not glob.has_magic(word) or path.exists():
+        return [path], path.parent
+    return _matches(word), _before_magic(path)
+
+
+def _matches(word: str) -> list[Path]:
+    """Files that fit the pattern `word`, and the pictures in folders that do."""
+    matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207  # takes absolute ones
+    if not matches:
+        raise LookupError("no such file, and nothing fits it as a pattern")
+    return [path for match in matches for path in (pictures_below(match) if match.is_dir() else [match])]
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    found = pictures_below(folder)
+    if not found:
+        raise LookupError(f"no picture in this folder or below ({', '.join(PICTURE_SUFFIXES)})")
+    return found
+
+
+def _before_magic(pattern: Path) -> Path:
+    """The folder in front of the first part of `pattern` that holds *, ? or [."""
+    parts = pattern.parts
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:first])

@@ -1,0 +1,228 @@
+"""Results: detections as JSON, JSON Lines, CSV, COCO keypoints, `.pts` files or a table, written as they come."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, TextIO, TypeAlias
+
+import numpy as np
+
+from lightmark.data.coco import coco_annotation, coco_category
+from lightmark.data.pts import format_pts
+from lightmark.errors import ConfigError, DataError
+from lightmark.files import replacing
+from lightmark.runtime.detection import Detection
+from lightmark.runtime.face import Face
+from lightmark.runtime.inputs import Input, absolute, places_with
+from lightmark.schema import Schema
+
+Form = Literal["json", "jsonl", "csv", "coco", "pts"]
+Add: TypeAlias = Callable[[Detection], None]
+COLUMNS = ("face", "x0 y0", "x1 y1", "score", "expected error, px")
+SUFFIXES: dict[str, Form] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+
+
+@contextmanager
+def write_json(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+    """One JSON array, an object a picture; closed also where the work is broken off."""
+    with _json_list(stream) as put:
+        yield lambda detection: put(detection.to_dict())
+
+
+@contextmanager
+def write_json_lines(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+    """One JSON object a line and picture, each line at once."""
+
+    def add(detection: Detection) -> None:
+        stream.write(json.dumps(detection.to_dict()) + "\n")
+        stream.flush()
+
+    yield add
+
+
+@contextmanager
+def write_csv(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+    """One row a face: file, number in its picture, score, mean expected error in px, box, then x and y of each point.
+
+    What the model does not give stays empty; a picture without faces has no row.
+    """
+    table = csv.writer(stream, lineterminator="\n")
+    points = [f"{axis}{index}" for index in range(schema.size) for axis in "xy"]
+    table.writerow(["file", "face", "score", "uncertainty", "box_x0", "box_y0", "box_x1", "box_y1", *points])
+
+    def add(detection: Detection) -> None:
+        for index, face in enumerate(detection.faces):
+            score = "" if face.score is None else f"{face.score:.4f}"
+            numbers = [*face.box, *face.points.reshape(-1)]
+            cells = [f"{number:.3f}" for number in numbers]
+            table.writerow([detection.source.name, index, score, format_uncertainty(face, ".3f"), *cells])
+
+    yield add
+
+
+@contextmanager
+def write_coco(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+    """COCO keypoints, every point visible, bbox the face's box, `score` where the model gives one.
+
+    Pictures are named relative to `folder`, as COCO's readers look for them. Annotations are written as they come,
+    the much shorter list of pictures after them; closed also where the work is broken off.
+    """
+    images: list[dict[str, Any]] = []
+    numbers = count(1)
+    stream.write('{"annotations": ')
+    try:
+        with _json_list(stream) as put:
+
+            def add(detection: Detection) -> None:
+                name, number = _relative_name(detection.source, folder), len(images) + 1
+                image = {"id": number, "file_name": name, "height": detection.height, "width": detection.width}
+                images.append(image)
+                for face in detection.faces:
+                    put(_annotation(face, next(numbers), number))
+
+            yield add
+    finally:
+        stream.write(f', "images": {json.dumps(images)}, "categories": {json.dumps([coco_category(1, schema)])}}}\n')
+
+
+def _annotation(face: Face, number: int, image: int) -> dict[str, Any]:
+    covered = np.zeros(face.schema.size, dtype=bool)
+    score = {} if face.score is None else {"score": face.score}
+    return coco_annotation(number, image, 1, face.points, face.box, covered) | score
+
+
+def _relative_name(source: Input, folder: Path) -> str:
+    if source.path is None:
+        return source.name
+    return Path(os.path.relpath(absolute(source.path), absolute(folder))).as_posix()
+
+
+@contextmanager
+def _json_list(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Function that writes one more entry of a JSON array; the array is closed at the end, whatever ends it."""
+    before = "[\n"
+
+    def put(entry: dict[str, Any]) -> None:
+        nonlocal before
+        stream.write(before + json.dumps(entry))
+        before = ",\n"
+
+    try:
+        yield put
+    finally:
+        stream.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+Writer: TypeAlias = Callable[[TextIO, Schema, Path], AbstractContextManager[Add]]
+WRITERS: dict[str, Writer] = {
+    "json": write_json,
+    "jsonl": write_json_lines,
+    "csv": write_csv,
+    "coco": write_coco,
+}
+
+
+@contextmanager
+def open_results(form: Form, out: Path, schema: Schema, inputs: Sequence[Input]) -> Iterator[Add]:
+    """Function that takes detections for `out`, a file that is there in whole at the end, or for .pts a folder.
+
+    Raises `DataError` where it cannot be written.
+    """
+    try:
+        if form == "pts":
+            yield pts_writer(out, inputs)
+            return
+        with (
+            replacing(out) as temporary,
+            # Names of files need not be text; surrogateescape gives their bytes back.
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+            WRITERS[form](stream, schema, out.parent) as add,
+        ):
+            yield add
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error}; is it a place to write to, with room left?") from error
+
+
+def pts_writer(folder: Path, inputs: Sequence[Input]) -> Add:
+    """Function that writes one `.pts` a face below `folder`: x.pts for a picture's only face, else x_0.pts, x_1.pts …
+
+    Raises `DataError` where two faces would get one name, as the only one of x_0.jpg and the first of several in x.jpg.
+    """
+    places = dict(zip(inputs, places_with(".pts", inputs), strict=True))
+    written: set[Path] = set()
+
+    def add(detection: Detection) -> None:
+        place = folder / places[detection.source]
+        for index, face in enumerate(detection.faces):
+            path = place if len(detection.faces) == 1 else place.with_name(f"{place.stem}_{index}.pts")
+            if path in written:
+                raise DataError(f"{path}: is the name of two faces, the second in {detection.source.name}; rename one")
+            written.add(path)
+            with replacing(path) as temporary:
+                temporary.write_text(format_pts(face.points), encoding="utf-8")
+
+    return add
+
+
+@contextmanager
+def print_table() -> Iterator[Add]:
+    """A table on the terminal, a row a face, once all pictures are read."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(Column("file", overflow="fold"), *(Column(name, justify="right") for name in COLUMNS))
+
+    def add(detection: Detection) -> None:
+        name = Text(os.fsencode(detection.source.name).decode("utf-8", "replace"))  # Text: brackets are no markup
+        if not detection.faces:
+            table.add_row(name, "no face")
+        for index, face in enumerate(detection.faces):
+            score = "" if face.score is None else f"{face.score:.2f}"
+            corners = (f"{x:.0f} {y:.0f}" for x, y in face.box.reshape(2, 2))
+            table.add_row(name, str(index), *corners, score, format_uncertainty(face, ".1f"))
+
+    yield add
+    Console().print(table)
+
+
+def require_free(out: Path | None, form: Form | None, draw: Path | None, force: bool) -> None:
+    """Raise `ConfigError` where results would meet what is there: a file, or a folder with anything in it.
+
+    So it does for `.pts` without a folder.
+    """
+    if form == "pts" and out is None:
+        raise ConfigError("pts are many files: give the folder to write them to with --out")
+    folders = [path for path in (out if form == "pts" else None, draw) if path is not None]
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{folder}: is a file; a folder is needed here")
+        if folder.is_dir() and any(folder.iterdir()) and not force:
+            raise ConfigError(
+                f"{folder}: is there already, and not empty; give another folder, or --force to write over files of "
+                "the same names"
+            )
+    if out is not None and form != "pts":
+        if out.is_dir():
+            raise ConfigError(f"{out}: is a folder; {form} is one file")
+        if out.exists() and not force:
+            raise ConfigError(f"{out}: is there already; give another --out, or --force")
+
+
+def require_apart(targets: Sequence[Path], inputs: Sequence[Input]) -> None:
+    """Raise `ConfigError` where a result would replace one of the pictures it is made from, --force or not."""
+    pictures = {absolute(one.path) for one in inputs if one.path is not None}
+    for target in targets:
+        if absolute(target) in pictures:
+            raise ConfigError(f"{target}: is one of the inputs, which are not written over; give another place")
+
+
+def format_uncertainty(face: Face, form: str) -> str:
+    """Mean expected error of a face's points in pixels, empty for a model without."""
+    return "" if face.uncertainty is None else format(float(np.mean(face.uncertainty)), form)
