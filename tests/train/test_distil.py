@@ -49,6 +49,33 @@ def test_all_stages_share_one_split(
     assert all(names == seen[0] for names in seen)
 
 
+def test_extra_faces_are_the_students_alone(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both students learn from them and the teachers' points on them; no teacher does, nobody is judged by them."""
+    extra = [replace(sample, path=Path(f"extra-{i}.png"), photo=f"extra-{i}") for i, sample in enumerate(faces[:5])]
+    seen, judged = [], set()
+
+    def watched(recipe, split, out, **options):  # type: ignore[no-untyped-def]  # passes everything on
+        seen.append({sample.name for sample in split.train if sample.name.startswith("extra")})
+        judged.update(sample.name for sample in split.validation)
+        return train(recipe, split, out, **options)
+
+    monkeypatch.setattr(distil_module, "train", watched)
+    distil(distillation, faces, tmp_path, with_plain=True, quiet=True, student_extra=extra)
+    assert [len(names) for names in seen] == [0, 0, 5, 5]
+    assert not any(name.startswith("extra") for name in judged)
+    with np.load(tmp_path / "teacher-points/copy-000.npz") as file:
+        assert len(file["tough"]) == len(carve(faces, distillation.student).train) + 5
+
+
+def test_extra_test_faces_are_refused(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
+    """A teacher's labels do not make a test face a training face."""
+    marked = [replace(faces[0], subsets=frozenset({"test"}))]
+    with pytest.raises(ConfigError, match="never train on a test set"):
+        distil(distillation, faces, tmp_path, quiet=True, student_extra=marked)
+
+
 def test_distilled_and_plain_students_start_alike_and_end_apart(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:

@@ -33,7 +33,10 @@ UNREAD, INTERRUPTED = 1, 130  # 128 + SIGINT, as shells count
 )  # fmt: skip
 @click.option("--draw", type=FOLDER, help="Also write each picture with its faces drawn, as PNG below this folder.")
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
-@click.option("--detector", default="auto", show_default=True, help="What finds the faces: auto, cascade …")
+@click.option(
+    "--detector", default="auto", show_default=True,
+    help="What finds the faces: auto, face:PATH, cascade, yunet:PATH, mediapipe.",
+)  # fmt: skip
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Leave out faces that the model holds less probable.")
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,

@@ -82,11 +82,13 @@ def train(
 @click.option("--recipe", default="cpu128", show_default=True)
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the student begins at.")
+@click.option("--extra", type=EXISTING, multiple=True, help="More faces for the student alone: labelled by a teacher.")
 @TENSORBOARD
 @_run_options
 def distill(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
-    plain: bool, start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
+    plain: bool, start: Path | None, extra: Sequence[Path], threads: int | None, tensorboard: bool,
+    schema: Schema | None,
 ) -> None:  # fmt: skip
     """Train both teachers and the student that learns from them; stages already done are skipped."""
     from dataclasses import replace
@@ -106,6 +108,7 @@ def distill(
         workers=workers,
         tensorboard=tensorboard,
         student_start=start,
+        student_extra=training_samples(extra, schema) if extra else (),
     )
     for stage in STAGES:
         if getattr(made, stage) is not None:

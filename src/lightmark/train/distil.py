@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightmark.data.sample import Sample
 from lightmark.train.config import Distillation
-from lightmark.train.faces import carve
+from lightmark.train.faces import Split, carve, require_no_tests
 from lightmark.train.loop import train
 from lightmark.train.teachers import cache_teacher_points
 
@@ -34,20 +34,25 @@ def distil(
     quiet: bool = False,
     tensorboard: bool = False,
     student_start: Path | None = None,
+    student_extra: Sequence[Sample] = (),
 ) -> Distilled:
     """Run every stage of `recipe` in its own folder under `out`, skipping those already finished.
 
     All stages share one split of `samples` by source photograph. `student_start` is a checkpoint whose weights the
-    student, and the plain one beside it, begin at. A killed run, called again, goes on where it was.
+    student, and the plain one beside it, begin at; both also learn from `student_extra`, faces that a teacher labelled
+    say, which no teacher is trained on and nobody is judged by. A killed run, called again, goes on where it was.
+    Raises `ConfigError` where test faces are among either.
     """
     split = carve(samples, recipe.student)
+    require_no_tests(student_extra)
+    wider = Split([*split.train, *student_extra], split.validation)
     run = partial(train, split=split, device=device, workers=workers, quiet=quiet, tensorboard=tensorboard)
     tough = run(recipe.tough, out=out / "tough")
     start = tough if recipe.tolerant_starts_from_tough else None
     tolerant = run(recipe.tolerant, out=out / "tolerant", start=start)
     points = cache_teacher_points(
-        recipe.student, split.train, tough, tolerant, out / "teacher-points", device=device, quiet=quiet
+        recipe.student, wider.train, tough, tolerant, out / "teacher-points", device=device, quiet=quiet
     )
-    student = run(recipe.student, out=out / "student", teachers=points, start=student_start)
-    plain = run(recipe.plain, out=out / "plain", start=student_start) if with_plain else None
+    student = run(recipe.student, split=wider, out=out / "student", teachers=points, start=student_start)
+    plain = run(recipe.plain, split=wider, out=out / "plain", start=student_start) if with_plain else None
     return Distilled(tough, tolerant, student, plain)

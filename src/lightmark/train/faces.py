@@ -34,10 +34,15 @@ def carve(samples: Sequence[Sample], recipe: Recipe) -> Split:
 
 def carve_share(samples: Sequence[Sample], share: float, seed: int) -> Split:
     """The split that a run of `seed` makes with `share` of the photographs in validation; raises as `carve` does."""
+    require_no_tests(samples)
+    return Split(*split_by_photo(samples, share, seed))
+
+
+def require_no_tests(samples: Sequence[Sample]) -> None:
+    """Raise `ConfigError` where test faces are among the samples."""
     tests = [sample.name for sample in samples if "test" in sample.subsets]
     if tests:
         raise ConfigError(f"{len(tests)} test faces among the training data ({tests[0]} …): never train on a test set")
-    return Split(*split_by_photo(samples, share, seed))
 
 
 def unit_points_of(sample: Sample, spec: ModelSpec) -> Array:
