@@ -5,7 +5,7 @@
 
 - pasted: each 300W test face on its own 640×480 picture without other faces, its tight box 40 to 400 px on its longer
   side (evenly on a logarithmic scale, one draw a face, the same for all detectors);
-- turned: the same with 300W-LP's turned copies of photographs that the detector was not trained on;
+- turned: the same with 300W-LP's turned copies of photographs that the detector was not trained on, also by yaw;
 - scenes: WFLW's test pictures as they are, of which only some faces are labelled;
 - false boxes: finds in pictures without any face.
 
@@ -39,12 +39,14 @@ from lightmark.image import Picture, warp
 from lightmark.metrics import interocular, nme
 from lightmark.runtime.detector import Detector, open_detector
 from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.pose import head_pose
 from lightmark.schema import IBUG68
 from lightmark.source import to_picture
 
 WIDTH, HEIGHT = 640, 480
 SMALLEST, LARGEST = 40.0, 400.0
-BANDS = ((40, 60), (60, 100), (100, 200), (200, 401))
+SIZES = ((40, 60), (60, 100), (100, 200), (200, 401))
+YAWS = ((0, 30), (30, 60), (60, 91))
 FOUND_IOU = 0.5
 RESULT = Path(__file__).parent / "results" / "detector-recall.json"
 
@@ -95,12 +97,14 @@ def recall_pasted(
     detector: Detector, samples: Sequence[Sample], backgrounds: Sources, student: Landmarker | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Recall over `samples` pasted on pictures without faces, and what the detector's boxes cost the student."""
-    sides, hits, ious, label_errors, found_errors = [], [], [], [], []
+    sides, yaws, hits, ious, label_errors, found_errors = [], [], [], [], [], []
     for number, sample in enumerate(samples):
         image, points = paste(sample, backgrounds, np.random.default_rng(number))
         truth = tight_box(points)
         found = closest(detector(image), truth)
         sides.append(float((truth[2:] - truth[:2]).max()))
+        pose = head_pose(points, IBUG68)
+        yaws.append(0.0 if pose is None else abs(pose.yaw))
         hits.append(found is not None)
         if found is None:
             continue
@@ -119,17 +123,23 @@ def recall_pasted(
             "ratio": float(np.mean(found_errors) / np.mean(label_errors)),
             "faces": len(found_errors),
         }
-    return {**shares(np.array(sides), np.array(hits)), "median_iou": float(np.median(ious))}, extra
-
-
-def shares(sides: Array, hits: Array) -> dict[str, Any]:
-    """Recall in all, and for each band of sizes."""
-    bands = {
-        f"{low}-{min(high, 400)}": [float(hits[inside].mean()), int(inside.sum())]
-        for low, high in BANDS
-        if (inside := (low <= sides) & (sides < high)).any()
+    recall = {
+        "faces": len(hits),
+        "recall": float(np.mean(hits)),
+        "by_size": shares(np.array(sides), np.array(hits), SIZES),
+        "by_yaw": shares(np.array(yaws), np.array(hits), YAWS),
+        "median_iou": float(np.median(ious)),
     }
-    return {"faces": len(hits), "recall": float(hits.mean()), "by_size": bands}
+    return recall, extra
+
+
+def shares(values: Array, hits: Array, bands: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Recall, and the number of faces, of each band of `values`."""
+    return {
+        f"{low}-{high}": [float(hits[inside].mean()), int(inside.sum())]
+        for low, high in bands
+        if (inside := (low <= values) & (values < high)).any()
+    }
 
 
 def paste(sample: Sample, backgrounds: Sources, rng: np.random.Generator) -> tuple[Picture, Array]:
