@@ -1,9 +1,11 @@
-"""Tests of boxes, matrices and alignment: values by hand and slow references."""
+"""Tests of boxes, matrices, alignment and rotations: values by hand and slow references."""
 
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightmark.errors import GeometryError
 from lightmark.geometry import (
@@ -17,6 +19,8 @@ from lightmark.geometry import (
     matrix_scale,
     mirror_matrix,
     require_box,
+    rotation_angles,
+    rotation_matrix,
     similarity_matrix,
     tight_box,
     to_unit,
@@ -257,3 +261,34 @@ def test_a_similarity_brings_its_centre_to_its_place(mirrored: bool) -> None:
     beside = -1.0 if mirrored else 1.0
     moved = transform(matrix, np.array([[10.0, 20.0], [10.0 + beside, 20.0], [10.0, 21.0]]))
     np.testing.assert_allclose(moved, [[3, 4], [3, 2], [5, 4]], atol=1e-12)
+
+
+def test_rotations_turn_as_the_viewer_sees():
+    """What looks at the viewer turns right and up; what points right goes up as the head tilts counter-clockwise."""
+    np.testing.assert_allclose(rotation_matrix(90, 0, 0) @ [0, 0, 1], [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(rotation_matrix(0, 90, 0) @ [0, 0, 1], [0, -1, 0], atol=1e-12)
+    np.testing.assert_allclose(rotation_matrix(0, 0, 90) @ [1, 0, 0], [0, -1, 0], atol=1e-12)
+
+
+def test_rotations_nod_first_and_tilt_last():
+    """The product of the three alone, in this order, and a rotation."""
+    whole = rotation_matrix(30, -20, 10)
+    parts = rotation_matrix(0, 0, 10) @ rotation_matrix(30, 0, 0) @ rotation_matrix(0, -20, 0)
+    np.testing.assert_allclose(whole, parts, atol=1e-12)
+    np.testing.assert_allclose(whole @ whole.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(whole) == pytest.approx(1)
+
+
+@given(st.floats(-89, 89), st.floats(-179, 179), st.floats(-179, 179))
+def test_angles_of_a_rotation_come_back(yaw, pitch, roll):
+    """Up to where nodding and tilting become one."""
+    assert rotation_angles(rotation_matrix(yaw, pitch, roll)) == pytest.approx((yaw, pitch, roll), abs=1e-6)
+
+
+@pytest.mark.parametrize("yaw", [-90.0, 90.0])
+def test_angles_at_a_right_angle_give_the_same_rotation(yaw):
+    """All of what nodding and tilting share is called pitch."""
+    wanted = rotation_matrix(yaw, 20, 15)
+    angles = rotation_angles(wanted)
+    assert (angles[0], angles[2]) == (pytest.approx(yaw), 0)
+    np.testing.assert_allclose(rotation_matrix(*angles), wanted, atol=1e-9)

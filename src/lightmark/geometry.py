@@ -1,4 +1,4 @@
-"""Boxes, 2×3 matrices and alignment: the one coordinate law.
+"""Boxes, 2×3 matrices, alignment and rotations: the one coordinate law.
 
 Points are (..., N, 2), x then y, pixel centres at integers: pixel i covers [i − 0.5, i + 0.5]. A box is
 (x0, y0, x1, y1), the smallest and largest coordinate of the points in it. A matrix moves image points to crop points.
@@ -150,3 +150,32 @@ def align(source: Floats, target: Floats) -> Array:
     factor = np.vdot(a, b) / energy
     rotation = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
     return np.column_stack([rotation, target_mean - rotation @ source_mean])
+
+
+def rotation_matrix(yaw: float, pitch: float, roll: float) -> Array:
+    """Rotation (3, 3) of a head by angles in degrees: nodded by `pitch`, then turned by `yaw`, then tilted by `roll`.
+
+    R = Rz(roll) · Ry(yaw) · Rx(pitch), with x to the right of the picture, y down and z towards the viewer: positive
+    angles turn what looks at the viewer to the right and up and tilt it counter-clockwise.
+    """
+    turned, nodded, tilted = (math.radians(angle) for angle in (yaw, pitch, roll))
+    turn = np.array([[math.cos(turned), 0, math.sin(turned)], [0, 1, 0], [-math.sin(turned), 0, math.cos(turned)]])
+    nod = np.array([[1, 0, 0], [0, math.cos(nodded), -math.sin(nodded)], [0, math.sin(nodded), math.cos(nodded)]])
+    tilt = np.array([[math.cos(tilted), math.sin(tilted), 0], [-math.sin(tilted), math.cos(tilted), 0], [0, 0, 1]])
+    return np.asarray(tilt @ turn @ nod)
+
+
+def rotation_angles(rotation: Array) -> tuple[float, float, float]:
+    """Yaw in [−90, 90], pitch and roll in (−180, 180], in degrees, of a rotation (3, 3): see `rotation_matrix`.
+
+    At yaw ±90 pitch and roll are one motion, and all of it is called pitch.
+
+    >>> [round(angle, 6) for angle in rotation_angles(rotation_matrix(30, -20, 10))]
+    [30.0, -20.0, 10.0]
+    """
+    yaw = math.asin(min(1.0, max(-1.0, -float(rotation[2, 0]))))
+    if abs(rotation[2, 0]) > 1 - 1e-12:
+        pitch, roll = math.atan2(-rotation[1, 2], rotation[1, 1]), 0.0
+    else:
+        pitch, roll = math.atan2(rotation[2, 1], rotation[2, 2]), math.atan2(-rotation[1, 0], rotation[0, 0])
+    return math.degrees(yaw), math.degrees(pitch), math.degrees(roll)

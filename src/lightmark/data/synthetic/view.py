@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from lightmark.data.synthetic.head import BROWS, JAW, Head, Solid
-from lightmark.geometry import Array
+from lightmark.geometry import Array, rotation_matrix
 
 CRANIUM: Solid = (0.0, -0.42, -0.8)  # middle of the ellipsoid that the hair lies on
 CRANIUM_RADII: Solid = (1.0, 1.08, 1.12)
@@ -104,13 +104,9 @@ def widest_angle(x: Array, depth: Array | float, pose: Pose) -> Array:
 @lru_cache(maxsize=64)
 def rotation(pose: Pose) -> Array:
     """Rotation (3, 3) from head to camera: pitch, then yaw, then roll."""
-    yaw, pitch, roll = (math.radians(angle) for angle in (pose.yaw, pose.pitch, pose.roll))
-    turn = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
-    nod = np.array([[1, 0, 0], [0, math.cos(pitch), -math.sin(pitch)], [0, math.sin(pitch), math.cos(pitch)]])
-    tilt = np.array([[math.cos(roll), math.sin(roll), 0], [-math.sin(roll), math.cos(roll), 0], [0, 0, 1]])
-    product = tilt @ turn @ nod
+    product = rotation_matrix(pose.yaw, pose.pitch, pose.roll)
     product.flags.writeable = False  # the cache hands the same array to every caller
-    return np.asarray(product)
+    return product
 
 
 def project(pose: Pose, solid: Array) -> Array:
