@@ -29,7 +29,7 @@ def test_a_fixed_box_that_is_none_is_refused() -> None:
         FixedBoxes([[50, 60, 20, 20]])
 
 
-@pytest.mark.parametrize("name", ["auto", "cascade"])
+@pytest.mark.parametrize("name", ["auto", "face", "cascade"])
 def test_named_detectors_take_a_picture(name: str) -> None:
     """Plain grey holds no face for any of them."""
     assert open_detector(name)(GREY).shape == (0, 4)
@@ -37,5 +37,5 @@ def test_named_detectors_take_a_picture(name: str) -> None:
 
 def test_an_unknown_detector_names_the_known_ones() -> None:
     """A typing slip is answered with the list."""
-    with pytest.raises(ConfigError, match="no detector called 'casacde'; known: auto, cascade, face:PATH, yunet:PATH"):
+    with pytest.raises(ConfigError, match="no detector called 'casacde'; known: auto, face, face:PATH, cascade"):
         open_detector("casacde")

@@ -17,12 +17,13 @@ from PIL import Image
 
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.errors import GeometryError, ImageError
+from lightmark.errors import ConfigError, GeometryError, ImageError
 from lightmark.geometry import Array
 from lightmark.runtime import landmarker as landmarker_module
 from lightmark.runtime.detector import FixedBoxes
 from lightmark.runtime.face import Face
 from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.schema import Schema
 from lightmark.spec import ModelSpec, Outputs, spec_to_json
 
@@ -73,6 +74,25 @@ def test_uncertainty_comes_back_in_image_pixels(landmarker: Landmarker, monkeypa
     np.testing.assert_allclose(far.uncertainty, np.full(5, 6.0))
     assert (near.score, far.score) == (0.9, 0.25)
     assert json.loads(json.dumps(near.to_dict()))["score"] == 0.9
+
+
+def test_finds_in_which_the_model_sees_no_face_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`detect` and `detect_batch` drop what scores less than `min_score`; a caller's boxes are all answered."""
+    boxes = [[40, 30, 60, 50], [10, 10, 30, 30], [50, 50, 80, 80]]
+    outputs = Outputs(np.stack([SHAPE] * 3), np.full((3, 5), 0.1), np.array([0.9, 0.25, 0.5]))
+    monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: outputs)
+    landmarker = Landmarker("fast", FixedBoxes(boxes), threads=1, min_score=0.5)
+    assert [face.score for face in landmarker.detect(GREY)] == [0.9, 0.5]
+    assert [[face.score for face in faces] for faces in landmarker.detect_batch([GREY])] == [[0.9, 0.5]]
+    assert [face.score for face in landmarker.landmarks(GREY, boxes)] == [0.9, 0.25, 0.5]
+    assert len(Landmarker("fast", FixedBoxes(boxes), threads=1).detect(GREY)) == 3
+
+
+def test_a_least_score_needs_a_model_with_scores(write_onnx: WriteOnnx) -> None:
+    """Asked for in vain it would seem to be kept."""
+    path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
+    with pytest.raises(ConfigError, match=r"min_score 0\.3: needs a model that gives scores"):
+        Landmarker(path, FixedBoxes([]), min_score=0.3)
 
 
 def test_a_model_without_confidence_claims_none(landmarker: Landmarker) -> None:

@@ -35,9 +35,12 @@ UNREAD, INTERRUPTED = 1, 130  # 128 + SIGINT, as shells count
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
 @click.option(
     "--detector", default="auto", show_default=True,
-    help="What finds the faces: auto, face:PATH, cascade, yunet:PATH, mediapipe.",
+    help="What finds the faces: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
 )  # fmt: skip
-@click.option("--min-score", type=click.FloatRange(0, 1), help="Leave out faces that the model holds less probable.")
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1),
+    help="Leave out faces that the model holds less probable.",
+)  # fmt: skip
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
     help="Refuse larger pictures before they are decoded.",
@@ -74,7 +77,7 @@ def detect(
     require_apart([*overlays, *([] if out is None else [out])], found)
     total = len(found) + len(failures)
     try:
-        landmarker = Landmarker(model, detector, threads)
+        landmarker = Landmarker(model, detector, threads, min_score=min_score)
         with _quiet_pillow(), _results(out, form, landmarker.spec.schema, found) as add:
             failures += detect_inputs(
                 landmarker,
@@ -82,7 +85,6 @@ def detect(
                 add,
                 read_standard_input=sys.stdin.buffer.read,
                 max_pixels=max_pixels,
-                min_score=min_score,
                 overlays=overlays,
             )
     except KeyboardInterrupt:

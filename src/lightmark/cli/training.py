@@ -151,10 +151,11 @@ def pictures_of(paths: Sequence[Path]) -> list[Path]:
 
 @click.command("train-detector")
 @click.option("--background", type=EXISTING, multiple=True, required=True, help="Pictures without faces, or folders.")
+@click.option("--start", type=EXISTING, help="Weights of another run that this one begins at.")
 @_run_options
 def train_detector(
-    data: Sequence[Path], background: Sequence[Path], out: Path, seed: int, device: str, workers: int,
-    threads: int | None, schema: Schema | None, steps: int | None,
+    data: Sequence[Path], background: Sequence[Path], start: Path | None, out: Path, seed: int, device: str,
+    workers: int, threads: int | None, schema: Schema | None, steps: int | None,
 ) -> None:  # fmt: skip
     """Train the face detector on mosaics of labelled faces and of pictures without any."""
     from dataclasses import replace
@@ -165,7 +166,7 @@ def train_detector(
     recipe = DetectorRecipe(seed=seed)
     recipe = recipe if steps is None else replace(recipe, steps=steps)
     samples = training_samples(data, schema)
-    click.echo(train_face_detector(recipe, samples, pictures_of(background), out, device, workers))
+    click.echo(train_face_detector(recipe, samples, pictures_of(background), out, start, device, workers))
 
 
 @click.command()

@@ -42,7 +42,7 @@ class MosaicRules:
     smallest: float = 11.0
     largest: float = 1.0
     rotation: float = 14.0
-    empty: float = 0.15
+    empty: float = 0.25
     crowd: int = 8
     visible: float = 0.55
 
@@ -84,7 +84,7 @@ class Sources:
 def draw_mosaic(sources: Sources, rules: MosaicRules, rng: np.random.Generator) -> Mosaic:
     """One mosaic, as `rng` has it."""
     canvas = _draw_background(sources, rules, rng)
-    for _ in range(rng.integers(0, 4)):
+    for _ in range(rng.integers(0, 6)):
         _paste_nothing(canvas, sources, rules, rng)
     boxes: list[Array] = []
     if rng.random() >= rules.empty:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmark.draw import write_png
-from lightmark.errors import ConfigError, LightmarkError
+from lightmark.errors import LightmarkError
 from lightmark.image import Picture
 from lightmark.photo import draw_faces_in_place
 from lightmark.runtime.face import Face
@@ -39,17 +39,13 @@ def detect_inputs(
     *,
     read_standard_input: Callable[[], bytes],
     max_pixels: int,
-    min_score: float | None = None,
     overlays: Sequence[Path] = (),
 ) -> list[str]:
     """Hand what is found in each of `inputs` to `add`; return a sentence for each that could not be read.
 
-    One picture is held in memory at a time. Faces of a lower score than `min_score` are left out. `overlays`, if any
-    are given one an input, are PNG files to draw the whole picture with its faces into. Raises `ConfigError` for a
-    `min_score` where the model gives none.
+    One picture is held in memory at a time. `overlays`, if any are given one an input, are PNG files to draw the whole
+    picture with its faces into.
     """
-    if min_score is not None and not landmarker.spec.confidence:
-        raise ConfigError("a least score needs a model that gives scores; this one was exported without confidence")
     failures = []
     for index, one in enumerate(inputs):
         try:
@@ -58,8 +54,6 @@ def detect_inputs(
         except LightmarkError as error:
             failures.append(" ".join(str(error).split()))
             continue
-        if min_score is not None:
-            faces = [face for face in faces if face.score is not None and face.score >= min_score]
         if overlays:
             write_png(draw_faces_in_place(picture, faces), overlays[index])
         add(Detection(one, picture.shape[1], picture.shape[0], faces))

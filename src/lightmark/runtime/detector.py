@@ -38,13 +38,17 @@ class FixedBoxes:
 def open_detector(name: str, threads: int | None = None) -> Detector:
     """The detector called `name`, on `threads` processor threads where it can be told (None: all cores).
 
-    "cascade" is OpenCV's, "face:PATH" a network that `lightmark train-detector` made, exported; "yunet:PATH" that of
-    OpenCV's model zoo, "mediapipe" MediaPipe's; "auto" the best one in the package. Raises `ConfigError` for another
-    name, and what the detector itself raises.
+    "face" is Lightmark's own network, "face:PATH" one of your own training, exported; "cascade" OpenCV's,
+    "yunet:PATH" that of OpenCV's model zoo, "mediapipe" MediaPipe's; "auto" the best one in the package, "face". Raises
+    `ConfigError` for another name, and what the detector itself raises.
     """
     kind, _, path = name.partition(":")
     # The imports stand here, not above: each detector loads libraries that the others do without.
-    if name in ("auto", "cascade"):
+    if name in ("auto", "face") or (kind == "face" and path):
+        from lightmark.runtime.face_detector import FaceDetector
+
+        return FaceDetector(Path(path) if path else "face", threads=threads)
+    if name == "cascade":
         from lightmark.runtime.cascade import CascadeDetector
 
         return CascadeDetector()
@@ -56,8 +60,4 @@ def open_detector(name: str, threads: int | None = None) -> Detector:
         from lightmark.runtime.mediapipe_detector import MediaPipeDetector
 
         return MediaPipeDetector()
-    if kind == "face" and path:
-        from lightmark.runtime.face_detector import FaceDetector
-
-        return FaceDetector(Path(path), threads=threads)
-    raise ConfigError(f"no detector called {name!r}; known: auto, cascade, face:PATH, yunet:PATH, mediapipe")
+    raise ConfigError(f"no detector called {name!r}; known: auto, face, face:PATH, cascade, yunet:PATH, mediapipe")

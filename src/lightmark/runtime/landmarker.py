@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lightmark.errors import GeometryError
+from lightmark.errors import ConfigError, GeometryError
 from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_box, transform
 from lightmark.image import Picture, warp
 from lightmark.runtime.detector import Detector, open_detector
@@ -38,12 +38,15 @@ class Landmarker:
 
     `model` is the name of a shipped model (see `lightmark models`) or the path of an ONNX file that `lightmark export`
     wrote; `detector` what finds the faces, by name (see `open_detector`) or any `Detector`; `threads` the number of
-    processor threads (None: as many as there are cores); `providers` onnxruntime's, the first choice first.
+    processor threads (None: as many as there are cores); `providers` onnxruntime's, the first choice first. With
+    `min_score`, what the detector finds and the model gives a lower `score` is left out: that spares false finds, and
+    costs faces in full profile, which the shipped students do not know.
 
     Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for
     pictures of more than its limit of pixels, which it takes as an option. Threads may share a Landmarker, if they may
     share its detector, as they may those that have names. Raises `CheckpointError` or `SpecError` for a file that
-    cannot be used, `ConfigError` for an unknown detector or a provider that is not there.
+    cannot be used, `ConfigError` for an unknown detector, a provider that is not there, or a `min_score` for a model
+    without scores.
     """
 
     def __init__(
@@ -52,10 +55,16 @@ class Landmarker:
         detector: str | Detector = "auto",
         threads: int | None = None,
         providers: Sequence[Provider] = (CPU,),
+        min_score: float | None = None,
     ) -> None:
         self._model = OnnxModel(model_path(model), threads, providers)
         self.spec = self._model.spec
-        self._detector = open_detector(detector) if isinstance(detector, str) else detector
+        if min_score is not None and not self.spec.confidence:
+            raise ConfigError(f"min_score {min_score}: needs a model that gives scores; {model} has no confidence")
+        self._min_score = min_score
+        if isinstance(detector, str):
+            detector = open_detector(detector, threads)
+        self._detector = detector
 
     def detect(self, source: Source) -> list[Face]:
         """The faces of `source`, the largest first; none is an empty list.
@@ -63,7 +72,7 @@ class Landmarker:
         Raises `ImageError` for what cannot be read as a picture.
         """
         image = to_picture(source)
-        return self.landmarks(image, self._detector(image))
+        return self._sure(self.landmarks(image, self._detector(image)))
 
     def detect_batch(self, sources: Iterable[Source]) -> list[list[Face]]:
         """The faces of each of `sources`, as `detect` gives them.
@@ -81,7 +90,7 @@ class Landmarker:
 
         for number, face in self._faces(crops()):
             found[number].append(face)
-        return found
+        return [self._sure(faces) for faces in found]
 
     def landmarks(self, source: Source, boxes: ArrayLike | Sequence[ArrayLike]) -> list[Face]:
         """One face a box, in the boxes' order.
@@ -92,6 +101,11 @@ class Landmarker:
         """
         image = to_picture(source)
         return [face for _, face in self._faces(self._crops(image, boxes, 0))]
+
+    def _sure(self, faces: list[Face]) -> list[Face]:
+        """The detector's finds in which the model sees a face, too, if it is asked."""
+        least = self._min_score
+        return faces if least is None else [face for face in faces if face.score is not None and face.score >= least]
 
     def _crops(self, image: Picture, boxes: ArrayLike | Sequence[ArrayLike], number: int) -> Iterator[_Crop]:
         rows = np.array(boxes, dtype=np.float64)

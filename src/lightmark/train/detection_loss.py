@@ -62,15 +62,15 @@ def assign(boxes: Tensor, counts: Tensor, cells: Cells) -> Tensor:
 def detection_loss(logits: Tensor, boxes: Tensor, targets: Tensor, wanted: Tensor) -> dict[str, Tensor]:
     """Named losses of logits (B, C) and boxes (B, C, 4), given `targets` (B, C) of `assign` and boxes `wanted`.
 
-    `wanted` (B, C, 4) holds each answering cell's box. The score learns how well the cell's own box fits (quality focal
-    loss, Li et al. 2020), the box by its generalised overlap (GIoU, Rezatofighi et al. 2019); both per answering cell.
+    `wanted` (B, C, 4) holds each answering cell's box. The score learns whether the cell answers (focal loss, Lin et
+    al. 2017, γ = 2), the box by its generalised overlap (GIoU, Rezatofighi et al. 2019); both per answering cell. To
+    score by how well the box fits (Li et al. 2020) was tried: a small face's fits badly, however surely it is a face.
     """
     positive, judged = targets >= 0, targets != EITHER
-    overlap, generalised = overlap_and_giou(boxes[positive], wanted[positive])
-    quality = torch.zeros_like(logits)
-    quality[positive] = overlap.detach().clamp(min=0.0)
-    error = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
-    score = (error * (logits.sigmoid() - quality).detach().square() * judged).sum()
+    generalised = overlap_and_giou(boxes[positive], wanted[positive])[1]
+    face = positive.float()
+    error = F.binary_cross_entropy_with_logits(logits, face, reduction="none")
+    score = (error * (logits.sigmoid() - face).detach().square() * judged).sum()
     count = positive.sum().clamp(min=1)
     parts = {"score": score / count, "box": BOX_WEIGHT * (1 - generalised).sum() / count}
     return {"loss": parts["score"] + parts["box"], **parts}

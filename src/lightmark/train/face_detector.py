@@ -21,14 +21,14 @@ from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.evaluate.detection import HIT, NEITHER, match_boxes
 from lightmark.metrics import average_precision
-from lightmark.nets.checkpoint import write_tensors
+from lightmark.nets.checkpoint import load_weights, read_tensors, write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet
 from lightmark.nets.network import parameter_count
 from lightmark.runtime.face_detector import DETECTOR_KEY, choose_boxes
 from lightmark.train.config import DetectorRecipe, fingerprint
 from lightmark.train.detection_loss import Cells, assign, cells_of, detection_loss
 from lightmark.train.faces import carve_share
-from lightmark.train.folder import LOG, MODEL, STATE, is_finished, write_result
+from lightmark.train.folder import LOG, MODEL, STATE, is_finished, start_mark, write_result
 from lightmark.train.progress import progress_bar
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
 from lightmark.train.step import Trainee, learn_from, make_trainee, prepare_step
@@ -64,11 +64,14 @@ def train_face_detector(
     samples: Sequence[Sample],
     backgrounds: Sequence[Path],
     out: Path,
+    start: Path | None = None,
     device: str = "cpu",
     workers: int = 0,
     quiet: bool = False,
 ) -> Path:
     """Train the detector in the folder `out` and return the path of its weights; a finished run is not repeated.
+
+    `start` names the weights of another run, which this one begins at.
 
     `samples` are faces labelled with 68 points, no test face among them; `backgrounds` pictures without any face. The
     folder holds model.safetensors (the average of the last weights), log.csv, result.json once the run has ended, and
@@ -79,11 +82,12 @@ def train_face_detector(
         raise ConfigError(f"{len(backgrounds)} pictures without faces; needs at least 2, to train on and to check with")
     split = carve_share(samples, recipe.validation, recipe.seed)
     known, unknown = split_backgrounds(backgrounds, recipe.validation)
-    mark = fingerprint(asdict(recipe), *(sample.name.rsplit("/", 2)[-1] for sample in split.train))
+    names = (sample.name.rsplit("/", 2)[-1] for sample in split.train)
+    mark = fingerprint(asdict(recipe), *names, "" if start is None else start_mark(start))
     if is_finished(out, mark):
         return out / MODEL
     out.mkdir(parents=True, exist_ok=True)
-    trainee = make_detector_trainee(recipe, device)
+    trainee = make_detector_trainee(recipe, start, device)
     standing = load_state(out / STATE, mark, trainee) if (out / STATE).exists() else Standing()
     batches = _batches(Sources(split.train, known), recipe, standing.step, workers)
     checked = MosaicDataset(Sources(split.validation, unknown), recipe.rules, recipe.seed, VALIDATION)
@@ -130,11 +134,13 @@ def split_backgrounds(backgrounds: Sequence[Path], share: float) -> tuple[list[P
     return [p for i, p in enumerate(backgrounds) if i % every], list(backgrounds[::every])
 
 
-def make_detector_trainee(recipe: DetectorRecipe, device: str) -> Trainee[FaceDetectorNet]:
-    """An untrained detector on `device`, its weights fixed by the recipe's seed."""
+def make_detector_trainee(recipe: DetectorRecipe, start: Path | None, device: str) -> Trainee[FaceDetectorNet]:
+    """A detector on `device` with the weights in `start`, or untrained ones fixed by the recipe's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = FaceDetectorNet()
+    if start is not None:
+        load_weights(network, read_tensors(start)[0], str(start))
     return make_trainee(network, recipe.learning_rate, recipe.weight_decay, device)
 
 

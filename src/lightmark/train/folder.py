@@ -19,10 +19,10 @@ STATE, MODEL, RESULT, LOG, CURVES = "state.safetensors", "model.safetensors", "r
 def run_mark(recipe: Recipe, split: Split, start: Path | None) -> str:
     """Mark of a run: changes with the recipe, the seed, the faces (names, in order) and the weights it begins at."""
     names = [sample.name.rsplit("/", 2)[-1] for sample in split.train]
-    return fingerprint(asdict(recipe), *names, "" if start is None else _start_mark(start))
+    return fingerprint(asdict(recipe), *names, "" if start is None else start_mark(start))
 
 
-def _start_mark(start: Path) -> str:
+def start_mark(start: Path) -> str:
     """The mark of the run that made the checkpoint `start`; of one that lies alone, its sha256."""
     if start.name == MODEL and (start.parent / RESULT).exists():
         return str(read_result(start.parent)["mark"])
