@@ -14,6 +14,7 @@ from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import CheckpointError, ConfigError, DataError, ExportError, MissingExtraError
 from lightmark.export import forms
 from lightmark.export.forms import PRECISIONS, Exported, calibration_crops, export_forms
+from lightmark.export.graph import read_graph, takes_bytes
 from lightmark.export.parity import Parity
 from lightmark.files import sha256_of
 from lightmark.runtime.landmarker import Landmarker
@@ -109,6 +110,16 @@ def test_heads_stay_float(written, form) -> None:
     heads = [w for w in weights if "network.head." in w.name or "network.confidence." in w.name]
     assert len(heads) > 10
     assert {w.data_type for w in heads} == {onnx.TensorProto.FLOAT}
+
+
+def test_int8_takes_bytes_as_they_are(written) -> None:
+    """Of a spec without a mean, bytes are the rounded planes already: nothing is normalised, nothing rounded."""
+    for form, one in written.items():
+        model = read_graph(one.path)
+        normalised = "pixels_normalised" in {node.name for node in model.graph.node}
+        assert normalised == (takes_bytes(model) and "int8" not in form)
+        rounded = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and "crops" in node.input]
+        assert len(rounded) == ("int8" in form and not takes_bytes(model))
 
 
 def test_int8_needs_faces(tmp_path) -> None:

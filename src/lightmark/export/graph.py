@@ -99,22 +99,45 @@ def take_bytes(model: Any, spec: ModelSpec) -> None:
         return
     onnx = import_onnx()
     planes, graph = model.graph.input[0], model.graph
-    factor, subtrahend = normalisation(spec)
-    make = onnx.helper.make_node
-    steps = [
-        make("Transpose", ["pixels"], ["pixel_planes"], "pixels_transposed", perm=[0, 3, 1, 2]),
-        make("Cast", ["pixel_planes"], ["pixel_floats"], "pixels_cast", to=onnx.TensorProto.FLOAT),
-        # A product and a difference by channel say the same; onnxruntime takes ten times as long for them.
-        make("BatchNormalization", ["pixel_floats", *NORMALISE], [planes.name], "pixels_normalised", epsilon=0.0),
-    ]
+    make, nodes = onnx.helper.make_node, list(graph.node)
+    quantised = _quantised_pixels(model, spec)
+    if quantised is not None:
+        nodes.remove(quantised)
+        steps = [make("Transpose", ["pixels"], [quantised.output[0]], "pixels_transposed", perm=[0, 3, 1, 2])]
+    else:
+        steps = _normalising(planes.name)
+        factor, subtrahend = normalisation(spec)
+        values = (factor, -subtrahend, np.zeros(3, np.float32), np.ones(3, np.float32))
+        graph.initializer.extend(onnx.numpy_helper.from_array(*pair) for pair in zip(values, NORMALISE, strict=True))
     batch = planes.type.tensor_type.shape.dim[0]
     shape = [batch.dim_param or batch.dim_value, spec.size, spec.size, 3]
     pixels = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.UINT8, shape)
-    replace_nodes(graph, [*steps, *graph.node])
+    replace_nodes(graph, [*steps, *nodes])
     del graph.input[:]
     graph.input.append(pixels)
-    values = (factor, -subtrahend, np.zeros(3, np.float32), np.ones(3, np.float32))
-    graph.initializer.extend(onnx.numpy_helper.from_array(*pair) for pair in zip(values, NORMALISE, strict=True))
+
+
+def _normalising(planes: str) -> list[Any]:
+    make, floats = import_onnx().helper.make_node, import_onnx().TensorProto.FLOAT
+    return [
+        make("Transpose", ["pixels"], ["pixel_planes"], "pixels_transposed", perm=[0, 3, 1, 2]),
+        make("Cast", ["pixel_planes"], ["pixel_floats"], "pixels_cast", to=floats),
+        # A product and a difference by channel say the same; onnxruntime takes ten times as long for them.
+        make("BatchNormalization", ["pixel_floats", *NORMALISE], [planes], "pixels_normalised", epsilon=0.0),
+    ]
+
+
+def _quantised_pixels(model: Any, spec: ModelSpec) -> Any | None:
+    """The node that rounds the planes back to the very bytes that they came from, None where there is none."""
+    to_array, graph = import_onnx().numpy_helper.to_array, model.graph
+    factor, subtrahend = normalisation(spec)
+    takers = [node for node in graph.node if graph.input[0].name in node.input]
+    if [node.op_type for node in takers] != ["QuantizeLinear"] or subtrahend.any():
+        return None
+    weights = {weight.name: weight for weight in graph.initializer}
+    scale, zero = (to_array(weights[name]) for name in takers[0].input[1:3])
+    same = zero.dtype == np.uint8 and not zero.any() and np.allclose(factor, scale, rtol=1e-5)
+    return takers[0] if same else None
 
 
 def multiply_and_sum(model: Any) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.export.graph import copy_of, head_nodes, import_onnx, multiply_and_sum, quiet
+from lightmark.export.graph import copy_of, head_nodes, import_onnx, multiply_and_sum, quiet, takes_bytes
 from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.spec import ModelSpec, normalisation
 
 # Additions and the activations between two convolutions, too, so that nothing between them goes back to float.
 QUANTISED = ("Conv", "Add", "Clip", "Relu")
@@ -46,8 +47,18 @@ def quantise(model: Any, original: OnnxModel, crops: NDArray[np.uint8], reduced:
             reduce_range=reduced,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            extra_options={"TensorQuantOverrides": _pixel_range(changed, original.spec)},
         )
         return onnx.load(str(out))
+
+
+def _pixel_range(model: Any, spec: ModelSpec) -> dict[str, list[dict[str, Any]]]:
+    """The range of the planes, which is known: with it, the planes of a spec without a mean are the bytes again."""
+    if takes_bytes(model):
+        return {}
+    factor, subtrahend = normalisation(spec)
+    known = {"rmin": np.min(-subtrahend), "rmax": np.max(255 * factor - subtrahend)}
+    return {model.graph.input[0].name: [known]}
 
 
 class _Feeds:
