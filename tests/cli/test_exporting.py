@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,8 +100,17 @@ def test_test_faces_are_not_calibrated_on(real_data: Path, tmp_path: Path) -> No
 
 def test_a_checkpoint_without_torch_names_the_extra(tmp_path: Path, monkeypatch) -> None:
     """An ONNX source would need none."""
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "m.safetensors").write_text("")
     status, output = export(tmp_path / "m.safetensors", "--out", tmp_path / "m.onnx")
     assert status == 2
     assert 'a checkpoint needs torch: pip install "lightmark[train]"' in output
+
+
+def test_what_is_onnx_already_needs_no_torch(faces: Path, tmp_path: Path) -> None:
+    """int8 and fp16 are made on a machine where only onnx was added."""
+    code = "import sys; sys.modules['torch'] = None; from lightmark.cli import main; main()"
+    words = ["export", "fast", "--to", "onnx-fp16,onnx-int8", "--out", str(tmp_path), "--calibrate", str(faces)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"fast-fp16.onnx", "fast-int8.onnx"}

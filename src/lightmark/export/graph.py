@@ -26,7 +26,9 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise MissingExtraError(f'ONNX export needs {error.name}: pip install "lightmark[export]"') from error
+        raise MissingExtraError(
+            f'ONNX export needs {error.name}: pip install "lightmark[export]", or onnx alone for what is ONNX already'
+        ) from error
     return onnx
 
 
