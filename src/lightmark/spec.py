@@ -70,15 +70,25 @@ def label_crop_matrix(spec: ModelSpec, points: Floats, angle: float = 0.0) -> Ar
     return crop_matrix(require_box(tight_box(points)), spec.size, spec.crop_scale, angle)
 
 
+def require_crops(crops: NDArray[np.uint8], spec: ModelSpec) -> None:
+    """Raise `SpecError` unless the crops are uint8 (B, S, S, 3) of the spec's size."""
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (spec.size, spec.size, 3):
+        raise SpecError(f"crops: got {crops.dtype} {crops.shape}, needs uint8 (B, {spec.size}, {spec.size}, 3)")
+
+
+def normalisation(spec: ModelSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Factor (3,) and subtrahend (3,) of each channel: planes are pixel · factor − subtrahend."""
+    std = np.asarray(spec.std, dtype=np.float32)
+    return np.asarray(1 / (255 * std), dtype=np.float32), np.asarray(spec.mean / std, dtype=np.float32)
+
+
 def normalise_crops(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
     """Planes (B, 3, S, S) float32 that the model takes: (pixel / 255 − mean) / std of uint8 RGB crops (B, S, S, 3).
 
     Raises `SpecError` where the crops have another type or size than the spec says.
     """
-    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (spec.size, spec.size, 3):
-        raise SpecError(f"crops: got {crops.dtype} {crops.shape}, needs uint8 (B, {spec.size}, {spec.size}, 3)")
-    std = np.asarray(spec.std, dtype=np.float32)
-    scale, shift = 1 / (255 * std), np.asarray(spec.mean, dtype=np.float32) / std
+    require_crops(crops, spec)
+    scale, shift = normalisation(spec)
     # In place and in the planes' own order: four times as fast as one expression over strided pixels.
     planes = np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32)
     planes *= scale[:, None, None]

@@ -14,6 +14,7 @@ from lightmark.errors import ExportError, MissingExtraError
 from lightmark.export import onnx as onnx_export
 from lightmark.export.onnx import export_onnx
 from lightmark.export.parity import Parity, measure_parity, random_crops
+from lightmark.files import sha256_of
 from lightmark.nets.checkpoint import load_model, save_checkpoint
 from lightmark.nets.network import Architecture, HeadName, build_network
 from lightmark.runtime.onnx_model import OnnxModel
@@ -52,7 +53,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def quick_export(exported: tuple[Path, Path, Parity], monkeypatch: pytest.MonkeyPatch) -> Path:
     """The checkpoint, with torch's slow exporter replaced by a copy of what it wrote before."""
     checkpoint, written, _ = exported
-    monkeypatch.setattr(onnx_export, "_write", lambda _model, path: shutil.copyfile(written, path))
+    monkeypatch.setattr(onnx_export, "_write", lambda _model, _spec, path: shutil.copyfile(written, path))
     return checkpoint
 
 
@@ -74,9 +75,11 @@ def test_exported_file_tells_nothing_of_the_machine(exported: tuple[Path, Path, 
 
 
 def test_exported_file_carries_the_spec(exported: tuple[Path, Path, Parity]) -> None:
-    """Schema, crop rule, normalisation and provenance come back as they went in."""
+    """Schema, crop rule, normalisation and provenance come back as they went in, with what the export adds."""
     checkpoint, written, _ = exported
-    assert OnnxModel(written).spec == load_model(checkpoint).spec
+    spec, found = load_model(checkpoint).spec, OnnxModel(written).spec
+    origin = {"precision": "fp32", "checkpoint_sha256": sha256_of(checkpoint)}
+    assert found == replace(spec, provenance={**spec.provenance, **origin})
 
 
 def test_a_file_that_differs_is_not_left(quick_export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +111,8 @@ def test_parity_finds_one_moved_point(tmp_path: Path) -> None:
             points[-1, 7, 0] += 0.5 / 64
             return Outputs(points)
 
-    assert measure_parity(Moved(), model, np.random.default_rng(0)).largest == pytest.approx(0.5, abs=1e-3)
+    crops = random_crops(64, 4, np.random.default_rng(0))
+    assert measure_parity(Moved(), model, crops).largest == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("part", ["largest", "errors", "presence"])

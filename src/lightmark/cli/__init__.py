@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lightmark import __version__
+from lightmark.cli.benching import bench
 from lightmark.cli.detecting import detect
 from lightmark.cli.exporting import export
 from lightmark.cli.labels import data
@@ -37,7 +38,7 @@ def main() -> None:
 
 COMMANDS = (
     *(detect, track, train, distill, confidence, train_detector, recipes, demo),
-    *(info, models, evaluate, compare, export, data),
+    *(info, models, evaluate, compare, export, bench, data),
 )
 for command in COMMANDS:
     main.add_command(command)

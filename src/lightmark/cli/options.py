@@ -56,13 +56,31 @@ def needs_torch(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def checked(**options: Any) -> None:
-        try:
-            import safetensors  # noqa: F401  # only asked whether it is there
-            import torch
-        except ImportError as error:
-            raise MissingExtraError(f'training needs {error.name}: pip install "lightmark[train]"') from error
+        require_torch("training")
+        import torch
+
         if options.get("threads"):
             torch.set_num_threads(options["threads"])
         command(**options)
 
     return checked
+
+
+def require_torch(what: str) -> None:
+    """Raise `MissingExtraError` with the extra to install where torch, which `what` needs, is missing."""
+    try:
+        import safetensors  # noqa: F401  # only asked whether it is there
+        import torch  # noqa: F401  # the same
+    except ImportError as error:
+        raise MissingExtraError(f'{what} needs {error.name}: pip install "lightmark[train]"') from error
+
+
+def number_list(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, ...]:
+    """Callback of an option that takes whole numbers from 1 on, with commas between."""
+    try:
+        numbers = tuple(dict.fromkeys(int(number) for number in text.split(",")))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise click.BadParameter(f"{text!r}: give whole numbers from 1 on with commas between, such as 1,32")
+    return numbers

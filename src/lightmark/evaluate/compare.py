@@ -71,7 +71,7 @@ def compare_runs(a: str | Path, b: str | Path, points: Points = "all", seed: int
     paired = _pair(rows_a, rows_b, f"{a} and {b}")
     subsets = {ALL: list(range(len(rows_a)))} | _members(rows_a)
     errors_a, errors_b = _errors(rows_a, points), _errors(paired, points)
-    summaries = {name: _summarise(errors_a[faces], errors_b[faces], seed) for name, faces in subsets.items()}
+    summaries = {name: summarise_pair(errors_a[faces], errors_b[faces], seed) for name, faces in subsets.items()}
     return Comparison(str(a), str(b), key_a, points, seed, summaries)
 
 
@@ -140,7 +140,8 @@ def _errors(rows: Sequence[FaceRow], points: Points) -> Array:
     return np.array([row.nme if points == "all" else row.nme_inner for row in rows])
 
 
-def _summarise(a: Array, b: Array, seed: int) -> PairedSummary:
+def summarise_pair(a: Array, b: Array, seed: int) -> PairedSummary:
+    """What the errors (F,) of two models on the same faces say of their difference."""
     return PairedSummary(
         faces=len(a),
         a=float(a.mean()),

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lightmark.errors import CheckpointError, ExportError
-from lightmark.export.onnx import TOLERANCE_PX, write_graph
+from lightmark.export.onnx import write_graph
+from lightmark.export.parity import TOLERANCE_PX
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import load_weights, read_tensors
 from lightmark.nets.face_detector import MULTIPLE, FaceDetectorNet

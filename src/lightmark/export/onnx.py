@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from lightmark.errors import ExportError, MissingExtraError
-from lightmark.export.parity import Parity, measure_parity
-from lightmark.files import replacing
+from lightmark.export.graph import import_onnx, quiet, write_model
+from lightmark.export.parity import CROPS, TOLERANCE_PX, Parity, measure_parity, random_crops, require_same
+from lightmark.files import replacing, sha256_of
 from lightmark.nets.checkpoint import TorchModel, load_model
 from lightmark.nets.network import LandmarkNet
 from lightmark.runtime.onnx_model import OnnxModel
-from lightmark.spec import METADATA_KEY, spec_to_json
-
-TOLERANCE_PX = 0.01  # fp32 arithmetic in another order moves points by about 1e-4 px
+from lightmark.spec import METADATA_KEY, ModelSpec, spec_to_json
 
 
 def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLERANCE_PX) -> Parity:
@@ -30,26 +27,24 @@ def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLE
     points or expected errors differ from torch's by more than `tolerance` crop pixels, or its presence by as much.
     """
     model = load_model(checkpoint)
+    # What is told of the checkpoint already stands: it may be an annotated copy of the one that was trained.
+    origin = {"checkpoint_sha256": sha256_of(checkpoint), **model.spec.provenance, "precision": "fp32"}
     with replacing(out) as temporary:
-        _write(model, temporary)
-        parity = measure_parity(OnnxModel(temporary), model, np.random.default_rng(0))
-        if not all(found <= tolerance for found in (parity.largest, parity.errors, parity.presence)):
-            raise ExportError(
-                f"{out}: the exported points differ from torch's by up to {parity.largest:.4f} px (expected errors "
-                f"{parity.errors:.4f} px, presence {parity.presence:.4f}), {tolerance} "
-                "allowed, so no file was left; another release of torch or onnxscript may write it right"
-            )
+        _write(model, replace(model.spec, provenance=origin), temporary)
+        crops = random_crops(model.spec.size, CROPS, np.random.default_rng(0))
+        parity = measure_parity(OnnxModel(temporary), model, crops)
+        require_same(parity, "torch", out, tolerance)
     return parity
 
 
-def _write(model: TorchModel, path: Path) -> None:
+def _write(model: TorchModel, spec: ModelSpec, path: Path) -> None:
     # Two crops: an example of one would make the exporter take the batch for a constant.
     example = torch.zeros(2, 3, model.spec.size, model.spec.size)
     network = model.network.cpu().to(memory_format=torch.contiguous_format)
     names = ["unit_points", "errors", "presence"] if model.spec.confidence else ["unit_points"]
     module = _WithConfidence(network).eval() if model.spec.confidence else network
     shapes = {0: torch.export.Dim("batch")}
-    write_graph(module, example, shapes, ["crops"], names, {METADATA_KEY: spec_to_json(model.spec)}, path)
+    write_graph(module, example, shapes, ["crops"], names, {METADATA_KEY: spec_to_json(spec)}, path)
 
 
 def write_graph(
@@ -65,12 +60,12 @@ def write_graph(
 
     Raises `MissingExtraError` where the exporter is not installed, `ExportError` where it gives nothing.
     """
+    import_onnx()
     try:
-        import onnx
         import onnxscript  # noqa: F401  # torch's exporter needs it, and says so less plainly
     except ImportError as error:
         raise MissingExtraError(f'ONNX export needs {error.name}: pip install "lightmark[export]"') from error
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             module,
             (example,),
@@ -82,12 +77,8 @@ def write_graph(
         )
     if program is None:
         raise ExportError(f"{path}: torch's exporter gave no program")
-    proto = program.model_proto
-    for node in proto.graph.node:  # the exporter leaves the stack of each layer here, paths of this machine and all
-        del node.metadata_props[:]
-        node.doc_string = ""
-    onnx.helper.set_model_props(proto, dict(metadata))
-    onnx.save(proto, str(path))
+    # The exporter leaves the stack of each layer in its nodes, which writing removes.
+    write_model(program.model_proto, metadata, path)
 
 
 class _WithConfidence(torch.nn.Module):
@@ -100,16 +91,3 @@ class _WithConfidence(torch.nn.Module):
     def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Planes (B, 3, S, S) → unit_points (B, N, 2), errors (B, N), presence (B,)."""
         return self.network.with_confidence(planes)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the exporter's notes about its own internals."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

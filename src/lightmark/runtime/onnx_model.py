@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import CheckpointError, ConfigError, SpecError
-from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, normalise_crops, spec_from_json
+from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, normalise_crops, require_crops, spec_from_json
 
 # onnxruntime's name for what computes, such as "CUDAExecutionProvider", or the name with its options.
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
@@ -21,6 +21,7 @@ CPU = "CPUExecutionProvider"
 class OnnxModel:
     """The CropModel in an ONNX file, on `threads` processor threads (None: as many as there are cores).
 
+    The file's graph says what it takes: planes as the spec normalises them, or the crops' bytes as they are.
     `providers` are those of onnxruntime, the first choice first; what none of them can do, the CPU does. One model
     may be called from several threads at once. Raises `CheckpointError` for a file that is missing or no ONNX model
     that runs, `SpecError` for one without a ModelSpec or whose output contradicts it; both name the file. Raises
@@ -32,6 +33,7 @@ class OnnxModel:
         self._session = open_session(self._path, threads, providers)
         self.spec: ModelSpec = _read_spec(self._session, self._path)
         self._input = _only_input(self._session, self._path)
+        self._takes_bytes = self._input.type == "tensor(uint8)"
         self._one_by_one = self._input.shape[0] == 1
         # One blank crop shows now what would otherwise surface at the user's first picture.
         self(np.zeros((1, self.spec.size, self.spec.size, 3), np.uint8))
@@ -44,27 +46,34 @@ class OnnxModel:
         """All that the model says of uint8 RGB crops (B, S, S, 3); raises `SpecError` as calling it does."""
         return Outputs(*self._run_all(crops))
 
+    def feed(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """The graph's input, by its name, for uint8 RGB crops (B, S, S, 3); raises `SpecError` for other crops."""
+        if not self._takes_bytes:
+            return {self._input.name: normalise_crops(crops, self.spec)}
+        require_crops(crops, self.spec)
+        return {self._input.name: crops}
+
     def _run_all(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        planes = normalise_crops(crops, self.spec)
-        if self._one_by_one and len(planes) != 1:
+        fed = self.feed(crops)[self._input.name]
+        if self._one_by_one and len(fed) != 1:
             empty = [np.empty((0, *shape), np.float32) for shape in self._shapes()]
-            parts = [empty, *(self._run(plane[None]) for plane in planes)]
+            parts = [empty, *(self._run(one[None]) for one in fed)]
             return [np.concatenate(part) for part in zip(*parts, strict=True)]
-        return self._run(planes)
+        return self._run(fed)
 
     def _shapes(self) -> list[tuple[int, ...]]:
         """Shape of each output for one crop."""
         points = self.spec.schema.size
         return [(points, 2), (points,), ()] if self.spec.confidence else [(points, 2)]
 
-    def _run(self, planes: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def _run(self, fed: NDArray[Any]) -> list[NDArray[np.float32]]:
         try:
-            outputs = self._session.run(None, {self._input.name: planes})
+            outputs = self._session.run(None, {self._input.name: fed})
         except Exception as error:  # onnxruntime's errors share no base class but Exception
             raise CheckpointError(
-                f"{self._path}: does not run on float32 {planes.shape}, as its ModelSpec says it should: {error}"
+                f"{self._path}: does not run on {fed.dtype} {fed.shape}, as its ModelSpec says it should: {error}"
             ) from error
-        got, wanted = [output.shape for output in outputs], [(len(planes), *shape) for shape in self._shapes()]
+        got, wanted = [output.shape for output in outputs], [(len(fed), *shape) for shape in self._shapes()]
         if got != wanted:
             raise SpecError(
                 f"{self._path}: gives outputs of shape {_listed(got)}, its ModelSpec ({self.spec.schema.name}) "
@@ -137,5 +146,8 @@ def _only_input(session: Any, path: Path) -> Any:
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs)
-        raise SpecError(f"{path}: takes {shapes}; a landmark model takes one input (batch, 3, size, size)")
+        raise SpecError(
+            f"{path}: takes {shapes}; a landmark model takes one input (batch, 3, size, size), or (batch, "
+            "size, size, 3) in uint8"
+        )
     return inputs[0]

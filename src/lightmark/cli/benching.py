@@ -1,0 +1,51 @@
+"""The command that times exported models on this machine: bench."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from lightmark.cli.options import ANY_PATH, number_list
+from lightmark.errors import ConfigError
+
+
+@click.command()
+@click.argument("models", nargs=-1)
+@click.option("--threads", callback=number_list, default="1", show_default=True, help="Processor threads, such as 1,4.")
+@click.option("--batch", "batches", callback=number_list, default="1,32", show_default=True, help="Crops a call.")
+@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns of each model.")
+@click.option("--json", "out", type=ANY_PATH, help="Also write all that was measured to this file.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+def bench(
+    models: Sequence[str],
+    threads: tuple[int, ...],
+    batches: tuple[int, ...],
+    rounds: int,
+    out: Path | None,
+    force: bool,
+) -> None:
+    """Time MODELS (shipped names or ONNX files; all shipped ones by default), in interleaved rounds.
+
+    To keep to one core, start it as `taskset -c 0 lightmark bench …`; onnxruntime alone keeps to its number of threads,
+    not to cores.
+    """
+    from rich.console import Console
+
+    from lightmark.bench import bench_json, bench_models, bench_tables
+    from lightmark.files import replacing
+    from lightmark.runtime.shipped import shipped_models
+
+    if out is not None and out.exists() and not force:
+        raise ConfigError(f"{out}: is there already; give another --json, or --force")
+    report = {"command": ["lightmark", *sys.argv[1:]]}
+    report |= bench_models(models or list(shipped_models()), threads, batches, rounds)
+    console = Console(soft_wrap=not sys.stdout.isatty())
+    for table in bench_tables(report):
+        console.print(table)
+    console.print(f"{report['how']}\n{report['not_measured']}", highlight=False)
+    if out is not None:
+        with replacing(out) as path:
+            path.write_text(bench_json(report), encoding="utf-8")

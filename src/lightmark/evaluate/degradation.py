@@ -1,0 +1,57 @@
+"""What models that came from another one, by export or quantisation, lose against it on the same faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lightmark.data.read import read_samples
+from lightmark.data.sample import Sample
+from lightmark.evaluate.compare import PairedSummary, summarise_pair
+from lightmark.evaluate.models import open_model
+from lightmark.evaluate.predict import predict, to_schema
+from lightmark.evaluate.run import choose_faces
+from lightmark.evaluate.text import Table, align_columns
+from lightmark.metrics import Array, interocular, nme
+from lightmark.runtime.crop_model import CropModel
+from lightmark.schema import Schema
+
+
+def measure_degradation(
+    original: str | Path,
+    others: Sequence[str | Path],
+    data: str | Path,
+    subset: str | None = None,
+    schema: Schema | None = None,
+    seed: int = 0,
+) -> dict[str, PairedSummary]:
+    """Each of `others`, by its name, against `original`: a is the original's NME, b the other's.
+
+    Faces are those of `subset` at `data`, None for the test faces where the data mark such, in crops around their
+    labels. Raises the errors of the readers and the models.
+    """
+    faces, _ = choose_faces(read_samples(data, schema=schema), subset, data)
+    reference = open_model(original)
+    faces = to_schema(faces, reference.spec.schema)
+    before = face_errors(reference, faces)
+    return {str(other): summarise_pair(before, face_errors(open_model(other), faces), seed) for other in others}
+
+
+def face_errors(model: CropModel, faces: Sequence[Sample]) -> Array:
+    """NME (F,) of `model` on each of `faces`, labelled in its schema, over the inter-ocular distance."""
+    truth = np.stack([face.points for face in faces])
+    return nme(predict(model, faces), truth, interocular(truth, model.spec.schema))
+
+
+def render_degradation(found: Mapping[str, PairedSummary]) -> str:
+    """What each model loses, for a terminal."""
+    columns = ("file", "faces", "NME before %", "after %", "difference, points of %", "relative")
+    rows = []
+    for name, summary in found.items():
+        change = summary.difference
+        interval = f"{100 * change.value:+.3f} [{100 * change.low:+.3f}, {100 * change.high:+.3f}]"
+        figures = (str(summary.faces), f"{100 * summary.a:.3f}", f"{100 * summary.b:.3f}", interval)
+        rows.append((name, *figures, f"{100 * change.value / summary.a:+.2f} %"))
+    return f"{align_columns(Table('', columns, tuple(rows)))}\nin brackets, the paired bootstrap's 95 % interval"

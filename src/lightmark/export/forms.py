@@ -1,0 +1,161 @@
+"""Forms: the files that one model is exported to, each checked against its float32 original before it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmark.data.sample import Sample, load_image
+from lightmark.errors import ConfigError, DataError, ExportError, GeometryError
+from lightmark.evaluate.predict import to_schema
+from lightmark.export.graph import arithmetic_of, copy_of, read_graph, take_bytes, write_model
+from lightmark.export.half import halve
+from lightmark.export.parity import CROPS, Parity, measure_parity, random_crops, require_like, require_same
+from lightmark.export.quantise import quantise
+from lightmark.files import replacing, sha256_of
+from lightmark.image import warp
+from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.spec import METADATA_KEY, ModelSpec, label_crop_matrix, spec_to_json
+
+Form = Literal["onnx", "onnx-fp16", "onnx-int8", "onnx-int8-reduced"]
+PRECISIONS: Mapping[Form, str] = {
+    "onnx": "fp32",
+    "onnx-fp16": "fp16",
+    "onnx-int8": "int8",
+    "onnx-int8-reduced": "int8-reduced",
+}
+CALIBRATED: tuple[Form, ...] = ("onnx-int8", "onnx-int8-reduced")
+CALIBRATION = 256  # faces; 32 to 512 make int8 files of the same accuracy (lab notes, 2026-11-21)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written: its form, and how far its points are from the model's that it came from."""
+
+    form: Form
+    path: Path
+    parity: Parity
+
+
+def export_forms(
+    source: Path,
+    outs: Mapping[Form, Path],
+    faces: Sequence[Sample] = (),
+    uint8_input: bool = False,
+    seed: int = 0,
+) -> list[Exported]:
+    """Write the model of `source`, a checkpoint or a float32 ONNX file, to the files `outs`, in the forms' order.
+
+    int8 takes its ranges from `CALIBRATION` of the `faces`, drawn by `seed`, which must be faces that one may train on.
+    With `uint8_input` the files take crops as they are, uint8 (B, S, S, 3), else planes normalised as the spec says.
+    Each file is whole or not there, and holds the ModelSpec, its provenance telling the precision, the source's sha256
+    and the faces calibrated on. Raises `ConfigError` for int8 without faces, `CheckpointError`, `SpecError` or
+    `MissingExtraError` for a source that cannot be used, `ExportError` for one that is not float32 or a written file
+    whose points are not the model's.
+    """
+    if not outs:
+        raise ConfigError(f"no form to export to; known: {', '.join(PRECISIONS)}")
+    if not faces and not outs.keys().isdisjoint(CALIBRATED):
+        raise ConfigError("int8 needs faces to measure ranges on: give --calibrate with labelled training faces")
+    with TemporaryDirectory() as scratch:
+        base, parity = _single_precision(source, Path(scratch) / "fp32.onnx")
+        original = OnnxModel(base)
+        crops = calibration_crops(faces, original.spec, CALIBRATION + CROPS, seed) if faces else None
+        plan = _Plan(read_graph(base), original, sha256_of(base), crops, uint8_input, seed)
+        wanted = [form for form in PRECISIONS if form in outs]
+        return [Exported(form, outs[form], _write(plan, form, outs[form], parity)) for form in wanted]
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """The float32 `graph` that `original` runs and its sha256, and how its other forms are to be made."""
+
+    graph: Any
+    original: OnnxModel
+    sha256: str
+    crops: NDArray[np.uint8] | None
+    uint8_input: bool
+    seed: int
+
+    @property
+    def measured_on(self) -> NDArray[np.uint8]:
+        """Crops for the parity: faces that no range is measured on, where enough were given."""
+        if self.crops is None:
+            return random_crops(self.original.spec.size, CROPS, np.random.default_rng(self.seed))
+        return self.crops[-CROPS:]
+
+    @property
+    def calibrated_on(self) -> NDArray[np.uint8]:
+        """Crops that ranges are measured on."""
+        assert self.crops is not None
+        return self.crops[:-CROPS] if len(self.crops) > 2 * CROPS else self.crops
+
+
+def calibration_crops(faces: Sequence[Sample], spec: ModelSpec, most: int, seed: int) -> NDArray[np.uint8]:
+    """Upright crops (B, S, S, 3) around the labels of up to `most` of `faces`, drawn by `seed`.
+
+    Raises `SchemaError` for faces that do not fit the spec, `DataError` naming a face whose labels span no box.
+    """
+    order = np.random.default_rng(seed).permutation(len(faces))[:most]
+    return np.stack([_crop(face, spec) for face in to_schema([faces[index] for index in order], spec.schema)])
+
+
+def _crop(face: Sample, spec: ModelSpec) -> NDArray[np.uint8]:
+    try:
+        matrix = label_crop_matrix(spec, face.points)
+    except GeometryError as error:
+        raise DataError(f"{face.name}: the labelled points span no box: {error}") from error
+    return warp(load_image(face), matrix, spec.size)
+
+
+def _single_precision(source: Path, scratch: Path) -> tuple[Path, Parity | None]:
+    """A float32 ONNX file of `source`, and its parity with torch where it was a checkpoint."""
+    if source.suffix == ".safetensors":
+        from lightmark.export.onnx import export_onnx
+
+        return scratch, export_onnx(source, scratch)
+    if source.suffix != ".onnx":
+        raise ConfigError(f"{source}: a model to export ends in .safetensors or .onnx")
+    found = arithmetic_of(read_graph(source))
+    if found != "fp32":
+        raise ExportError(f"{source}: is {found} already; give the checkpoint or the float32 file that it came from")
+    return source, None
+
+
+def _write(plan: _Plan, form: Form, out: Path, with_torch: Parity | None) -> Parity:
+    with replacing(out) as temporary:
+        write_model(_graph(plan, form), {METADATA_KEY: spec_to_json(_told(plan, form))}, temporary)
+        parity = measure_parity(OnnxModel(temporary), plan.original, plan.measured_on)
+        if form == "onnx":
+            require_same(parity, "the original", out)
+        else:
+            require_like(parity, plan.original.spec.size, out)
+    return with_torch if with_torch is not None and form == "onnx" else parity
+
+
+def _graph(plan: _Plan, form: Form) -> Any:
+    """The ModelProto of a form."""
+    if form in CALIBRATED:
+        model = quantise(plan.graph, plan.original, plan.calibrated_on, reduced=form == "onnx-int8-reduced")
+    else:
+        model = halve(plan.graph) if form == "onnx-fp16" else copy_of(plan.graph)
+    if plan.uint8_input:
+        take_bytes(model, plan.original.spec)
+    return model
+
+
+def _told(plan: _Plan, form: Form) -> ModelSpec:
+    """The spec with what is to be known of the form; errors measured on its original are not its own."""
+    known = {**plan.original.spec.provenance, "precision": PRECISIONS[form]}
+    if form != "onnx":
+        known.pop("nme", None)
+        known["source_sha256"] = plan.sha256
+    if form in CALIBRATED:
+        known["calibration"] = {"faces": len(plan.calibrated_on), "seed": plan.seed}
+    return replace(plan.original.spec, provenance=known)

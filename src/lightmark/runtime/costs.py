@@ -1,0 +1,76 @@
+"""What a model costs whatever the machine: bytes of its file, parameters, multiply-adds a face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from lightmark.spec import ModelSpec
+
+SCALED = ("QuantizeLinear", "DequantizeLinear")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """`bytes` of the file; `parameters` and `multiply_adds` for one crop, None where nobody tells."""
+
+    bytes: int
+    parameters: int | None
+    multiply_adds: int | None
+
+
+def model_costs(path: Path, spec: ModelSpec) -> Costs:
+    """Costs of the ONNX file at `path`: by the provenance in its spec, else counted from its graph if onnx is there."""
+    told = [spec.provenance.get(key) for key in ("parameters", "multiply_adds")]
+    if None in told:
+        try:
+            import onnx
+        except ImportError:
+            return Costs(path.stat().st_size, *told)
+        model = onnx.load(str(path))
+        told = [count_parameters(model), count_multiply_adds(model)]
+    return Costs(path.stat().st_size, *told)
+
+
+def count_parameters(model: Any) -> int:
+    """Trained numbers in a ModelProto: its floats and quantised weights, but neither scales nor shapes."""
+    scales = {name for node in model.graph.node if node.op_type in SCALED for name in node.input[1:]}
+    whole = {7, 9}  # ONNX's numbers of int64 and bool, which only tell shapes
+    weights = [w for w in model.graph.initializer if w.name not in scales and w.data_type not in whole]
+    return sum(prod(weight.dims) for weight in weights)
+
+
+def count_multiply_adds(model: Any) -> int:
+    """Multiply-adds of a ModelProto's convolutions and linear layers for one crop (how papers count MobileNets)."""
+    shapes = _shapes(model)
+    given = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in SCALED}
+    weights = {weight.name: list(weight.dims) for weight in model.graph.initializer}
+    total = 0
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        weight = weights.get(given.get(node.input[1], node.input[1]))
+        if weight is None:  # a product of two activations, which papers do not count
+            continue
+        turned = any(one.name == "transB" and one.i for one in node.attribute)
+        a_value = prod(weight[1:]) if node.op_type == "Conv" or turned else weight[-2]
+        total += prod(shapes[node.output[0]]) * a_value
+    return total
+
+
+def _shapes(model: Any) -> dict[str, list[int]]:
+    """Shape of each value for one crop."""
+    import onnx
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    graph = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    values = (*graph.value_info, *graph.output)
+    return {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in values}

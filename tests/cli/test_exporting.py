@@ -1,0 +1,116 @@
+"""`lightmark export`: forms and files as asked for, nothing replaced unasked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from lightmark.cli import main
+from lightmark.data.synthetic import synthetic_samples
+from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.shipped import model_path
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight painted faces with 68 points each, as .pts."""
+    folder = tmp_path_factory.mktemp("faces")
+    for index, sample in enumerate(synthetic_samples(8, seed=2)):
+        Image.fromarray(sample.image).save(folder / f"{index}.png")
+        rows = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in sample.points]  # .pts counts pixels from 1
+        (folder / f"{index}.pts").write_text("\n".join(["version: 1", "n_points: 68", "{", *rows, "}"]))
+    return folder
+
+
+def export(*arguments: object) -> tuple[int, str]:
+    """Status and output of `lightmark export` with the arguments."""
+    result = CliRunner().invoke(main, ["export", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def test_several_forms_go_into_a_folder(faces: Path, tmp_path: Path) -> None:
+    """Named by the model and the form, each with a sentence; the loss is told where faces are given for it."""
+    forms = "onnx,onnx-fp16,onnx-int8,onnx-int8-reduced"
+    status, output = export(
+        "fast", "--to", forms, "--out", tmp_path / "out", "--calibrate", faces, "--evaluate", faces, "--uint8-input"
+    )
+    assert status == 0, output
+    names = ["fast-fp16.onnx", "fast-int8-reduced.onnx", "fast-int8.onnx", "fast.onnx"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert output.count("over 8 crops its points differ from those of its float32 original by at most") == 3
+    assert "relative" in output
+    lost = {line.split()[0]: line.split() for line in output.splitlines() if " % " in f"{line} "}
+    assert lost[str(tmp_path / "out" / "fast.onnx")][-2:] == ["+0.00", "%"]
+    assert {OnnxModel(path)._input.type for path in (tmp_path / "out").iterdir()} == {"tensor(uint8)"}
+
+
+def test_one_form_goes_into_a_file(tmp_path: Path) -> None:
+    """By default float32, which copies what is float32 already; there it is not replaced unasked."""
+    out = tmp_path / "student.onnx"
+    assert export("fast", "--out", out)[0] == 0
+    assert OnnxModel(out).spec.schema.name == "ibug68"
+    before = out.read_bytes()
+    status, output = export("fast", "--to", "onnx-fp16", "--out", out)
+    assert (status, out.read_bytes()) == (2, before)
+    assert "is there already; give another --out, or --force" in output
+    assert export("fast", "--to", "onnx-fp16", "--out", out, "--force")[0] == 0
+    assert len(out.read_bytes()) < len(before)
+
+
+def test_the_model_itself_is_never_replaced(tmp_path: Path) -> None:
+    """Not even with --force, by its name in the folder."""
+    source = tmp_path / "student.onnx"
+    source.write_bytes(model_path("fast").read_bytes())
+    status, output = export(source, "--to", "onnx,onnx-fp16", "--out", tmp_path, "--force")
+    assert status == 2
+    assert "student.onnx: is the model itself; give another --out" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["student.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--to", "tflite,onnx", "--out", "x"], "--to tflite: known are onnx, onnx-fp16, onnx-int8, onnx-int8-reduced"),
+        (["--out", "x.tflite"], "x.tflite: only ONNX is written, so the name must end in .onnx, or be a folder's"),
+        (["--to", "onnx,onnx-fp16", "--out", "x.onnx"], "x.onnx: one file cannot hold 2 forms; give a folder"),
+        (["--to", "onnx-int8", "--out", "x.onnx"], "int8 needs faces to measure ranges on: give --calibrate"),
+    ],
+)
+def test_what_cannot_be_written_is_explained(tmp_path: Path, monkeypatch, arguments, words) -> None:
+    """Status 2, one line, no file."""
+    monkeypatch.chdir(tmp_path)
+    status, output = export("fast", *arguments)
+    assert (status, list(tmp_path.iterdir())) == (2, [])
+    assert words in output
+
+
+def test_test_faces_are_not_calibrated_on(real_data: Path, tmp_path: Path) -> None:
+    """The ranges of a model are part of it; 300W's test folder alone is refused as in training."""
+    out = tmp_path / "x.onnx"
+    status, output = export("fast", "--to", "onnx-int8", "--out", out, "--calibrate", real_data / "300w" / "ibug")
+    assert status == 2
+    assert "only test faces" in output
+    assert not out.exists()
+
+
+def test_a_checkpoint_without_torch_names_the_extra(tmp_path: Path, monkeypatch) -> None:
+    """An ONNX source would need none."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "m.safetensors").write_text("")
+    status, output = export(tmp_path / "m.safetensors", "--out", tmp_path / "m.onnx")
+    assert status == 2
+    assert 'a checkpoint needs torch: pip install "lightmark[train]"' in output
+
+
+def test_what_is_onnx_already_needs_no_torch(faces: Path, tmp_path: Path) -> None:
+    """int8 and fp16 are made on a machine where only onnx was added."""
+    code = "import sys; sys.modules['torch'] = None; from lightmark.cli import main; main()"
+    words = ["export", "fast", "--to", "onnx-fp16,onnx-int8", "--out", str(tmp_path), "--calibrate", str(faces)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"fast-fp16.onnx", "fast-int8.onnx"}
