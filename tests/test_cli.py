@@ -162,3 +162,13 @@ def test_unknown_schema_names_the_known(run: CliRunner, five_point_faces: Path) 
     result = run.invoke(main, ["data", "check", str(five_point_faces), "--schema", "ibug86"])
     assert result.exit_code == 2
     assert "no schema called 'ibug86'; known: ibug68, wflw98, cofw29" in result.output
+
+
+def test_models_tell_the_licence_of_each_file() -> None:
+    """Students and detectors alike: weights are not under the code's licence."""
+    result = CliRunner().invoke(main, ["models"])
+    assert result.exit_code == 0
+    told = " ".join(result.output.split())
+    for name in ("fast: ", "face, a face detector: "):
+        assert name in told
+    assert told.count("Licence of the weights: research use only") >= 2

@@ -29,7 +29,7 @@ def info(model: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def models(as_json: bool) -> None:
     """List the models in the package: what they take, what they cost, how well they do, their licence."""
-    from lightmark.runtime.shipped import list_models, models_table
+    from lightmark.runtime.shipped import DETECTORS, list_models, models_table, shipped_models
 
     listed = list_models()
     if as_json:
@@ -41,6 +41,9 @@ def models(as_json: bool) -> None:
     console.print(models_table(listed))
     for entry in listed:
         line = f"{entry['name']}: {entry['summary']} Licence of the weights: {entry['licence']}"
+        console.print(line, highlight=False)
+    for detector in shipped_models(registry=DETECTORS).values():
+        line = f"{detector.name}, a face detector: {detector.summary} Licence of the weights: {detector.licence}"
         console.print(line, highlight=False)
 
 
