@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from lightmark.errors import ConfigError, TrainingError
+from lightmark.image import warp
 from lightmark.nets.checkpoint import load_model
 from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import Architecture
+from lightmark.schema import IBUG68
+from lightmark.spec import label_crop_matrix
 from lightmark.train.confidence import (
     ConfidenceRecipe,
     Read,
@@ -82,7 +85,7 @@ def test_errors_that_features_foretell_are_learnt():
     torch.manual_seed(0)
     head = ConfidenceHead(6, 3, 5)
     faces, checked, wrong = read(800), read(400), read(400)
-    _fit(head, faces, wrong, replace(SHORT, steps=600))
+    _fit(head, faces, [faces], wrong, replace(SHORT, steps=600))
     # Data that errs three times as much as what was learnt from: the scale makes up for it.
     measured = _scale_and_measure(head, checked._replace(errors=3 * checked.errors), read(400))
     assert measured.scale == pytest.approx(3, rel=0.1)
@@ -96,6 +99,38 @@ def test_faces_are_told_from_other_crops(confident):
     measured, out = confident
     assert measured.presence_auc > 0.85
     assert load_model(out).spec.provenance["confidence"]["presence_auc"] == measured.presence_auc
+
+
+def negatives(faces):
+    """The faces' pictures in negative, which no change of pixels in training comes near."""
+    return [replace(face, image=255 - face.image) for face in faces]
+
+
+def test_presence_learns_from_faces_that_the_points_do_not(trained, confident, tmp_path):
+    """Faces in negative count as such once they were among those present, and the points stay what they were."""
+    faces, checkpoint = trained
+    out = tmp_path / "present.safetensors"
+    measured = train_confidence(checkpoint, faces, out, present=negatives(faces[:120]), recipe=SHORT, quiet=True)
+    assert measured.present_auc > 0.8
+    with_them, without = load_model(out), load_model(confident[1])
+    spec = without.spec
+    crops = np.stack([warp(f.image, label_crop_matrix(spec, f.points), spec.size) for f in negatives(faces[120:])])
+    np.testing.assert_array_equal(with_them(crops), without(crops))
+    assert with_them.outputs(crops).presence.mean() > without.outputs(crops).presence.mean() + 0.2
+
+
+def test_present_test_faces_are_refused(trained, tmp_path):
+    """Even the presence alone never sees a test face."""
+    tested = [replace(trained[0][0], subsets=frozenset({"test"}))]
+    with pytest.raises(ConfigError, match="never train on a test set"):
+        train_confidence(trained[1], trained[0], tmp_path / "m.safetensors", present=tested, recipe=SHORT, quiet=True)
+
+
+def test_present_faces_need_the_same_points(trained, tmp_path):
+    """A set labelled otherwise is named, not mixed in."""
+    other = [replace(trained[0][0], points=np.zeros((68, 2)), schema=IBUG68)]
+    with pytest.raises(ConfigError, match="faces are labelled with ibug68"):
+        train_confidence(trained[1], trained[0], tmp_path / "m.safetensors", present=other, recipe=SHORT, quiet=True)
 
 
 def test_the_same_seed_gives_the_same_weights(trained, confident, tmp_path):

@@ -119,26 +119,31 @@ def distill(
 @click.argument("checkpoint", type=EXISTING)
 @click.option("--data", type=EXISTING, multiple=True, required=True, help="The faces that it was trained on.")
 @click.option("--background", type=EXISTING, multiple=True, help="Pictures without faces, or folders of such.")
+@click.option("--present", type=EXISTING, multiple=True, help="More faces, turned ones say, for the presence alone.")
 @click.option("--out", type=ANY_PATH, required=True, help="Checkpoint to write, .safetensors.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--copies", type=click.IntRange(1), default=8, show_default=True, help="Augmented crops a face.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default.")
 @SCHEMA
 @needs_torch
 def confidence(
-    checkpoint: Path, data: Sequence[Path], background: Sequence[Path], out: Path, seed: int, device: str,
-    threads: int | None, schema: Schema | None,
+    checkpoint: Path, data: Sequence[Path], background: Sequence[Path], present: Sequence[Path], out: Path, seed: int,
+    copies: int, device: str, threads: int | None, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay."""
     from lightmark.train.confidence import ConfidenceRecipe, train_confidence
 
     pictures = pictures_of(background)
-    recipe = ConfidenceRecipe(seed=seed)
-    measured = train_confidence(checkpoint, training_samples(data, schema), out, pictures, recipe, device)
+    recipe = ConfidenceRecipe(seed=seed, copies=copies)
+    faces, more = training_samples(data, schema), training_samples(present, schema) if present else []
+    measured = train_confidence(checkpoint, faces, out, pictures, more, recipe, device)
     click.echo(f"{out}, on its validation faces:")
     click.echo(f"expected errors: scaled by {measured.scale:.2f}, Spearman {measured.spearman:.2f} with the true ones,")
     click.echo(f"{measured.nll_gain:.3f} nats a point better than one constant a point")
     click.echo(f"presence: area under the ROC curve {measured.presence_auc:.4f}")
+    if measured.present_auc is not None:
+        click.echo(f"on held-out faces of --present: {measured.present_auc:.4f}")
 
 
 def pictures_of(paths: Sequence[Path]) -> list[Path]:

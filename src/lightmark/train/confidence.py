@@ -21,6 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from lightmark.data.augment import Augmentation, change_pixels
 from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample, load_image
+from lightmark.data.split import split_by_photo
 from lightmark.data.wrong_crop import wrong_matrix
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.geometry import crop_matrix
@@ -32,7 +33,7 @@ from lightmark.nets.network import LandmarkNet, architecture_from_dict
 from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
-from lightmark.train.faces import carve_share
+from lightmark.train.faces import carve_share, require_no_tests
 from lightmark.train.step import planes_of
 
 # Faces as a detector would frame them, more of them covered than in training: where errors grow is to be learnt here.
@@ -51,6 +52,7 @@ AUGMENTATION = Augmentation(
     occlusion=0.6,
 )
 WRONG_STREAM, STEP_STREAM = 10, 11
+HELD_OUT = 0.12  # as of the face detector's training faces: what neither has seen can check both
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Measured(NamedTuple):
     nll_gain: float
     spearman: float
     presence_auc: float
+    present_auc: float | None = None
 
 
 def train_confidence(
@@ -88,6 +91,7 @@ def train_confidence(
     samples: Sequence[Sample],
     out: Path,
     backgrounds: Sequence[Path] = (),
+    present: Sequence[Sample] = (),
     recipe: ConfidenceRecipe | None = None,
     device: str = "cpu",
     quiet: bool = False,
@@ -96,22 +100,26 @@ def train_confidence(
 
     `samples` are the faces that it was trained on; they are split as they were then. `backgrounds` are pictures without
     faces, every other one for training, from which crops are cut beside the misplaced crops of the faces' own pictures.
+    `present` are faces of the same schema that only the presence learns from: turned ones, say, which the network finds
+    no exact points for, but which are faces; `HELD_OUT` of their photographs are kept for validation.
     Expected errors are scaled to fit the validation faces, since a network errs less on faces that it was trained on.
     Measured there: that `scale`; how much better the log-likelihood of an error is, in nats a point, than with one
     constant a point; Spearman's correlation of expected and true error, mean over the points; the area under the
-    presence's ROC curve. Raises `ConfigError` where the schemas differ or test faces are among the samples,
-    `TrainingError` where the loss is no longer finite.
+    presence's ROC curve, and the same with the held-out faces among `present`. Raises `ConfigError` where the schemas
+    differ or test faces are among the samples, `TrainingError` where the loss is no longer finite.
     """
     recipe = recipe or ConfidenceRecipe()
     network, spec = load_checkpoint(checkpoint)
     trained = spec.provenance
     split = carve_share(samples, trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed))
-    if spec.schema != split.train[0].schema:
-        labelled = split.train[0].schema.name
-        raise ConfigError(f"{checkpoint}: gives {spec.schema.name}, the faces are labelled with {labelled}")
+    require_no_tests(present)
+    if other := [face.schema.name for face in (*samples, *present) if face.schema != spec.schema]:
+        raise ConfigError(f"{checkpoint}: gives {spec.schema.name}, faces are labelled with {other[0]}")
     network.to(device).requires_grad_(False)
     known, unknown = backgrounds[::2] or backgrounds, backgrounds[1::2] or backgrounds
+    more = split_by_photo(present, HELD_OUT, recipe.seed) if present else ([], [])
     faces = _read_faces(network, spec, split.train, recipe, recipe.copies, quiet)
+    turned = _read_faces(network, spec, more[0], recipe, recipe.copies, quiet) if present else None
     wrong = _read_wrong(network, spec, split.train, known, recipe, recipe.copies, quiet)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -119,12 +127,16 @@ def train_confidence(
     head = network.confidence
     assert head is not None
     head.to(device)
-    _fit(head, faces, wrong, recipe)
+    _fit(head, faces, [faces] if turned is None else [faces, turned], wrong, recipe)
     held_out = replace(recipe, seed=recipe.seed + 1)
     checked = _read_faces(network, spec, split.validation, held_out, recipe.copies, quiet)
     checked_wrong = _read_wrong(network, spec, split.validation, unknown, held_out, recipe.copies, quiet)
     measured = _scale_and_measure(head, checked, checked_wrong)
-    found = {"confidence": {**measured._asdict(), "seed": recipe.seed, "copies": recipe.copies, "steps": recipe.steps}}
+    if present:
+        checked_turned = _read_faces(network, spec, more[1], held_out, recipe.copies, quiet)
+        measured = measured._replace(present_auc=_presence_auc(head, checked_turned, checked_wrong))
+    told = {name: value for name, value in measured._asdict().items() if value is not None}
+    found = {"confidence": {**told, "seed": recipe.seed, "copies": recipe.copies, "steps": recipe.steps}}
     spec = replace(spec, provenance={**spec.provenance, **found})
     save_checkpoint(out, network, architecture_from_dict(dict(spec.architecture), str(checkpoint)), spec)
     return measured
@@ -199,13 +211,17 @@ def laplace_nll(log_errors: Tensor, errors: Tensor) -> Tensor:
     return 2 * log_errors + 2 * errors * torch.exp(-log_errors)
 
 
-def _fit(head: ConfidenceHead, faces: Read, wrong: Read, recipe: ConfidenceRecipe) -> None:
-    """Train the head on standardised features, and fold the standardisation into its first layers afterwards."""
+def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, recipe: ConfidenceRecipe) -> None:
+    """Train the head on standardised features, and fold the standardisation into its first layers afterwards.
+
+    Errors are learnt from `faces`; that a face is there from `shown`, that none is from `wrong`.
+    """
     device = head.bias.device
     seen_norm = _Standard(faces.seen.float().flatten(0, 1))
-    pooled = torch.cat([torch.cat([read.seen.float().mean(1), read.coarse], -1) for read in (faces, wrong)])
+    pooled = torch.cat([torch.cat([read.seen.float().mean(1), read.coarse], -1) for read in (*shown, wrong)])
     pooled_norm = _Standard(pooled)
-    is_face = torch.cat([torch.ones(len(faces.coarse)), torch.zeros(len(wrong.coarse))])
+    is_face = torch.zeros(len(pooled))
+    is_face[: -len(wrong.coarse)] = 1
     with torch.no_grad():
         head.bias.copy_(faces.errors.mean(0).clamp_min(1e-6).log())
     optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -248,15 +264,18 @@ class _Standard:
 
 
 def _scale_and_measure(head: ConfidenceHead, checked: Read, wrong: Read) -> Measured:
-    log_errors, logits = _judge(head, checked)
+    log_errors, _ = _judge(head, checked)
     scale = float((checked.errors * torch.exp(-log_errors)).mean())  # where the likelihood of the scaled is largest
     with torch.no_grad():
         head.bias.add_(float(np.log(scale)))
     log_errors = log_errors + float(np.log(scale))
     expected, errors = log_errors.exp().numpy(), checked.errors.numpy()
     gain = float(likelihood_gain(expected, errors).mean())
-    auc = roc_auc(logits.numpy(), _judge(head, wrong)[1].numpy())
-    return Measured(scale, gain, mean_spearman(expected, errors), auc)
+    return Measured(scale, gain, mean_spearman(expected, errors), _presence_auc(head, checked, wrong))
+
+
+def _presence_auc(head: ConfidenceHead, faces: Read, wrong: Read) -> float:
+    return roc_auc(_judge(head, faces)[1].numpy(), _judge(head, wrong)[1].numpy())
 
 
 def _judge(head: ConfidenceHead, read: Read, batch: int = 512) -> tuple[Tensor, Tensor]:
