@@ -83,8 +83,10 @@ def standard224(seed: int = 0) -> Distillation:
     """EfficientNet-Lite2 teachers from ImageNet weights at 160 px, a MobileNetV2 student at 224 px; two CPU cores.
 
     Needs the extra `pretrained`. The student is meant to begin (`--start`) at a 128 px student's weights, cpu128's say:
-    at 224 px a step costs three times as much, and most of what there is to learn was learnt by then. Budget on two
-    cores of a Zen 4: some four hours, half of them the teachers'.
+    at 224 px a step costs three times as much, and most of what there is to learn was learnt by then; half of its steps
+    are at 160 px for the same reason. Its copies are fewer than cpu128's, since it is meant to see more faces
+    (`--extra`). Budget on two cores of a Zen 4: some three and a half hours, two thirds of them the
+    teachers'.
     """
     teacher = Recipe(
         name="standard224-tough",
@@ -109,9 +111,9 @@ def standard224(seed: int = 0) -> Distillation:
         architecture=Architecture("mobilenetv2", "spatial"),
         size=224,
         objective="kd-figure",
-        steps=9000,
-        early_share=0.0,
-        copies=20,
+        steps=6000,
+        early_size=160,
+        copies=8,
     )
     return Distillation(
         name="standard224",
@@ -119,7 +121,7 @@ def standard224(seed: int = 0) -> Distillation:
         tolerant=replace(
             teacher,
             name="standard224-tolerant",
-            steps=1200,
+            steps=800,
             learning_rate=3e-4,
             early_share=0.0,
             soft_variance=0.90,
