@@ -60,8 +60,13 @@ def overlaps(first: Array, second: Array) -> Array:
 
 def largest_first(boxes: Array) -> Array:
     """`boxes` (F, 4) by their area; equally large ones from left to right, then from top to bottom."""
+    return np.asarray(boxes[order_by_area(boxes)])
+
+
+def order_by_area(boxes: Array) -> NDArray[np.intp]:
+    """Numbers (F,) of `boxes` (F, 4), the largest first; see `largest_first`."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.asarray(boxes[np.lexsort((boxes[:, 1], boxes[:, 0], -areas))])
+    return np.lexsort((boxes[:, 1], boxes[:, 0], -areas))
 
 
 def crop_matrix(box: ArrayLike, size: int, scale: float, angle: float = 0.0) -> Array:

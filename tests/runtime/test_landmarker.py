@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import ConfigError, GeometryError, ImageError
 from lightmark.geometry import Array
+from lightmark.image import Picture
 from lightmark.runtime import landmarker as landmarker_module
 from lightmark.runtime.detector import FixedBoxes
 from lightmark.runtime.face import Face
@@ -86,6 +88,46 @@ def test_finds_in_which_the_model_sees_no_face_are_left_out(monkeypatch: pytest.
     assert [[face.score for face in faces] for faces in landmarker.detect_batch([GREY])] == [[0.9, 0.5]]
     assert [face.score for face in landmarker.landmarks(GREY, boxes)] == [0.9, 0.25, 0.5]
     assert len(Landmarker("fast", FixedBoxes(boxes), threads=1).detect(GREY)) == 3
+
+
+class Hesitant:
+    """Proposes three boxes, of which it is sure of two."""
+
+    boxes = np.array([[50.0, 50, 80, 80], [40, 30, 60, 50], [10, 10, 30, 30]])
+
+    def __call__(self, image: Picture) -> Array:
+        """The sure ones."""
+        return self.boxes[:2]
+
+    def propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]]:
+        """All."""
+        return self.boxes, np.array([True, True, False])
+
+
+@pytest.mark.parametrize(
+    ("scores", "least", "kept"),
+    [
+        ((0.9, 0.2, 0.5), None, [0.9, 0.2, 0.5]),
+        ((0.9, 0.2, 0.49), None, [0.9, 0.2]),
+        ((0.9, 0.2, 0.5), 0.3, [0.9, 0.5]),
+        ((0.9, 0.2, 0.4), 0.3, [0.9]),
+    ],
+)
+def test_the_model_judges_what_the_detector_only_proposes(
+    scores: tuple[float, ...], least: float | None, kept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the detector is sure of stands whatever the model sees; the rest needs a half, or more if it is asked."""
+    outputs = Outputs(np.stack([SHAPE] * 3), np.full((3, 5), 0.1), np.array(scores))
+    monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: outputs)
+    landmarker = Landmarker("fast", Hesitant(), threads=1, min_score=least)
+    assert [face.score for face in landmarker.detect(GREY)] == kept
+    assert [[face.score for face in faces] for faces in landmarker.detect_batch([GREY])] == [kept]
+
+
+def test_a_model_without_scores_judges_nothing(write_onnx: WriteOnnx) -> None:
+    """Only what the detector is sure of is looked at."""
+    path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
+    assert len(Landmarker(path, Hesitant(), threads=1).detect(GREY)) == 2
 
 
 def test_a_least_score_needs_a_model_with_scores(write_onnx: WriteOnnx) -> None:

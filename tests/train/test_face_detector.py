@@ -118,11 +118,14 @@ def test_the_exported_file_finds_what_the_network_finds(
 ) -> None:
     """Checked against torch while written; at run time its boxes are in the picture's pixels."""
     checkpoint = train_face_detector(replace(RECIPE, steps=2), faces, backgrounds, tmp_path / "run", quiet=True)
-    assert export_detector(checkpoint, tmp_path / "d.onnx", threshold=0.4) < 0.01
+    assert export_detector(checkpoint, tmp_path / "d.onnx", threshold=0.4, possible=1e-6) < 0.01
     detector = FaceDetector(tmp_path / "d.onnx", longest=96)
     assert detector.threshold == 0.4
     boxes, scores = detector.scored(np.full((480, 960, 3), 90, np.uint8), threshold=1e-6)
     assert boxes.shape == (len(scores), 4)
+    proposed, sure = detector.propose(np.full((480, 960, 3), 90, np.uint8))
+    assert len(proposed) == len(scores)
+    assert sure.sum() == (scores >= 0.4).sum()
     assert len(scores) > 3
     # 960 pixels are 96 of the network's: its boxes of at least 5 pixels are 50 of the picture's.
     assert (boxes[:, 2:] - boxes[:, :2]).min() > 50

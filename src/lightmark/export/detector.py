@@ -43,25 +43,27 @@ def load_face_detector(checkpoint: Path) -> tuple[FaceDetectorNet, dict[str, obj
     return network.eval(), json.loads(metadata[DETECTOR_KEY])
 
 
-def export_detector(checkpoint: Path, out: Path, threshold: float) -> float:
+def export_detector(checkpoint: Path, out: Path, threshold: float, possible: float | None = None) -> float:
     """Write the detector of `checkpoint` as ONNX and return by how many pixels its boxes differ from torch's at most.
 
     Input `image` uint8 RGB (B, H, W, 3), H and W multiples of 32; outputs `boxes` (B, C, 4) in its pixels and `scores`
-    (B, C). `threshold` is the score from which on a find is to count. Raises `ExportError`, and leaves no file, where
+    (B, C). `threshold` is the score from which on a find is to count, `possible` (None: the same) the one from which on
+    a landmark model is to judge it. Raises `ExportError`, and leaves no file, where
     boxes differ by more than 0.01 px or scores by more than 0.0001.
     """
     network, provenance = load_face_detector(checkpoint)
     module = _FromPixels(network).eval()
-    metadata = {DETECTOR_KEY: json.dumps({"threshold": threshold, "multiple": MULTIPLE, "provenance": provenance})}
+    scores = {"threshold": threshold, "possible": threshold if possible is None else possible}
+    metadata = {DETECTOR_KEY: json.dumps({**scores, "multiple": MULTIPLE, "provenance": provenance})}
     rows, columns = (MULTIPLE * torch.export.Dim(name, min=2) for name in ("rows", "columns"))
     example = torch.zeros(2, 4 * MULTIPLE, 5 * MULTIPLE, 3, dtype=torch.uint8)
     shapes = {0: torch.export.Dim("batch"), 1: rows, 2: columns}
     with replacing(out) as temporary:
         write_graph(module, example, shapes, ["image"], ["boxes", "scores"], metadata, temporary)
-        boxes, scores = _differences(temporary, module)
-        if boxes > TOLERANCE_PX or scores > 1e-4:
+        boxes, by_score = _differences(temporary, module)
+        if boxes > TOLERANCE_PX or by_score > 1e-4:
             raise ExportError(
-                f"{out}: the exported boxes differ from torch's by up to {boxes:.4f} px, the scores by {scores:.5f}, "
+                f"{out}: the exported boxes differ from torch's by up to {boxes:.4f} px, the scores by {by_score:.5f}, "
                 "so no file was left; another release of torch or onnxscript may write it right"
             )
     return boxes

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lightmark.errors import ConfigError
 from lightmark.geometry import Array, require_box
@@ -18,6 +18,14 @@ class Detector(Protocol):
 
     def __call__(self, image: Picture) -> Array:
         """Boxes (F, 4) x0, y0, x1, y1; no faces are (0, 4)."""
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """A detector that can also tell of what it is not sure of, for a model that knows faces to judge."""
+
+    def propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]]:
+        """Boxes (F, 4) as a `Detector` gives them and more, the largest first, and which ones it is sure of (F,)."""
 
 
 class FixedBoxes:

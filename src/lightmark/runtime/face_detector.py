@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import ConfigError, SpecError
-from lightmark.geometry import Array, invert, largest_first, overlaps, transform
+from lightmark.geometry import Array, invert, order_by_area, overlaps, transform
 from lightmark.image import require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path
@@ -26,9 +26,10 @@ class FaceDetector:
 
     `model` is the name of a shipped detector or the path of one. A picture is brought to `longest` pixels on its longer
     side, so that the smallest faces found are about 1/24 of that side; larger finds smaller ones, in more time. A find
-    counts from the score `threshold` on (None: the one that the file holds). `threads` is the number of processor
-    threads (None: as many as there are cores). Raises `CheckpointError` or `SpecError` for a file that cannot be used,
-    `ConfigError` for other numbers.
+    counts from the score `threshold` on (None: the one that the file holds); from a lower one, which the file holds
+    too, it is proposed to a landmark model that can judge it. `threads` is the number of processor threads (None: as
+    many as there are cores). Raises `CheckpointError` or `SpecError` for a file that cannot be used, `ConfigError` for
+    other numbers.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class FaceDetector:
         self._session = open_session(path, threads)
         settings = _read_settings(self._session, path)
         self.threshold = float(settings["threshold"]) if threshold is None else threshold
+        self._possible = min(self.threshold, float(settings["possible"]))
         self._multiple, self._longest = int(settings["multiple"]), longest
         if longest < self._multiple:
             raise ConfigError(f"longest {longest}: needs at least {self._multiple} pixels")
@@ -53,8 +55,14 @@ class FaceDetector:
 
         They may reach over the picture's edges. Raises `ImageError` for an image of another form.
         """
-        boxes, _ = self.scored(image)
-        return largest_first(boxes)
+        boxes, sure = self.propose(image)
+        return np.asarray(boxes[sure])
+
+    def propose(self, image: NDArray[np.uint8]) -> tuple[Array, NDArray[np.bool_]]:
+        """Boxes (F, 4) as calling gives them, and of what may be faces, the largest first; which are sure (F,)."""
+        boxes, scores = self.scored(image, self._possible)
+        order = order_by_area(boxes)
+        return boxes[order], scores[order] >= self.threshold
 
     def scored(self, image: NDArray[np.uint8], threshold: float | None = None) -> tuple[Array, Array]:
         """Boxes (F, 4) as calling gives them, and their scores (F,) from 0 to 1, the surest first."""
@@ -98,7 +106,7 @@ def _read_settings(session: Any, path: Path) -> dict[str, Any]:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         settings: dict[str, Any] = json.loads(metadata[DETECTOR_KEY])
-        float(settings["threshold"]), int(settings["multiple"])
+        float(settings["threshold"]), float(settings["possible"]), int(settings["multiple"])
     except (KeyError, ValueError, TypeError) as error:
         raise SpecError(f"{path}: an ONNX file, but not a face detector that Lightmark exported") from error
     return settings

@@ -8,18 +8,19 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lightmark.errors import ConfigError, GeometryError
 from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_box, transform
 from lightmark.image import Picture, warp
-from lightmark.runtime.detector import Detector, open_detector
+from lightmark.runtime.detector import Detector, Proposer, open_detector
 from lightmark.runtime.face import Face
 from lightmark.runtime.onnx_model import CPU, OnnxModel, Provider
 from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, spec_crop_matrix
 
+LIKELY = 0.5  # a score from here on is more likely a face's than not
 BATCH = 32  # crops that run at once, 19 MB of float32 at 224 px: a crowd costs time, not memory
 
 
@@ -38,9 +39,11 @@ class Landmarker:
 
     `model` is the name of a shipped model (see `lightmark models`) or the path of an ONNX file that `lightmark export`
     wrote; `detector` what finds the faces, by name (see `open_detector`) or any `Detector`; `threads` the number of
-    processor threads (None: as many as there are cores); `providers` onnxruntime's, the first choice first. With
-    `min_score`, what the detector finds and the model gives a lower `score` is left out: that spares false finds, and
-    costs faces in full profile, which the shipped students do not know.
+    processor threads (None: as many as there are cores); `providers` onnxruntime's, the first choice first.
+
+    What the detector is sure of is a face; what it only proposes (see `Proposer`) is one if the model gives it a
+    `score` of at least 0.5. With `min_score` every face must have that score: this costs faces in full profile, which
+    the shipped students do not know.
 
     Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for
     pictures of more than its limit of pixels, which it takes as an option. Threads may share a Landmarker, if they may
@@ -72,7 +75,8 @@ class Landmarker:
         Raises `ImageError` for what cannot be read as a picture.
         """
         image = to_picture(source)
-        return self._sure(self.landmarks(image, self._detector(image)))
+        boxes, sure = self._propose(image)
+        return self._accept(self.landmarks(image, boxes), sure)
 
     def detect_batch(self, sources: Iterable[Source]) -> list[list[Face]]:
         """The faces of each of `sources`, as `detect` gives them.
@@ -81,16 +85,19 @@ class Landmarker:
         `ImageError` for the first that cannot be read.
         """
         found: list[list[Face]] = []
+        sure: list[NDArray[np.bool_]] = []
 
         def crops() -> Iterator[_Crop]:
             for number, source in enumerate(sources):
                 found.append([])
                 image = to_picture(source)
-                yield from self._crops(image, self._detector(image), number)
+                boxes, certain = self._propose(image)
+                sure.append(certain)
+                yield from self._crops(image, boxes, number)
 
         for number, face in self._faces(crops()):
             found[number].append(face)
-        return [self._sure(faces) for faces in found]
+        return [self._accept(faces, certain) for faces, certain in zip(found, sure, strict=True)]
 
     def landmarks(self, source: Source, boxes: ArrayLike | Sequence[ArrayLike]) -> list[Face]:
         """One face a box, in the boxes' order.
@@ -102,10 +109,18 @@ class Landmarker:
         image = to_picture(source)
         return [face for _, face in self._faces(self._crops(image, boxes, 0))]
 
-    def _sure(self, faces: list[Face]) -> list[Face]:
-        """The detector's finds in which the model sees a face, too, if it is asked."""
-        least = self._min_score
-        return faces if least is None else [face for face in faces if face.score is not None and face.score >= least]
+    def _propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]]:
+        """Boxes (F, 4) to look at, and which of them (F,) the detector is sure of."""
+        if self.spec.confidence and isinstance(self._detector, Proposer):
+            return self._detector.propose(image)
+        boxes = self._detector(image)
+        return boxes, np.ones(len(boxes), bool)
+
+    def _accept(self, faces: list[Face], sure: NDArray[np.bool_]) -> list[Face]:
+        """The detector's sure finds, and of the others those in which the model sees a face."""
+        asked = self._min_score or 0.0
+        least = [asked if certain else max(asked, LIKELY) for certain in sure]
+        return [face for face, wanted in zip(faces, least, strict=True) if face.score is None or face.score >= wanted]
 
     def _crops(self, image: Picture, boxes: ArrayLike | Sequence[ArrayLike], number: int) -> Iterator[_Crop]:
         rows = np.array(boxes, dtype=np.float64)
