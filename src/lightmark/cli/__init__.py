@@ -13,6 +13,7 @@ from lightmark.cli.detecting import detect
 from lightmark.cli.exporting import export
 from lightmark.cli.labels import data
 from lightmark.cli.measuring import compare, evaluate, info, models
+from lightmark.cli.serving import serve
 from lightmark.cli.tracking import track
 from lightmark.cli.training import confidence, demo, distill, recipes, train, train_detector
 from lightmark.errors import LightmarkError
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(detect, track, train, distill, confidence, train_detector, recipes, demo),
+    *(detect, track, serve, train, distill, confidence, train_detector, recipes, demo),
     *(info, models, evaluate, compare, export, bench, data),
 )
 for command in COMMANDS:

@@ -78,7 +78,7 @@ def detect(
     total = len(found) + len(failures)
     try:
         landmarker = Landmarker(model, detector, threads, min_score=min_score)
-        with _quiet_pillow(), _results(out, form, landmarker.spec.schema, found) as add:
+        with quiet_pillow(), _results(out, form, landmarker.spec.schema, found) as add:
             failures += detect_inputs(
                 landmarker,
                 _with_progress(found, hidden=out is None and form is not None),
@@ -128,7 +128,7 @@ def _results(out: Path | None, form: Form | None, schema: Schema, inputs: Sequen
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
+def quiet_pillow() -> Iterator[None]:
     """Pillow's remarks on damaged EXIF and the like, which change nothing, stay out of a script's error stream."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -1,0 +1,142 @@
+"""The command that serves the browser page and, where asked for, landmarks over HTTP: serve."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import webbrowser
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from lightmark.cli.detecting import quiet_pillow
+from lightmark.cli.options import FOLDER, MODEL
+from lightmark.errors import ConfigError, MissingExtraError
+from lightmark.runtime.shipped import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from lightmark.serve.endpoint import Endpoint
+    from lightmark.serve.workers import Workers
+
+ENDPOINT_ONLY = ("model", "detector", "threads", "workers", "queue", "max_bytes", "max_pixels", "timeout")
+MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them at the default --max-pixels
+
+
+@click.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True,
+    help="Address to listen on. Any but this machine's own lets the network in: no password, no encryption; and away "
+    "from localhost browsers give the page a camera over HTTPS only, from a proxy before this server.",
+)  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
+@click.option("--quiet", is_flag=True, help="No line a request.")
+@click.option("--page", type=FOLDER, help="Folder of another built page to serve instead of the package's.")
+@click.option(
+    "--api", is_flag=True,
+    help="Also answer POST /v1/landmarks (a picture in, JSON out), described at /docs and /openapi.json. Off by "
+    "default: the page computes in the browser, and a server that takes no pictures shows it.",
+)  # fmt: skip
+@click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
+@click.option("--detector", default="auto", show_default=True, help="What finds the faces, as for detect.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
+@click.option(
+    "--workers", type=click.IntRange(1),
+    help=f"Pictures at a time; by default as many as there are cores, up to {MOST_WORKERS}.",
+)  # fmt: skip
+@click.option("--queue", type=click.IntRange(0), default=16, show_default=True, help="Pictures that may wait.")
+@click.option("--max-bytes", type=click.IntRange(1), default=20_000_000, show_default=True, help="Of a body.")
+@click.option("--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True, help="Of a picture.")
+@click.option(
+    "--timeout", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True,
+    help="Seconds from a request's header to its answer.",
+)  # fmt: skip
+@click.pass_context
+def serve(
+    context: click.Context, host: str, port: int, open_browser: bool, quiet: bool, page: Path | None, api: bool,
+    model: Path, detector: str, threads: int, workers: int | None, queue: int, max_bytes: int, max_pixels: int,
+    timeout: float,
+) -> None:  # fmt: skip
+    """Serve the browser page and, with --api, landmarks over HTTP, until Ctrl-C.
+
+    The page finds landmarks in the browser itself; pictures and camera stay there. All options from --model on are for
+    the endpoint of --api. When all its places, workers and queue, are taken, and for what takes longer than --timeout,
+    it answers 503 with Retry-After; whatever is wrong with a request is answered by 4xx with the reason.
+
+    \b
+    Exit status:
+      0    ended by Ctrl-C
+      2    wrong use, or nothing to serve
+      143  ended by SIGTERM
+    Either way nothing more is accepted, and what is being answered is finished first.
+    """
+    require_serve()
+    if not api:
+        require_no_endpoint_options(context)
+    from lightmark.serve.app import build_app
+    from lightmark.serve.server import open_socket, run, url_of
+    from lightmark.serve.static import PAGE, model_files, page_files
+    from lightmark.serve.workers import Workers
+
+    files = page_files(page or PAGE) | model_files()
+    crew, endpoint = None, None
+    if api:
+        crew = Workers(workers or min(os.cpu_count() or 1, MOST_WORKERS), queue)
+        endpoint = open_endpoint(crew, model, detector, threads, max_bytes, max_pixels, timeout)
+    with open_socket(host, port) as listening:
+        url = url_of(listening)
+        app = build_app(files, endpoint, url, None if quiet else lambda line: click.echo(line, err=True))
+        with quiet_pillow():
+            ended_by = run(app, listening, timeout + 1, partial(announce, url, open_browser))
+    end(143 if ended_by == signal.SIGTERM else 0, crew)
+
+
+def announce(url: str, open_browser: bool) -> None:
+    """Print where the page is, and open it where asked."""
+    click.echo(url)
+    if open_browser:
+        # Its own thread: a browser in the terminal returns only when it is left.
+        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
+
+
+def require_serve() -> None:
+    """Raise `MissingExtraError` with the extra to install where it is missing."""
+    try:
+        import starlette  # noqa: F401  # only asked whether it is there
+        import uvicorn  # noqa: F401  # the same
+    except ImportError as error:
+        raise MissingExtraError(f'serving needs {error.name}: pip install "lightmark[serve]"') from error
+
+
+def require_no_endpoint_options(context: click.Context) -> None:
+    """Raise `ConfigError` where an option is given that nothing would heed."""
+    for name in ENDPOINT_ONLY:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise ConfigError(f"--{name.replace('_', '-')} is for the endpoint, which is off; add --api")
+
+
+def open_endpoint(
+    workers: Workers, model: Path, detector: str, threads: int, max_bytes: int, max_pixels: int, timeout: float
+) -> Endpoint:
+    """The endpoint with its model loaded."""
+    from lightmark.runtime.landmarker import Landmarker
+    from lightmark.serve.endpoint import Endpoint, Limits
+
+    return Endpoint(Landmarker(model, detector, threads), workers, Limits(max_bytes, max_pixels, timeout))
+
+
+def end(status: int, workers: Workers | None) -> None:
+    """Exit with `status`, leaving behind what still runs after its time."""
+    if workers is not None:
+        workers.close()
+        if workers.busy:
+            # A thread cannot be stopped, and Python would wait for it however long it takes.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    sys.exit(status)
