@@ -157,7 +157,7 @@ def poses(rng: np.random.Generator, face: Sample) -> list[dict[str, Any]]:
         points[17:48] = 90 * turned[:, :2] + [310, 205] + rng.normal(0, 2, (31, 2))
         listed.append((points, IBUG68))
     return [
-        {"points": points.tolist(), "schema": schema.name, "pose": asdict(head_pose(points, schema))}  # type: ignore[call-overload]  # every one of these has a pose
+        {"points": points.tolist(), "schema": schema.name, "pose": asdict(head_pose(points, schema))}  # type: ignore[arg-type]  # every one of these has a pose
         for points, schema in listed
     ]
 

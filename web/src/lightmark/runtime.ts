@@ -2,15 +2,16 @@
 import type * as Ort from "onnxruntime-web/wasm";
 import { LightmarkError } from "./errors";
 import { readMetadata } from "./onnx_file";
+import { FILES, type Backend } from "./ort_files";
 
-export type Backend = "wasm" | "webgpu";
+export type { Backend } from "./ort_files";
 
 export interface RuntimeOptions {
   /** The processor ("wasm", everywhere) or the graphics card ("webgpu", see `hasWebGpu`). */
   readonly backend?: Backend;
   /** Threads of the processor; more than one only where the page is cross-origin isolated. */
   readonly threads?: number;
-  /** Folder with onnxruntime-web's files, those named in `FILES`. */
+  /** Folder with onnxruntime-web's files, those that ort_files.ts names. */
   readonly ort?: string | URL;
 }
 
@@ -26,24 +27,6 @@ export interface Output {
   readonly data: Float32Array;
   readonly dims: readonly number[];
 }
-
-/**
- * The build that runs on processors alone is the fastest there and the smallest. That with WebGPU needs a browser that
- * can suspend WebAssembly (JSPI), as Chromium's can; its twin for other browsers takes twice as long on processors.
- */
-export const FILES: Readonly<Record<Backend, { readonly script: string; readonly glue: string; readonly wasm: string }>> =
-  {
-    wasm: {
-      script: "ort.wasm.min.mjs",
-      glue: "ort-wasm-simd-threaded.mjs",
-      wasm: "ort-wasm-simd-threaded.wasm",
-    },
-    webgpu: {
-      script: "ort.jspi.min.mjs",
-      glue: "ort-wasm-simd-threaded.jspi.mjs",
-      wasm: "ort-wasm-simd-threaded.jspi.wasm",
-    },
-  };
 
 const MOST_THREADS = 4; // small networks gain nothing from more
 
@@ -68,7 +51,8 @@ const loaded = new Map<string, Promise<typeof Ort>>();
 
 function load(options: RuntimeOptions): Promise<typeof Ort> {
   const backend = options.backend ?? "wasm";
-  const folder = new URL(options.ort ?? new URL("ort/", import.meta.url));
+  const here = import.meta.url; // apart from `new URL`, which bundlers would take for a file to carry along
+  const folder = new URL(options.ort ?? "ort/", here);
   const files = FILES[backend];
   const place = new URL(files.script, folder).href;
   let module = loaded.get(place);
