@@ -38,7 +38,7 @@ def samples() -> dict[str, tuple[Picture, int]]:
     meeting = [portrait(scene_of(number, 320)) for number in (32, 46, 17, 34)]
     return {
         "curls": (portrait(scene_of(19, 640)), 1),
-        "turned": (portrait(scene_of(47, 640)), 1),
+        "turned": (portrait(scene_of(61, 640)), 1),
         "meeting": (side_by_side(meeting), len(meeting)),
     }
 

@@ -114,7 +114,7 @@ const page = await visit(context);
 await step("loads and says how it runs", async () => {
   await ready(page);
   assert.ok(await page.evaluate(() => crossOriginIsolated), "cross-origin isolated");
-  return (await page.textContent("#model-about")).trim();
+  return `${await page.textContent("#model-facts")}; ${await page.textContent("#starts")}`;
 });
 
 await step("can be used by keyboard", async () => {
@@ -294,7 +294,7 @@ if (options.webgpu) {
     await ready(graphics);
     await graphics.waitForSelector("#backend-field:not([hidden])");
     await graphics.selectOption("#backend", "webgpu");
-    await graphics.waitForFunction(() => /graphics card/.test(document.getElementById("model-about").textContent));
+    await graphics.waitForFunction(() => /graphics card/.test(document.getElementById("model-facts").textContent));
     await openPicture(graphics, 1, "astronaut.png");
     const furthest = await distance(graphics, "fast", "astronaut.png");
     await drawn.close();

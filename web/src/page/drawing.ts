@@ -17,7 +17,7 @@ const COLOURS: Readonly<Record<string, string>> = {
   mouth: "#fda4af",
 };
 const BOX = "#ffffff";
-const HALO = "rgba(0, 0, 0, 0.55)";
+const HALO = "rgba(0, 0, 0, 0.45)";
 const AXES = ["#f87171", "#4ade80", "#60a5fa"] as const;
 
 type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
@@ -51,8 +51,8 @@ export function drawFaces(
     const points = face.points.map(place);
     const [x0, y0, x1, y1] = tightBox(points);
     // As thick as `lightmark detect --draw` draws: a face of 200 px gets dots of 1.5 px.
-    const stroke = Math.max(1.1, Math.max(x1 - x0, y1 - y0) / 160);
-    context.globalAlpha = chosen === null || chosen === index ? 1 : 0.55;
+    const stroke = Math.max(1.4, Math.max(x1 - x0, y1 - y0) / 160);
+    context.globalAlpha = chosen === null || chosen === index ? 1 : 0.8;
     if (layers.box) drawBox(context, face, place, stroke);
     if (layers.uncertainty && face.uncertainty) drawDoubts(context, points, face.uncertainty, colours, scale);
     if (layers.edges) drawEdges(context, points, schema, colours, stroke);
@@ -93,7 +93,7 @@ function drawEdges(context: Context, points: readonly Point[], schema: Schema, c
 
 function drawPoints(context: Context, points: readonly Point[], colours: string[], stroke: number): void {
   points.forEach(([x, y], index) => {
-    disc(context, x, y, stroke * 1.7, HALO);
+    disc(context, x, y, stroke * 1.25 + 0.8, HALO);
     disc(context, x, y, stroke * 1.25, colours[index]);
   });
 }
@@ -144,7 +144,7 @@ function drawPose(context: Context, { pose }: Face, points: readonly Point[], st
 /** Stroke the path in `colour` on a darker edge, so that it reads on skin and on shadow. */
 function haloed(context: Context, colour: string, width: number): void {
   context.strokeStyle = HALO;
-  context.lineWidth = width + Math.max(1, width * 0.6);
+  context.lineWidth = width + 1.2;
   context.stroke();
   context.strokeStyle = colour;
   context.lineWidth = width;

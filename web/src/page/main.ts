@@ -64,7 +64,7 @@ async function begin(): Promise<void> {
     const about = catalogue.models[0];
     modelChoice.replaceChildren(...catalogue.models.map(({ name }) => new Option(name, name)));
     await change(about.name);
-    byId("starts").textContent = `Ready ${duration(performance.now())} after the page was opened.`;
+    if (model) byId("starts").textContent = startOf(model);
     document.documentElement.dataset.ready = "true";
   } catch (error) {
     complain(error);
@@ -72,6 +72,11 @@ async function begin(): Promise<void> {
   busy(null);
   if (await hasWebGpu()) byId("backend-field").hidden = false;
   await keepOffline();
+}
+
+function startOf({ read, start }: Loaded): string {
+  const ready = duration(performance.now());
+  return `Ready ${ready} after the page was opened: model read in ${duration(read)}, started in ${duration(start)}.`;
 }
 
 /** Files for a visit without network; where a page may keep any, on https and localhost. */
@@ -130,12 +135,11 @@ async function load(name: string): Promise<void> {
 }
 
 function tellModel(loaded: Loaded, summary: string, licence: string): void {
-  const { spec, bytes, read, start, threads } = loaded;
+  const { spec, bytes, threads } = loaded;
   const runsOn =
     backendChoice.value === "webgpu" ? "graphics card" : `processor, ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  byId("model-about").textContent =
-    `${summary} ${spec.schema.size} points, ${spec.size} px, ${megabytes(bytes)}. Read in ${duration(read)}, ` +
-    `started in ${duration(start)}; ${runsOn}.`;
+  byId("model-about").textContent = summary;
+  byId("model-facts").textContent = [`${spec.schema.size} points`, `crops of ${spec.size} px`, megabytes(bytes), runsOn].join(" · ");
   byId("licence").textContent = licence ? `The code is free (Apache-2.0). The model ${shownModel}: ${licence}` : "";
   for (const chip of chips) {
     if (chip.name === "uncertainty") chip.disabled = !spec.confidence;
@@ -230,7 +234,7 @@ function tell({ found }: Result): void {
 function tellFirst(milliseconds: number): void {
   if (firstShown || !result) return;
   firstShown = true;
-  byId("starts").append(` First result ${duration(milliseconds)} after the first picture.`);
+  byId("first").textContent = `First result ${duration(milliseconds)} after it was asked for.`;
 }
 
 function choose(index: number): void {
@@ -301,7 +305,7 @@ function tellRate(times: number[]): void {
   const rate = (1000 * (times.length - 1)) / (times[times.length - 1] - times[0]);
   const fps = byId("fps");
   fps.hidden = false;
-  fps.textContent = `${rate.toFixed(rate < 10 ? 1 : 0)} frames a second`;
+  fps.textContent = `${rate.toFixed(rate < 10 ? 1 : 0)} fps`;
   frame.dataset.rate = rate.toFixed(2);
 }
 

@@ -84,7 +84,7 @@ function fillRow(item: HTMLElement, face: Face & { readonly id: number }, chosen
 function aboutFace({ score, uncertainty }: Face): string {
   const words = [];
   if (uncertainty) words.push(`± ${(uncertainty.reduce((a, b) => a + b, 0) / uncertainty.length).toFixed(1)} px`);
-  if (score !== null) words.push(`${Math.round(score * 100)} % a face`);
+  if (score !== null) words.push(`${Math.round(score * 100)} % sure`);
   return words.join(" · ");
 }
 
