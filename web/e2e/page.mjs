@@ -37,7 +37,7 @@ const fastModel = here("../../src/lightmark/models/fast.onnx");
 if (options.shots) mkdirSync(options.shots, { recursive: true });
 
 const server = options.url ? null : await servePage();
-const url = options.url ?? server.url;
+const url = (options.url ?? server.url).replace(/\/?$/, "/");
 const wrong = []; // console errors and requests to elsewhere
 
 /** A page whose errors and requests are watched. */
@@ -135,6 +135,22 @@ await step("finds the astronaut where Python does, asking nobody", async () => {
   await openPicture(page, 1, "astronaut.png");
   assert.deepEqual(requests.slice(before).filter((address) => !address.startsWith("blob:")), []);
   return `within ${(await distance(page, "fast", "astronaut.png")).toFixed(3)} px; ${await summary(page)}`;
+});
+
+await step("turns a photograph as its EXIF says, and reduces one that is too large", async () => {
+  const [{ points }] = golden.faces.fast["astronaut.png"];
+  const furthest = async (size, name) => {
+    await openPicture(page, 1, name);
+    const [read] = JSON.parse((await saved(page, "json")).bytes.toString());
+    assert.deepEqual([read.width, read.height], [size, size]);
+    const zoom = size / 512;
+    return Math.max(...read.faces[0].points.map(([x, y], index) =>
+      Math.hypot((x + 0.5) / zoom - 0.5 - points[index][0], (y + 0.5) / zoom - 0.5 - points[index][1])));
+  };
+  const [turned, large] = [await furthest(512, "turned.jpg"), await furthest(4400, "large.jpg")];
+  assert.ok(turned < 1.5 && large < 1.5, `${turned} and ${large} px of 512 away`);
+  await openPicture(page, 1, "astronaut.png");
+  return `${turned.toFixed(2)} and ${large.toFixed(2)} px of 512 away`;
 });
 
 await step("draws, and leaves out what is not to be shown", async () => {
@@ -258,8 +274,7 @@ await step("works with the server gone", async () => {
 await context.close();
 
 const second = options.url ? null : await servePage();
-const address = options.url ?? second.url;
-const watchedUrl = address;
+const address = second?.url ?? url;
 
 await step("follows a face before a camera", async () => {
   const filmed = await launch([...cameraFlags(file("camera.mjpeg"))]);
@@ -267,7 +282,7 @@ await step("follows a face before a camera", async () => {
   live.on("console", (message) => message.type() === "error" && wrong.push(`console: ${message.text()}`));
   live.on("pageerror", (error) => wrong.push(`error: ${error.message}`));
   filmed.on("request", (request) => {
-    if (!request.url().startsWith(watchedUrl) && !/^(blob|data):/.test(request.url())) wrong.push(`request: ${request.url()}`);
+    if (!request.url().startsWith(address) && !/^(blob|data):/.test(request.url())) wrong.push(`request: ${request.url()}`);
   });
   live.setDefaultTimeout(PATIENCE);
   await live.goto(address);

@@ -14,11 +14,17 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
+ORIENTATION = 0x0112  # EXIF 2.3
+
 
 def main(folder: Path) -> None:
-    """astronaut.png, blank.png and camera.mjpeg, whose face moves to and fro."""
+    """Write astronaut.png, turned.jpg (upright by its EXIF only), large.jpg, blank.png and camera.mjpeg."""
     picture = Image.fromarray(data.astronaut())
     picture.save(folder / "astronaut.png")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # to be turned clockwise by a quarter
+    picture.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", quality=97, subsampling=0, exif=exif)
+    picture.resize((4400, 4400)).save(folder / "large.jpg", quality=80)
     Image.fromarray(np.full((240, 320, 3), 127, np.uint8)).save(folder / "blank.png")
     with (folder / "camera.mjpeg").open("wb") as film:
         for frame in range(60):

@@ -29,8 +29,8 @@ describe("toPts", () => {
 
 describe("enlarged", () => {
   it("keeps the picture's outer edges where they are", () => {
-    const [large] = enlarged([{ ...face, points: [[-0.5, 9.5]] }], 3);
-    expect(large.points).toEqual([[-0.5, 29.5]]);
+    const [large] = enlarged([{ ...face, points: [[-0.5, 9.5]] }], 3, 2);
+    expect(large.points).toEqual([[-0.5, 19.5]]);
     expect(large.uncertainty).toEqual([1.5]);
   });
 });

@@ -44,6 +44,7 @@ let catalogue: Catalogue | null = null;
 let model: Loaded | null = null;
 let ownModel: File | null = null;
 let shownModel = ""; // the choice that runs
+let shownBackend: Backend = "wasm";
 let loading: Promise<void> = Promise.resolve();
 let result: Result | null = null;
 let shot: Shot | null = null;
@@ -125,11 +126,13 @@ async function load(name: string): Promise<void> {
       threads,
     });
     shownModel = name;
+    shownBackend = backendChoice.value as Backend;
     tellModel(model, about?.summary ?? "Your own file; it is not sent anywhere.", about?.licence ?? "");
   } catch (error) {
     complain(error);
   }
   if (shownModel) modelChoice.value = shownModel;
+  backendChoice.value = shownBackend;
   modelChoice.disabled = backendChoice.disabled = false;
   busy(null);
 }
@@ -291,7 +294,8 @@ async function follow(mine: number): Promise<void> {
     if (!camera.running || mine !== turn || !loaded || !found.bitmap) return;
     times.push(performance.now());
     const before = shot;
-    shot = { name: "camera.png", bitmap: found.bitmap, factor: 1 };
+    const { width, height } = found.bitmap;
+    shot = { name: "camera.png", bitmap: found.bitmap, width, height };
     show({ shot, found, model: loaded });
     before?.bitmap.close();
     tellRate(times);
@@ -337,18 +341,13 @@ async function save(kind: string): Promise<void> {
   if (!result) return;
   const { shot, found, model } = result;
   const stem = stemOf(shot.name);
-  const faces = enlarged(found.faces, shot.factor);
+  const { bitmap, width, height } = shot;
+  const faces = enlarged(found.faces, width / bitmap.width, height / bitmap.height);
   if (kind === "png") {
     const png = await view.toPng();
     if (png) download(png, `${stem}-landmarks.png`);
   } else if (kind === "json") {
-    const detection: Detection = {
-      file: shot.name,
-      width: Math.round(shot.bitmap.width * shot.factor),
-      height: Math.round(shot.bitmap.height * shot.factor),
-      schema: model.spec.schema,
-      faces,
-    };
+    const detection: Detection = { file: shot.name, width, height, schema: model.spec.schema, faces };
     download(new Blob([toJson(detection)], { type: "application/json" }), `${stem}.json`);
   } else if (faces[chosen]) {
     const name = faces.length > 1 ? `${stem}_${chosen}.pts` : `${stem}.pts`;

@@ -35,15 +35,15 @@ export function stemOf(name: string): string {
   return name.replace(/\.[^.]+$/, "") || name;
 }
 
-/** Faces of a picture that was reduced by `factor` before it was looked at, in the pixels of the whole one. */
-export function enlarged<T extends Face>(faces: readonly T[], factor: number): T[] {
-  if (factor === 1) return [...faces];
-  const move = (value: number): number => (value + 0.5) * factor - 0.5;
+/** Faces of a picture that was reduced before it was looked at, in the pixels of the whole, `across` and `down` times
+ * as large. */
+export function enlarged<T extends Face>(faces: readonly T[], across: number, down: number): T[] {
+  const move = ([x, y]: Point): Point => [(x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5];
   return faces.map((face) => ({
     ...face,
-    points: face.points.map(([x, y]): Point => [move(x), move(y)]),
-    box: [move(face.box[0]), move(face.box[1]), move(face.box[2]), move(face.box[3])] as const,
-    uncertainty: face.uncertainty && face.uncertainty.map((doubt) => doubt * factor),
+    points: face.points.map(move),
+    box: [...move([face.box[0], face.box[1]]), ...move([face.box[2], face.box[3]])] as const,
+    uncertainty: face.uncertainty && face.uncertainty.map((doubt) => doubt * across),
   }));
 }
 

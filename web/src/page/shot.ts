@@ -14,9 +14,9 @@ export async function openShot(blob: Blob, name: string): Promise<Shot> {
   }
   const { width, height } = bitmap;
   const share = Math.sqrt(MOST_PIXELS / (width * height));
-  if (share >= 1) return { name, bitmap, factor: 1 };
+  if (share >= 1) return { name, bitmap, width, height };
   const options = { resizeWidth: Math.floor(width * share), resizeQuality: "high" } as const;
   const smaller = await createImageBitmap(bitmap, options);
   bitmap.close();
-  return { name, bitmap: smaller, factor: width / smaller.width };
+  return { name, bitmap: smaller, width, height };
 }

@@ -3,11 +3,12 @@ import type { Face } from "../lightmark/landmarker";
 import type { Schema } from "../lightmark/schema";
 import { drawFaces, type Layers } from "./drawing";
 
-/** A picture in the hand: `factor` is how much larger the original is than `bitmap`. */
+/** A picture in the hand: `width` and `height` are the original's, of which `bitmap` may be a smaller copy. */
 export interface Shot {
   readonly name: string;
   readonly bitmap: ImageBitmap;
-  readonly factor: number;
+  readonly width: number;
+  readonly height: number;
 }
 
 /** What is to be seen; the faces are in pixels of the bitmap. */
