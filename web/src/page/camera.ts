@@ -13,6 +13,8 @@ const REASONS: Readonly<Record<string, string>> = {
 export class Camera {
   private readonly video = document.createElement("video");
   private stream: MediaStream | null = null;
+  private fresh = false; // a frame has come that nobody has had
+  private arrived: (() => void) | null = null;
   facing: Facing = "user";
 
   constructor() {
@@ -45,6 +47,7 @@ export class Camera {
     }
     this.facing = facing;
     this.video.srcObject = this.stream;
+    this.watch(this.stream);
     await this.video.play();
     const devices = await navigator.mediaDevices.enumerateDevices();
     this.several = devices.filter(({ kind }) => kind === "videoinput").length > 1;
@@ -59,21 +62,38 @@ export class Camera {
     this.stream?.getVideoTracks()[0]?.addEventListener("ended", ended);
   }
 
-  /** The next frame that the camera gives, null once it is stopped. */
+  /** The latest frame that nobody has had, or the next one; null once the camera is stopped. */
   async frame(): Promise<ImageBitmap | null> {
-    await new Promise<void>((resolve) => {
-      if ("requestVideoFrameCallback" in this.video) {
-        this.video.requestVideoFrameCallback(() => resolve());
-        setTimeout(resolve, 250); // a camera that was stopped gives no more
-      } else requestAnimationFrame(() => resolve());
-    });
+    if (!this.fresh && this.stream) await new Promise<void>((resolve) => (this.arrived = resolve));
+    this.fresh = false;
     if (!this.stream || !this.video.videoWidth) return null;
     return createImageBitmap(this.video);
+  }
+
+  /** Notes each frame as it comes, for as long as `stream` is the one that runs. */
+  private watch(stream: MediaStream): void {
+    const came = (): void => {
+      if (this.stream !== stream) return;
+      this.announce();
+      next();
+    };
+    const next = (): void => {
+      if ("requestVideoFrameCallback" in this.video) this.video.requestVideoFrameCallback(came);
+      else requestAnimationFrame(came);
+    };
+    next();
+  }
+
+  private announce(): void {
+    this.fresh = true;
+    this.arrived?.();
+    this.arrived = null;
   }
 
   stop(): void {
     this.stream?.getTracks().forEach((track) => track.stop());
     this.stream = null;
     this.video.srcObject = null;
+    this.announce(); // whoever waits learns that there will be none
   }
 }
