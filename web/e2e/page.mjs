@@ -293,7 +293,7 @@ await step("follows a face before a camera", async () => {
   assert.equal(await summary(live), "One face in sight.");
   const rate = await live.getAttribute("#frame", "data-rate");
   await shoot(live, "camera-1280-light");
-  await live.click("#freeze");
+  await live.click("#camera");
   await live.waitForFunction(() => /^One face found/.test(document.getElementById("summary").textContent));
   await filmed.close();
   return `${rate} frames a second`;
@@ -304,12 +304,14 @@ if (options.webgpu) {
     const flags = ["---disable-gpu", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"];
     const drawn = await launch(flags);
     const graphics = await drawn.newPage();
+    graphics.on("console", (message) => message.type() === "error" && wrong.push(`console: ${message.text()}`));
     graphics.setDefaultTimeout(15 * 60_000);
     await graphics.goto(address);
     await ready(graphics);
     await graphics.waitForSelector("#backend-field:not([hidden])");
     await graphics.selectOption("#backend", "webgpu");
-    await graphics.waitForFunction(() => /graphics card/.test(document.getElementById("model-facts").textContent));
+    await graphics.waitForFunction(() => !document.getElementById("model").disabled);
+    assert.match(await graphics.textContent("#model-facts"), /graphics card/, await graphics.textContent("#notice-text"));
     await openPicture(graphics, 1, "astronaut.png");
     const furthest = await distance(graphics, "fast", "astronaut.png");
     await drawn.close();

@@ -382,6 +382,7 @@ var FILES = {
 	}
 };
 // src/lightmark/runtime.ts
+var ERRORS = 3;
 var MOST_THREADS = 4;
 /** As many threads as half the cores, as onnxruntime-web itself counts: the other half draws the page. */
 function defaultThreads() {
@@ -424,16 +425,24 @@ function load(options) {
 	}
 	return module;
 }
+var last = Promise.resolve();
+/** `work` after all that was asked for before: on graphics cards onnxruntime-web can do one thing at a time only. */
+function inTurn(work) {
+	const done = last.then(work);
+	last = done.catch(() => null);
+	return done;
+}
 /** The session of the ONNX model in `bytes`, which errors call `name`. */
 async function openSession(bytes, name, options = {}) {
 	const metadata = readMetadata(bytes, name);
 	const ort = await load(options);
-	let session;
-	try {
-		session = await ort.InferenceSession.create(bytes, { executionProviders: [options.backend ?? "wasm"] });
-	} catch (error) {
+	const settings = {
+		executionProviders: [options.backend ?? "wasm"],
+		logSeverityLevel: ERRORS
+	};
+	const session = await inTurn(() => ort.InferenceSession.create(bytes, settings)).catch((error) => {
 		throw new LightmarkError(`${name} does not open: ${error.message}`);
-	}
+	});
 	const [input, ...others] = session.inputMetadata;
 	if (others.length || !input?.isTensor) throw new LightmarkError(`${name} does not take one picture.`);
 	const batch = input.shape[0];
@@ -445,7 +454,7 @@ async function openSession(bytes, name, options = {}) {
 			batch: typeof batch === "number" ? batch : null
 		},
 		async run(type, data, shape) {
-			const outputs = await session.run({ [input.name]: new ort.Tensor(type, data, shape) });
+			const outputs = await inTurn(() => session.run({ [input.name]: new ort.Tensor(type, data, shape) }));
 			return session.outputNames.map((output) => {
 				const { data, dims } = outputs[output];
 				return {
@@ -454,7 +463,7 @@ async function openSession(bytes, name, options = {}) {
 				};
 			});
 		},
-		release: () => session.release()
+		release: () => inTurn(() => session.release())
 	};
 }
 /** The bytes of `source`: a file's address, the file or its bytes. */

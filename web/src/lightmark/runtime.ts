@@ -28,6 +28,7 @@ export interface Output {
   readonly dims: readonly number[];
 }
 
+const ERRORS = 3; // onnxruntime's severity: what is below them is noise
 const MOST_THREADS = 4; // small networks gain nothing from more
 
 /** As many threads as half the cores, as onnxruntime-web itself counts: the other half draws the page. */
@@ -69,16 +70,23 @@ function load(options: RuntimeOptions): Promise<typeof Ort> {
   return module;
 }
 
+let last: Promise<unknown> = Promise.resolve();
+
+/** `work` after all that was asked for before: on graphics cards onnxruntime-web can do one thing at a time only. */
+function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+  const done = last.then(work);
+  last = done.catch(() => null);
+  return done;
+}
+
 /** The session of the ONNX model in `bytes`, which errors call `name`. */
 export async function openSession(bytes: Uint8Array, name: string, options: RuntimeOptions = {}): Promise<Session> {
   const metadata = readMetadata(bytes, name);
   const ort = await load(options);
-  let session: Ort.InferenceSession;
-  try {
-    session = await ort.InferenceSession.create(bytes, { executionProviders: [options.backend ?? "wasm"] });
-  } catch (error) {
-    throw new LightmarkError(`${name} does not open: ${(error as Error).message}`);
-  }
+  const settings = { executionProviders: [options.backend ?? "wasm"], logSeverityLevel: ERRORS } as const;
+  const session = await inTurn(() => ort.InferenceSession.create(bytes, settings)).catch((error: Error) => {
+    throw new LightmarkError(`${name} does not open: ${error.message}`);
+  });
   const [input, ...others] = session.inputMetadata;
   if (others.length || !input?.isTensor) throw new LightmarkError(`${name} does not take one picture.`);
   const batch = input.shape[0];
@@ -86,13 +94,13 @@ export async function openSession(bytes: Uint8Array, name: string, options: Runt
     metadata,
     input: { name: input.name, type: input.type, batch: typeof batch === "number" ? batch : null },
     async run(type, data, shape) {
-      const outputs = await session.run({ [input.name]: new ort.Tensor(type, data as never, shape) });
+      const outputs = await inTurn(() => session.run({ [input.name]: new ort.Tensor(type, data as never, shape) }));
       return session.outputNames.map((output) => {
         const { data, dims } = outputs[output];
         return { data: Float32Array.from(data as Float32Array), dims };
       });
     },
-    release: () => session.release(),
+    release: () => inTurn(() => session.release()),
   };
 }
 

@@ -256,6 +256,7 @@ async function toggleCamera(): Promise<void> {
 }
 
 async function startCamera(facing: Camera["facing"]): Promise<void> {
+  const asked = performance.now();
   const mine = ++turn;
   quiet();
   busy("Starting the camera …");
@@ -270,7 +271,7 @@ async function startCamera(facing: Camera["facing"]): Promise<void> {
     frame.dataset.mirrored = String(camera.mirrored);
     tellCamera();
     busy(null);
-    await follow(mine);
+    await follow(mine, asked);
   } catch (error) {
     camera.stop();
     tellCamera();
@@ -281,9 +282,8 @@ async function startCamera(facing: Camera["facing"]): Promise<void> {
 }
 
 /** Frame after frame, as fast as they are done. */
-async function follow(mine: number): Promise<void> {
+async function follow(mine: number, asked: number): Promise<void> {
   const times: number[] = [];
-  const began = performance.now();
   while (camera.running && mine === turn) {
     const bitmap = await camera.frame();
     if (!bitmap) continue;
@@ -299,7 +299,7 @@ async function follow(mine: number): Promise<void> {
     show({ shot, found, model: loaded });
     before?.bitmap.close();
     tellRate(times);
-    tellFirst(performance.now() - began);
+    tellFirst(performance.now() - asked);
   }
 }
 
@@ -329,8 +329,7 @@ function stopCamera(): void {
 }
 
 function tellCamera(): void {
-  byId("camera").textContent = camera.running ? "Stop the camera" : "Use the camera";
-  byId("freeze").hidden = !camera.running;
+  byId("camera").textContent = camera.running ? "Stop and keep this frame" : "Use the camera";
   byId("flip").hidden = !(camera.running && camera.several);
   if (!camera.running) byId("fps").hidden = true;
 }
@@ -375,7 +374,6 @@ function listen(): void {
   pictureFile.addEventListener("change", () => taken(pictureFile));
   modelFile.addEventListener("change", () => taken(modelFile));
   byId("own").addEventListener("click", () => modelFile.click());
-  byId("freeze").addEventListener("click", stopCamera);
   byId("flip").addEventListener("click", () => void startCamera(camera.facing === "user" ? "environment" : "user"));
   byId("notice-close").addEventListener("click", quiet);
   modelChoice.addEventListener("change", () => void again(modelChoice.value));
