@@ -1,0 +1,1273 @@
+// src/lightmark/errors.ts
+/** Everything that Lightmark raises on purpose; its message is written for the person who chose the file. */
+var LightmarkError = class extends Error {
+	name = "LightmarkError";
+};
+// src/lightmark/source.ts
+/** Sources: whatever a browser draws, as pixels. */
+/** The pixels of `source`; a `Picture`, such as an `ImageData`, is one already. */
+function toPicture(source, canvas) {
+	if ("data" in source) return source;
+	const [width, height] = extent(source);
+	if (!width || !height) throw new LightmarkError("the picture is empty, or has not been loaded yet");
+	const sheet = canvas ?? new OffscreenCanvas(width, height);
+	if (sheet.width !== width) sheet.width = width;
+	if (sheet.height !== height) sheet.height = height;
+	const context = sheet.getContext("2d", {
+		willReadFrequently: true,
+		alpha: false
+	});
+	if (!context) throw new LightmarkError("this browser gives no canvas to read pictures with");
+	context.drawImage(source, 0, 0, width, height);
+	return context.getImageData(0, 0, width, height);
+}
+function extent(source) {
+	if ("naturalWidth" in source) return [source.naturalWidth, source.naturalHeight];
+	if ("videoWidth" in source) return [source.videoWidth, source.videoHeight];
+	if ("displayWidth" in source) return [source.displayWidth, source.displayHeight];
+	return [source.width, source.height];
+}
+// src/lightmark/geometry.ts
+/**
+* Boxes, 2×3 matrices and overlaps: the one coordinate law, as in lightmark/geometry.py.
+*
+* Points are x then y, pixel centres at integers: pixel i covers [i − 0.5, i + 0.5]. A box is [x0, y0, x1, y1], the
+* smallest and largest coordinate of the points in it. A matrix moves image points to crop points.
+*/
+/** Smallest box around points. */
+function tightBox(points) {
+	let [x0, y0, x1, y1] = [
+		Infinity,
+		Infinity,
+		-Infinity,
+		-Infinity
+	];
+	for (const [x, y] of points) {
+		x0 = Math.min(x0, x);
+		y0 = Math.min(y0, y);
+		x1 = Math.max(x1, x);
+		y1 = Math.max(y1, y);
+	}
+	return [
+		x0,
+		y0,
+		x1,
+		y1
+	];
+}
+/** `box` itself; throws where it is empty, reversed or not finite. */
+function requireBox(box) {
+	if (box.length !== 4 || !box.every(Number.isFinite)) throw new LightmarkError(`box [${box.join(", ")}]: needs four finite numbers x0, y0, x1, y1`);
+	if (box[2] <= box[0] || box[3] <= box[1]) throw new LightmarkError(`box [${box.join(", ")}]: x1 must exceed x0 and y1 exceed y0`);
+	return box;
+}
+/** Each side of `box` moved by `offsets`, in shares of the box's width and height. */
+function mapBox(box, offsets) {
+	const [width, height] = [box[2] - box[0], box[3] - box[1]];
+	return [
+		box[0] + offsets[0] * width,
+		box[1] + offsets[1] * height,
+		box[2] + offsets[2] * width,
+		box[3] + offsets[3] * height
+	];
+}
+/** Intersection over union of two boxes. */
+function overlap(first, second) {
+	const width = Math.min(first[2], second[2]) - Math.max(first[0], second[0]);
+	const height = Math.min(first[3], second[3]) - Math.max(first[1], second[1]);
+	const shared = Math.max(width, 0) * Math.max(height, 0);
+	return shared / (area(first) + area(second) - shared);
+}
+function area(box) {
+	return (box[2] - box[0]) * (box[3] - box[1]);
+}
+/** Boxes by their area; equally large ones from left to right, then from top to bottom. */
+function largestFirst(boxes) {
+	return [...boxes].sort((a, b) => area(b) - area(a) || a[0] - b[0] || a[1] - b[1]);
+}
+/**
+* Matrix from image pixels to the `size`×`size` crop around `box`: a square about its centre, its side `scale` times the
+* box's longer side. The square's edges fall on the outer edges of the crop's border pixels.
+*/
+function cropMatrix(box, size, scale) {
+	const [x0, y0, x1, y1] = requireBox(box);
+	const zoom = size / (scale * Math.max(x1 - x0, y1 - y0));
+	const middle = (size - 1) / 2;
+	return [
+		zoom,
+		0,
+		middle - zoom * (x0 + x1) / 2,
+		0,
+		zoom,
+		middle - zoom * (y0 + y1) / 2
+	];
+}
+/** Matrix that applies `inner` first, then `outer`. */
+function compose(outer, inner) {
+	const [a, b, c, d, e, f] = outer;
+	const [p, q, r, s, t, u] = inner;
+	return [
+		a * p + b * s,
+		a * q + b * t,
+		a * r + b * u + c,
+		d * p + e * s,
+		d * q + e * t,
+		d * r + e * u + f
+	];
+}
+/** Throws for a matrix that is singular. */
+function invert(matrix) {
+	const [a, b, c, d, e, f] = matrix;
+	const determinant = a * e - b * d;
+	if (!(Math.abs(determinant) > 0 && Number.isFinite(determinant))) throw new LightmarkError(`matrix [${matrix.join(", ")}] has no inverse: it flattens the plane`);
+	const [p, q, s, t] = [
+		e / determinant,
+		-b / determinant,
+		-d / determinant,
+		a / determinant
+	];
+	return [
+		p,
+		q,
+		-(p * c + q * f),
+		s,
+		t,
+		-(s * c + t * f)
+	];
+}
+function transform(matrix, [x, y]) {
+	return [matrix[0] * x + matrix[1] * y + matrix[2], matrix[3] * x + matrix[4] * y + matrix[5]];
+}
+/** `box` moved by a matrix that neither turns nor mirrors. */
+function transformBox(matrix, [x0, y0, x1, y1]) {
+	return [...transform(matrix, [x0, y0]), ...transform(matrix, [x1, y1])];
+}
+/** Factor by which lengths grow under a similarity matrix. */
+function matrixScale([a, b, , d, e]) {
+	return Math.sqrt(Math.abs(a * e - b * d));
+}
+// src/lightmark/image.ts
+/** The one warp that cuts crops of a picture, as lightmark/image.py does with OpenCV. */
+var FRACTIONS = 32;
+var FINE = 1024;
+/**
+* The crop of `width`×`height` that `matrix` (image → crop) cuts out of `picture`, bilinear, zeros outside.
+*
+* A crop that shrinks the picture by more than 2 is first reduced by area, by the whole factor that leaves less than 2:
+* bilinear sampling alone would skip pixels and alias.
+*/
+function warp(picture, matrix, width, height) {
+	const shrink = 1 / matrixScale(matrix);
+	if (!(shrink > 2)) return sample(picture, matrix, width, height);
+	const [reduced, reduction] = reduceByArea(picture, Math.floor(shrink), regionOf(matrix, width, height));
+	return sample(reduced, compose(matrix, invert(reduction)), width, height);
+}
+/** Whole-pixel region, ends excluded, that a crop of `width`×`height` looks at. */
+function regionOf(matrix, width, height) {
+	const back = invert(matrix);
+	const corners = [
+		[-.5, -.5],
+		[width - .5, -.5],
+		[width - .5, height - .5],
+		[-.5, height - .5]
+	].map(([x, y]) => transform(back, [x, y]));
+	const xs = corners.map((corner) => corner[0]);
+	const ys = corners.map((corner) => corner[1]);
+	return [
+		Math.floor(Math.min(...xs)),
+		Math.floor(Math.min(...ys)),
+		Math.ceil(Math.max(...xs)) + 1,
+		Math.ceil(Math.max(...ys)) + 1
+	];
+}
+/**
+* Mean of each `factor`×`factor` block of the part of `picture` in `region`, and the matrix image → reduced.
+*
+* Blocks are counted from the picture's own corner. The last block of a side that `factor` does not divide repeats the
+* border pixel.
+*/
+function reduceByArea(picture, factor, region) {
+	const onGrid = (value, limit) => Math.min(Math.max(Math.floor(value / factor) * factor, 0), limit);
+	const [x0, y0] = [onGrid(region[0], picture.width), onGrid(region[1], picture.height)];
+	const [x1, y1] = [onGrid(region[2] + factor, picture.width), onGrid(region[3] + factor, picture.height)];
+	if (x1 <= x0 || y1 <= y0) return [{
+		width: 1,
+		height: 1,
+		data: /* @__PURE__ */ new Uint8Array(4)
+	}, [
+		1 / factor,
+		0,
+		-1e6,
+		0,
+		1 / factor,
+		-1e6
+	]];
+	const reduced = meanBlocks(picture, factor, [
+		x0,
+		y0,
+		x1,
+		y1
+	]);
+	const shift = (1 / factor - 1) / 2;
+	return [reduced, [
+		1 / factor,
+		0,
+		shift - x0 / factor,
+		0,
+		1 / factor,
+		shift - y0 / factor
+	]];
+}
+function meanBlocks(picture, factor, [x0, y0, x1, y1]) {
+	const [columns, rows] = [Math.ceil((x1 - x0) / factor), Math.ceil((y1 - y0) / factor)];
+	const data = new Uint8Array(columns * rows * 4);
+	const sums = new Float64Array(columns * 3);
+	const share = 1 / (factor * factor);
+	for (let row = 0; row < rows; row++) {
+		sums.fill(0);
+		for (let line = row * factor; line < (row + 1) * factor; line++) addLine(picture, Math.min(y0 + line, y1 - 1), x0, x1, factor, sums);
+		for (let column = 0; column < columns; column++) for (let channel = 0; channel < 3; channel++) data[(row * columns + column) * 4 + channel] = Math.round(sums[column * 3 + channel] * share);
+	}
+	return {
+		width: columns,
+		height: rows,
+		data
+	};
+}
+/** Add the pixels of one row to the sums of their blocks; the last block is filled up with the last pixel. */
+function addLine(picture, y, x0, x1, factor, sums) {
+	const { data, width } = picture;
+	let at = (y * width + x0) * 4;
+	const columns = sums.length / 3;
+	for (let column = 0, x = x0; column < columns; column++) {
+		let [red, green, blue] = [
+			0,
+			0,
+			0
+		];
+		for (let step = 0; step < factor; step++, x++) {
+			red += data[at];
+			green += data[at + 1];
+			blue += data[at + 2];
+			if (x < x1 - 1) at += 4;
+		}
+		sums[column * 3] += red;
+		sums[column * 3 + 1] += green;
+		sums[column * 3 + 2] += blue;
+	}
+}
+/** Bilinear, in the fixed-point positions of cv2.warpAffine. */
+function sample(picture, matrix, width, height) {
+	const [a, b, c, d, e, f] = invert(matrix);
+	const data = new Uint8Array(width * height * 3);
+	const step = FINE / FRACTIONS;
+	let to = 0;
+	for (let row = 0; row < height; row++) {
+		const startX = Math.round((b * row + c) * FINE) + step / 2;
+		const startY = Math.round((e * row + f) * FINE) + step / 2;
+		for (let column = 0; column < width; column++, to += 3) blend(picture, Math.floor((startX + Math.round(a * column * FINE)) / step), Math.floor((startY + Math.round(d * column * FINE)) / step), data, to);
+	}
+	return {
+		width,
+		height,
+		data
+	};
+}
+/** The pixel at `x32` / 32, `y32` / 32 of `picture`, into `into` from `to` on. */
+function blend({ data, width, height }, x32, y32, into, to) {
+	const left = Math.floor(x32 / FRACTIONS);
+	const top = Math.floor(y32 / FRACTIONS);
+	if (left < -1 || top < -1 || left >= width || top >= height) return;
+	const u = x32 - left * FRACTIONS;
+	const v = y32 - top * FRACTIONS;
+	const west = left < 0 ? 0 : FRACTIONS - u;
+	const east = left + 1 >= width ? 0 : u;
+	const north = top < 0 ? 0 : FRACTIONS - v;
+	const south = top + 1 >= height ? 0 : v;
+	const first = ((top < 0 ? 0 : top) * width + (left < 0 ? 0 : left)) * 4;
+	const right = left < 0 || left + 1 >= width ? 0 : 4;
+	const below = top < 0 || top + 1 >= height ? 0 : width * 4;
+	const whole = 1024;
+	for (let channel = 0; channel < 3; channel++) {
+		const at = first + channel;
+		const upper = data[at] * west + data[at + right] * east;
+		const lower = data[at + below] * west + data[at + below + right] * east;
+		into[to + channel] = (upper * north + lower * south + whole / 2) / whole;
+	}
+}
+// src/lightmark/onnx_file.ts
+/** What an ONNX file says of itself, read from its bytes without a runtime. */
+var IR_VERSION = 1;
+var GRAPH = 7;
+var METADATA_PROPS = 14;
+var KEY = 1;
+var VALUE = 2;
+/** `metadata_props` of the ONNX model in `bytes`; throws, calling the file `name`, for anything else. */
+function readMetadata(bytes, name) {
+	const metadata = /* @__PURE__ */ new Map();
+	const seen = /* @__PURE__ */ new Set();
+	try {
+		for (const field of fields(bytes)) {
+			seen.add(field.number);
+			if (field.number === METADATA_PROPS && field.bytes) metadata.set(...entry(field.bytes));
+		}
+	} catch {
+		seen.clear();
+	}
+	if (!seen.has(IR_VERSION) || !seen.has(GRAPH)) throw new LightmarkError(`${name} is no ONNX model, or was cut short. Models are written by “lightmark export”.`);
+	return metadata;
+}
+function entry(bytes) {
+	const text = new TextDecoder();
+	let [key, value] = ["", ""];
+	for (const field of fields(bytes)) {
+		if (field.number === KEY && field.bytes) key = text.decode(field.bytes);
+		if (field.number === VALUE && field.bytes) value = text.decode(field.bytes);
+	}
+	return [key, value];
+}
+/** The fields of one message, one after the other (protobuf's wire format). */
+function* fields(bytes) {
+	let at = 0;
+	const varint = () => {
+		let [value, factor] = [0, 1];
+		for (;;) {
+			if (at >= bytes.length || factor > 2 ** 63) throw new RangeError("cut");
+			const byte = bytes[at++];
+			value += (byte & 127) * factor;
+			if (byte < 128) return value;
+			factor *= 128;
+		}
+	};
+	while (at < bytes.length) {
+		const tag = varint();
+		const [number, wire] = [Math.floor(tag / 8), tag % 8];
+		if (number === 0) throw new RangeError("field 0");
+		const start = at;
+		if (wire === 0) varint();
+		else if (wire === 1) at += 8;
+		else if (wire === 5) at += 4;
+		else if (wire === 2) {
+			const length = varint();
+			at += length;
+			if (at > bytes.length) throw new RangeError("cut");
+			yield {
+				number,
+				bytes: bytes.subarray(at - length, at)
+			};
+			continue;
+		} else throw new RangeError(`wire type ${wire} at ${start}`);
+		if (at > bytes.length) throw new RangeError("cut");
+		yield {
+			number,
+			bytes: null
+		};
+	}
+}
+// src/lightmark/ort_files.ts
+/**
+* The build that runs on processors alone is the fastest there and the smallest. That with WebGPU needs a browser that
+* can suspend WebAssembly (JSPI), as Chromium's can; its twin for other browsers takes twice as long on processors.
+*/
+var FILES = {
+	wasm: {
+		script: "ort.wasm.min.mjs",
+		glue: "ort-wasm-simd-threaded.mjs",
+		wasm: "ort-wasm-simd-threaded.wasm"
+	},
+	webgpu: {
+		script: "ort.jspi.min.mjs",
+		glue: "ort-wasm-simd-threaded.jspi.mjs",
+		wasm: "ort-wasm-simd-threaded.jspi.wasm"
+	}
+};
+// src/lightmark/runtime.ts
+var ERRORS = 3;
+var MOST_THREADS = 4;
+/** As many threads as half the cores, as onnxruntime-web itself counts: the other half draws the page. */
+function defaultThreads() {
+	if (!globalThis.crossOriginIsolated) return 1;
+	return Math.max(1, Math.min(MOST_THREADS, Math.ceil((navigator.hardwareConcurrency || 1) / 2)));
+}
+/** Whether this browser can run models on a graphics card. */
+async function hasWebGpu() {
+	if (!("Suspending" in WebAssembly)) return false;
+	const gpu = navigator.gpu;
+	try {
+		return Boolean(await gpu?.requestAdapter());
+	} catch {
+		return false;
+	}
+}
+var loaded = /* @__PURE__ */ new Map();
+function load(options) {
+	const backend = options.backend ?? "wasm";
+	const here = import.meta.url;
+	const folder = new URL(options.ort ?? "ort/", here);
+	const files = FILES[backend];
+	const place = new URL(files.script, folder).href;
+	let module = loaded.get(place);
+	if (!module) {
+		module = import(
+			/* @vite-ignore */
+			place
+).then((ort) => {
+			ort.env.logLevel = "error";
+			ort.env.wasm.wasmPaths = {
+				mjs: new URL(files.glue, folder).href,
+				wasm: new URL(files.wasm, folder).href
+			};
+			ort.env.wasm.numThreads = options.threads ?? defaultThreads();
+			return ort;
+		});
+		loaded.set(place, module);
+		module.catch(() => loaded.delete(place));
+	}
+	return module;
+}
+var last = Promise.resolve();
+/** `work` after all that was asked for before: on graphics cards onnxruntime-web can do one thing at a time only. */
+function inTurn(work) {
+	const done = last.then(work);
+	last = done.catch(() => null);
+	return done;
+}
+/** The session of the ONNX model in `bytes`, which errors call `name`. */
+async function openSession(bytes, name, options = {}) {
+	const metadata = readMetadata(bytes, name);
+	const ort = await load(options);
+	const settings = {
+		executionProviders: [options.backend ?? "wasm"],
+		logSeverityLevel: ERRORS
+	};
+	const session = await inTurn(() => ort.InferenceSession.create(bytes, settings)).catch((error) => {
+		throw new LightmarkError(`${name} does not open: ${error.message}`);
+	});
+	const [input, ...others] = session.inputMetadata;
+	if (others.length || !input?.isTensor) throw new LightmarkError(`${name} does not take one picture.`);
+	const batch = input.shape[0];
+	return {
+		metadata,
+		input: {
+			name: input.name,
+			type: input.type,
+			batch: typeof batch === "number" ? batch : null
+		},
+		async run(type, data, shape) {
+			const outputs = await inTurn(() => session.run({ [input.name]: new ort.Tensor(type, data, shape) }));
+			return session.outputNames.map((output) => {
+				const { data, dims } = outputs[output];
+				return {
+					data: Float32Array.from(data),
+					dims
+				};
+			});
+		},
+		release: () => inTurn(() => session.release())
+	};
+}
+/** The bytes of `source`: a file's address, the file or its bytes. */
+async function readBytes(source) {
+	if (source instanceof Uint8Array) return source;
+	if (source instanceof ArrayBuffer) return new Uint8Array(source);
+	if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
+	let answer;
+	try {
+		answer = await fetch(source);
+	} catch {
+		throw new LightmarkError(`${source} cannot be reached; is the network or the server off?`);
+	}
+	if (!answer.ok) throw new LightmarkError(`${source}: the server answers ${answer.status} ${answer.statusText}`);
+	return new Uint8Array(await answer.arrayBuffer());
+}
+// src/lightmark/stopwatch.ts
+var Stopwatch = class {
+	crop = 0;
+	network = 0;
+	/** Add what passed between three readings of `performance.now`. */
+	add(began, cropped, ended) {
+		this.crop += cropped - began;
+		this.network += ended - cropped;
+	}
+	/** What was added since this was last called. */
+	take() {
+		const costs = {
+			crop: this.crop,
+			network: this.network
+		};
+		this.crop = this.network = 0;
+		return costs;
+	}
+};
+// src/lightmark/schema.ts
+/** Schemas: how many points there are, what groups they form and which of them lines join. */
+/** The schema in a model's metadata; throws for a missing key or an index without point. */
+function schemaFromJson(data) {
+	const { name, mirror, edges = [], groups = {} } = data;
+	if (typeof name !== "string" || !Array.isArray(mirror) || mirror.length === 0) throw new LightmarkError("its schema lacks a name or `mirror`");
+	const known = (index) => Number.isInteger(index) && index >= 0 && index < mirror.length;
+	if (!mirror.every(known) || !edges.every((edge) => edge.length === 2 && edge.every(known))) throw new LightmarkError(`its schema ${name} names points that its ${mirror.length} points do not hold`);
+	return {
+		name,
+		size: mirror.length,
+		mirror,
+		edges,
+		groups
+	};
+}
+/** The 68 points that WFLW's 98 imply; inner eyelids lie at ⅓ and ⅔ along the eyelid. */
+function ibug68FromWflw98(points) {
+	const found = new Array(68);
+	for (let index = 0; index < 17; index++) found[index] = points[2 * index];
+	for (let index = 0; index < 5; index++) found[17 + index] = points[33 + index];
+	for (let index = 0; index < 5; index++) found[22 + index] = points[42 + index];
+	for (let index = 0; index < 9; index++) found[27 + index] = points[51 + index];
+	for (const [first68, first98] of [[36, 60], [42, 68]]) {
+		const between = (near, far) => {
+			const [a, b] = [points[first98 + near], points[first98 + far]];
+			return [(2 * a[0] + b[0]) / 3, (2 * a[1] + b[1]) / 3];
+		};
+		found[first68] = points[first98];
+		found[first68 + 1] = between(1, 2);
+		found[first68 + 2] = between(3, 2);
+		found[first68 + 3] = points[first98 + 4];
+		found[first68 + 4] = between(5, 6);
+		found[first68 + 5] = between(7, 6);
+	}
+	for (let index = 0; index < 20; index++) found[48 + index] = points[76 + index];
+	return found;
+}
+// src/lightmark/spec.ts
+/** ModelSpec: what a landmark model takes and gives, as its file says (lightmark/spec.py). */
+var METADATA_KEY = "lightmark";
+var VERSION = 1;
+/** The ModelSpec in the metadata of the file called `name`; throws a sentence for the person who chose it. */
+function specFromMetadata(metadata, name) {
+	const text = metadata.get(METADATA_KEY);
+	if (text !== void 0) return specFromJson(text, name);
+	if (metadata.has("lightmark_detector")) throw new LightmarkError(`${name} is a face detector; choose a landmark model, written by “lightmark export”.`);
+	throw new LightmarkError(`${name} is an ONNX model, but not one of Lightmark’s: nothing in it says how faces are cropped for it. Write it with “lightmark export”.`);
+}
+function specFromJson(text, name) {
+	try {
+		const data = JSON.parse(text);
+		if (data.lightmark !== VERSION) throw new LightmarkError(`its ModelSpec has version ${String(data.lightmark)}, this page reads ${VERSION}`);
+		return {
+			schema: schemaFromJson(data.schema),
+			size: number(data, "size", 16),
+			cropScale: number(data, "crop_scale", Number.MIN_VALUE),
+			boxOffsets: numbers(data, "box_offsets", 4),
+			mean: numbers(data, "mean", 3),
+			std: numbers(data, "std", 3),
+			confidence: data.confidence === true,
+			provenance: data.provenance ?? {}
+		};
+	} catch (error) {
+		throw new LightmarkError(`${name} holds no usable ModelSpec: ${error.message}.`);
+	}
+}
+/** The settings in the metadata of a face detector's file. */
+function detectorFromMetadata(metadata, name) {
+	try {
+		const data = JSON.parse(metadata.get("lightmark_detector") ?? "null");
+		return {
+			threshold: number(data, "threshold", 0),
+			multiple: number(data, "multiple", 1)
+		};
+	} catch {
+		throw new LightmarkError(`${name} is not a face detector that Lightmark exported.`);
+	}
+}
+function number(data, key, least) {
+	const value = data[key];
+	if (typeof value !== "number" || !(value >= least)) throw new LightmarkError(`${key} is ${String(value)}`);
+	return value;
+}
+function numbers(data, key, count) {
+	const values = data[key];
+	if (!Array.isArray(values) || values.length !== count || !values.every(Number.isFinite)) throw new LightmarkError(`${key} is ${JSON.stringify(values)}, needs ${count} numbers`);
+	return values;
+}
+/** Planes (B, 3, S, S) that the model takes: (pixel / 255 − mean) / std, one crop after the other. */
+function normaliseCrops(crops, spec) {
+	const plane = spec.size * spec.size;
+	const planes = new Float32Array(crops.length * 3 * plane);
+	crops.forEach((crop, index) => {
+		for (let channel = 0; channel < 3; channel++) {
+			const scale = Math.fround(1 / (255 * spec.std[channel]));
+			const shift = Math.fround(spec.mean[channel] / spec.std[channel]);
+			const start = (index * 3 + channel) * plane;
+			for (let pixel = 0; pixel < plane; pixel++) planes[start + pixel] = crop.data[pixel * 3 + channel] * scale - shift;
+		}
+	});
+	return planes;
+}
+/** The bytes (B, S, S, 3) of crops, for models that take them as they are. */
+function cropBytes(crops) {
+	const length = crops[0]?.data.length ?? 0;
+	const bytes = new Uint8Array(crops.length * length);
+	crops.forEach((crop, index) => bytes.set(crop.data, index * length));
+	return bytes;
+}
+// src/lightmark/face_detector.ts
+/** FaceDetector: Lightmark's own small network for faces (lightmark/runtime/face_detector.py). */
+var LONGEST = 320;
+var SAME_IOU = .4;
+var MOST = 400;
+/** How a whole picture comes to `longest` pixels on its longer side, in the upper left corner of a larger one. */
+function fitWhole(width, height, longest, multiple) {
+	const zoom = longest / Math.max(width, height);
+	const shift = (zoom - 1) / 2;
+	const padded = (side) => {
+		const exact = Math.round(side * zoom * 1e6) / 1e6;
+		return Math.max(1, Math.ceil(exact / multiple)) * multiple;
+	};
+	return {
+		matrix: [
+			zoom,
+			0,
+			shift,
+			0,
+			zoom,
+			shift
+		],
+		width: padded(width),
+		height: padded(height)
+	};
+}
+/** Of the cells' `boxes` (four numbers each) those whose score is at least `least`; of several on one face the surest. */
+function chooseBoxes(boxes, scores, least) {
+	const finds = [];
+	for (let cell = 0; cell < scores.length; cell++) if (scores[cell] >= least) {
+		const at = cell * 4;
+		finds.push({
+			box: [
+				boxes[at],
+				boxes[at + 1],
+				boxes[at + 2],
+				boxes[at + 3]
+			],
+			score: scores[cell]
+		});
+	}
+	finds.sort((a, b) => b.score - a.score);
+	const kept = [];
+	for (const find of finds.slice(0, MOST)) if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
+	return kept;
+}
+var FaceDetector = class {
+	session;
+	spec;
+	stopwatch = new Stopwatch();
+	constructor(session, spec) {
+		this.session = session;
+		this.spec = spec;
+	}
+	/** Tight 68-point boxes in pixels of `picture`, the largest first; they may reach over its edges. */
+	async detect(picture) {
+		const { matrix, width, height } = fitWhole(picture.width, picture.height, LONGEST, this.spec.multiple);
+		const began = performance.now();
+		const seen = warp(picture, matrix, width, height);
+		const cropped = performance.now();
+		const [boxes, scores] = await this.session.run("uint8", seen.data, [
+			1,
+			height,
+			width,
+			3
+		]);
+		this.stopwatch.add(began, cropped, performance.now());
+		const back = invert(matrix);
+		return largestFirst(chooseBoxes(boxes.data, scores.data, this.spec.threshold).map((find) => transformBox(back, find.box)));
+	}
+	/** Run once on a blank picture, so that the first one is not the slowest. */
+	async warmUp() {
+		const [width, height] = [LONGEST, Math.ceil(LONGEST * 3 / 4 / this.spec.multiple) * this.spec.multiple];
+		await this.session.run("uint8", new Uint8Array(width * height * 3), [
+			1,
+			height,
+			width,
+			3
+		]);
+	}
+};
+/** The face detector in an ONNX file: its address, the file or its bytes. */
+async function loadDetector(source, options = {}) {
+	const name = nameOf(source, "face detector");
+	const session = await openSession(await readBytes(source), name, options);
+	const detector = new FaceDetector(session, detectorFromMetadata(session.metadata, name));
+	await detector.warmUp();
+	return detector;
+}
+function nameOf(source, otherwise) {
+	if (source instanceof File) return source.name;
+	return typeof source === "string" || source instanceof URL ? String(source) : otherwise;
+}
+// src/lightmark/head.ts
+var LEFT_BROW = [
+	[
+		-.6633,
+		-.1569,
+		-.0797
+	],
+	[
+		-.5624,
+		-.2394,
+		.0494
+	],
+	[
+		-.4242,
+		-.266,
+		.1414
+	],
+	[
+		-.2833,
+		-.2504,
+		.202
+	],
+	[
+		-.1501,
+		-.2066,
+		.2352
+	]
+];
+var NOSE = [
+	[
+		0,
+		-.0149,
+		.2643
+	],
+	[
+		0,
+		.1233,
+		.3604
+	],
+	[
+		0,
+		.2578,
+		.4615
+	],
+	[
+		0,
+		.3896,
+		.4993
+	]
+];
+var LEFT_NOSTRIL = [
+	[
+		-.1615,
+		.4876,
+		.2562
+	],
+	[
+		-.0852,
+		.5105,
+		.3034
+	],
+	[
+		0,
+		.5327,
+		.327
+	]
+];
+var LEFT_EYE = [
+	[
+		-.5,
+		0,
+		0
+	],
+	[
+		-.4144,
+		-.0481,
+		.0795
+	],
+	[
+		-.3071,
+		-.0471,
+		.0862
+	],
+	[
+		-.2154,
+		.0148,
+		.0646
+	],
+	[
+		-.3126,
+		.0364,
+		.0839
+	],
+	[
+		-.4192,
+		.0362,
+		.0604
+	]
+];
+var EYE_ORDER = [
+	3,
+	2,
+	1,
+	0,
+	5,
+	4
+];
+var mirrored = ([x, y, z]) => [
+	-x,
+	y,
+	z
+];
+/** Points 17 to 47 of the 68: x to the right of the picture, y down, z to the viewer; outer eye corners 1 apart. */
+var HEAD = [
+	...LEFT_BROW,
+	...LEFT_BROW.map(mirrored).reverse(),
+	...NOSE,
+	...LEFT_NOSTRIL,
+	...LEFT_NOSTRIL.slice(0, 2).map(mirrored).reverse(),
+	...LEFT_EYE,
+	...EYE_ORDER.map((index) => mirrored(LEFT_EYE[index]))
+];
+// src/lightmark/pose.ts
+var SPREAD = .024;
+var WIDTH_SPREAD = .06;
+var STEPS = 30;
+var SMALL_STEP = 1e-6;
+var LONGEST_TURN = .5;
+var DEGREES = 180 / Math.PI;
+/** Pose of the head with landmarks `points`; null where schema or points cannot tell. */
+function headPose(points, schema) {
+	const all = schema.name === "wflw98" && points.length === 98 ? ibug68FromWflw98(points) : points;
+	if (!["ibug68", "wflw98"].includes(schema.name) || all.length !== 68) return null;
+	const rotation = fitRotation(all.slice(17, 17 + HEAD.length), HEAD);
+	return rotation && rotationAngles(rotation);
+}
+/** Yaw, pitch and roll of a rotation Rz(roll) · Ry(yaw) · Rx(pitch), in degrees. */
+function rotationAngles(rotation) {
+	const yaw = Math.asin(Math.min(1, Math.max(-1, -rotation[2][0])));
+	const edge = Math.abs(rotation[2][0]) > 1 - 1e-12;
+	const pitch = edge ? Math.atan2(-rotation[1][2], rotation[1][1]) : Math.atan2(rotation[2][1], rotation[2][2]);
+	const roll = edge ? 0 : Math.atan2(-rotation[1][0], rotation[0][0]);
+	return {
+		yaw: yaw * DEGREES,
+		pitch: pitch * DEGREES,
+		roll: roll * DEGREES
+	};
+}
+/** Rotation that lays `solid` over `points` with the least error, by Gauss-Newton; null for points on one line. */
+function fitRotation(points, solid) {
+	if (!points.every((point) => point.every(Number.isFinite))) return null;
+	const flat = centred(points);
+	const head = centred(solid);
+	const start = affineStart(flat, head);
+	if (!start) return null;
+	let [rotation, scale] = start;
+	let width = 0;
+	for (let round = 0; round < STEPS; round++) {
+		const step = newtonStep(flat, head, rotation, scale, width);
+		if (!step) return null;
+		const turn = Math.hypot(step[0], step[1], step[2]);
+		const share = Math.min(1, LONGEST_TURN / Math.max(turn, LONGEST_TURN));
+		const taken = step.map((value) => value * share);
+		rotation = multiply(turnAbout([
+			taken[0],
+			taken[1],
+			taken[2]
+		]), rotation);
+		scale *= Math.exp(Math.min(1, Math.max(-1, taken[3])));
+		width += taken[4];
+		if (taken.every((value) => Math.abs(value) < SMALL_STEP)) break;
+	}
+	return rotation;
+}
+/** The least-squares step: three turns about the axes, the logarithms of scale and of the head's width. */
+function newtonStep(points, solid, rotation, scale, width) {
+	const normal = Array.from({ length: 5 }, () => new Array(5).fill(0));
+	const right = new Array(5).fill(0);
+	const add = (row, left) => {
+		for (let i = 0; i < 5; i++) {
+			right[i] += row[i] * left;
+			for (let j = 0; j < 5; j++) normal[i][j] += row[i] * row[j];
+		}
+	};
+	const unit = scale * SPREAD;
+	solid.forEach((point, index) => {
+		const widened = [
+			scale * point[0] * Math.exp(width),
+			scale * point[1],
+			scale * point[2]
+		];
+		const [x, y, z] = rotation.map((row) => dot(row, widened));
+		const across = [
+			0,
+			z,
+			-y,
+			x,
+			widened[0] * rotation[0][0]
+		];
+		const down = [
+			-z,
+			0,
+			x,
+			y,
+			widened[0] * rotation[1][0]
+		];
+		add(across.map((value) => value / unit), (points[index][0] - x) / unit);
+		add(down.map((value) => value / unit), (points[index][1] - y) / unit);
+	});
+	add([
+		0,
+		0,
+		0,
+		0,
+		1 / WIDTH_SPREAD
+	], -width / WIDTH_SPREAD);
+	return solve(normal, right);
+}
+/** Rotation and scale nearest to the affine map that fits best. */
+function affineStart(points, solid) {
+	const normal = [
+		0,
+		1,
+		2
+	].map((i) => [
+		0,
+		1,
+		2
+	].map((j) => sum(solid, (row) => row[i] * row[j])));
+	const rows = [];
+	for (const axis of [0, 1]) {
+		const row = solve(normal, [
+			0,
+			1,
+			2
+		].map((i) => sum(solid, (point, index) => point[i] * points[index][axis])));
+		if (!row) return null;
+		rows.push(row);
+	}
+	const [a, b, d] = [
+		dot(rows[0], rows[0]),
+		dot(rows[0], rows[1]),
+		dot(rows[1], rows[1])
+	];
+	const determinant = Math.sqrt(Math.max(a * d - b * b, 0));
+	const trace = Math.sqrt(a + d + 2 * determinant);
+	const apart = Math.sqrt(Math.max(trace * trace - 4 * determinant, 0));
+	if (!((trace - apart) / 2 > 1e-9 * ((trace + apart) / 2))) return null;
+	const root = [[(a + determinant) / trace, b / trace], [b / trace, (d + determinant) / trace]];
+	const upper = [rows[0].map((_, i) => (root[1][1] * rows[0][i] - root[0][1] * rows[1][i]) / determinant), rows[0].map((_, i) => (root[0][0] * rows[1][i] - root[1][0] * rows[0][i]) / determinant)];
+	return [[...upper, cross(...upper)], trace / 2];
+}
+/** Solution of a small square system by elimination with pivots; null where it has none. */
+function solve(matrix, right) {
+	const rows = matrix.map((row, index) => [...row, right[index]]);
+	const size = rows.length;
+	for (let column = 0; column < size; column++) {
+		let pivot = column;
+		for (let row = column; row < size; row++) if (Math.abs(rows[row][column]) > Math.abs(rows[pivot][column])) pivot = row;
+		if (!(Math.abs(rows[pivot][column]) > 1e-300)) return null;
+		[rows[column], rows[pivot]] = [rows[pivot], rows[column]];
+		for (let row = 0; row < size; row++) {
+			if (row === column) continue;
+			const factor = rows[row][column] / rows[column][column];
+			for (let at = column; at <= size; at++) rows[row][at] -= factor * rows[column][at];
+		}
+	}
+	return rows.map((row, index) => row[size] / row[index]);
+}
+/** Rotation about `axis` by its length in radians (Rodrigues). */
+function turnAbout(axis) {
+	const angle = Math.hypot(...axis);
+	const [x, y, z] = axis;
+	const near = angle < 1e-9;
+	const first = near ? 1 : Math.sin(angle) / angle;
+	const second = near ? .5 : (1 - Math.cos(angle)) / (angle * angle);
+	return [
+		[
+			1 - second * (y * y + z * z),
+			second * x * y - first * z,
+			second * x * z + first * y
+		],
+		[
+			second * x * y + first * z,
+			1 - second * (x * x + z * z),
+			second * y * z - first * x
+		],
+		[
+			second * x * z - first * y,
+			second * y * z + first * x,
+			1 - second * (x * x + y * y)
+		]
+	];
+}
+function centred(rows) {
+	const means = rows[0].map((_, axis) => sum(rows, (row) => row[axis]) / rows.length);
+	return rows.map((row) => row.map((value, axis) => value - means[axis]));
+}
+function multiply(first, second) {
+	const column = (index) => second.map((row) => row[index]);
+	return first.map((row) => [
+		0,
+		1,
+		2
+	].map((index) => dot(row, column(index))));
+}
+function dot(first, second) {
+	return first.reduce((total, value, index) => total + value * second[index], 0);
+}
+function cross([a, b, c], [d, e, f]) {
+	return [
+		b * f - c * e,
+		c * d - a * f,
+		a * e - b * d
+	];
+}
+function sum(rows, value) {
+	return rows.reduce((total, row, index) => total + value(row, index), 0);
+}
+// src/lightmark/landmarker.ts
+/** Landmarker: boxes of a picture in, faces out (lightmark/runtime/landmarker.py). */
+var BATCH = 32;
+var Landmarker = class {
+	session;
+	spec;
+	name;
+	stopwatch = new Stopwatch();
+	constructor(session, spec, name) {
+		this.session = session;
+		this.spec = spec;
+		this.name = name;
+	}
+	/** One face a box, in the boxes' order. */
+	async landmarks(picture, boxes) {
+		const { spec } = this;
+		const began = performance.now();
+		const matrices = boxes.map((box) => cropMatrix(mapBox(requireBox(box), spec.boxOffsets), spec.size, spec.cropScale));
+		const crops = matrices.map((matrix) => warp(picture, matrix, spec.size, spec.size));
+		const cropped = performance.now();
+		const most = this.session.input.batch ?? BATCH;
+		const faces = [];
+		for (let start = 0; start < boxes.length; start += most) {
+			const outputs = await this.run(crops.slice(start, start + most));
+			for (let index = start; index < Math.min(start + most, boxes.length); index++) faces.push(this.face(outputs, index - start, matrices[index], boxes[index]));
+		}
+		this.stopwatch.add(began, cropped, performance.now());
+		return faces;
+	}
+	/** Run once on a blank crop: a model that contradicts its spec shows now, and the first picture is not the slowest. */
+	async warmUp() {
+		const { size } = this.spec;
+		await this.run([{
+			width: size,
+			height: size,
+			data: new Uint8Array(size * size * 3)
+		}]);
+	}
+	release() {
+		return this.session.release();
+	}
+	async run(crops) {
+		const { size, schema, confidence } = this.spec;
+		const outputs = this.session.input.type === "uint8" ? await this.session.run("uint8", cropBytes(crops), [
+			crops.length,
+			size,
+			size,
+			3
+		]) : await this.session.run("float32", normaliseCrops(crops, this.spec), [
+			crops.length,
+			3,
+			size,
+			size
+		]);
+		const count = crops.length;
+		const wanted = [
+			count * schema.size * 2,
+			count * schema.size,
+			count
+		].slice(0, confidence ? 3 : 1);
+		if (outputs.length !== wanted.length || outputs.some(({ data }, index) => data.length !== wanted[index])) throw new LightmarkError(`${this.name} gives other outputs than its ModelSpec says; export it again.`);
+		return outputs;
+	}
+	face([points, errors, presence], index, matrix, box) {
+		const { size, schema } = this.spec;
+		const back = invert(matrix);
+		const start = index * schema.size;
+		const found = Array.from({ length: schema.size }, (_, point) => {
+			const at = (start + point) * 2;
+			return transform(back, [points.data[at] * size - .5, points.data[at + 1] * size - .5]);
+		});
+		const pixels = size / matrixScale(matrix);
+		return {
+			points: found,
+			box,
+			uncertainty: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
+			score: presence ? presence.data[index] : null,
+			pose: headPose(found, schema)
+		};
+	}
+};
+/** The landmark model in an ONNX file that `lightmark export` wrote: its address, the file or its bytes. */
+async function loadLandmarker(source, options = {}) {
+	const name = nameOf(source, "model");
+	const session = await openSession(await readBytes(source), name, options);
+	const landmarker = new Landmarker(session, specFromMetadata(session.metadata, name), name);
+	await landmarker.warmUp();
+	return landmarker;
+}
+// src/lightmark/smoothing.ts
+/** One-Euro smoothing of a face's points: steady at rest, quick when they move (lightmark/runtime/smoothing.py). */
+var MIN_CUTOFF = 1;
+var BETA = 25;
+var D_CUTOFF = 2;
+var TYPICAL_DOUBT = .02;
+var DOUBT_RANGE = [.5, 2];
+/** The One-Euro filter (Casiez, Roussel, Vogel, CHI 2012) over the points of one face; speeds count in face sizes. */
+var OneEuro = class {
+	seconds = -Infinity;
+	points = null;
+	velocity = [];
+	/** Smoothed points at `seconds`, which must be later than the last call's. */
+	smooth(points, seconds, uncertainty) {
+		const elapsed = seconds - this.seconds;
+		this.seconds = seconds;
+		if (this.points === null || !(elapsed > 0)) {
+			this.points = points;
+			this.velocity = points.map(() => [0, 0]);
+			return points;
+		}
+		const [x0, y0, x1, y1] = tightBox(points);
+		const size = Math.max(x1 - x0, y1 - y0);
+		const before = this.points;
+		const share = weight(D_CUTOFF, elapsed);
+		this.velocity = this.velocity.map(([u, v], i) => [u + share * ((points[i][0] - before[i][0]) / (elapsed * size) - u), v + share * ((points[i][1] - before[i][1]) / (elapsed * size) - v)]);
+		this.points = before.map(([x, y], i) => {
+			const taken = weight((MIN_CUTOFF + BETA * Math.hypot(...this.velocity[i])) * (uncertainty ? trust(uncertainty[i] / size) : 1), elapsed);
+			return [x + taken * (points[i][0] - x), y + taken * (points[i][1] - y)];
+		});
+		return this.points;
+	}
+};
+/** Share of the new value in a low-pass filter of `cutoff` Hz whose last value is `elapsed` seconds old. */
+function weight(cutoff, elapsed) {
+	return 1 / (1 + 1 / (2 * Math.PI * cutoff * elapsed));
+}
+/** Factor on the cutoff of a point of this uncertainty, in face sizes. */
+function trust(doubt) {
+	return Math.min(Math.max(TYPICAL_DOUBT / doubt, DOUBT_RANGE[0]), DOUBT_RANGE[1]);
+}
+// src/lightmark/tracker.ts
+/** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/runtime/tracker.py). */
+var SAME_FACE = .3;
+var CONVERGED = .5;
+var SMALLEST = 8;
+var MISSES = 3;
+var REDETECT = 10;
+var MIN_SCORE = .5;
+var PATIENCE = .5;
+var MOST_FACES = 6;
+/** Follows faces: a face is sought in the box of its last points, and the detector looks for new and lost ones. */
+var Tracker = class {
+	detector;
+	landmarker;
+	tracks = [];
+	ids = 0;
+	unsearched = 0;
+	constructor(detector, landmarker) {
+		this.detector = detector;
+		this.landmarker = landmarker;
+	}
+	/** Whether the detector looked at the last frame. */
+	searched = false;
+	/** The faces of the next frame, shown at `seconds`; those known longest first. */
+	async update(picture, seconds) {
+		const before = this.inSight().length;
+		await this.follow(picture, seconds);
+		this.unsearched += 1;
+		this.searched = this.inSight().length < Math.max(before, 1) || this.unsearched >= REDETECT;
+		if (this.searched) await this.search(picture, seconds);
+		this.tracks = this.tracks.filter((track) => seconds - track.seen <= PATIENCE);
+		return this.inSight().map((track) => ({
+			...track.face,
+			id: track.id,
+			points: track.smoother.smooth(track.face.points, seconds, track.face.uncertainty)
+		}));
+	}
+	inSight() {
+		return this.tracks.filter((track) => !track.hidden);
+	}
+	/** Look for every face where it last was; of two tracks that come upon one face, the one that moved less stays. */
+	async follow(picture, seconds) {
+		const faces = await this.landmarker.landmarks(picture, this.tracks.map(boxOf));
+		const finds = this.tracks.map((track, index) => ({
+			track,
+			face: faces[index],
+			stayed: overlap(boxOf(track), tightBox(faces[index].points))
+		})).filter(({ face }) => holds(face, picture)).sort((a, b) => Number(a.track.hidden) - Number(b.track.hidden) || b.stayed - a.stayed);
+		for (const track of this.tracks) track.hidden = true;
+		for (const { track, face } of finds) if (bestMatch(face, this.inSight()).share <= CONVERGED) see(track, face, seconds);
+	}
+	/** Look at the whole picture for faces that nobody follows, and for those that have been away. */
+	async search(picture, seconds) {
+		this.unsearched = 0;
+		const boxes = await this.detector.detect(picture);
+		this.forgetMissed(boxes);
+		const fresh = boxes.filter((box) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
+		const sure = (await this.landmarker.landmarks(picture, fresh)).filter((face) => holds(face, picture));
+		const closer = await this.landmarker.landmarks(picture, sure.map((face) => tightBox(face.points)));
+		for (const face of closer) if (this.inSight().length < MOST_FACES && holds(face, picture)) this.takeUp(face, seconds);
+	}
+	forgetMissed(boxes) {
+		for (const track of this.tracks) track.misses = boxes.every((box) => overlap(box, boxOf(track)) < SAME_FACE) && track.face.score === null ? track.misses + 1 : 0;
+		this.tracks = this.tracks.filter((track) => track.misses < MISSES);
+	}
+	/** Follow `face`, under its old id if it has only been away, unless it is followed already. */
+	takeUp(face, seconds) {
+		if (bestMatch(face, this.inSight()).share > CONVERGED) return;
+		const { track, share } = bestMatch(face, this.tracks.filter((one) => one.hidden));
+		if (track && share >= SAME_FACE) {
+			see(track, face, seconds);
+			return;
+		}
+		this.tracks.push({
+			id: this.ids++,
+			smoother: new OneEuro(),
+			face,
+			seen: seconds,
+			hidden: false,
+			misses: 0
+		});
+	}
+};
+function see(track, face, seconds) {
+	track.face = face;
+	track.seen = seconds;
+	track.hidden = false;
+}
+/** Where to look next: the tight box of the last raw points. */
+function boxOf(track) {
+	return tightBox(track.face.points);
+}
+/** Whether `face` is one, as far as model and geometry can tell. */
+function holds(face, { width, height }) {
+	const [x0, y0, x1, y1] = tightBox(face.points);
+	const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
+	const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
+	return inside && large && (face.score === null || face.score >= MIN_SCORE);
+}
+function bestMatch(face, tracks) {
+	let best = {
+		track: null,
+		share: 0
+	};
+	for (const track of tracks) {
+		const share = overlap(tightBox(face.points), boxOf(track));
+		if (best.track === null || share > best.share) best = {
+			track,
+			share
+		};
+	}
+	return best;
+}
+// src/lightmark/index.ts
+/** The faces of a picture, the largest first. */
+async function detect(source, detector, landmarker) {
+	const picture = toPicture(source);
+	return landmarker.landmarks(picture, await detector.detect(picture));
+}
+export { FaceDetector, Landmarker, LightmarkError, OneEuro, Tracker, detect, hasWebGpu, headPose, loadDetector, loadLandmarker, toPicture };

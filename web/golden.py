@@ -1,0 +1,208 @@
+"""Write web/tests/golden.json: what the Python code gives, for the page's tests to be held against.
+
+    PYTHONPATH=src python web/golden.py
+
+Run it again when geometry, warp, detector, pose, the shipped models or the samples change.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightmark.data.sample import Sample
+from lightmark.data.synthetic import render_face
+from lightmark.files import replacing
+from lightmark.geometry import Array, crop_matrix, invert, map_box, rotation_matrix
+from lightmark.image import Picture, reduce_by_area, region_of, warp
+from lightmark.photo import astronaut
+from lightmark.runtime.face import Face
+from lightmark.runtime.face_detector import choose_boxes, fit_whole
+from lightmark.runtime.head import head_points
+from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.pose import head_pose
+from lightmark.runtime.shipped import shipped_models
+from lightmark.runtime.smoothing import OneEuro
+from lightmark.schema import IBUG68, WFLW98, ibug68_from_wflw98
+from lightmark.source import to_picture
+from lightmark.spec import normalise_crops
+
+HERE = Path(__file__).parent
+GOLDEN, SAMPLES = HERE / "tests" / "golden.json", HERE / "public" / "samples"
+
+
+def main() -> None:
+    """Write every golden number, seed 0."""
+    rng = np.random.default_rng(0)
+    face = render_face(rng, 96)
+    golden = {
+        "matrices": matrices(),
+        "picture": encoded(picture()),
+        "warps": warps(),
+        "reductions": reductions(),
+        "fits": fits(),
+        "choices": choices(rng),
+        "planes": planes(),
+        "head": head_points().tolist(),
+        "poses": poses(rng, face),
+        "wflw98": wflw98(rng),
+        "smoothing": smoothing(rng, face),
+        "faces": faces(),
+    }
+    with replacing(GOLDEN) as temporary:
+        temporary.write_text(json.dumps(golden) + "\n", encoding="utf-8")
+
+
+def encoded(image: Picture) -> dict[str, Any]:
+    height, width = image.shape[:2]
+    return {"width": width, "height": height, "rgb": base64.b64encode(image.tobytes()).decode()}
+
+
+def picture() -> Picture:
+    """Slopes that wrap around: smooth parts and hard edges."""
+    rows, columns = np.mgrid[:61, :83]
+    return np.stack([(rows * 7 + columns * 3) % 256, (columns * 11) % 256, (rows * columns) % 256], -1).astype(np.uint8)
+
+
+WARPS = {  # name → box, size, scale: what `crop_matrix` takes
+    "enlarged": ((10.3, 12.1, 30.7, 35.9), 32, 1.25),
+    "beyond the edges": ((-20.0, -11.5, 40.0, 37.0), 24, 1.4),
+    "halved": ((5.0, 4.0, 69.0, 50.0), 32, 1.0),
+    "reduced by 2": ((5.5, 4.25, 60.5, 50.0), 24, 1.0),
+    "reduced by 3, over the last blocks": ((40.2, 20.1, 90.7, 70.3), 16, 1.1),
+    "outside": ((200.0, 200.0, 230.0, 240.0), 8, 1.0),
+    "far outside, reduced": ((900.0, 900.0, 1400.0, 1400.0), 16, 1.0),
+}
+
+
+def matrices() -> list[dict[str, Any]]:
+    offsets = [0.05, -0.1, -0.02, 0.08]
+    listed = []
+    for box, size, scale in WARPS.values():
+        matrix = crop_matrix(box, size, scale)
+        mapped = map_box(np.array(box), offsets)
+        listed.append(
+            {"box": box, "size": size, "scale": scale, "offsets": offsets, "mapped": mapped.tolist(),
+             "matrix": matrix.ravel().tolist(), "inverse": invert(matrix).ravel().tolist()}
+        )  # fmt: skip
+    return listed
+
+
+def warps() -> list[dict[str, Any]]:
+    image = picture()
+    listed = []
+    for name, (box, size, scale) in WARPS.items():
+        matrix = crop_matrix(box, size, scale)
+        crop = encoded(warp(image, matrix, size))
+        listed.append({"name": name, "matrix": matrix.ravel().tolist(), "crop": crop})
+    matrix, extent = fit_whole(image.shape[:2], 24, 8)
+    listed.append({"name": "whole", "matrix": matrix.ravel().tolist(), "crop": encoded(warp(image, matrix, extent))})
+    return listed
+
+
+def reductions() -> list[dict[str, Any]]:
+    image = picture()
+    listed = []
+    for factor, matrix in (
+        (2, np.array([[0.4, 0, 3.0], [0, 0.4, -7.0]])),
+        (4, np.array([[0.2, 0, -3], [0, 0.2, 0.5]])),
+    ):
+        region = region_of(matrix, (16, 12))
+        reduced, moved = reduce_by_area(image, factor, region)
+        listed.append(
+            {"factor": factor, "view": matrix.ravel().tolist(), "region": region, "matrix": moved.ravel().tolist(),
+             "reduced": encoded(reduced)}
+        )  # fmt: skip
+    return listed
+
+
+def fits() -> list[dict[str, Any]]:
+    listed = []
+    for width, height in ((640, 480), (512, 512), (1, 4000), (333, 1001), (320, 32)):
+        matrix, (columns, rows) = fit_whole((height, width), 320, 32)
+        listed.append({"picture": [width, height], "matrix": matrix.ravel().tolist(), "network": [columns, rows]})
+    return listed
+
+
+def choices(rng: np.random.Generator) -> dict[str, Any]:
+    """Sixty cells about five faces."""
+    middles = rng.uniform(20, 300, (5, 2))[rng.integers(0, 5, 60)] + rng.normal(0, 6, (60, 2))
+    half = rng.uniform(15, 40, (60, 2))
+    boxes = np.concatenate([middles - half, middles + half], 1).astype(np.float32)
+    scores = rng.uniform(0, 1, 60).astype(np.float32)
+    kept, certain = choose_boxes(boxes.astype(np.float64), scores, 0.3)
+    return {"boxes": boxes.ravel().tolist(), "scores": scores.tolist(), "least": 0.3, "kept": kept.tolist(),
+            "certain": certain.tolist()}  # fmt: skip
+
+
+def planes() -> dict[str, Any]:
+    spec = replace(Landmarker(threads=1).spec, size=16, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    crops = np.arange(2 * 16 * 16 * 3, dtype=np.uint8).reshape(2, 16, 16, 3)
+    flat = normalise_crops(crops, spec).ravel()
+    return {"mean": spec.mean, "std": spec.std, "size": 16, "every_13th": flat[::13].astype(float).tolist()}
+
+
+def poses(rng: np.random.Generator, face: Sample) -> list[dict[str, Any]]:
+    """Heads turned at random, their jitter, and a drawn face."""
+    head = head_points()
+    listed = [(face.points, IBUG68)]
+    for yaw, pitch, roll in ((0, 0, 0), (35, -12, 8), (-70, 20, -25), (12, 30, 170), (88, 3, 1)):
+        points = rng.uniform(0, 400, (68, 2))
+        turned = head @ rotation_matrix(yaw, pitch, roll).T
+        points[17:48] = 90 * turned[:, :2] + [310, 205] + rng.normal(0, 2, (31, 2))
+        listed.append((points, IBUG68))
+    return [
+        {"points": points.tolist(), "schema": schema.name, "pose": asdict(head_pose(points, schema))}  # type: ignore[arg-type]  # every one of these has a pose
+        for points, schema in listed
+    ]
+
+
+def wflw98(rng: np.random.Generator) -> dict[str, Any]:
+    points = rng.uniform(0, 100, (WFLW98.size, 2))
+    return {"points": points.tolist(), "ibug68": ibug68_from_wflw98(points).tolist()}
+
+
+def smoothing(rng: np.random.Generator, face: Sample) -> list[dict[str, Any]]:
+    """Eight frames of four points of a face that moves and rests, some more doubtful than others."""
+    filtered, listed, seconds = OneEuro(), [], 0.0
+    for step in range(8):
+        seconds += float(rng.uniform(0.02, 0.06))
+        points: Array = face.points[[0, 8, 16, 30]] + 3.0 * min(step, 4) + rng.normal(0, 0.5, (4, 2))
+        doubt = rng.uniform(0.1, 6, 4)
+        smooth = filtered(points, seconds, doubt)
+        listed.append(
+            {"seconds": seconds, "points": points.tolist(), "doubt": doubt.tolist(), "smooth": smooth.tolist()}
+        )
+    return listed
+
+
+def faces() -> dict[str, Any]:
+    """What `Landmarker` finds in the samples and in the astronaut, with every model the page offers."""
+    shown = {path.name: to_picture(path) for path in sorted(SAMPLES.glob("*.jpg"))} | {"astronaut.png": astronaut()}
+    return {
+        model: {
+            name: [rounded(face) for face in Landmarker(model, threads=1).detect(image)]
+            for name, image in shown.items()
+        }
+        for model in offered()
+    }
+
+
+def offered() -> list[str]:
+    return [name for name in shipped_models() if not name.endswith("-int8")]
+
+
+def rounded(face: Face) -> dict[str, Any]:
+    uncertainty = None if face.uncertainty is None else np.round(face.uncertainty, 3).tolist()
+    pose = None if face.pose is None else {name: round(angle, 2) for name, angle in asdict(face.pose).items()}
+    return {"box": np.round(face.box, 3).tolist(), "points": np.round(face.points, 3).tolist(), "score": face.score,
+            "uncertainty": uncertainty, "pose": pose}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+/**
+ * Boxes, 2×3 matrices and overlaps: the one coordinate law, as in lightmark/geometry.py.
+ *
+ * Points are x then y, pixel centres at integers: pixel i covers [i − 0.5, i + 0.5]. A box is [x0, y0, x1, y1], the
+ * smallest and largest coordinate of the points in it. A matrix moves image points to crop points.
+ */
+import { LightmarkError } from "./errors";
+
+export type Point = readonly [x: number, y: number];
+export type Box = readonly [x0: number, y0: number, x1: number, y1: number];
+/** Rows of a 2×3 matrix, one after the other: x' = m[0]·x + m[1]·y + m[2], y' = m[3]·x + m[4]·y + m[5]. */
+export type Matrix = readonly [number, number, number, number, number, number];
+
+/** Smallest box around points. */
+export function tightBox(points: readonly Point[]): Box {
+  let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const [x, y] of points) {
+    x0 = Math.min(x0, x);
+    y0 = Math.min(y0, y);
+    x1 = Math.max(x1, x);
+    y1 = Math.max(y1, y);
+  }
+  return [x0, y0, x1, y1];
+}
+
+/** `box` itself; throws where it is empty, reversed or not finite. */
+export function requireBox(box: Box): Box {
+  if (box.length !== 4 || !box.every(Number.isFinite)) {
+    throw new LightmarkError(`box [${box.join(", ")}]: needs four finite numbers x0, y0, x1, y1`);
+  }
+  if (box[2] <= box[0] || box[3] <= box[1]) {
+    throw new LightmarkError(`box [${box.join(", ")}]: x1 must exceed x0 and y1 exceed y0`);
+  }
+  return box;
+}
+
+/** Each side of `box` moved by `offsets`, in shares of the box's width and height. */
+export function mapBox(box: Box, offsets: Box): Box {
+  const [width, height] = [box[2] - box[0], box[3] - box[1]];
+  return [
+    box[0] + offsets[0] * width,
+    box[1] + offsets[1] * height,
+    box[2] + offsets[2] * width,
+    box[3] + offsets[3] * height,
+  ];
+}
+
+/** Intersection over union of two boxes. */
+export function overlap(first: Box, second: Box): number {
+  const width = Math.min(first[2], second[2]) - Math.max(first[0], second[0]);
+  const height = Math.min(first[3], second[3]) - Math.max(first[1], second[1]);
+  const shared = Math.max(width, 0) * Math.max(height, 0);
+  return shared / (area(first) + area(second) - shared);
+}
+
+export function area(box: Box): number {
+  return (box[2] - box[0]) * (box[3] - box[1]);
+}
+
+/** Boxes by their area; equally large ones from left to right, then from top to bottom. */
+export function largestFirst(boxes: readonly Box[]): Box[] {
+  return [...boxes].sort((a, b) => area(b) - area(a) || a[0] - b[0] || a[1] - b[1]);
+}
+
+/**
+ * Matrix from image pixels to the `size`×`size` crop around `box`: a square about its centre, its side `scale` times the
+ * box's longer side. The square's edges fall on the outer edges of the crop's border pixels.
+ */
+export function cropMatrix(box: Box, size: number, scale: number): Matrix {
+  const [x0, y0, x1, y1] = requireBox(box);
+  const zoom = size / (scale * Math.max(x1 - x0, y1 - y0));
+  const middle = (size - 1) / 2;
+  return [zoom, 0, middle - (zoom * (x0 + x1)) / 2, 0, zoom, middle - (zoom * (y0 + y1)) / 2];
+}
+
+/** Matrix that applies `inner` first, then `outer`. */
+export function compose(outer: Matrix, inner: Matrix): Matrix {
+  const [a, b, c, d, e, f] = outer;
+  const [p, q, r, s, t, u] = inner;
+  return [a * p + b * s, a * q + b * t, a * r + b * u + c, d * p + e * s, d * q + e * t, d * r + e * u + f];
+}
+
+/** Throws for a matrix that is singular. */
+export function invert(matrix: Matrix): Matrix {
+  const [a, b, c, d, e, f] = matrix;
+  const determinant = a * e - b * d;
+  if (!(Math.abs(determinant) > 0 && Number.isFinite(determinant))) {
+    throw new LightmarkError(`matrix [${matrix.join(", ")}] has no inverse: it flattens the plane`);
+  }
+  const [p, q, s, t] = [e / determinant, -b / determinant, -d / determinant, a / determinant];
+  return [p, q, -(p * c + q * f), s, t, -(s * c + t * f)];
+}
+
+export function transform(matrix: Matrix, [x, y]: Point): Point {
+  return [matrix[0] * x + matrix[1] * y + matrix[2], matrix[3] * x + matrix[4] * y + matrix[5]];
+}
+
+/** `box` moved by a matrix that neither turns nor mirrors. */
+export function transformBox(matrix: Matrix, [x0, y0, x1, y1]: Box): Box {
+  return [...transform(matrix, [x0, y0]), ...transform(matrix, [x1, y1])];
+}
+
+/** Factor by which lengths grow under a similarity matrix. */
+export function matrixScale([a, b, , d, e]: Matrix): number {
+  return Math.sqrt(Math.abs(a * e - b * d));
+}

@@ -1,0 +1,155 @@
+/** The one warp that cuts crops of a picture, as lightmark/image.py does with OpenCV. */
+import { compose, invert, matrixScale, transform, type Matrix } from "./geometry";
+
+/** RGBA as canvases give it, row by row; the fourth byte is not looked at. An `ImageData` is one. */
+export interface Picture {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8ClampedArray | Uint8Array;
+}
+
+/** RGB, row by row. */
+export interface Crop {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8Array;
+}
+
+type Region = readonly [x0: number, y0: number, x1: number, y1: number];
+
+// cv2.warpAffine looks at positions in 32nds of a pixel.
+const FRACTIONS = 32;
+// and counts them in 1024ths on the way, which decides how they are rounded.
+const FINE = 1024;
+
+/**
+ * The crop of `width`×`height` that `matrix` (image → crop) cuts out of `picture`, bilinear, zeros outside.
+ *
+ * A crop that shrinks the picture by more than 2 is first reduced by area, by the whole factor that leaves less than 2:
+ * bilinear sampling alone would skip pixels and alias.
+ */
+export function warp(picture: Picture, matrix: Matrix, width: number, height: number): Crop {
+  const shrink = 1 / matrixScale(matrix);
+  if (!(shrink > 2)) return sample(picture, matrix, width, height);
+  const [reduced, reduction] = reduceByArea(picture, Math.floor(shrink), regionOf(matrix, width, height));
+  return sample(reduced, compose(matrix, invert(reduction)), width, height);
+}
+
+/** Whole-pixel region, ends excluded, that a crop of `width`×`height` looks at. */
+export function regionOf(matrix: Matrix, width: number, height: number): Region {
+  const back = invert(matrix);
+  const corners = [
+    [-0.5, -0.5],
+    [width - 0.5, -0.5],
+    [width - 0.5, height - 0.5],
+    [-0.5, height - 0.5],
+  ].map(([x, y]) => transform(back, [x, y]));
+  const xs = corners.map((corner) => corner[0]);
+  const ys = corners.map((corner) => corner[1]);
+  return [
+    Math.floor(Math.min(...xs)),
+    Math.floor(Math.min(...ys)),
+    Math.ceil(Math.max(...xs)) + 1,
+    Math.ceil(Math.max(...ys)) + 1,
+  ];
+}
+
+/**
+ * Mean of each `factor`×`factor` block of the part of `picture` in `region`, and the matrix image → reduced.
+ *
+ * Blocks are counted from the picture's own corner. The last block of a side that `factor` does not divide repeats the
+ * border pixel.
+ */
+export function reduceByArea(picture: Picture, factor: number, region: Region): [Picture, Matrix] {
+  const onGrid = (value: number, limit: number): number =>
+    Math.min(Math.max(Math.floor(value / factor) * factor, 0), limit);
+  const [x0, y0] = [onGrid(region[0], picture.width), onGrid(region[1], picture.height)];
+  const [x1, y1] = [onGrid(region[2] + factor, picture.width), onGrid(region[3] + factor, picture.height)];
+  if (x1 <= x0 || y1 <= y0) {
+    const empty = { width: 1, height: 1, data: new Uint8Array(4) };
+    return [empty, [1 / factor, 0, -1e6, 0, 1 / factor, -1e6]];
+  }
+  const reduced = meanBlocks(picture, factor, [x0, y0, x1, y1]);
+  const shift = (1 / factor - 1) / 2;
+  return [reduced, [1 / factor, 0, shift - x0 / factor, 0, 1 / factor, shift - y0 / factor]];
+}
+
+function meanBlocks(picture: Picture, factor: number, [x0, y0, x1, y1]: Region): Picture {
+  const [columns, rows] = [Math.ceil((x1 - x0) / factor), Math.ceil((y1 - y0) / factor)];
+  const data = new Uint8Array(columns * rows * 4);
+  const sums = new Float64Array(columns * 3);
+  const share = 1 / (factor * factor);
+  for (let row = 0; row < rows; row++) {
+    sums.fill(0);
+    for (let line = row * factor; line < (row + 1) * factor; line++) {
+      addLine(picture, Math.min(y0 + line, y1 - 1), x0, x1, factor, sums);
+    }
+    for (let column = 0; column < columns; column++) {
+      for (let channel = 0; channel < 3; channel++) {
+        data[(row * columns + column) * 4 + channel] = Math.round(sums[column * 3 + channel] * share);
+      }
+    }
+  }
+  return { width: columns, height: rows, data };
+}
+
+/** Add the pixels of one row to the sums of their blocks; the last block is filled up with the last pixel. */
+function addLine(picture: Picture, y: number, x0: number, x1: number, factor: number, sums: Float64Array): void {
+  const { data, width } = picture;
+  let at = (y * width + x0) * 4;
+  const columns = sums.length / 3;
+  for (let column = 0, x = x0; column < columns; column++) {
+    let [red, green, blue] = [0, 0, 0];
+    for (let step = 0; step < factor; step++, x++) {
+      red += data[at];
+      green += data[at + 1];
+      blue += data[at + 2];
+      if (x < x1 - 1) at += 4;
+    }
+    sums[column * 3] += red;
+    sums[column * 3 + 1] += green;
+    sums[column * 3 + 2] += blue;
+  }
+}
+
+/** Bilinear, in the fixed-point positions of cv2.warpAffine. */
+function sample(picture: Picture, matrix: Matrix, width: number, height: number): Crop {
+  const [a, b, c, d, e, f] = invert(matrix);
+  const data = new Uint8Array(width * height * 3);
+  const step = FINE / FRACTIONS;
+  let to = 0;
+  for (let row = 0; row < height; row++) {
+    const startX = Math.round((b * row + c) * FINE) + step / 2;
+    const startY = Math.round((e * row + f) * FINE) + step / 2;
+    for (let column = 0; column < width; column++, to += 3) {
+      const x = Math.floor((startX + Math.round(a * column * FINE)) / step);
+      const y = Math.floor((startY + Math.round(d * column * FINE)) / step);
+      blend(picture, x, y, data, to);
+    }
+  }
+  return { width, height, data };
+}
+
+/** The pixel at `x32` / 32, `y32` / 32 of `picture`, into `into` from `to` on. */
+function blend({ data, width, height }: Picture, x32: number, y32: number, into: Uint8Array, to: number): void {
+  const left = Math.floor(x32 / FRACTIONS);
+  const top = Math.floor(y32 / FRACTIONS);
+  if (left < -1 || top < -1 || left >= width || top >= height) return;
+  const u = x32 - left * FRACTIONS;
+  const v = y32 - top * FRACTIONS;
+  // Corners beyond the edges are black: they weigh nothing, and any pixel may stand for them.
+  const west = left < 0 ? 0 : FRACTIONS - u;
+  const east = left + 1 >= width ? 0 : u;
+  const north = top < 0 ? 0 : FRACTIONS - v;
+  const south = top + 1 >= height ? 0 : v;
+  const first = ((top < 0 ? 0 : top) * width + (left < 0 ? 0 : left)) * 4;
+  const right = left < 0 || left + 1 >= width ? 0 : 4;
+  const below = top < 0 || top + 1 >= height ? 0 : width * 4;
+  const whole = FRACTIONS * FRACTIONS;
+  for (let channel = 0; channel < 3; channel++) {
+    const at = first + channel;
+    const upper = data[at] * west + data[at + right] * east;
+    const lower = data[at + below] * west + data[at + below + right] * east;
+    into[to + channel] = (upper * north + lower * south + whole / 2) / whole;
+  }
+}

@@ -1,0 +1,146 @@
+/** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/runtime/tracker.py). */
+import { overlap, tightBox, type Box } from "./geometry";
+import type { Picture } from "./image";
+import type { Face } from "./landmarker";
+import { OneEuro } from "./smoothing";
+
+const SAME_FACE = 0.3; // IoU from which a find of the detector may be the face of a track
+const CONVERGED = 0.5; // IoU from which two tracks are on one face
+const SMALLEST = 8; // pixels of the shorter side of a face
+const MISSES = 3; // searches in a row that may miss a face of a model without score
+const REDETECT = 10; // frames after which the detector looks for faces that have come in
+const MIN_SCORE = 0.5;
+const PATIENCE = 0.5; // seconds for which a face may be away and keep its id
+const MOST_FACES = 6;
+
+export interface TrackedFace extends Face {
+  readonly id: number;
+}
+
+interface Track {
+  readonly id: number;
+  readonly smoother: OneEuro;
+  face: Face;
+  seen: number;
+  hidden: boolean;
+  misses: number;
+}
+
+/** What finds boxes in a picture. */
+export interface Finder {
+  detect(picture: Picture): Promise<Box[]>;
+}
+
+/** What finds the points in boxes. */
+export interface Marker {
+  landmarks(picture: Picture, boxes: readonly Box[]): Promise<Face[]>;
+}
+
+/** Follows faces: a face is sought in the box of its last points, and the detector looks for new and lost ones. */
+export class Tracker {
+  private tracks: Track[] = [];
+  private ids = 0;
+  private unsearched = 0;
+
+  constructor(
+    private readonly detector: Finder,
+    private readonly landmarker: Marker,
+  ) {}
+
+  /** Whether the detector looked at the last frame. */
+  searched = false;
+
+  /** The faces of the next frame, shown at `seconds`; those known longest first. */
+  async update(picture: Picture, seconds: number): Promise<TrackedFace[]> {
+    const before = this.inSight().length;
+    await this.follow(picture, seconds);
+    this.unsearched += 1;
+    this.searched = this.inSight().length < Math.max(before, 1) || this.unsearched >= REDETECT;
+    if (this.searched) await this.search(picture, seconds);
+    this.tracks = this.tracks.filter((track) => seconds - track.seen <= PATIENCE);
+    return this.inSight().map((track) => ({
+      ...track.face,
+      id: track.id,
+      points: track.smoother.smooth(track.face.points, seconds, track.face.uncertainty),
+    }));
+  }
+
+  private inSight(): Track[] {
+    return this.tracks.filter((track) => !track.hidden);
+  }
+
+  /** Look for every face where it last was; of two tracks that come upon one face, the one that moved less stays. */
+  private async follow(picture: Picture, seconds: number): Promise<void> {
+    const faces = await this.landmarker.landmarks(picture, this.tracks.map(boxOf));
+    const finds = this.tracks
+      .map((track, index) => ({ track, face: faces[index], stayed: overlap(boxOf(track), tightBox(faces[index].points)) }))
+      .filter(({ face }) => holds(face, picture))
+      .sort((a, b) => Number(a.track.hidden) - Number(b.track.hidden) || b.stayed - a.stayed);
+    for (const track of this.tracks) track.hidden = true;
+    for (const { track, face } of finds) {
+      if (bestMatch(face, this.inSight()).share <= CONVERGED) see(track, face, seconds);
+    }
+  }
+
+  /** Look at the whole picture for faces that nobody follows, and for those that have been away. */
+  private async search(picture: Picture, seconds: number): Promise<void> {
+    this.unsearched = 0;
+    const boxes = await this.detector.detect(picture);
+    this.forgetMissed(boxes);
+    const fresh = boxes.filter((box) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
+    const found = await this.landmarker.landmarks(picture, fresh);
+    const sure = found.filter((face) => holds(face, picture));
+    // Once more in the box of its own points, as in every frame to come: a detector's box is looser.
+    const closer = await this.landmarker.landmarks(picture, sure.map((face) => tightBox(face.points)));
+    for (const face of closer) {
+      if (this.inSight().length < MOST_FACES && holds(face, picture)) this.takeUp(face, seconds);
+    }
+  }
+
+  private forgetMissed(boxes: readonly Box[]): void {
+    for (const track of this.tracks) {
+      const missed = boxes.every((box) => overlap(box, boxOf(track)) < SAME_FACE);
+      track.misses = missed && track.face.score === null ? track.misses + 1 : 0;
+    }
+    this.tracks = this.tracks.filter((track) => track.misses < MISSES);
+  }
+
+  /** Follow `face`, under its old id if it has only been away, unless it is followed already. */
+  private takeUp(face: Face, seconds: number): void {
+    if (bestMatch(face, this.inSight()).share > CONVERGED) return;
+    const { track, share } = bestMatch(face, this.tracks.filter((one) => one.hidden));
+    if (track && share >= SAME_FACE) {
+      see(track, face, seconds);
+      return;
+    }
+    this.tracks.push({ id: this.ids++, smoother: new OneEuro(), face, seen: seconds, hidden: false, misses: 0 });
+  }
+}
+
+function see(track: Track, face: Face, seconds: number): void {
+  track.face = face;
+  track.seen = seconds;
+  track.hidden = false;
+}
+
+/** Where to look next: the tight box of the last raw points. */
+function boxOf(track: Track): Box {
+  return tightBox(track.face.points);
+}
+
+/** Whether `face` is one, as far as model and geometry can tell. */
+function holds(face: Face, { width, height }: Picture): boolean {
+  const [x0, y0, x1, y1] = tightBox(face.points);
+  const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
+  const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
+  return inside && large && (face.score === null || face.score >= MIN_SCORE);
+}
+
+function bestMatch(face: Face, tracks: readonly Track[]): { track: Track | null; share: number } {
+  let best: { track: Track | null; share: number } = { track: null, share: 0 };
+  for (const track of tracks) {
+    const share = overlap(tightBox(face.points), boxOf(track));
+    if (best.track === null || share > best.share) best = { track, share };
+  }
+  return best;
+}

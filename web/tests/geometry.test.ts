@@ -1,0 +1,47 @@
+import { describe, expect, it } from "vitest";
+import {
+  compose, cropMatrix, invert, largestFirst, mapBox, overlap, requireBox, tightBox, transform, type Box,
+} from "../src/lightmark/geometry";
+import { furthest, golden, matrixOf } from "./golden";
+
+const boxOf = (numbers: readonly number[]): Box => numbers as unknown as Box;
+
+describe("crops", () => {
+  it.each(golden.matrices)("are cut where Python cuts them: $box", ({ box, size, scale, offsets, mapped, matrix, inverse }) => {
+    expect(furthest(cropMatrix(boxOf(box), size, scale), matrix)).toBeLessThan(1e-9);
+    expect(furthest(invert(matrixOf(matrix)), inverse)).toBeLessThan(1e-9);
+    expect(furthest(mapBox(boxOf(box), boxOf(offsets)), mapped)).toBeLessThan(1e-9);
+  });
+});
+
+describe("matrices", () => {
+  it("undo themselves", () => {
+    const matrix = matrixOf([2, 0.5, -3, -0.5, 2, 7]);
+    expect(furthest(compose(invert(matrix), matrix), [1, 0, 0, 0, 1, 0])).toBeLessThan(1e-12);
+    expect(transform(invert(matrix), transform(matrix, [4, 9]))).toEqual([expect.closeTo(4), expect.closeTo(9)]);
+  });
+
+  it("that flatten the plane have no inverse", () => {
+    expect(() => invert(matrixOf([1, 2, 0, 2, 4, 0]))).toThrow("flattens the plane");
+  });
+});
+
+describe("boxes", () => {
+  it("are the extremes of their points", () => {
+    expect(tightBox([[3, -1], [0, 5], [2, 2]])).toEqual([0, -1, 3, 5]);
+  });
+
+  it("share a third where two of the same size overlap by half", () => {
+    expect(overlap([0, 0, 2, 2], [1, 0, 3, 2])).toBeCloseTo(1 / 3);
+    expect(overlap([0, 0, 2, 2], [5, 5, 7, 7])).toBe(0);
+  });
+
+  it("come by area, then from left to right", () => {
+    expect(largestFirst([[9, 0, 10, 1], [0, 0, 1, 1], [0, 0, 2, 2]])).toEqual([[0, 0, 2, 2], [0, 0, 1, 1], [9, 0, 10, 1]]);
+  });
+
+  it("that are reversed or not finite are refused", () => {
+    expect(() => requireBox([3, 0, 1, 1])).toThrow("x1 must exceed x0");
+    expect(() => requireBox([0, 0, Number.NaN, 1])).toThrow("four finite numbers");
+  });
+});
