@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt
 
-.PHONY: demo test lint figures clean
+.PHONY: demo test lint figures page page-test clean
 
 demo: .venv/.demo
 	$(BIN)/lightmark demo --out demo
@@ -17,6 +17,19 @@ lint: .venv/.dev
 
 figures: .venv/.dev
 	$(BIN)/python benchmarks/plot_losses.py
+
+# The browser page needs node to build and to test, never to run; the built page is committed.
+page: web/node_modules
+	cd web && npm run build
+
+# In Chromium (Debian's package), which playwright-core drives.
+page-test: web/node_modules .venv/.dev
+	cd web && npm test && npm run build && npm run e2e
+	git diff --exit-code src/lightmark/page
+
+web/node_modules: web/package-lock.json
+	cd web && npm ci
+	touch $@
 
 clean:
 	rm -rf .venv demo

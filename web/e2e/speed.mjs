@@ -56,7 +56,7 @@ console.log(JSON.stringify({ browser: browserVersion, "onnxruntime-web": version
 
 /** Runs in the page, in its main thread: the same code as the worker's, without messages to and fro. */
 async function measure({ base, model, frame, threads, rounds }) {
-  const { loadDetector, loadLandmarker, toPicture, Tracker } = await import(`${base}lightmark.js`);
+  const { detect: find, loadDetector, loadLandmarker, toPicture, Tracker } = await import(`${base}lightmark.js`);
   const listed = await (await fetch(`${base}models/models.json`)).json();
   const image = new Image();
   image.src = `data:image/jpeg;base64,${frame}`;
@@ -84,7 +84,7 @@ async function measure({ base, model, frame, threads, rounds }) {
     }
     return Object.fromEntries(Object.keys(seen[0]).map((key) => [key, median(seen.map((row) => row[key]))]));
   };
-  const detect = await run(async (picture) => landmarker.landmarks(picture, await detector.detect(picture)));
+  const detect = await run((picture) => find(picture, detector, landmarker));
   const tracker = new Tracker(detector, landmarker);
   const track = await run((picture, round) => tracker.update(picture, round / 30));
   return { start_ms: Number(start.toFixed(0)), detect, track };

@@ -28,12 +28,15 @@ describe("FaceDetector", () => {
   it("gives boxes in the picture's pixels, the largest first", async () => {
     const session = {
       run: async () => [
-        { data: Float32Array.from([0, 0, 10, 10, 100, 100, 140, 140]), dims: [1, 2, 4] },
-        { data: Float32Array.from([0.9, 0.8]), dims: [1, 2] },
+        { data: Float32Array.from([0, 0, 10, 10, 100, 100, 140, 140, 50, 50, 60, 60, 20, 90, 50, 95]), dims: [1, 4, 4] },
+        { data: Float32Array.from([0.9, 0.8, 0.3, 0.2]), dims: [1, 4] },
       ],
     } as unknown as Session;
-    const detector = new FaceDetector(session, { threshold: 0.5, multiple: 32 });
-    const boxes = await detector.detect({ width: 640, height: 640, data: new Uint8Array(640 * 640 * 4) });
-    expect(boxes).toEqual([[200.5, 200.5, 280.5, 280.5], [0.5, 0.5, 20.5, 20.5]]);
+    const detector = new FaceDetector(session, { threshold: 0.5, possible: 0.25, multiple: 32 });
+    const picture = { width: 640, height: 640, data: new Uint8Array(640 * 640 * 4) };
+    const sure = [[200.5, 200.5, 280.5, 280.5], [0.5, 0.5, 20.5, 20.5]];
+    expect(await detector.detect(picture)).toEqual(sure);
+    const proposed = (await detector.propose(picture)).map(({ box, sure }) => [box[0], sure]);
+    expect(proposed).toEqual([[200.5, true], [0.5, true], [100.5, false]]);
   });
 });

@@ -37,7 +37,8 @@ describe("boxes", () => {
   });
 
   it("come by area, then from left to right", () => {
-    expect(largestFirst([[9, 0, 10, 1], [0, 0, 1, 1], [0, 0, 2, 2]])).toEqual([[0, 0, 2, 2], [0, 0, 1, 1], [9, 0, 10, 1]]);
+    const finds = ([[9, 0, 10, 1], [0, 0, 1, 1], [0, 0, 2, 2]] as Box[]).map((box) => ({ box }));
+    expect(largestFirst(finds).map(({ box }) => box)).toEqual([[0, 0, 2, 2], [0, 0, 1, 1], [9, 0, 10, 1]]);
   });
 
   it("that are reversed or not finite are refused", () => {

@@ -1,3 +1,14 @@
+// src/lightmark/detection.ts
+var LIKELY = .5;
+/** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
+async function findFaces(picture, detector, landmarker) {
+	const proposals = await detector.propose(picture);
+	return (await landmarker.landmarks(picture, proposals.map((proposal) => proposal.box))).filter((face, index) => stands(proposals[index], face));
+}
+/** Whether what was proposed is a face after all. */
+function stands(proposal, face) {
+	return proposal.sure || face.score !== null && face.score >= LIKELY;
+}
 // src/lightmark/errors.ts
 /** Everything that Lightmark raises on purpose; its message is written for the person who chose the file. */
 var LightmarkError = class extends Error {
@@ -82,8 +93,8 @@ function area(box) {
 	return (box[2] - box[0]) * (box[3] - box[1]);
 }
 /** Boxes by their area; equally large ones from left to right, then from top to bottom. */
-function largestFirst(boxes) {
-	return [...boxes].sort((a, b) => area(b) - area(a) || a[0] - b[0] || a[1] - b[1]);
+function largestFirst(finds) {
+	return [...finds].sort(({ box: a }, { box: b }) => area(b) - area(a) || a[0] - b[0] || a[1] - b[1]);
 }
 /**
 * Matrix from image pixels to the `size`×`size` crop around `box`: a square about its centre, its side `scale` times the
@@ -570,8 +581,10 @@ function specFromJson(text, name) {
 function detectorFromMetadata(metadata, name) {
 	try {
 		const data = JSON.parse(metadata.get("lightmark_detector") ?? "null");
+		const [threshold, possible] = [number(data, "threshold", 0), number(data, "possible", 0)];
 		return {
-			threshold: number(data, "threshold", 0),
+			threshold,
+			possible,
 			multiple: number(data, "multiple", 1)
 		};
 	} catch {
@@ -665,6 +678,10 @@ var FaceDetector = class {
 	}
 	/** Tight 68-point boxes in pixels of `picture`, the largest first; they may reach over its edges. */
 	async detect(picture) {
+		return (await this.propose(picture)).filter((one) => one.sure).map((one) => one.box);
+	}
+	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
+	async propose(picture) {
 		const { matrix, width, height } = fitWhole(picture.width, picture.height, LONGEST, this.spec.multiple);
 		const began = performance.now();
 		const seen = warp(picture, matrix, width, height);
@@ -677,7 +694,11 @@ var FaceDetector = class {
 		]);
 		this.stopwatch.add(began, cropped, performance.now());
 		const back = invert(matrix);
-		return largestFirst(chooseBoxes(boxes.data, scores.data, this.spec.threshold).map((find) => transformBox(back, find.box)));
+		const { threshold, possible } = this.spec;
+		return largestFirst(chooseBoxes(boxes.data, scores.data, possible).map(({ box, score }) => ({
+			box: transformBox(back, box),
+			sure: score >= threshold
+		})));
 	}
 	/** Run once on a blank picture, so that the first one is not the slowest. */
 	async warmUp() {
@@ -1205,10 +1226,10 @@ var Tracker = class {
 	/** Look at the whole picture for faces that nobody follows, and for those that have been away. */
 	async search(picture, seconds) {
 		this.unsearched = 0;
-		const boxes = await this.detector.detect(picture);
-		this.forgetMissed(boxes);
-		const fresh = boxes.filter((box) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
-		const sure = (await this.landmarker.landmarks(picture, fresh)).filter((face) => holds(face, picture));
+		const proposals = await this.detector.propose(picture);
+		this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
+		const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
+		const sure = (await this.landmarker.landmarks(picture, fresh.map((one) => one.box))).filter((face, index) => stands(fresh[index], face) && holds(face, picture));
 		const closer = await this.landmarker.landmarks(picture, sure.map((face) => tightBox(face.points)));
 		for (const face of closer) if (this.inSight().length < MOST_FACES && holds(face, picture)) this.takeUp(face, seconds);
 	}
@@ -1265,9 +1286,16 @@ function bestMatch(face, tracks) {
 	return best;
 }
 // src/lightmark/index.ts
-/** The faces of a picture, the largest first. */
+/**
+* Lightmark in the browser: faces and their landmarks, on the visitor's own machine.
+*
+*   const detector = await loadDetector("models/face.onnx");
+*   const landmarker = await loadLandmarker("models/fast.onnx");
+*   const faces = await detect(picture, detector, landmarker);   // an <img>, a canvas, a video, an ImageData …
+*   faces[0].points                                              // [[x, y], …] in the picture's pixels
+*/
+/** The faces of a picture, the largest first: see `findFaces`. */
 async function detect(source, detector, landmarker) {
-	const picture = toPicture(source);
-	return landmarker.landmarks(picture, await detector.detect(picture));
+	return findFaces(toPicture(source), detector, landmarker);
 }
 export { FaceDetector, Landmarker, LightmarkError, OneEuro, Tracker, detect, hasWebGpu, headPose, loadDetector, loadLandmarker, toPicture };

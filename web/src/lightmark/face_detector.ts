@@ -14,6 +14,12 @@ export interface Find {
   readonly score: number;
 }
 
+/** A box that may frame a face; whether the detector is sure of it, or a landmark model is to judge. */
+export interface Proposal {
+  readonly box: Box;
+  readonly sure: boolean;
+}
+
 export interface Fit {
   readonly matrix: Matrix;
   readonly width: number;
@@ -58,6 +64,11 @@ export class FaceDetector {
 
   /** Tight 68-point boxes in pixels of `picture`, the largest first; they may reach over its edges. */
   async detect(picture: Picture): Promise<Box[]> {
+    return (await this.propose(picture)).filter((one) => one.sure).map((one) => one.box);
+  }
+
+  /** The boxes that `detect` gives and those of what may be faces, the largest first. */
+  async propose(picture: Picture): Promise<Proposal[]> {
     const { matrix, width, height } = fitWhole(picture.width, picture.height, LONGEST, this.spec.multiple);
     const began = performance.now();
     const seen = warp(picture, matrix, width, height);
@@ -65,8 +76,9 @@ export class FaceDetector {
     const [boxes, scores] = await this.session.run("uint8", seen.data, [1, height, width, 3]);
     this.stopwatch.add(began, cropped, performance.now());
     const back = invert(matrix);
-    const finds = chooseBoxes(boxes.data, scores.data, this.spec.threshold);
-    return largestFirst(finds.map((find) => transformBox(back, find.box)));
+    const { threshold, possible } = this.spec;
+    const finds = chooseBoxes(boxes.data, scores.data, possible);
+    return largestFirst(finds.map(({ box, score }) => ({ box: transformBox(back, box), sure: score >= threshold })));
   }
 
   /** Run once on a blank picture, so that the first one is not the slowest. */

@@ -58,8 +58,8 @@ export function area(box: Box): number {
 }
 
 /** Boxes by their area; equally large ones from left to right, then from top to bottom. */
-export function largestFirst(boxes: readonly Box[]): Box[] {
-  return [...boxes].sort((a, b) => area(b) - area(a) || a[0] - b[0] || a[1] - b[1]);
+export function largestFirst<T extends { readonly box: Box }>(finds: readonly T[]): T[] {
+  return [...finds].sort(({ box: a }, { box: b }) => area(b) - area(a) || a[0] - b[0] || a[1] - b[1]);
 }
 
 /**

@@ -6,13 +6,14 @@
  *   const faces = await detect(picture, detector, landmarker);   // an <img>, a canvas, a video, an ImageData …
  *   faces[0].points                                              // [[x, y], …] in the picture's pixels
  */
+import { findFaces } from "./detection";
 import type { FaceDetector } from "./face_detector";
 import type { Picture } from "./image";
 import type { Face, Landmarker } from "./landmarker";
 import { toPicture, type Source } from "./source";
 
 export { LightmarkError } from "./errors";
-export { FaceDetector, loadDetector } from "./face_detector";
+export { FaceDetector, loadDetector, type Proposal } from "./face_detector";
 export type { Box, Point } from "./geometry";
 export type { Picture } from "./image";
 export { Landmarker, loadLandmarker, type Face } from "./landmarker";
@@ -24,12 +25,11 @@ export { toPicture, type Source } from "./source";
 export type { ModelSpec } from "./spec";
 export { Tracker, type TrackedFace } from "./tracker";
 
-/** The faces of a picture, the largest first. */
+/** The faces of a picture, the largest first: see `findFaces`. */
 export async function detect(
   source: Source | Picture,
   detector: FaceDetector,
   landmarker: Landmarker,
 ): Promise<Face[]> {
-  const picture = toPicture(source);
-  return landmarker.landmarks(picture, await detector.detect(picture));
+  return findFaces(toPicture(source), detector, landmarker);
 }

@@ -28,6 +28,8 @@ export interface ModelSpec {
 export interface DetectorSpec {
   /** Score from which on a find counts. */
   readonly threshold: number;
+  /** Score from which on a landmark model is to judge it. */
+  readonly possible: number;
   /** Width and height of its pictures are multiples of this. */
   readonly multiple: number;
 }
@@ -70,7 +72,8 @@ export function specFromJson(text: string, name: string): ModelSpec {
 export function detectorFromMetadata(metadata: ReadonlyMap<string, string>, name: string): DetectorSpec {
   try {
     const data = JSON.parse(metadata.get(DETECTOR_KEY) ?? "null") as Record<string, unknown>;
-    return { threshold: number(data, "threshold", 0), multiple: number(data, "multiple", 1) };
+    const [threshold, possible] = [number(data, "threshold", 0), number(data, "possible", 0)];
+    return { threshold, possible, multiple: number(data, "multiple", 1) };
   } catch {
     throw new LightmarkError(`${name} is not a face detector that Lightmark exported.`);
   }

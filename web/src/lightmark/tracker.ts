@@ -1,4 +1,5 @@
 /** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/runtime/tracker.py). */
+import { stands, type Finder, type Marker } from "./detection";
 import { overlap, tightBox, type Box } from "./geometry";
 import type { Picture } from "./image";
 import type { Face } from "./landmarker";
@@ -24,16 +25,6 @@ interface Track {
   seen: number;
   hidden: boolean;
   misses: number;
-}
-
-/** What finds boxes in a picture. */
-export interface Finder {
-  detect(picture: Picture): Promise<Box[]>;
-}
-
-/** What finds the points in boxes. */
-export interface Marker {
-  landmarks(picture: Picture, boxes: readonly Box[]): Promise<Face[]>;
 }
 
 /** Follows faces: a face is sought in the box of its last points, and the detector looks for new and lost ones. */
@@ -85,11 +76,11 @@ export class Tracker {
   /** Look at the whole picture for faces that nobody follows, and for those that have been away. */
   private async search(picture: Picture, seconds: number): Promise<void> {
     this.unsearched = 0;
-    const boxes = await this.detector.detect(picture);
-    this.forgetMissed(boxes);
-    const fresh = boxes.filter((box) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
-    const found = await this.landmarker.landmarks(picture, fresh);
-    const sure = found.filter((face) => holds(face, picture));
+    const proposals = await this.detector.propose(picture);
+    this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
+    const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
+    const found = await this.landmarker.landmarks(picture, fresh.map((one) => one.box));
+    const sure = found.filter((face, index) => stands(fresh[index], face) && holds(face, picture));
     // Once more in the box of its own points, as in every frame to come: a detector's box is looser.
     const closer = await this.landmarker.landmarks(picture, sure.map((face) => tightBox(face.points)));
     for (const face of closer) {

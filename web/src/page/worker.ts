@@ -1,5 +1,6 @@
 /** The worker that runs the models, so that the page never stops answering. */
 import { LightmarkError } from "../lightmark/errors";
+import { findFaces } from "../lightmark/detection";
 import { loadDetector, type FaceDetector } from "../lightmark/face_detector";
 import { loadLandmarker, type Landmarker } from "../lightmark/landmarker";
 import { defaultThreads, readBytes } from "../lightmark/runtime";
@@ -74,7 +75,7 @@ async function find({ kind, bitmap, seconds }: FindRequest, models: Models): Pro
   const found =
     kind === "track"
       ? await tracker.update(picture, seconds)
-      : (await landmarker.landmarks(picture, await detector.detect(picture))).map((face, id) => ({ ...face, id }));
+      : (await findFaces(picture, detector, landmarker)).map((face, id) => ({ ...face, id }));
   const total = performance.now() - began;
   const searched = kind === "detect" || tracker.searched;
   if (kind === "detect") bitmap.close();

@@ -1,0 +1,29 @@
+/** Detection: detector and landmark model together (Landmarker.detect in lightmark/runtime/landmarker.py). */
+import type { Proposal } from "./face_detector";
+import type { Box } from "./geometry";
+import type { Picture } from "./image";
+import type { Face } from "./landmarker";
+
+const LIKELY = 0.5; // a score from here on is more likely a face's than not
+
+/** What finds boxes in a picture, and says which of them it is sure of. */
+export interface Finder {
+  propose(picture: Picture): Promise<Proposal[]>;
+}
+
+/** What finds the points in boxes. */
+export interface Marker {
+  landmarks(picture: Picture, boxes: readonly Box[]): Promise<Face[]>;
+}
+
+/** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
+export async function findFaces(picture: Picture, detector: Finder, landmarker: Marker): Promise<Face[]> {
+  const proposals = await detector.propose(picture);
+  const faces = await landmarker.landmarks(picture, proposals.map((proposal) => proposal.box));
+  return faces.filter((face, index) => stands(proposals[index], face));
+}
+
+/** Whether what was proposed is a face after all. */
+export function stands(proposal: Proposal, face: Face): boolean {
+  return proposal.sure || (face.score !== null && face.score >= LIKELY);
+}
