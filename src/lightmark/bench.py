@@ -16,7 +16,7 @@ from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import sha256_of
 from lightmark.runtime.costs import Costs, model_costs
 from lightmark.runtime.machine import MatrixRate, multiplies_bytes, peak_memory, processor
-from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.shipped import model_path
 from lightmark.spec import ModelSpec
 
@@ -69,7 +69,7 @@ def bench_models(
 ) -> dict[str, Any]:
     """Speed and costs of shipped models or ONNX files as JSON-ready facts, measured in interleaved rounds.
 
-    Raises `ConfigError` for no model, one that is named twice or numbers below 1, and what `OnnxModel` raises.
+    Raises `ConfigError` for no model, one that is named twice or numbers below 1, and what `open_exported` raises.
     """
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"models {', '.join(names) or 'none'}: needs at least one, each once")
@@ -91,7 +91,7 @@ def bench_models(
 
 def _subject(name: str) -> _Subject:
     path = model_path(name)
-    spec = OnnxModel(path, threads=1).spec
+    spec = open_exported(path, threads=1).spec
     return _Subject(name, path, spec, model_costs(path, spec))
 
 
@@ -122,7 +122,7 @@ def _measure(subjects: Sequence[_Subject], threads: int, batches: Sequence[int],
 
 
 def _call(one: _Subject, threads: int, batch: int) -> Callable[[], object]:
-    model = OnnxModel(one.path, threads)
+    model = open_exported(one.path, threads)
     shape = (batch, one.spec.size, one.spec.size, 3)
     crops = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     return lambda: model.outputs(crops)
