@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 30
 TURN_SECONDS = 0.02  # of one model in one round: long beside a call, short beside changes of the machine's speed
-NOT_MEASURED = "Not measured: phones and other Arm processors, GPUs, browsers, other runtimes than onnxruntime."
+NOT_MEASURED = "Not measured: phones and other Arm processors, GPUs, browsers."
 HOW = (
     "A call goes from uint8 crops to points, normalisation included. In every round each model has its turn of 20 ms, "
     "after one call that is not counted; a turn's value is the median of its calls. ms tells the quartiles over the "
@@ -67,7 +67,7 @@ class _Subject:
 def bench_models(
     names: Sequence[str], threads: Sequence[int] = (1,), batches: Sequence[int] = (1, 32), rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """Speed and costs of shipped models or ONNX files as JSON-ready facts, measured in interleaved rounds.
+    """Speed and costs of shipped models or exported files as JSON-ready facts, measured in interleaved rounds.
 
     Raises `ConfigError` for no model, one that is named twice or numbers below 1, and what `open_exported` raises.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,7 +45,7 @@ def write_litert_int8(graph: Any, spec: ModelSpec, out: Path, crops: NDArray[np.
 def _convert(graph: Any, spec: ModelSpec) -> bytes:
     import litert_torch
 
-    with TemporaryDirectory() as scratch, quiet():
+    with TemporaryDirectory() as scratch, quiet(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
         path = Path(scratch) / "model.tflite"
         litert_torch.convert(graph_module(graph), (example_crop(spec, takes_bytes(graph)),)).export(str(path))
         return path.read_bytes()
