@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.errors import CheckpointError, ConfigError, MissingExtraError, SpecError
+from lightmark.errors import CheckpointError, ConfigError, ExportError, MissingExtraError, SpecError
 from lightmark.export.formats import FORMATS, Form, files_of, name_in_folder, require_format
 from lightmark.export.forms import WRITERS, Exported, calibration_crops, export_forms
 from lightmark.runtime.landmarker import Landmarker
@@ -140,6 +140,19 @@ def test_a_missing_extra_is_named_before_anything_is_written(form: Form, tmp_pat
     with pytest.raises(MissingExtraError, match=words):
         export_forms(model_path("fast"), {"onnx": tmp_path / "m.onnx", form: tmp_path / "x"}, FACES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converter_that_fails_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    """Its own words are told; what lay there stays."""
+
+    def fail(*_: object) -> None:
+        raise NotImplementedError("no such node")
+
+    monkeypatch.setitem(WRITERS, "onnx", fail)
+    (tmp_path / "m.onnx").write_text("old")
+    with pytest.raises(ExportError, match=r"m\.onnx: the converter to onnx fails.*NotImplementedError: no such node"):
+        export_forms(model_path("fast"), {"onnx": tmp_path / "m.onnx"})
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("m.onnx", "old")]
 
 
 @pytest.mark.parametrize(

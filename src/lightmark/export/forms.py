@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.data.sample import Sample, load_image
-from lightmark.errors import ConfigError, DataError, ExportError, GeometryError
+from lightmark.errors import ConfigError, DataError, ExportError, GeometryError, LightmarkError
 from lightmark.evaluate.predict import to_schema
 from lightmark.export.formats import FORMATS, PRECISIONS, Form, require_format
 from lightmark.export.graph import arithmetic_of, copy_of, read_graph, take_bytes, write_model
@@ -139,7 +139,7 @@ def _single_precision(source: Path, scratch: Path) -> tuple[Path, Parity | None]
 def _write(plan: _Plan, form: Form, out: Path, with_torch: Parity | None) -> Parity | None:
     spec = _told(plan, form)
     with replacing_together(out) as temporary:
-        WRITERS[form](plan, _graph(plan, form), spec, temporary)
+        _convert(plan, form, spec, temporary, out)
         if FORMATS[form].sidecar:
             write_sidecar(temporary, spec)
         if not FORMATS[form].verified:
@@ -150,6 +150,20 @@ def _write(plan: _Plan, form: Form, out: Path, with_torch: Parity | None) -> Par
         else:
             require_like(parity, plan.original.spec.size, out)
     return with_torch if with_torch is not None and form == "onnx" else parity
+
+
+def _convert(plan: _Plan, form: Form, spec: ModelSpec, temporary: Path, out: Path) -> None:
+    """Write a form; raises `ExportError` where its converter fails."""
+    graph = _graph(plan, form)
+    try:
+        WRITERS[form](plan, graph, spec, temporary)
+    except LightmarkError:
+        raise
+    except Exception as error:  # the converters' errors share no base class but Exception
+        raise ExportError(
+            f"{out}: the converter to {form} fails, so no file was left: {type(error).__name__}: {error}; another "
+            "release of it may know this network"
+        ) from error
 
 
 def _graph(plan: _Plan, form: Form) -> Any:

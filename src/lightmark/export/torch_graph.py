@@ -145,7 +145,9 @@ def _gather(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
 
     def picked(x: Tensor, index: int) -> Tensor:
         # Not select, which makes a scalar of one number, as ncnn does not have it; nor narrow, which it does not know.
-        one: Tensor = x[(slice(None),) * axis + (slice(index, index + 1 or None),)]
+        # And no slice that takes all: Core ML's converter does not know what torch makes of it.
+        whole = x.shape[axis] == 1
+        one: Tensor = x if whole else x[(slice(None),) * axis + (slice(index, index + 1 or None),)]
         return one.flatten(axis - 1, axis)
 
     return picked
