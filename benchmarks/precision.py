@@ -27,7 +27,8 @@ from lightmark.data.sample import Sample
 from lightmark.evaluate.compare import PairedSummary
 from lightmark.evaluate.degradation import measure_degradation
 from lightmark.evaluate.provenance import git_commit, versions
-from lightmark.export.forms import PRECISIONS, Exported, export_forms
+from lightmark.export.formats import PRECISIONS
+from lightmark.export.forms import Exported, export_forms
 from lightmark.files import replacing, sha256_of
 from lightmark.runtime.machine import multiplies_bytes, processor
 from lightmark.runtime.shipped import model_path
@@ -86,6 +87,7 @@ def measure(model: str, faces: Sequence[Sample], data: Path, rounds: int) -> dic
 
 def describe(one: Exported, lost: PairedSummary, timed: Mapping[str, Any]) -> dict[str, Any]:
     """What is known of one file; times and losses are those beside the float32 file for planes."""
+    assert one.parity is not None  # onnxruntime runs each
     facts, change = timed["models"][str(one.path)], lost.difference
     speeds = [speed for speed in timed["speeds"] if speed["model"] == str(one.path)]
     return {

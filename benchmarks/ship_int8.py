@@ -39,6 +39,7 @@ def main() -> None:
         exported = Path(scratch) / f"{options.name}.onnx"
         faces = training_samples([options.data])
         (made,) = export_forms(model_path(options.model), {"onnx-int8": exported}, faces, uint8_input=True)
+        assert made.parity is not None  # onnxruntime runs it
         nme = measure(exported, options.data, options.results / f"{options.name}.report.json", Path(scratch))
         file = FOLDER / exported.name
         describe(exported, file, nme)

@@ -3,7 +3,7 @@
 import pytest
 
 from lightmark.errors import DataError
-from lightmark.files import replacing, sha256_of
+from lightmark.files import replacing, replacing_together, sha256_of
 
 
 def test_file_is_written_in_full(tmp_path):
@@ -87,6 +87,38 @@ def test_writing_nothing_is_an_error(tmp_path):
     """A block that wrote no file says so instead of passing."""
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.txt"):
         pass
+
+
+def test_parts_are_replaced_together(tmp_path):
+    """The target and what is written beside it, folders too; nothing else is touched or left."""
+    for name in ("m.xml", "m.bin", "other.txt"):
+        (tmp_path / name).write_text("old")
+    (tmp_path / "m.package").mkdir()
+    (tmp_path / "m.package" / "stale").write_text("old")
+    with replacing_together(tmp_path / "m.xml") as temporary:
+        temporary.write_text("new")
+        temporary.with_name("m.bin").write_text("new")
+        assert (tmp_path / "m.xml").read_text() == "old"
+    with replacing_together(tmp_path / "m.package") as temporary:
+        temporary.mkdir()
+        (temporary / "fresh").write_text("new")
+    assert [(tmp_path / name).read_text() for name in ("m.xml", "m.bin", "other.txt")] == ["new", "new", "old"]
+    assert [path.name for path in (tmp_path / "m.package").iterdir()] == ["fresh"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.package", "m.xml", "other.txt"]
+
+
+def test_an_error_keeps_all_old_parts(tmp_path):
+    """Where the last part fails, none of the others is there."""
+    (tmp_path / "m.xml").write_text("old")
+
+    def write_half():
+        with replacing_together(tmp_path / "m.xml") as temporary:
+            temporary.with_name("m.bin").write_text("new")
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        write_half()
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("m.xml", "old")]
 
 
 def test_sha256_is_the_file_s(tmp_path):

@@ -16,7 +16,7 @@ from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import sha256_of
 from lightmark.runtime.costs import Costs, model_costs
 from lightmark.runtime.machine import MatrixRate, multiplies_bytes, peak_memory, processor
-from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.shipped import model_path
 from lightmark.spec import ModelSpec
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 30
 TURN_SECONDS = 0.02  # of one model in one round: long beside a call, short beside changes of the machine's speed
-NOT_MEASURED = "Not measured: phones and other Arm processors, GPUs, browsers, other runtimes than onnxruntime."
+NOT_MEASURED = "Not measured: phones and other Arm processors, GPUs, browsers."
 HOW = (
     "A call goes from uint8 crops to points, normalisation included. In every round each model has its turn of 20 ms, "
     "after one call that is not counted; a turn's value is the median of its calls. ms tells the quartiles over the "
@@ -67,9 +67,9 @@ class _Subject:
 def bench_models(
     names: Sequence[str], threads: Sequence[int] = (1,), batches: Sequence[int] = (1, 32), rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """Speed and costs of shipped models or ONNX files as JSON-ready facts, measured in interleaved rounds.
+    """Speed and costs of shipped models or exported files as JSON-ready facts, measured in interleaved rounds.
 
-    Raises `ConfigError` for no model, one that is named twice or numbers below 1, and what `OnnxModel` raises.
+    Raises `ConfigError` for no model, one that is named twice or numbers below 1, and what `open_exported` raises.
     """
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"models {', '.join(names) or 'none'}: needs at least one, each once")
@@ -91,7 +91,7 @@ def bench_models(
 
 def _subject(name: str) -> _Subject:
     path = model_path(name)
-    spec = OnnxModel(path, threads=1).spec
+    spec = open_exported(path, threads=1).spec
     return _Subject(name, path, spec, model_costs(path, spec))
 
 
@@ -122,7 +122,7 @@ def _measure(subjects: Sequence[_Subject], threads: int, batches: Sequence[int],
 
 
 def _call(one: _Subject, threads: int, batch: int) -> Callable[[], object]:
-    model = OnnxModel(one.path, threads)
+    model = open_exported(one.path, threads)
     shape = (batch, one.spec.size, one.spec.size, 3)
     crops = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     return lambda: model.outputs(crops)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,30 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together(path: str | Path) -> Iterator[Path]:
+    """As `replacing`, for a target of several files or a folder: its path in a temporary folder beside the target.
+
+    All that is written into that folder goes beside the target on success, the target last, over what has its name.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = target.with_name(f".{os.getpid()}-{target.name}-parts")
+    folder.mkdir()
+    try:
+        yield folder / target.name
+        for part in sorted(folder.iterdir(), key=lambda part: part.name == target.name):
+            _move_over(part, target.with_name(part.name))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _move_over(part: Path, target: Path) -> None:
+    if part.is_dir() and target.is_dir():  # which no system replaces by a folder that holds something
+        target.rename(part.with_name(f"{part.name}-before"))
+    part.replace(target)
 
 
 def sha256_of(path: str | Path) -> str:

@@ -42,11 +42,14 @@ def test_several_forms_go_into_a_folder(faces: Path, tmp_path: Path) -> None:
     assert status == 0, output
     names = ["fast-fp16.onnx", "fast-int8-reduced.onnx", "fast-int8.onnx", "fast.onnx"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-    assert output.count("over 8 crops its points differ from those of its float32 original by at most") == 3
+    lines = [line.split() for line in output.partition("one by one")[0].splitlines() if line.startswith(str(tmp_path))]
+    rows = {line[1]: line for line in lines}
+    assert float(rows["onnx"][3]) < 0.001 < float(rows["onnx-fp16"][3]) < float(rows["onnx-int8"][3])
+    assert "over 8 crops, one by one and together" in output
     assert "relative" in output
     lost = {line.split()[0]: line.split() for line in output.splitlines() if " % " in f"{line} "}
     assert lost[str(tmp_path / "out" / "fast.onnx")][-2:] == ["+0.00", "%"]
-    assert {OnnxModel(path)._input.type for path in (tmp_path / "out").iterdir()} == {"tensor(uint8)"}
+    assert {OnnxModel(path).takes_bytes for path in (tmp_path / "out").iterdir()} == {True}
 
 
 def test_one_form_goes_into_a_file(tmp_path: Path) -> None:
@@ -60,6 +63,15 @@ def test_one_form_goes_into_a_file(tmp_path: Path) -> None:
     assert "is there already; give another --out, or --force" in output
     assert export("fast", "--to", "onnx-fp16", "--out", out, "--force")[0] == 0
     assert len(out.read_bytes()) < len(before)
+
+
+def test_what_lies_beside_a_file_is_not_replaced_unasked(tmp_path: Path) -> None:
+    """Weights of the same name may be another model's."""
+    (tmp_path / "m.bin").write_text("another's")
+    status, output = export("fast", "--to", "openvino", "--out", tmp_path / "m.xml")
+    assert status == 2
+    assert "m.bin: is there already; give another --out, or --force" in output
+    assert (tmp_path / "m.bin").read_text() == "another's"
 
 
 def test_the_model_itself_is_never_replaced(tmp_path: Path) -> None:
@@ -76,7 +88,9 @@ def test_the_model_itself_is_never_replaced(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--to", "tflite,onnx", "--out", "x"], "--to tflite: known are onnx, onnx-fp16, onnx-int8, onnx-int8-reduced"),
-        (["--out", "x.tflite"], "x.tflite: only ONNX is written, so the name must end in .onnx, or be a folder's"),
+        (["--out", "x.tflite"], "x.tflite: a file of onnx ends in .onnx; call it so, or give a folder"),
+        (["--to", "ncnn", "--out", "x.param"], "x.param: a file of ncnn ends in .ncnn.param"),
+        (["--to", "coreml", "--out", "x", "--uint8-input"], "coreml: takes planes of floats only"),
         (["--to", "onnx,onnx-fp16", "--out", "x.onnx"], "x.onnx: one file cannot hold 2 forms; give a folder"),
         (["--to", "onnx-int8", "--out", "x.onnx"], "int8 needs faces to measure ranges on: give --calibrate"),
     ],

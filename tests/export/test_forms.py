@@ -13,7 +13,8 @@ import pytest
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import CheckpointError, ConfigError, DataError, ExportError, MissingExtraError
 from lightmark.export import forms
-from lightmark.export.forms import PRECISIONS, Exported, calibration_crops, export_forms
+from lightmark.export.formats import PRECISIONS
+from lightmark.export.forms import Exported, calibration_crops, export_forms
 from lightmark.export.graph import read_graph, takes_bytes
 from lightmark.export.parity import Parity
 from lightmark.files import sha256_of

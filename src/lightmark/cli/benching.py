@@ -27,7 +27,10 @@ def bench(
     out: Path | None,
     force: bool,
 ) -> None:
-    """Time MODELS (shipped names or ONNX files; all shipped ones by default), in interleaved rounds.
+    """Time MODELS (shipped names or exported files; all shipped ones by default), in interleaved rounds.
+
+    Files of other formats than ONNX run in their own runtimes, where these are installed: OpenVINO, LiteRT, ncnn,
+    ExecuTorch (which takes no number of threads).
 
     To keep to one core, start it as `taskset -c 0 lightmark bench …`; onnxruntime alone keeps to its number of threads,
     not to cores.

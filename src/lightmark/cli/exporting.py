@@ -12,14 +12,15 @@ from lightmark.cli.options import ANY_PATH, EXISTING, MODEL, SCHEMA, require_tor
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lightmark.export.forms import Exported, Form
+    from lightmark.export.formats import Form
+    from lightmark.export.forms import Exported
     from lightmark.schema import Schema
 
 
 @click.command()
 @click.argument("model", type=MODEL)
-@click.option("--to", "forms", default="onnx", show_default=True, help="Also onnx-fp16, onnx-int8, onnx-int8-reduced.")
-@click.option("--out", type=ANY_PATH, required=True, help="File to write, ending in .onnx, or a folder for several.")
+@click.option("--to", "forms", default="onnx", show_default=True, help="Forms, with commas between; see below.")
+@click.option("--out", type=ANY_PATH, required=True, help="File to write, or a folder for several.")
 @click.option("--calibrate", type=EXISTING, multiple=True, help="Training faces, for int8; may be given again.")
 @click.option("--uint8-input", is_flag=True, help="Files take crops' bytes (B, S, S, 3) and normalise them inside.")
 @click.option("--evaluate", "measured", type=EXISTING, help="Labelled faces on which to say what each form loses.")
@@ -30,17 +31,20 @@ def export(
     model: Path, forms: str, out: Path, calibrate: Sequence[Path], uint8_input: bool, measured: Path | None, seed: int,
     force: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
-    """Write MODEL as ONNX, and prove that it is the same model before keeping it.
+    """Write MODEL as what devices run, and prove that it is the same model before keeping it.
 
-    MODEL is a checkpoint, a shipped name or a float32 ONNX file, which needs no torch. onnx-int8 is two to three times
-    as fast on processors with VNNI (Intel from 2019, AMD from Zen 4), onnx-int8-reduced is for those before; onnx-fp16
-    halves the file, for GPUs. Several forms, with commas between, go into a folder.
+    MODEL is a checkpoint, a shipped name or a float32 ONNX file. Forms are onnx, onnx-fp16, onnx-int8,
+    onnx-int8-reduced, openvino, litert, litert-int8, coreml, ncnn and executorch, each but the first four with the
+    extra of its name. onnx-int8 is two to three times as fast on processors with VNNI (Intel from 2019, AMD from Zen
+    4), onnx-int8-reduced is for those before; onnx-fp16 halves the file, for GPUs. coreml is not verified, as nothing
+    but Apple's systems runs it. ONNX from ONNX and openvino need no torch.
     """
     from lightmark.cli.training import training_samples
+    from lightmark.export.formats import files_of
     from lightmark.export.forms import export_forms
 
     outs = _name_files(model, forms.split(","), out)
-    for path in outs.values():
+    for path in (path for form, out in outs.items() for path in files_of(form, out)):
         if path.exists() and path.resolve() == model.resolve():
             raise ConfigError(f"{path}: is the model itself; give another --out")
         if path.exists() and not force:
@@ -49,34 +53,41 @@ def export(
         require_torch("a checkpoint")
     faces = training_samples(calibrate, schema) if calibrate else []
     written = export_forms(model, outs, faces, uint8_input, seed)
-    for one in written:
-        click.echo(_sentence(one))
+    click.echo(_render(written))
     if measured is not None:
         _say_degradation(model, written, measured, schema)
 
 
 def _name_files(model: Path, forms: Sequence[str], out: Path) -> Mapping[Form, Path]:
     """The file of each form: `out` itself for a single one, else in the folder `out`, named by the model and form."""
-    from lightmark.export.forms import PRECISIONS
+    from lightmark.export.formats import FORMATS, name_in_folder
 
-    known: dict[str, Form] = {form: form for form in PRECISIONS}
+    known: dict[str, Form] = {form: form for form in FORMATS}
     if unknown := [form for form in forms if form not in known]:
         raise ConfigError(f"--to {', '.join(unknown)}: known are {', '.join(known)}, with commas between")
-    if out.suffix and not out.is_dir():
-        if out.suffix != ".onnx":
-            raise ConfigError(f"{out}: only ONNX is written, so the name must end in .onnx, or be a folder's")
+    suffix = FORMATS[known[forms[0]]].suffix
+    if out.name.endswith(suffix) or (out.suffix and not out.is_dir()):
         if len(forms) > 1:
             raise ConfigError(f"{out}: one file cannot hold {len(forms)} forms; give a folder")
+        if not out.name.endswith(suffix):
+            raise ConfigError(f"{out}: a file of {forms[0]} ends in {suffix}; call it so, or give a folder")
         return {known[forms[0]]: out}
-    return {known[form]: out / f"{model.stem}{form.removeprefix('onnx')}.onnx" for form in forms}
+    return {known[form]: out / name_in_folder(known[form], model.stem) for form in forms}
 
 
-def _sentence(one: Exported) -> str:
-    parity, original = one.parity, "its float32 original" if one.form != "onnx" else "the original"
-    return (
-        f"{one.path}: {one.path.stat().st_size / 1e6:.1f} MB; over {parity.crops} crops its points differ from those "
-        f"of {original} by at most {parity.largest:.5f} px, {parity.mean:.5f} px on average"
-    )
+def _render(written: Sequence[Exported]) -> str:
+    """What was written, for a terminal."""
+    from lightmark.evaluate.text import Table, align_columns
+    from lightmark.runtime.model_file import parts_of
+
+    columns, rows = ("file", "form", "MB", "largest px", "mean px"), []
+    for one in written:
+        size = sum(part.stat().st_size for part in parts_of(one.path)) / 1e6
+        found = ("not verified", "–") if one.parity is None else (f"{one.parity.largest:.5f}", f"{one.parity.mean:.5f}")
+        rows.append((str(one.path), one.form, f"{size:.1f}", *found))
+    crops = next((one.parity.crops for one in written if one.parity is not None), 0)
+    how = f"\nhow far points are from the original's in the crop, over {crops} crops, one by one and together"
+    return align_columns(Table("", columns, tuple(rows))) + (how if crops else "")
 
 
 def _say_degradation(model: Path, written: Sequence[Exported], data: Path, schema: Schema | None) -> None:

@@ -1,29 +1,25 @@
-"""Opening a model file of either kind as a CropModel."""
+"""Opening a model, shipped, exported or a checkpoint, as a CropModel."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from lightmark.errors import CheckpointError, MissingExtraError
+from lightmark.errors import MissingExtraError
 from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.shipped import model_path
 
 
 def open_model(path: str | Path, threads: int | None = None) -> CropModel:
-    """The shipped model of that name, or that in an exported `.onnx` or a `.safetensors` checkpoint.
+    """The shipped model of that name, or that in an exported file or a `.safetensors` checkpoint.
 
-    `threads` counts for ONNX files.
+    `threads` counts for exported files.
 
-    Raises `CheckpointError` or `SpecError` naming the file, `MissingExtraError` for a checkpoint without torch.
+    Raises `CheckpointError` or `SpecError` naming the file, `MissingExtraError` for a checkpoint without torch or a
+    format whose runtime is not installed.
     """
     path = model_path(path)
-    if path.suffix == ".onnx":
-        from lightmark.runtime.onnx_model import OnnxModel
-
-        return OnnxModel(path, threads)
-    if path.suffix == ".safetensors":
-        return _open_checkpoint(path)
-    raise CheckpointError(f"{path}: got a file ending in {path.suffix!r}, a model ends in .onnx or .safetensors")
+    return _open_checkpoint(path) if path.suffix == ".safetensors" else open_exported(path, threads)
 
 
 def _open_checkpoint(path: Path) -> CropModel:

@@ -2,45 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.data.sample import Sample, load_image
-from lightmark.errors import ConfigError, DataError, ExportError, GeometryError
+from lightmark.errors import ConfigError, DataError, ExportError, GeometryError, LightmarkError
 from lightmark.evaluate.predict import to_schema
+from lightmark.export.formats import FORMATS, PRECISIONS, Form, require_format
 from lightmark.export.graph import arithmetic_of, copy_of, read_graph, take_bytes, write_model
 from lightmark.export.half import halve
 from lightmark.export.parity import CROPS, Parity, measure_parity, random_crops, require_like, require_same
 from lightmark.export.quantise import quantise
-from lightmark.files import replacing, sha256_of
+from lightmark.files import replacing_together, sha256_of
 from lightmark.image import warp
+from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.sidecar import write_sidecar
 from lightmark.spec import METADATA_KEY, ModelSpec, label_crop_matrix, spec_to_json
 
-Form = Literal["onnx", "onnx-fp16", "onnx-int8", "onnx-int8-reduced"]
-PRECISIONS: Mapping[Form, str] = {
-    "onnx": "fp32",
-    "onnx-fp16": "fp16",
-    "onnx-int8": "int8",
-    "onnx-int8-reduced": "int8-reduced",
-}
-CALIBRATED: tuple[Form, ...] = ("onnx-int8", "onnx-int8-reduced")
 CALIBRATION = 256  # faces; 32 to 512 make int8 files of the same accuracy (lab notes, 2026-11-21)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written: its form, and how far its points are from the model's that it came from."""
+    """A file that was written: its form, and how far its points are from the model's that it came from.
+
+    `parity` is None where no runtime here runs the form.
+    """
 
     form: Form
     path: Path
-    parity: Parity
+    parity: Parity | None
 
 
 def export_forms(
@@ -54,22 +52,32 @@ def export_forms(
 
     int8 takes its ranges from `CALIBRATION` of the `faces`, drawn by `seed`, which must be faces that one may train on.
     With `uint8_input` the files take crops as they are, uint8 (B, S, S, 3), else planes normalised as the spec says.
-    Each file is whole or not there, and holds the ModelSpec, its provenance telling the precision, the source's sha256
-    and the faces calibrated on. Raises `ConfigError` for int8 without faces, `CheckpointError`, `SpecError` or
-    `MissingExtraError` for a source that cannot be used, `ExportError` for one that is not float32 or a written file
-    whose points are not the model's.
+    Each file is whole or not there, and holds the ModelSpec or has it beside it (`FORMATS`), its provenance telling the
+    precision, the source's sha256, the faces calibrated on and whether it was verified. Raises `ConfigError` for int8
+    without faces or a form that takes no bytes, `MissingExtraError` for one that is not installed, `CheckpointError`
+    or `SpecError` for a source that cannot be used, `ExportError` for one that is not float32 or a written file whose
+    points are not the model's.
     """
-    if not outs:
-        raise ConfigError(f"no form to export to; known: {', '.join(PRECISIONS)}")
-    if not faces and not outs.keys().isdisjoint(CALIBRATED):
-        raise ConfigError("int8 needs faces to measure ranges on: give --calibrate with labelled training faces")
+    _require_possible(outs, faces, uint8_input)
     with TemporaryDirectory() as scratch:
         base, parity = _single_precision(source, Path(scratch) / "fp32.onnx")
         original = OnnxModel(base)
         crops = calibration_crops(faces, original.spec, CALIBRATION + CROPS, seed) if faces else None
         plan = _Plan(read_graph(base), original, sha256_of(base), crops, uint8_input, seed)
-        wanted = [form for form in PRECISIONS if form in outs]
+        wanted = [form for form in FORMATS if form in outs]
         return [Exported(form, outs[form], _write(plan, form, outs[form], parity)) for form in wanted]
+
+
+def _require_possible(forms: Mapping[Form, Path], faces: Sequence[Sample], uint8_input: bool) -> None:
+    """Raise what can be told before anything is written."""
+    if not forms:
+        raise ConfigError(f"no form to export to; known: {', '.join(FORMATS)}")
+    for form in forms:
+        if FORMATS[form].calibrated and not faces:
+            raise ConfigError("int8 needs faces to measure ranges on: give --calibrate with labelled training faces")
+        if uint8_input and not FORMATS[form].bytes_in:
+            raise ConfigError(f"{form}: takes planes of floats only; export it without --uint8-input")
+        require_format(form)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,20 +136,39 @@ def _single_precision(source: Path, scratch: Path) -> tuple[Path, Parity | None]
     return source, None
 
 
-def _write(plan: _Plan, form: Form, out: Path, with_torch: Parity | None) -> Parity:
-    with replacing(out) as temporary:
-        write_model(_graph(plan, form), {METADATA_KEY: spec_to_json(_told(plan, form))}, temporary)
-        parity = measure_parity(OnnxModel(temporary), plan.original, plan.measured_on)
-        if form == "onnx":
+def _write(plan: _Plan, form: Form, out: Path, with_torch: Parity | None) -> Parity | None:
+    spec = _told(plan, form)
+    with replacing_together(out) as temporary:
+        _convert(plan, form, spec, temporary, out)
+        if FORMATS[form].sidecar:
+            write_sidecar(temporary, spec)
+        if not FORMATS[form].verified:
+            return None
+        parity = measure_parity(open_exported(temporary), plan.original, plan.measured_on)
+        if FORMATS[form].precision == "fp32":
             require_same(parity, "the original", out)
         else:
             require_like(parity, plan.original.spec.size, out)
     return with_torch if with_torch is not None and form == "onnx" else parity
 
 
+def _convert(plan: _Plan, form: Form, spec: ModelSpec, temporary: Path, out: Path) -> None:
+    """Write a form; raises `ExportError` where its converter fails."""
+    graph = _graph(plan, form)
+    try:
+        WRITERS[form](plan, graph, spec, temporary)
+    except LightmarkError:
+        raise
+    except Exception as error:  # the converters' errors share no base class but Exception
+        raise ExportError(
+            f"{out}: the converter to {form} fails, so no file was left: {type(error).__name__}: {error}; another "
+            "release of it may know this network"
+        ) from error
+
+
 def _graph(plan: _Plan, form: Form) -> Any:
-    """The ModelProto of a form."""
-    if form in CALIBRATED:
+    """The ModelProto that a form is written from."""
+    if form in ("onnx-int8", "onnx-int8-reduced"):
         model = quantise(plan.graph, plan.original, plan.calibrated_on, reduced=form == "onnx-int8-reduced")
     else:
         model = halve(plan.graph) if form == "onnx-fp16" else copy_of(plan.graph)
@@ -150,12 +177,65 @@ def _graph(plan: _Plan, form: Form) -> Any:
     return model
 
 
+def _write_onnx(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
+    write_model(graph, {METADATA_KEY: spec_to_json(spec)}, out)
+
+
+def _write_openvino(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
+    from lightmark.export.openvino import write_openvino
+
+    write_openvino(graph, spec, out)
+
+
+def _write_litert(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
+    from lightmark.export.litert import write_litert
+
+    write_litert(graph, spec, out)
+
+
+def _write_litert_int8(plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
+    from lightmark.export.litert import write_litert_int8
+
+    write_litert_int8(graph, spec, out, plan.calibrated_on)
+
+
+def _write_coreml(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
+    from lightmark.export.coreml import write_coreml
+
+    write_coreml(graph, spec, out)
+
+
+def _write_ncnn(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
+    from lightmark.export.ncnn import write_ncnn
+
+    write_ncnn(graph, spec, out)
+
+
+def _write_executorch(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
+    from lightmark.export.executorch import write_executorch
+
+    write_executorch(graph, spec, out)
+
+
+WRITERS: Mapping[Form, Callable[[_Plan, Any, ModelSpec, Path], None]] = {
+    **dict.fromkeys(PRECISIONS, _write_onnx),
+    "openvino": _write_openvino,
+    "litert": _write_litert,
+    "litert-int8": _write_litert_int8,
+    "coreml": _write_coreml,
+    "ncnn": _write_ncnn,
+    "executorch": _write_executorch,
+}
+
+
 def _told(plan: _Plan, form: Form) -> ModelSpec:
     """The spec with what is to be known of the form; errors measured on its original are not its own."""
-    known = {**plan.original.spec.provenance, "precision": PRECISIONS[form]}
+    known = {**plan.original.spec.provenance, "precision": FORMATS[form].precision}
     if form != "onnx":
         known.pop("nme", None)
         known["source_sha256"] = plan.sha256
-    if form in CALIBRATED:
+    if not FORMATS[form].verified:
+        known["parity"] = "not verified"
+    if FORMATS[form].calibrated:
         known["calibration"] = {"faces": len(plan.calibrated_on), "seed": plan.seed}
     return replace(plan.original.spec, provenance=known)

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from lightmark.runtime.model_file import parts_of
 from lightmark.spec import ModelSpec
 
 SCALED = ("QuantizeLinear", "DequantizeLinear")
@@ -22,16 +23,19 @@ class Costs:
 
 
 def model_costs(path: Path, spec: ModelSpec) -> Costs:
-    """Costs of the ONNX file at `path`: by the provenance in its spec, else counted from its graph if onnx is there."""
+    """Costs of the model at `path`: by the provenance in its spec, else counted from its graph if that can be read."""
     told = [spec.provenance.get(key) for key in ("parameters", "multiply_adds")]
+    size = sum(part.stat().st_size for part in parts_of(path))
     if None in told:
+        if path.suffix != ".onnx":
+            return Costs(size, *told)
         try:
             import onnx
         except ImportError:
-            return Costs(path.stat().st_size, *told)
+            return Costs(size, *told)
         model = onnx.load(str(path))
         told = [count_parameters(model), count_multiply_adds(model)]
-    return Costs(path.stat().st_size, *told)
+    return Costs(size, *told)
 
 
 def count_parameters(model: Any) -> int:
@@ -44,7 +48,7 @@ def count_parameters(model: Any) -> int:
 
 def count_multiply_adds(model: Any) -> int:
     """Multiply-adds of a ModelProto's convolutions and linear layers for one crop (how papers count MobileNets)."""
-    shapes = _shapes(model)
+    shapes = value_shapes(model)
     given = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in SCALED}
     weights = {weight.name: list(weight.dims) for weight in model.graph.initializer}
     total = 0
@@ -60,8 +64,8 @@ def count_multiply_adds(model: Any) -> int:
     return total
 
 
-def _shapes(model: Any) -> dict[str, list[int]]:
-    """Shape of each value for one crop."""
+def value_shapes(model: Any) -> dict[str, list[int]]:
+    """Shape of each value of a ModelProto for one crop."""
     import onnx
 
     fixed = onnx.ModelProto()

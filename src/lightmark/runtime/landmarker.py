@@ -15,7 +15,8 @@ from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_b
 from lightmark.image import Picture, warp
 from lightmark.runtime.detector import Detector, Proposer, open_detector
 from lightmark.runtime.face import Face
-from lightmark.runtime.onnx_model import CPU, OnnxModel, Provider
+from lightmark.runtime.model_file import open_exported
+from lightmark.runtime.onnx_model import CPU, Provider
 from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, spec_crop_matrix
@@ -37,9 +38,10 @@ class _Crop:
 class Landmarker:
     """Finds faces and their landmarks with an exported model.
 
-    `model` is the name of a shipped model (see `lightmark models`) or the path of an ONNX file that `lightmark export`
-    wrote; `detector` what finds the faces, by name (see `open_detector`) or any `Detector`; `threads` the number of
-    processor threads (None: as many as there are cores); `providers` onnxruntime's, the first choice first.
+    `model` is the name of a shipped model (see `lightmark models`) or the path of a file that `lightmark export` wrote,
+    in any format that `open_exported` knows; `detector` what finds the faces, by name (see `open_detector`) or any
+    `Detector`; `threads` the number of processor threads (None: as many as there are cores); `providers`
+    onnxruntime's, the first choice first.
 
     What the detector is sure of is a face; what it only proposes (see `Proposer`) is one if the model gives it a
     `score` of at least 0.5. With `min_score` every face must have that score: this costs faces in full profile, which
@@ -48,8 +50,8 @@ class Landmarker:
     Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for
     pictures of more than its limit of pixels, which it takes as an option. Threads may share a Landmarker, if they may
     share its detector, as they may those that have names. Raises `CheckpointError` or `SpecError` for a file that
-    cannot be used, `ConfigError` for an unknown detector, a provider that is not there, or a `min_score` for a model
-    without scores.
+    cannot be used, `MissingExtraError` for one whose runtime is not installed, `ConfigError` for an unknown detector, a
+    provider that is not there, or a `min_score` for a model without scores.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Landmarker:
         providers: Sequence[Provider] = (CPU,),
         min_score: float | None = None,
     ) -> None:
-        self._model = OnnxModel(model_path(model), threads, providers)
+        self._model = open_exported(model_path(model), threads, providers)
         self.spec = self._model.spec
         if min_score is not None and not self.spec.confidence:
             raise ConfigError(f"min_score {min_score}: needs a model that gives scores; {model} has no confidence")

@@ -28,13 +28,16 @@ for _ in sys.stdin:
 
 _RUN_ONCE = """
 import sys
+from pathlib import Path
 import numpy
 from lightmark.runtime.machine import peak_bytes
-from lightmark.runtime.onnx_model import OnnxModel, import_onnxruntime
-path, threads, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-import_onnxruntime()
+from lightmark.runtime.model_file import open_exported
+path, threads, batch = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+if path.suffix == ".onnx":
+    from lightmark.runtime.onnx_model import import_onnxruntime
+    import_onnxruntime()
 before = peak_bytes()
-model = OnnxModel(path, threads)
+model = open_exported(path, threads)
 model.outputs(numpy.zeros((batch, model.spec.size, model.spec.size, 3), numpy.uint8))
 print(before, peak_bytes())
 """

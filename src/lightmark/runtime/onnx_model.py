@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import CheckpointError, ConfigError, SpecError
-from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, normalise_crops, require_crops, spec_from_json
+from lightmark.runtime.exported_model import ExportedModel
+from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, spec_from_json
 
 # onnxruntime's name for what computes, such as "CUDAExecutionProvider", or the name with its options.
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
@@ -29,61 +30,34 @@ class OnnxModel:
     """
 
     def __init__(self, path: str | Path, threads: int | None = None, providers: Sequence[Provider] = (CPU,)) -> None:
-        self._path = Path(path)
-        self._session = open_session(self._path, threads, providers)
-        self.spec: ModelSpec = _read_spec(self._session, self._path)
-        self._input = _only_input(self._session, self._path)
-        self._takes_bytes = self._input.type == "tensor(uint8)"
-        self._one_by_one = self._input.shape[0] == 1
-        # One blank crop shows now what would otherwise surface at the user's first picture.
-        self(np.zeros((1, self.spec.size, self.spec.size, 3), np.uint8))
+        path = Path(path)
+        session = open_session(path, threads, providers)
+        self.spec: ModelSpec = _read_spec(session, path)
+        taken = _only_input(session, path)
+        self._input: str = taken.name
+
+        def run(fed: NDArray[Any]) -> list[NDArray[Any]]:
+            return list(session.run(None, {taken.name: fed}))
+
+        bytes_in, one_by_one = taken.type == "tensor(uint8)", taken.shape[0] == 1
+        self._exported = ExportedModel(path, self.spec, run, bytes_in, one_by_one)
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """unit_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` where either has another form."""
-        return self._run_all(crops)[0]
+        return self._exported(crops)
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
         """All that the model says of uint8 RGB crops (B, S, S, 3); raises `SpecError` as calling it does."""
-        return Outputs(*self._run_all(crops))
+        return self._exported.outputs(crops)
 
     def feed(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """The graph's input, by its name, for uint8 RGB crops (B, S, S, 3); raises `SpecError` for other crops."""
-        if not self._takes_bytes:
-            return {self._input.name: normalise_crops(crops, self.spec)}
-        require_crops(crops, self.spec)
-        return {self._input.name: crops}
+        return {self._input: self._exported.feed(crops)}
 
-    def _run_all(self, crops: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        fed = self.feed(crops)[self._input.name]
-        if self._one_by_one and len(fed) != 1:
-            empty = [np.empty((0, *shape), np.float32) for shape in self._shapes()]
-            parts = [empty, *(self._run(one[None]) for one in fed)]
-            return [np.concatenate(part) for part in zip(*parts, strict=True)]
-        return self._run(fed)
-
-    def _shapes(self) -> list[tuple[int, ...]]:
-        """Shape of each output for one crop."""
-        points = self.spec.schema.size
-        return [(points, 2), (points,), ()] if self.spec.confidence else [(points, 2)]
-
-    def _run(self, fed: NDArray[Any]) -> list[NDArray[np.float32]]:
-        try:
-            outputs = self._session.run(None, {self._input.name: fed})
-        except Exception as error:  # onnxruntime's errors share no base class but Exception
-            raise CheckpointError(
-                f"{self._path}: does not run on {fed.dtype} {fed.shape}, as its ModelSpec says it should: {error}"
-            ) from error
-        got, wanted = [output.shape for output in outputs], [(len(fed), *shape) for shape in self._shapes()]
-        if got != wanted:
-            raise SpecError(
-                f"{self._path}: gives outputs of shape {_listed(got)}, its ModelSpec ({self.spec.schema.name}) "
-                f"says {_listed(wanted)}; export it again with the spec that it was trained with"
-            )
-        return [np.asarray(output, dtype=np.float32) for output in outputs]
-
-
-def _listed(shapes: list[tuple[int, ...]]) -> str:
-    return ", ".join(map(str, shapes)) or "none"
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether the file takes the crops as they are, uint8 (B, S, S, 3)."""
+        return self._exported.takes_bytes
 
 
 def import_onnxruntime() -> Any:

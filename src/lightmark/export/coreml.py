@@ -1,0 +1,34 @@
+"""Core ML packages: one crop a call, float32; nothing but Apple's systems runs them, so nothing here verifies them."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from lightmark.export.graph import quiet
+from lightmark.export.torch_graph import example_crop, graph_module
+from lightmark.spec import METADATA_KEY, ModelSpec, spec_to_json
+
+
+def write_coreml(graph: Any, spec: ModelSpec, out: Path) -> None:
+    """Write a ModelProto that takes planes as the package `out`, for iOS 16, macOS 13 and later.
+
+    Its input is `crops`, its outputs are called as the graph's.
+    """
+    import torch
+
+    with quiet(), redirect_stderr(StringIO()):  # notes on versions, and bars of progress
+        import coremltools
+
+        program = torch.export.export(graph_module(graph), (example_crop(spec, uint8_input=False),))
+        package = coremltools.convert(
+            program.run_decompositions({}),
+            inputs=[coremltools.TensorType(name="crops", shape=(1, 3, spec.size, spec.size))],
+            outputs=[coremltools.TensorType(name=output.name) for output in graph.graph.output],
+            minimum_deployment_target=coremltools.target.iOS16,
+            compute_precision=coremltools.precision.FLOAT32,
+        )
+        package.user_defined_metadata[METADATA_KEY] = spec_to_json(spec)
+        package.save(str(out))

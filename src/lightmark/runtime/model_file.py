@@ -1,0 +1,62 @@
+"""Model files of any format that a runtime is here for, opened by their suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightmark.errors import CheckpointError, ConfigError
+from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.onnx_model import CPU, OnnxModel, Provider
+from lightmark.runtime.sidecar import sidecar_path
+
+SUFFIXES = (".onnx", ".tflite", ".xml", ".param", ".pte")
+WEIGHTS = (".xml", ".param")  # of formats whose weights are in a .bin
+
+
+def open_exported(path: Path, threads: int | None = None, providers: Sequence[Provider] = (CPU,)) -> CropModel:
+    """The model in a file that `lightmark export` wrote, on `threads` processor threads (None: as many as cores).
+
+    `.onnx` is run by onnxruntime, on `providers`; `.tflite` by LiteRT, `.xml` by OpenVINO, `.param` by ncnn, `.pte` by
+    ExecuTorch, which chooses its threads itself: all on the processor, each where its extra is installed. Raises
+    `MissingExtraError` with the install line where it is not, `CheckpointError` or `SpecError` for a file that cannot
+    be used, `ConfigError` for providers of another runtime than onnxruntime.
+    """
+    if path.suffix not in SUFFIXES:
+        known = ", ".join(SUFFIXES)
+        raise CheckpointError(
+            f"{path}: got a file ending in {path.suffix!r}, a model ends in {known} or, where torch is, .safetensors"
+        )
+    if path.suffix == ".onnx":
+        return OnnxModel(path, threads, providers)
+    if tuple(providers) != (CPU,):
+        raise ConfigError(f"{path}: providers are onnxruntime's, this file runs on the processor; leave them out")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such model file")
+    return _open_other(path, threads)
+
+
+def _open_other(path: Path, threads: int | None) -> CropModel:
+    if path.suffix == ".tflite":
+        from lightmark.runtime.litert_model import open_litert
+
+        return open_litert(path, threads)
+    if path.suffix == ".xml":
+        from lightmark.runtime.openvino_model import open_openvino
+
+        return open_openvino(path, threads)
+    if path.suffix == ".param":
+        from lightmark.runtime.ncnn_model import open_ncnn
+
+        return open_ncnn(path, threads)
+    from lightmark.runtime.executorch_model import open_executorch
+
+    return open_executorch(path)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """All files that are there of the model at `path`: itself, its weights and its sidecar; a package's content."""
+    if path.is_dir():
+        return sorted(part for part in path.rglob("*") if part.is_file())
+    weights = [path.with_suffix(".bin")] if path.suffix in WEIGHTS else []
+    return [part for part in (path, *weights, sidecar_path(path)) if part.is_file()]

@@ -1,0 +1,231 @@
+"""Forms beside ONNX: each file is the same model through the same Landmarker, and a missing extra is named."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightmark.data.synthetic import synthetic_samples
+from lightmark.errors import CheckpointError, ConfigError, ExportError, MissingExtraError, SpecError
+from lightmark.export.formats import FORMATS, Form, files_of, name_in_folder, require_format
+from lightmark.export.forms import WRITERS, Exported, calibration_crops, export_forms
+from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.model_file import open_exported, parts_of
+from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.shipped import model_path
+from lightmark.spec import METADATA_KEY, spec_from_json
+
+FACES = synthetic_samples(20, seed=7)
+OTHERS: list[Form] = [form for form, one in FORMATS.items() if one.suffix != ".onnx"]
+RUN: list[Form] = [form for form in OTHERS if FORMATS[form].verified]
+
+
+def skip_without(form: Form) -> None:
+    """Skip the test where the form's extra is not installed."""
+    one = FORMATS[form]
+    missing = [package for package in one.packages if find_spec(package) is None]
+    if missing:
+        pytest.skip(f'{form} needs {", ".join(missing)}: pip install "lightmark[{one.extra}]"')
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file of the shipped student and what was told of it."""
+
+    one: Exported
+    uint8_input: bool
+
+
+@pytest.fixture(scope="module", params=[(form, taken) for form in OTHERS for taken in (False, True)], ids=str)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The shipped student in each form that can be written here, for planes and, where the form can, for bytes."""
+    form, uint8_input = request.param
+    skip_without(form)
+    if uint8_input and not FORMATS[form].bytes_in:
+        pytest.skip(f"{form} takes no bytes")
+    out = tmp_path_factory.mktemp("formats") / name_in_folder(form, "fast")
+    (one,) = export_forms(model_path("fast"), {form: out}, FACES, uint8_input)
+    return Written(one, uint8_input)
+
+
+def skip_unverified(written: Written) -> None:
+    """Skip the test where nothing here runs the file."""
+    if not FORMATS[written.one.form].verified:
+        pytest.skip(f"nothing here runs {written.one.form}")
+
+
+def test_every_form_gives_the_original_points(written: Written) -> None:
+    """On painted faces, for one crop and for many, with all three outputs."""
+    skip_unverified(written)
+    model, fast = open_exported(written.one.path, threads=1), OnnxModel(model_path("fast"), threads=1)
+    crops = calibration_crops(FACES, fast.spec, 5, seed=3)
+    got, want = model.outputs(crops), fast.outputs(crops)
+    exact = FORMATS[written.one.form].precision == "fp32"
+    assert np.abs(got.unit_points - want.unit_points).max() * 128 < (0.001 if exact else 2.0)
+    assert got.errors == pytest.approx(want.errors, rel=0.001 if exact else 0.3)
+    assert got.presence == pytest.approx(want.presence, abs=0.001 if exact else 0.1)
+    assert model(crops[:1]) == pytest.approx(got.unit_points[:1], abs=1e-5)
+    assert model(crops[:0]).shape == (0, 68, 2)
+
+
+def test_parity_is_told(written: Written) -> None:
+    """By how many pixels points differ; of what nothing here runs, nothing."""
+    one, parity = FORMATS[written.one.form], written.one.parity
+    assert (parity is None) == (not one.verified)
+    if parity is not None:
+        assert parity.mean <= parity.largest < (0.01 if one.precision == "fp32" else 3.0)
+
+
+def test_files_are_those_that_the_form_names(written: Written) -> None:
+    """Nothing else is left in the folder."""
+    path = written.one.path
+    assert sorted(path.parent.iterdir()) == sorted(files_of(written.one.form, path))
+    assert path.is_dir() or sorted(parts_of(path)) == sorted(files_of(written.one.form, path))
+
+
+def test_landmarker_runs_it(written: Written) -> None:
+    """The user's class needs no word about the format."""
+    skip_unverified(written)
+    (found,) = Landmarker(written.one.path, threads=1).landmarks(FACES[0].image, [FACES[0].box])
+    (wanted,) = Landmarker("fast", threads=1).landmarks(FACES[0].image, [FACES[0].box])
+    assert np.abs(found.points - wanted.points).max() < 3
+
+
+def test_the_file_says_what_it_is(written: Written) -> None:
+    """Precision and source in the spec, with `not verified` where that is so."""
+    if FORMATS[written.one.form].sidecar:
+        text = written.one.path.with_name(f"{written.one.path.name}.json").read_text()
+        spec = spec_from_json(text, "sidecar")
+    else:
+        spec = open_exported(written.one.path, threads=1).spec
+    assert spec.provenance["precision"] == FORMATS[written.one.form].precision
+    assert len(spec.provenance["source_sha256"]) == 64
+    assert spec.provenance.get("parity") == (None if FORMATS[written.one.form].verified else "not verified")
+    assert ("calibration" in spec.provenance) == FORMATS[written.one.form].calibrated
+
+
+def test_files_tell_nothing_of_the_machine(written: Written) -> None:
+    """No path of the source tree or of the installed packages is inside."""
+    for part in parts_of(written.one.path):
+        content = part.read_bytes()
+        assert b"site-packages" not in content
+        assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_core_ml_packages_carry_the_spec_and_the_names(tmp_path: Path) -> None:
+    """What Apple's tools will show: the input, the outputs and the metadata."""
+    skip_without("coreml")
+    import coremltools
+
+    out = tmp_path / "fast.mlpackage"
+    export_forms(model_path("fast"), {"coreml": out})
+    told = coremltools.utils.load_spec(str(out)).description
+    assert [one.name for one in told.input] == ["crops"]
+    assert [one.name for one in told.output] == ["unit_points", "errors", "presence"]
+    spec = spec_from_json(told.metadata.userDefined[METADATA_KEY], "package")
+    assert spec.provenance["parity"] == "not verified"
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_a_missing_extra_is_named_before_anything_is_written(form: Form, tmp_path: Path, monkeypatch) -> None:
+    """With the install line."""
+    monkeypatch.setitem(sys.modules, FORMATS[form].packages[-1], None)
+    words = rf'export to {form} needs .*: pip install "lightmark\[{FORMATS[form].extra}\]"'
+    with pytest.raises(MissingExtraError, match=words):
+        export_forms(model_path("fast"), {"onnx": tmp_path / "m.onnx", form: tmp_path / "x"}, FACES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converter_that_fails_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    """Its own words are told; what lay there stays."""
+
+    def fail(*_: object) -> None:
+        raise NotImplementedError("no such node")
+
+    monkeypatch.setitem(WRITERS, "onnx", fail)
+    (tmp_path / "m.onnx").write_text("old")
+    with pytest.raises(ExportError, match=r"m\.onnx: the converter to onnx fails.*NotImplementedError: no such node"):
+        export_forms(model_path("fast"), {"onnx": tmp_path / "m.onnx"})
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("m.onnx", "old")]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "package", "extra"),
+    [
+        (".xml", "openvino", "openvino"),
+        (".tflite", "ai_edge_litert", "litert"),
+        (".param", "ncnn", "ncnn"),
+        (".pte", "executorch", "executorch"),
+    ],
+)
+def test_a_missing_runtime_is_named(suffix: str, package: str, extra: str, tmp_path: Path, monkeypatch) -> None:
+    """A file of the format says what runs it."""
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(b"")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"m\{suffix}: .* file needs {package}: .*lightmark\[{extra}\]"):
+        open_exported(path)
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".tflite", ".param", ".pte"])
+def test_a_file_that_is_none_is_named(suffix: str, tmp_path: Path) -> None:
+    """Text under the name of a model is no model."""
+    form = next(form for form in RUN if FORMATS[form].suffix.endswith(suffix))
+    skip_without(form)
+    path = tmp_path / f"poem{suffix}"
+    with pytest.raises(CheckpointError, match="no such model file"):
+        open_exported(path)
+    path.write_text("roses are red")
+    with pytest.raises((CheckpointError, SpecError), match=f"poem{suffix}"):
+        open_exported(path)
+
+
+@pytest.mark.parametrize("form", [form for form in RUN if FORMATS[form].sidecar])
+def test_a_lost_sidecar_is_asked_for(form: Form, tmp_path: Path) -> None:
+    """Without it nobody knows what the points are."""
+    skip_without(form)
+    path = tmp_path / f"m{FORMATS[form].suffix}"
+    path.write_text("")
+    with pytest.raises(SpecError, match=rf"needs {path.name}\.json beside it, which `lightmark export` wrote; copy"):
+        open_exported(path)
+    path.with_name(f"{path.name}.json").write_text(json.dumps({"lightmark": 99}))
+    with pytest.raises(SpecError, match="ModelSpec version 99"):
+        open_exported(path)
+
+
+@pytest.mark.parametrize("form", [form for form in OTHERS if not FORMATS[form].bytes_in])
+def test_forms_without_bytes_say_so(form: Form, tmp_path: Path) -> None:
+    """Whatever is installed."""
+    with pytest.raises(ConfigError, match=rf"{form}: takes planes of floats only; export it without --uint8-input"):
+        export_forms(model_path("fast"), {form: tmp_path / "x"}, uint8_input=True)
+
+
+def test_providers_are_onnxruntimes(tmp_path: Path) -> None:
+    """Another runtime would not know them."""
+    with pytest.raises(ConfigError, match="providers are onnxruntime's"):
+        open_exported(tmp_path / "m.tflite", providers=["CUDAExecutionProvider"])
+
+
+def test_core_ml_does_not_run_here(tmp_path: Path) -> None:
+    """Those that do are listed."""
+    with pytest.raises(CheckpointError, match=r"ending in '\.mlpackage', a model ends in \.onnx, \.tflite, \.xml"):
+        open_exported(tmp_path / "m.mlpackage")
+
+
+def test_an_extra_that_is_there_is_no_error() -> None:
+    """ONNX is installed wherever tests run."""
+    require_format("onnx")
+
+
+def test_every_form_has_a_writer_and_names_of_its_own() -> None:
+    """In one folder, no form's files are another's."""
+    assert WRITERS.keys() == FORMATS.keys()
+    names = [path.name for form in FORMATS for path in files_of(form, Path(name_in_folder(form, "fast")))]
+    assert len(set(names)) == len(names)
+    assert {"fast.onnx", "fast-int8.onnx", "fast.xml", "fast.bin", "fast-int8.tflite", "fast.ncnn.bin"} <= set(names)
