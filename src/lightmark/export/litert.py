@@ -43,9 +43,9 @@ def write_litert_int8(graph: Any, spec: ModelSpec, out: Path, crops: NDArray[np.
 
 
 def _convert(graph: Any, spec: ModelSpec) -> bytes:
-    import litert_torch
-
     with TemporaryDirectory() as scratch, quiet(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
+        import litert_torch
+
         path = Path(scratch) / "model.tflite"
         litert_torch.convert(graph_module(graph), (example_crop(spec, takes_bytes(graph)),)).export(str(path))
         return path.read_bytes()
