@@ -1,0 +1,61 @@
+"""Write the golden picture, crop and points that an app's own pre- and post-processing can be checked against.
+
+    python docs/mobile/golden.py
+
+A drawn face, nobody's photograph; the points are those of the shipped `fast` in float32. Run it again
+when `fast` changes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lightmark.data.synthetic import render_face
+from lightmark.files import replacing
+from lightmark.geometry import tight_box
+from lightmark.image import warp
+from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.shipped import model_path
+from lightmark.spec import spec_crop_matrix
+
+FOLDER = Path(__file__).parent
+MODEL, SIDE = "fast", 480
+
+
+def main() -> None:
+    """Write picture.png, crop.png and golden.json beside this file."""
+    face = render_face(np.random.default_rng(7), SIDE)
+    assert face.image is not None
+    box = np.round(tight_box(face.points), 1)
+    model = OnnxModel(model_path(MODEL))
+    crop = warp(face.image, spec_crop_matrix(model.spec, box), model.spec.size)
+    outputs = model.outputs(crop[None])
+    (found,) = Landmarker(MODEL, "cascade").landmarks(face.image, [box])
+    assert outputs.errors is not None
+    assert outputs.presence is not None
+    assert found.uncertainty is not None
+    golden = {
+        "model": MODEL,
+        "size": model.spec.size,
+        "crop_scale": model.spec.crop_scale,
+        "box": box.tolist(),
+        "unit_points": outputs.unit_points[0].astype(float).round(6).tolist(),
+        "errors": outputs.errors[0].astype(float).round(6).tolist(),
+        "presence": round(float(outputs.presence[0]), 6),
+        "points": found.points.astype(float).round(3).tolist(),
+        "uncertainty": found.uncertainty.astype(float).round(3).tolist(),
+    }
+    for name, pixels in (("picture.png", face.image), ("crop.png", crop)):
+        with replacing(FOLDER / name) as path:
+            Image.fromarray(pixels).save(path, format="PNG")
+    with replacing(FOLDER / "golden.json") as path:
+        path.write_text(json.dumps(golden) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The golden picture, crop and points of docs/mobile, and the code there which apps copy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightmark.data.synthetic import synthetic_samples
+from lightmark.image import warp
+from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.shipped import model_path
+from lightmark.spec import spec_crop_matrix
+
+FOLDER = Path(__file__).parents[1] / "docs" / "mobile"
+GOLDEN = json.loads((FOLDER / "golden.json").read_text())
+# Reads a picture, writes the crop's bytes and where the crop puts the unit points of the corners and the middle.
+CALL = """
+import java.nio.file.*;
+import java.awt.image.BufferedImage;
+import javax.imageio.ImageIO;
+
+public class Call {
+    public static void main(String[] given) throws Exception {
+        BufferedImage picture = ImageIO.read(Path.of(given[0]).toFile());
+        int width = picture.getWidth(), height = picture.getHeight();
+        byte[] rgb = new byte[width * height * 3];
+        for (int i = 0; i < width * height; i++) {
+            int pixel = picture.getRGB(i % width, i / width);
+            for (int channel = 0; channel < 3; channel++) rgb[3 * i + channel] = (byte) (pixel >> (16 - 8 * channel));
+        }
+        double[] box = new double[4];
+        for (int i = 0; i < 4; i++) box[i] = Double.parseDouble(given[2 + i]);
+        FaceCrop crop = new FaceCrop(rgb, width, height, box, Integer.parseInt(given[6]), Double.parseDouble(given[7]));
+        Files.write(Path.of(given[1]), crop.rgb);
+        for (double unit : new double[] {0, 0.25, 1}) {
+            double[] place = crop.toPicture(unit, 1 - unit);
+            System.out.println(place[0] + " " + place[1] + " " + crop.toPixels(unit));
+        }
+    }
+}
+"""
+
+
+def pixels(name: str) -> np.ndarray:
+    return np.asarray(Image.open(FOLDER / name).convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def model() -> OnnxModel:
+    return OnnxModel(model_path(GOLDEN["model"]))
+
+
+def test_crop_is_the_one_that_the_package_cuts(model):
+    crop = warp(pixels("picture.png"), spec_crop_matrix(model.spec, np.array(GOLDEN["box"])), model.spec.size)
+    np.testing.assert_array_equal(crop, pixels("crop.png"))
+    assert (GOLDEN["size"], GOLDEN["crop_scale"]) == (model.spec.size, model.spec.crop_scale)
+
+
+def test_golden_numbers_are_the_shipped_model_s(model):
+    outputs = model.outputs(pixels("crop.png")[None])
+    np.testing.assert_allclose(outputs.unit_points[0], GOLDEN["unit_points"], atol=0.01 / model.spec.size)
+    np.testing.assert_allclose(outputs.errors[0], GOLDEN["errors"], atol=0.01 / model.spec.size)
+    assert outputs.presence[0] == pytest.approx(GOLDEN["presence"], abs=0.001)
+
+
+def test_golden_points_lie_on_the_picture():
+    (face,) = Landmarker(GOLDEN["model"], "cascade").landmarks(pixels("picture.png"), [np.array(GOLDEN["box"])])
+    np.testing.assert_allclose(face.points, GOLDEN["points"], atol=0.03)
+    np.testing.assert_allclose(face.uncertainty, GOLDEN["uncertainty"], atol=0.03)
+
+
+@pytest.fixture(scope="module")
+def java(tmp_path_factory):
+    """Calls the compiled FaceCrop.java: (picture, box, size) → crop and places."""
+    if shutil.which("javac") is None or shutil.which("java") is None:
+        pytest.skip("no JDK here; FaceCrop.java is compiled where there is one")
+    folder = tmp_path_factory.mktemp("java")
+    (folder / "Call.java").write_text(CALL)
+    subprocess.run(["javac", "-d", folder, FOLDER / "FaceCrop.java", folder / "Call.java"], check=True)
+
+    def call(picture: np.ndarray, box: np.ndarray, size: int, scale: float):
+        Image.fromarray(picture).save(folder / "in.png")
+        given = [folder / "in.png", folder / "out.bin", *box, size, scale]
+        command = ["java", "-Djava.awt.headless=true", "-cp", folder, "Call", *map(str, given)]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        crop = np.frombuffer((folder / "out.bin").read_bytes(), np.uint8).reshape(size, size, 3)
+        return crop, np.array([line.split() for line in printed.splitlines()], dtype=float)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "box",
+    [GOLDEN["box"], [150.2, 160.9, 222.4, 231.0], [-40.0, 300.5, 180.0, 560.0]],
+    ids=["reduced", "as it is", "over the border"],
+)
+def test_java_cuts_the_same_crop(java, model, box):
+    """But for OpenCV's sampling at whole 1/32 of a pixel; and the way back is the inverse."""
+    picture, spec = pixels("picture.png"), model.spec
+    matrix = spec_crop_matrix(spec, np.array(box))
+    crop, places = java(picture, np.array(box), spec.size, spec.crop_scale)
+    expected = warp(picture, matrix, spec.size)
+    difference = np.abs(crop.astype(int) - expected)
+    assert (difference > 1).mean() < 0.02
+    assert difference.max() <= 8
+    moved = np.abs(model.outputs(crop[None]).unit_points - model.outputs(expected[None]).unit_points) * spec.size
+    assert moved.mean() < 0.1
+    assert moved.max() < 0.3
+    in_crop = np.array([[0, 1], [0.25, 0.75], [1, 0]]) * spec.size - 0.5
+    np.testing.assert_allclose(places[:, :2] @ matrix[:, :2].T + matrix[:, 2], in_crop, atol=1e-9)
+    np.testing.assert_allclose(places[:, 2] * matrix[0, 0], np.array([0, 0.25, 1]) * spec.size, atol=1e-9)
+
+
+def test_litert_file_gives_the_golden_points(tmp_path, model):
+    """What Android runs, fed with the golden crop's bytes."""
+    for package in ("litert_torch", "ai_edge_litert"):
+        pytest.importorskip(package, reason='needs LiteRT: pip install "lightmark[litert]"')
+    from lightmark.export.forms import export_forms
+    from lightmark.runtime.model_file import open_exported
+
+    out = tmp_path / "fast.tflite"
+    export_forms(model_path(GOLDEN["model"]), {"litert": out}, synthetic_samples(20, seed=7), uint8_input=True)
+    outputs = open_exported(out).outputs(pixels("crop.png")[None])
+    np.testing.assert_allclose(outputs.unit_points[0], GOLDEN["unit_points"], atol=0.01 / model.spec.size)
+    np.testing.assert_allclose(outputs.errors[0], GOLDEN["errors"], atol=0.01 / model.spec.size)
+    assert outputs.presence[0] == pytest.approx(GOLDEN["presence"], abs=0.001)
+
+
+def test_numbers_in_the_apps_code_are_the_model_s(model):
+    """Defaults of the Kotlin and Swift classes."""
+    size, scale = model.spec.size, model.spec.crop_scale
+    assert f"size: Int = {size}, private val cropScale: Double = {scale}" in (FOLDER / "Landmarks.kt").read_text()
+    assert f"size: Int = {size}, cropScale: Double = {scale}" in (FOLDER / "Landmarks.swift").read_text()
