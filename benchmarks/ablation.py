@@ -1,10 +1,11 @@
 """What distillation is worth: one student, many objectives, several seeds; one JSON a run, resumed over days.
 
     python benchmarks/ablation.py --data 300w --teacher runs/standard224/tough --recipe standard224 \\
-        --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2
+        --start runs/mobilenetv2-coco.safetensors --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2
     python benchmarks/ablation.py --out benchmarks/results/ablation --table
 
-Every student has the same data, crops, order, steps and network (MobileNetV2 1.0, 112 px, about 30 passes). All share
+Every student has the same data, crops, order, steps, network (MobileNetV2 1.0, 112 px, about 30 passes) and --start, by
+default nothing; benchmarks/mobilenetv2_start.py makes the one that `standard` began at. All share
 the Tough-Teacher of a finished run, seed 0, and, but for the rows that vary it, one Tolerant-Teacher that begins at its
 weights: seeds are the students'. "L1 at equal wall time" trains plain L1 for as many more steps as both teachers cost,
 for the first seed alone. Runs that are in --out are skipped, a killed one goes on where it was.
@@ -27,7 +28,7 @@ from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.provenance import git_commit
-from lightmark.files import replacing
+from lightmark.files import replacing, sha256_of
 from lightmark.metrics import interocular, nme
 from lightmark.nets.checkpoint import load_model
 from lightmark.shape import Align
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--teacher", type=Path, help="folder of the Tough-Teacher's finished run")
     parser.add_argument("--recipe", default="standard224", help="the distillation that it is the first stage of")
+    parser.add_argument("--start", type=Path, help="checkpoint whose weights every student begins at")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--out", type=Path, required=True)
@@ -88,7 +90,7 @@ def main() -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
         teachers = Teachers(options.teacher, get_distillation(options.recipe).tolerant, options.work)
-        run_all(options.data, teachers, options.work, options.out, options.seeds)
+        run_all(options.data, teachers, options.start, options.work, options.out, options.seeds)
     table = render(load_runs(options.out))
     with replacing(options.out / "summary.md") as path:
         path.write_text(table, encoding="utf-8")
@@ -115,7 +117,7 @@ class Teachers:
         return float(sum(read_result(folder)["seconds"] for folder in (self.tough, self.work / "tolerant-90-none")))
 
 
-def run_all(data: Path, teachers: Teachers, work: Path, out: Path, seeds: list[int]) -> None:
+def run_all(data: Path, teachers: Teachers, start: Path | None, work: Path, out: Path, seeds: list[int]) -> None:
     """Every row at every seed, seed by seed, so that a table of one seed is there early."""
     samples = training_samples([data])
     tests = read_samples(data, subset="test")
@@ -123,14 +125,20 @@ def run_all(data: Path, teachers: Teachers, work: Path, out: Path, seeds: list[i
         for row in ROWS:
             target = out / f"{slug(row.name)}-seed{seed}.json"
             if not target.exists() and not (row.equal_time and seed != seeds[0]):
-                result = run_one(row, seed, samples, tests, teachers, work)
+                result = run_one(row, seed, samples, tests, teachers, start, work)
                 with replacing(target) as path:
                     path.write_text(json.dumps(result, indent=1), encoding="utf-8")
                 print(f"{row.name}, seed {seed}: common {100 * result['nme']['common']:.2f} %", flush=True)
 
 
 def run_one(
-    row: Row, seed: int, samples: list[Sample], tests: list[Sample], teachers: Teachers, work: Path
+    row: Row,
+    seed: int,
+    samples: list[Sample],
+    tests: list[Sample],
+    teachers: Teachers,
+    start: Path | None,
+    work: Path,
 ) -> dict[str, Any]:
     # The split is that of seed 0 for all: a student of another seed must not be judged on faces its teachers learned.
     split = carve(samples, student_recipe(0, row))
@@ -144,7 +152,7 @@ def run_one(
             recipe, split.train, tough, tolerant, work / f"points-{teacher_name(row)}-seed{seed}"
         )
     folder = work / f"{slug(row.name)}-seed{seed}"
-    model = load_model(train(recipe, split, folder, teachers=points))
+    model = load_model(train(recipe, split, folder, teachers=points, start=start))
     found = predict(model, tests)
     truth = np.stack([sample.points for sample in tests])
     errors = nme(found, truth, normaliser=interocular(truth, tests[0].schema))
@@ -156,6 +164,7 @@ def run_one(
         "validation_nme": training["validation_nme"],
         "seconds": training["seconds"],
         "recipe": training["recipe"],
+        "start_sha256": None if start is None else sha256_of(start),
         "commit": git_commit(),
     }
 
