@@ -12,11 +12,13 @@ import torch
 from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError
-from lightmark.nets.checkpoint import load_checkpoint, load_model, read_tensors
+from lightmark.nets.checkpoint import load_checkpoint, load_model, read_tensors, save_checkpoint
+from lightmark.nets.network import architecture_from_dict
 from lightmark.train import distil as distil_module
 from lightmark.train.config import Distillation
 from lightmark.train.distil import distil
 from lightmark.train.faces import carve
+from lightmark.train.folder import LOG
 from lightmark.train.loop import train
 from lightmark.train.teachers import cache_teacher_points
 
@@ -112,6 +114,20 @@ def test_students_start_where_they_are_told_to(
     assert torch.allclose(student, start, atol=1e-6)
     assert torch.allclose(plain, start, atol=1e-6)
     assert not torch.allclose(tough, start, atol=1e-6)
+
+
+def test_given_teachers_are_taken_as_they_are(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
+    """Checkpoints that lie alone: nothing is trained but the student, which learns their points."""
+    first = distil(distillation, faces, tmp_path / "first", quiet=True)
+    alone = [tmp_path / f"{path.parent.name}.safetensors" for path in (first.tough, first.tolerant)]
+    for source, path in zip((first.tough, first.tolerant), alone, strict=True):
+        network, spec = load_checkpoint(source)
+        save_checkpoint(path, network, architecture_from_dict(dict(spec.architecture), "here"), spec)
+    made = distil(distillation, faces, tmp_path / "second", quiet=True, teachers=(alone[0], alone[1]))
+    assert (made.tough, made.tolerant) == (alone[0], alone[1])
+    assert {path.name for path in (tmp_path / "second").iterdir()} == {"student", "teacher-points"}
+    losses = [(run.student.parent / LOG).read_text().splitlines()[-1] for run in (first, made)]
+    np.testing.assert_allclose(*(np.array(line.split(",")[:6], dtype=float) for line in losses), rtol=1e-5)
 
 
 def test_cached_points_are_what_the_teachers_say(

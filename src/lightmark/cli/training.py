@@ -83,12 +83,14 @@ def train(
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the student begins at.")
 @click.option("--extra", type=EXISTING, multiple=True, help="More faces for the student alone: labelled by a teacher.")
+@click.option("--tough", type=EXISTING, help="Checkpoint of a Tough-Teacher instead of training one; with --tolerant.")
+@click.option("--tolerant", type=EXISTING, help="Checkpoint of its Tolerant-Teacher.")
 @TENSORBOARD
 @_run_options
 def distill(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
-    plain: bool, start: Path | None, extra: Sequence[Path], threads: int | None, tensorboard: bool,
-    schema: Schema | None,
+    plain: bool, start: Path | None, extra: Sequence[Path], tough: Path | None, tolerant: Path | None,
+    threads: int | None, tensorboard: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Train both teachers and the student that learns from them; stages already done are skipped."""
     from dataclasses import replace
@@ -97,6 +99,8 @@ def distill(
     from lightmark.train.recipes import STAGES, get_distillation
 
     chosen = get_distillation(recipe, seed)
+    if (tough is None) != (tolerant is None):
+        raise ConfigError("--tough and --tolerant come together: the student learns from both teachers")
     if steps is not None:
         chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), steps=steps) for stage in STAGES})
     made = distil(
@@ -109,6 +113,7 @@ def distill(
         tensorboard=tensorboard,
         student_start=start,
         student_extra=training_samples(extra, schema) if extra else (),
+        teachers=(tough, tolerant) if tough and tolerant else None,
     )
     for stage in STAGES:
         if getattr(made, stage) is not None:

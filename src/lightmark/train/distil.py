@@ -35,21 +35,26 @@ def distil(
     tensorboard: bool = False,
     student_start: Path | None = None,
     student_extra: Sequence[Sample] = (),
+    teachers: tuple[Path, Path] | None = None,
 ) -> Distilled:
     """Run every stage of `recipe` in its own folder under `out`, skipping those already finished.
 
     All stages share one split of `samples` by source photograph. `student_start` is a checkpoint whose weights the
     student, and the plain one beside it, begin at; both also learn from `student_extra`, faces that a teacher labelled
-    say, which no teacher is trained on and nobody is judged by. A killed run, called again, goes on where it was.
+    say, which no teacher is trained on and nobody is judged by. `teachers`, checkpoints of a Tough- and a
+    Tolerant-Teacher, are taken instead of training the recipe's. A killed run, called again, goes on where it was.
     Raises `ConfigError` where test faces are among either.
     """
     split = carve(samples, recipe.student)
     require_no_tests(student_extra)
     wider = Split([*split.train, *student_extra], split.validation)
     run = partial(train, split=split, device=device, workers=workers, quiet=quiet, tensorboard=tensorboard)
-    tough = run(recipe.tough, out=out / "tough")
-    start = tough if recipe.tolerant_starts_from_tough else None
-    tolerant = run(recipe.tolerant, out=out / "tolerant", start=start)
+    if teachers is None:
+        tough = run(recipe.tough, out=out / "tough")
+        start = tough if recipe.tolerant_starts_from_tough else None
+        tolerant = run(recipe.tolerant, out=out / "tolerant", start=start)
+    else:
+        tough, tolerant = teachers
     points = cache_teacher_points(
         recipe.student, wider.train, tough, tolerant, out / "teacher-points", device=device, quiet=quiet
     )

@@ -16,7 +16,7 @@ from lightmark.errors import CheckpointError, ConfigError
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, load_model
 from lightmark.train.config import Recipe, fingerprint
-from lightmark.train.folder import read_result
+from lightmark.train.folder import start_mark
 
 Floats32 = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -49,7 +49,7 @@ def cache_teacher_points(
             )
     targets = [sample.points for sample in samples]
     dataset = CropDataset(samples, targets, models[0].spec, recipe.augmentation, recipe.seed, recipe.copies)
-    marks = [read_result(path.parent)["mark"] for path in (tough, tolerant)]
+    marks = [start_mark(path) for path in (tough, tolerant)]
     # Only what decides the crops: students that differ in their loss alone share the points.
     settings = {
         "augmentation": asdict(recipe.augmentation),
