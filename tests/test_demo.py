@@ -28,7 +28,7 @@ def test_demo_makes_a_table_a_report_and_pictures(
     for row in ("mean shape", "Tough-Teacher", "Tolerant-Teacher", "student alone", "student distilled"):
         assert row in printed
     assert Image.open(tmp_path / "student-on-unseen-faces.png").size[0] > 1000
-    assert "by the shipped model 'fast': 1" in printed
+    assert "by the shipped model 'standard': 1" in printed
     assert Image.open(tmp_path / "astronaut.png").size == (768, 768)
     assert (tmp_path / "report/report.html").stat().st_size > 10_000
     assert sorted(path.parent.name for path in tmp_path.glob("run/*/model.safetensors")) == sorted(STAGES)

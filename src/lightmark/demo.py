@@ -39,7 +39,7 @@ PRODUCTS = (
     "run/*/curves.png",
     "run/*/model.safetensors",
 )
-PHOTO_MODEL = "fast"  # the synthetic faces' student has never seen a photograph
+PHOTO_MODEL = "standard"  # the synthetic faces' student has never seen a photograph
 # Unseen faces come from another stream of the generator than any training face.
 UNSEEN_SEED_OFFSET = 1_000_000
 

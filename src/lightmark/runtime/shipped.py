@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent.parent / "models"
 SUBSETS = ("common", "challenging", "full")  # of 300W, in the order in which they are told
-DEFAULT_MODEL = "fast"
+DEFAULT_MODEL = "standard"
 DETECTORS = "detectors.json"  # the same for face detectors
 REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summary}}
 
