@@ -4,7 +4,8 @@
  *   npm run speed -- [--url http://localhost:8000/] [--python ../.venv/bin/python] [--rounds 100] [--threads 1,2]
  *
  * Every model that the page offers, at each number of threads, each in a browser of its own. `detect` looks at each
- * picture anew; `track` follows the face, as before a camera. On a machine that does nothing else.
+ * picture anew; `track` follows the face, as before a camera. On a machine that does nothing else; the published run is in
+ * benchmarks/results/page-speed.json.
  */
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync } from "node:fs";
@@ -51,8 +52,10 @@ for (const threads of options.threads.split(",").map(Number)) {
 }
 await server?.close();
 const machine = { processor: cpus()[0].model, cores: cpus().length, node: process.version };
+const commit = execFileSync("git", ["rev-parse", "HEAD"], { encoding: "utf8" }).trim();
 const what = { picture: "640x480, one face", rounds: Number(options.rounds) };
-console.log(JSON.stringify({ browser: browserVersion, "onnxruntime-web": version, machine, ...what, rows }, null, 1));
+const command = "npm run speed (in web/)";
+console.log(JSON.stringify({ command, commit, browser: browserVersion, "onnxruntime-web": version, machine, ...what, rows }, null, 1));
 
 /** Runs in the page, in its main thread: the same code as the worker's, without messages to and fro. */
 async function measure({ base, model, frame, threads, rounds }) {
