@@ -105,7 +105,8 @@ def test_the_answer_is_that_of_the_command(serving: Serving) -> None:
     """Bytes of a painted face give what `lightmark detect -` tells of them, and nothing that is not described."""
     stream = io.BytesIO()
     Image.fromarray(np.asarray(synthetic_samples(5, 0)[4].image)).save(stream, "PNG")
-    said = CliRunner().invoke(main, ["detect", "-", "--format", "jsonl", "--threads", "1"], input=stream.getvalue())
+    command = ["detect", "-", "--model", "fast", "--format", "jsonl", "--threads", "1"]
+    said = CliRunner().invoke(main, command, input=stream.getvalue())
     with serving(app_of(Landmarker("fast", threads=1))) as ask:
         answer = ask("POST", PATH, stream.getvalue(), {"Content-Type": "image/png"})
     assert answer.status == 200
