@@ -29,6 +29,7 @@ from lightmark.runtime.landmarker import Landmarker
 from lightmark.spec import ModelSpec
 from lightmark.train.distil import Distilled, distil
 from lightmark.train.faces import image_points_of, mean_unit_points
+from lightmark.train.ranks import require_alone
 from lightmark.train.recipes import get_distillation
 
 TRAINING_FACES, UNSEEN_FACES = 1200, 200
@@ -46,6 +47,7 @@ UNSEEN_SEED_OFFSET = 1_000_000
 
 def run_demo(out: Path, seed: int = 0) -> None:
     """Train two teachers, a distilled student and a plain one on synthetic faces; print a table and write pictures."""
+    require_alone("the demo")
     console = Console()
     began = time.monotonic()
     console.print(f"Drawing {TRAINING_FACES} synthetic faces to train on and {UNSEEN_FACES} to measure with …")

@@ -38,7 +38,7 @@ class ConfigError(LightmarkError):
 
 
 class TrainingError(LightmarkError):
-    """A training that cannot go on: its loss is no longer finite."""
+    """A training that cannot go on: its loss is no longer finite, or one of its processes has ended."""
 
 
 class ExportError(LightmarkError):

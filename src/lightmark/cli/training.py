@@ -46,8 +46,16 @@ def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> lis
     if not kept:
         raise ConfigError(f"{', '.join(map(str, paths))}: only test faces ({len(samples)}); give a training set")
     left_out = f"; {len(samples) - len(kept)} test faces or copies of them left out" if len(kept) < len(samples) else ""
-    click.echo(f"{len(kept)} faces to train on{left_out}", err=True)
+    _say(f"{len(kept)} faces to train on{left_out}", err=True)
     return kept
+
+
+def _say(text: object, err: bool = False) -> None:
+    """Print `text`, once where torchrun started several processes."""
+    from lightmark.train.ranks import world
+
+    if world().rank == 0:
+        click.echo(text, err=err)
 
 
 @click.command()
@@ -75,7 +83,7 @@ def train(
         raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
     chosen = chosen if steps is None else replace(chosen, steps=steps)
     split = carve(training_samples(data, schema), chosen)
-    click.echo(run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard))
+    _say(run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard))
 
 
 @click.command()
@@ -117,7 +125,7 @@ def distill(
     )
     for stage in STAGES:
         if getattr(made, stage) is not None:
-            click.echo(f"{stage:9} {getattr(made, stage)}")
+            _say(f"{stage:9} {getattr(made, stage)}")
 
 
 @click.command()

@@ -112,14 +112,17 @@ class CropDataset(Dataset[Batch]):
 
 
 class Shuffle(Sampler[list[Key]]):
-    """Batches of keys, pass after pass without end, from batch number `start` on; each pass in its own order."""
+    """Batches of keys, pass after pass without end, from batch number `start` on; each pass in its own order.
 
-    def __init__(self, count: int, batch: int, seed: int, start: int = 0) -> None:
+    `part` cuts the same part of every batch, for one of several processes.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int, start: int = 0, part: slice = slice(None)) -> None:
         if count < batch:
             raise ConfigError(
                 f"{count} training faces do not fill one batch of {batch}; use a smaller batch or more faces"
             )
-        self.count, self.batch, self.seed, self.start = count, batch, seed, start
+        self.count, self.batch, self.seed, self.start, self.part = count, batch, seed, start, part
 
     @property
     def batches_per_pass(self) -> int:
@@ -131,5 +134,6 @@ class Shuffle(Sampler[list[Key]]):
         while True:
             order = np.random.default_rng((self.seed, ORDER_STREAM, turn)).permutation(self.count)
             for number in range(first, self.batches_per_pass):
-                yield [Key(turn, int(i)) for i in order[number * self.batch : (number + 1) * self.batch]]
+                whole = order[number * self.batch : (number + 1) * self.batch]
+                yield [Key(turn, int(i)) for i in whole[self.part]]
             turn, first = turn + 1, 0

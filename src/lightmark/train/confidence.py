@@ -34,6 +34,7 @@ from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.faces import carve_share, require_no_tests
+from lightmark.train.ranks import require_alone
 from lightmark.train.step import planes_of
 
 # Faces as a detector would frame them, more of them covered than in training: where errors grow is to be learnt here.
@@ -108,6 +109,7 @@ def train_confidence(
     presence's ROC curve, and the same with the held-out faces among `present`. Raises `ConfigError` where the schemas
     differ or test faces are among the samples, `TrainingError` where the loss is no longer finite.
     """
+    require_alone("the training of the confidence")
     recipe = recipe or ConfidenceRecipe()
     network, spec = load_checkpoint(checkpoint)
     trained = spec.provenance

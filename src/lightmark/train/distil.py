@@ -11,6 +11,7 @@ from lightmark.data.sample import Sample
 from lightmark.train.config import Distillation
 from lightmark.train.faces import Split, carve, require_no_tests
 from lightmark.train.loop import train
+from lightmark.train.ranks import join
 from lightmark.train.teachers import cache_teacher_points
 
 
@@ -45,6 +46,7 @@ def distil(
     Tolerant-Teacher, are taken instead of training the recipe's. A killed run, called again, goes on where it was.
     Raises `ConfigError` where test faces are among either.
     """
+    device = join(device)
     split = carve(samples, recipe.student)
     require_no_tests(student_extra)
     wider = Split([*split.train, *student_extra], split.validation)

@@ -30,6 +30,7 @@ from lightmark.train.detection_loss import Cells, assign, cells_of, detection_lo
 from lightmark.train.faces import carve_share
 from lightmark.train.folder import LOG, MODEL, STATE, is_finished, start_mark, write_result
 from lightmark.train.progress import progress_bar
+from lightmark.train.ranks import require_alone
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
 from lightmark.train.step import Trainee, learn_from, make_trainee, prepare_step
 
@@ -78,6 +79,7 @@ def train_face_detector(
     until then the state that it resumes from. Raises `ConfigError` for test faces or too few pictures, `TrainingError`
     where the loss is no longer finite.
     """
+    require_alone("the training of the face detector")
     if len(backgrounds) < 2:
         raise ConfigError(f"{len(backgrounds)} pictures without faces; needs at least 2, to train on and to check with")
     split = carve_share(samples, recipe.validation, recipe.seed)

@@ -1,4 +1,8 @@
-"""The training loop: one recipe, one data set, one folder; killed at any moment, it goes on to the same weights."""
+"""The training loop: one recipe, one data set, one folder; killed at any moment, it goes on to the same weights.
+
+Started by torchrun, all its processes run this loop, each on its slice of every batch and its share of the validation
+faces. They keep the same weights and log; the first one writes and shows them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from lightmark import __version__
 from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
-from lightmark.errors import MissingExtraError, TrainingError
+from lightmark.errors import ConfigError, MissingExtraError, TrainingError
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
 from lightmark.nets.network import LandmarkNet, build_network, parameter_count
 from lightmark.spec import ModelSpec
@@ -24,6 +28,7 @@ from lightmark.train.curves import plot_curves
 from lightmark.train.faces import Split, ValidationCrops, mean_unit_points, targets_of
 from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, run_mark, write_result
 from lightmark.train.progress import progress_bar
+from lightmark.train.ranks import from_first, join, meet, mine, slice_of, whole, world
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
 from lightmark.train.step import Trainee, learning_rate, make_trainee, take_step
 
@@ -44,20 +49,24 @@ def train(
     `start` names a checkpoint of another run, whose weights this one begins at. The folder holds model.safetensors
     (best by validation NME against what it learns), log.csv, curves.png, result.json once the run has ended, and until
     then the state that it resumes from. `tensorboard` also writes the log for TensorBoard. Raises `ConfigError` where
-    the folder holds another run, `TrainingError` where the loss is no longer finite.
+    the folder holds another run, or the batch or the validation faces cannot be shared out to the processes that
+    torchrun started; `TrainingError` where the loss is no longer finite or another process has ended.
     """
+    device = join(device)
     mark = run_mark(recipe, split, start)
-    if is_finished(out, mark):
+    _require_one_run(recipe, split, mark)
+    if from_first(is_finished(out, mark)):
         return out / MODEL
     out.mkdir(parents=True, exist_ok=True)
-    board = _Board(out) if tensorboard else None
-    spec = _new_spec(recipe, split)
-    trainee = _new_trainee(recipe, split, spec, start, device)
-    standing = load_state(out / STATE, mark, trainee) if (out / STATE).exists() else Standing()
+    first = world().rank == 0
+    board = _Board(out) if tensorboard and first else None
+    spec = new_spec(recipe, split)
+    trainee = new_trainee(recipe, split, spec, start, device)
+    standing = load_state(out / STATE, mark, trainee) if from_first((out / STATE).exists()) else Standing()
     validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
-    validation = ValidationCrops(split.validation, validation_targets, spec)
-    batches = _batches(recipe, split, spec, teachers, standing.step, workers)
-    with progress_bar(recipe.name, recipe.steps, standing.step, quiet) as bar:
+    validation = ValidationCrops(mine(split.validation), mine(validation_targets), spec)
+    batches = batches_of(recipe, split, spec, teachers, standing.step, workers)
+    with progress_bar(recipe.name, recipe.steps, standing.step, quiet or not first) as bar:
         began = time.monotonic() - standing.seconds
         while standing.step < recipe.steps:
             parts = take_step(trainee, next(batches), standing.step, recipe, spec)
@@ -66,20 +75,39 @@ def train(
             if _is_due(recipe.log_every, standing, recipe):
                 standing.rows.append(_log_row(standing, recipe, out))
             if _is_due(recipe.validate_every, standing, recipe):
-                _validate(trainee, spec, validation, standing, recipe, out)
+                _validate(trainee, spec, validation, len(split.validation), standing, recipe, out)
                 standing.seconds = time.monotonic() - began
-                save_state(out / STATE, mark, trainee, standing)
-                write_log(out / LOG, standing.rows)
-                _tell(bar, recipe, standing)
+                if first:
+                    save_state(out / STATE, mark, trainee, standing)
+                    write_log(out / LOG, standing.rows)
+                    _tell(bar, recipe, standing)
                 if board is not None:
                     board.write(standing.rows)
-    plot_curves(standing.rows, out / CURVES, recipe.name)
-    write_result(out, mark, _result(recipe, split, trainee, standing))
-    (out / STATE).unlink()
+    if first:
+        plot_curves(standing.rows, out / CURVES, recipe.name)
+        write_result(out, mark, _result(recipe, split, trainee, standing))
+        (out / STATE).unlink()
+    meet()  # whoever goes on finds the run finished
     return out / MODEL
 
 
-def _new_spec(recipe: Recipe, split: Split) -> ModelSpec:
+def _require_one_run(recipe: Recipe, split: Split, mark: str) -> None:
+    """Raise `ConfigError` unless all processes train the same, and each has a share of everything."""
+    rank, size, _ = world()
+    if from_first(mark) != mark:
+        raise ConfigError(
+            f"{recipe.name}: process {rank} of {size} was given another recipe or other faces than process 0; "
+            "give all machines the same command and data"
+        )
+    slice_of(recipe.batch)
+    if len(split.validation) < size:
+        raise ConfigError(
+            f"{recipe.name}: {len(split.validation)} validation faces for {size} processes, each needs one; start fewer"
+        )
+
+
+def new_spec(recipe: Recipe, split: Split) -> ModelSpec:
+    """What the recipe's network takes and gives, and where it comes from."""
     provenance = {
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -90,9 +118,10 @@ def _new_spec(recipe: Recipe, split: Split) -> ModelSpec:
     return ModelSpec(split.train[0].schema, recipe.size, recipe.crop_scale, provenance=provenance)
 
 
-def _new_trainee(
+def new_trainee(
     recipe: Recipe, split: Split, spec: ModelSpec, start: Path | None, device: str
 ) -> Trainee[LandmarkNet]:
+    """The recipe's network before its first step: at the weights in `start`, or untrained at the mean shape."""
     network = build_network(recipe.architecture, mean_unit_points(split.train, spec), recipe.seed)
     if start is not None:
         tensors = read_tensors(start)[0]
@@ -101,12 +130,13 @@ def _new_trainee(
     return make_trainee(network, recipe.learning_rate, recipe.weight_decay, device)
 
 
-def _batches(
+def batches_of(
     recipe: Recipe, split: Split, spec: ModelSpec, teachers: TeacherPoints | None, step: int, workers: int
 ) -> Iterator[Batch]:
+    """This process's slices of the recipe's batches from step number `step` on, without end."""
     targets = targets_of(recipe, split.train, fitted_on=split.train)
     dataset = CropDataset(split.train, targets, spec, recipe.augmentation, recipe.seed, recipe.copies, teachers)
-    order = Shuffle(len(dataset), recipe.batch, recipe.seed, start=step)
+    order = Shuffle(len(dataset), recipe.batch, recipe.seed, start=step, part=slice_of(recipe.batch))
     return iter(DataLoader(dataset, batch_sampler=order, num_workers=workers, collate_fn=collate))
 
 
@@ -133,12 +163,14 @@ def _validate(
     trainee: Trainee[LandmarkNet],
     spec: ModelSpec,
     validation: ValidationCrops,
+    faces: int,
     standing: Standing,
     recipe: Recipe,
     out: Path,
 ) -> None:
-    """Add the averaged weights' validation NME to the log, and keep them if they are the best so far."""
-    error = float(validation(TorchModel(trainee.average, spec, trainee.device)).mean())
+    """Add the averaged weights' NME on all validation faces, `faces` many, to the log; keep the best weights so far."""
+    errors = validation(TorchModel(trainee.average, spec, trainee.device))
+    error = float(whole(errors, faces).mean())
     if not standing.rows or standing.rows[-1]["step"] != standing.step:
         standing.rows.append({"step": standing.step, "learning_rate": learning_rate(recipe, standing.step - 1)})
     standing.rows[-1]["validation_nme"] = error
@@ -146,7 +178,8 @@ def _validate(
         standing.best, standing.best_step = error, standing.step
         found = {"step": standing.step, "validation_nme": error}
         found_spec = replace(spec, provenance={**spec.provenance, **found})
-        save_checkpoint(out / MODEL, trainee.average, recipe.architecture, found_spec)
+        if world().rank == 0:
+            save_checkpoint(out / MODEL, trainee.average, recipe.architecture, found_spec)
 
 
 def _result(recipe: Recipe, split: Split, trainee: Trainee[LandmarkNet], standing: Standing) -> dict[str, object]:
@@ -161,6 +194,7 @@ def _result(recipe: Recipe, split: Split, trainee: Trainee[LandmarkNet], standin
         "torch": torch.__version__,
         "device": trainee.device,
         "threads": torch.get_num_threads(),
+        "processes": world().size,
     }
 
 

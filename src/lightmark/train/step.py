@@ -16,6 +16,8 @@ from lightmark.nets.network import LandmarkNet
 from lightmark.spec import ModelSpec
 from lightmark.train.config import DetectorRecipe, Recipe
 from lightmark.train.objectives import OBJECTIVES
+from lightmark.train.ranks import average_gradients, mean
+from lightmark.train.whole_batch import whole_batch
 
 # A prime that keeps the streams of neighbouring seeds apart for a million steps.
 SEED_STRIDE = 1_000_003
@@ -49,14 +51,18 @@ def make_trainee(network: Net, learning_rate: float, weight_decay: float, device
 def take_step(
     trainee: Trainee[LandmarkNet], batch: Batch, step: int, recipe: Recipe, spec: ModelSpec
 ) -> dict[str, Tensor]:
-    """Step number `step`, counted from 0: forward, backward, weights and average moved; gives the named losses."""
+    """Step number `step`, counted from 0: forward, backward, weights and average moved; gives the named losses.
+
+    Of several processes each is given its slice of the batch; weights and losses are those of the whole one.
+    """
     prepare_step(trainee, step, recipe)
     batch = Batch(*(tensor.to(trainee.device, non_blocking=True) for tensor in batch))
-    with torch.autocast(torch.device(trainee.device).type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+    half = torch.autocast(torch.device(trainee.device).type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    with half, whole_batch():
         prediction = trainee.network(planes_of(batch.crops, spec, size_at(recipe, step)))
     parts = OBJECTIVES[recipe.objective](prediction, batch)
     learn_from(trainee, parts["loss"], step, recipe)
-    return {name: value.detach() for name, value in parts.items()}
+    return mean({name: value.detach() for name, value in parts.items()})
 
 
 def prepare_step(trainee: Trainee[Net], step: int, recipe: AnyRecipe) -> None:
@@ -73,6 +79,7 @@ def learn_from(trainee: Trainee[Net], loss: Tensor, step: int, recipe: AnyRecipe
     """Move weights and average by the loss of step number `step`."""
     trainee.optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
+    average_gradients(trainee.network)
     trainee.optimiser.step()
     # The average starts fast, so that it does not remember the untrained weights.
     move_average(trainee.average, trainee.network, min(recipe.ema, (1 + step) / (10 + step)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -17,6 +18,7 @@ from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, load_model
 from lightmark.train.config import Recipe, fingerprint
 from lightmark.train.folder import start_mark
+from lightmark.train.ranks import meet, mine, world
 
 Floats32 = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -33,8 +35,9 @@ def cache_teacher_points(
     """unit_points of both teachers (checkpoint paths) for every copy of the student `recipe`'s crops.
 
     The teachers see the crops before their pixels are changed, each at its own size in pixels: unit_points are the
-    same. Kept in `out`, one file a copy, so that a killed run goes on where it was. Raises `ConfigError` where the
-    recipe has no fixed copies or a teacher takes wider or narrower crops.
+    same. Kept in `out`, one file a copy, so that a killed run goes on where it was; several processes make a share of
+    the copies each and read the others'. Raises `ConfigError` where the recipe has no fixed copies or a teacher takes
+    wider or narrower crops.
     """
     if recipe.copies is None:
         raise ConfigError(
@@ -58,14 +61,19 @@ def cache_teacher_points(
         "seed": recipe.seed,
     }
     mark = fingerprint(settings, *marks, *(sample.name.rsplit("/", 2)[-1] for sample in samples))
-    copies = range(recipe.copies) if quiet else track(range(recipe.copies), "teachers' points", total=recipe.copies)
-    points = [_copy_points(dataset, models, copy, out / f"copy-{copy:03d}.npz", mark) for copy in copies]
+    share = mine(range(recipe.copies))
+    shown = share if quiet or world().rank > 0 else track(share, "teachers' points", total=len(share))
+    points_of = partial(_copy_points, dataset, models, out, mark)
+    made = {copy: points_of(copy) for copy in shown}
+    meet()
+    points = [made.get(copy) or points_of(copy) for copy in range(recipe.copies)]
     return TeacherPoints(np.stack([p[0] for p in points]), np.stack([p[1] for p in points]))
 
 
 def _copy_points(
-    dataset: CropDataset, models: tuple[TorchModel, TorchModel], copy: int, path: Path, mark: str
+    dataset: CropDataset, models: tuple[TorchModel, TorchModel], out: Path, mark: str, copy: int
 ) -> tuple[Floats32, Floats32]:
+    path = out / f"copy-{copy:03d}.npz"
     if path.exists():
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -1,0 +1,159 @@
+"""The processes that torchrun starts for one training, and what they say to each other; a world of one says nothing."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from lightmark.errors import ConfigError, TrainingError
+from lightmark.geometry import Array
+
+Item = TypeVar("Item")
+
+# Dead processes are noticed at once; this is for those that hang. The longest that a live one lets others wait is one
+# copy of the teachers' points: 10 ms a face and teacher would be 180,000 faces an hour.
+TIMEOUT = timedelta(hours=1)
+
+
+class World(NamedTuple):
+    """Which of how many processes this is, over all machines, counted from 0; `local` counts on this machine."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+
+def world() -> World:
+    """This process's place as torchrun's environment variables tell it; a world of one without them."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+        return World()
+    return World(*(int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+
+
+def join(device: str) -> str:
+    """Join the other processes, if there are any, and return the device that this one computes on.
+
+    That is `device`, and with several processes on GPUs the one of this process's number on its machine. May be called
+    again. Raises `ConfigError` for a device that cannot be shared out.
+    """
+    here = world()
+    if here.size == 1:
+        return device
+    device = _own_device(device, here)
+    if not dist.is_initialized():
+        with _together():
+            # gloo carries what lies in main memory, such as validation errors, on machines with GPUs too.
+            dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=TIMEOUT)
+        atexit.register(dist.destroy_process_group)
+    return device
+
+
+def _own_device(device: str, here: World) -> str:
+    kind = torch.device(device)
+    if kind.type == "cpu":
+        return "cpu"
+    if kind.type != "cuda" or kind.index not in (None, here.local):
+        raise ConfigError(
+            f"device {device}: {here.size} processes take cpu, or cuda, where each has the GPU of its own number"
+        )
+    if here.local >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {here.local} of this machine finds no GPU of its own, there are {torch.cuda.device_count()}; "
+            "start at most as many processes as GPUs"
+        )
+    torch.cuda.set_device(here.local)
+    return f"cuda:{here.local}"
+
+
+def require_alone(what: str) -> None:
+    """Raise `ConfigError` where torchrun started several processes of `what`, which runs in one."""
+    if world().size > 1:
+        raise ConfigError(f"{what} runs in one process, torchrun started {world().size}; start it without torchrun")
+
+
+def slice_of(batch: int) -> slice:
+    """This process's part of `batch` samples; raises `ConfigError` where they cannot be cut evenly."""
+    rank, size, _ = world()
+    if batch % size:
+        fitting = ", ".join(str(count) for count in range(1, batch + 1) if batch % count == 0)
+        raise ConfigError(f"a batch of {batch} cannot be cut evenly for {size} processes; start {fitting}")
+    share = batch // size
+    return slice(rank * share, (rank + 1) * share)
+
+
+def mine(items: Sequence[Item]) -> Sequence[Item]:
+    """This process's share of `items`: every world-th one; `whole` puts shares together again."""
+    rank, size, _ = world()
+    return items[rank::size]
+
+
+def whole(share: Array, count: int) -> Array:
+    """The values (count,) of all items, of which `share` holds those of `mine`."""
+    rank, size, _ = world()
+    values = np.zeros(count)
+    values[rank::size] = share
+    total(torch.from_numpy(values))  # zeros add nothing
+    return values
+
+
+def total(values: Tensor) -> Tensor:
+    """Sum of `values` over the processes, in place."""
+    if world().size > 1:
+        with _together():
+            dist.all_reduce(values)
+    return values
+
+
+def mean(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Mean over the processes of each named number."""
+    if world().size == 1:
+        return parts
+    return dict(zip(parts, total(torch.stack(list(parts.values()))) / world().size, strict=True))
+
+
+def average_gradients(network: nn.Module) -> None:
+    """Make every gradient its mean over the processes."""
+    if world().size == 1:
+        return
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    means = total(torch.cat([gradient.reshape(-1) for gradient in gradients])) / world().size
+    parts = means.split_with_sizes([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view(gradient.shape))
+
+
+def from_first(value: Item) -> Item:
+    """The first process's `value`, in every process."""
+    if world().size == 1:
+        return value
+    values = [value]
+    with _together():
+        dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+    return values[0]
+
+
+def meet() -> None:
+    """Wait until every process has come here."""
+    total(torch.zeros(1))
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Something that all processes do; the end of another one becomes a `TrainingError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        rank, size, _ = world()
+        raise TrainingError(
+            f"process {rank} of {size}: another process of this training has ended or does not answer; start the same "
+            f"command again, it goes on from the state saved last ({str(error).partition(chr(10))[0]})"
+        ) from error
