@@ -315,12 +315,14 @@ def test_ray_killed_and_resumed_gives_what_one_process_gives(tmp_path):
     pytest.importorskip("ray", reason='ray is not installed: pip install "lightmark[ray]"')
     folder, out = write_loose(tmp_path / "in", 12), tmp_path / "out"
     kill(KILLED_WITH_RAY, folder, out)
-    kept = {path.name for path in out.glob("part-*.parquet")}
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("part-*.parquet")}
     assert 2 <= len(kept) < 6
     job = open_job(folder, out, Settings(), 2)
     todo = {chunk.number for chunk in job.todo()}
-    assert {done.number for done in run_ray(job, workers=2)} == todo
+    # The killed run's workers outlive it for moments, and may finish what they have at hand.
+    assert {done.number for done in run_ray(job, workers=2)} <= todo
     assert summarise(job).pictures == 12
+    assert all(path.stat().st_mtime_ns == mark for path, mark in kept.items())
     assert rows(out) == run(folder, tmp_path / "local")
 
 
