@@ -383,6 +383,24 @@ def test_what_a_chunk_raises_with_ray_is_what_it_raises_here(tmp_path, monkeypat
         list(run_ray(job, workers=2))
 
 
+@pytest.mark.parametrize(
+    ("address", "said"), [(None, "Ray does not start: slow"), ("a:1", "no Ray cluster answers at a:1: slow; the same")]
+)
+def test_a_ray_that_does_not_start_is_told(tmp_path, monkeypatch, address, said):
+    """Whatever Ray raises while it starts is one sentence with a way out, and Ray is stopped."""
+    job = open_job(write_loose(tmp_path / "in", 2), tmp_path / "out", Settings(), 2)
+    fake, stopped = fake_ray(monkeypatch), []
+    fake.is_initialized, fake.shutdown = lambda: False, lambda: stopped.append(True)
+
+    def fail(*_words, **_options):
+        raise Exception("slow")  # as bare as Ray's own
+
+    fake.init = fail
+    with pytest.raises(ConfigError, match=said):
+        list(run_ray(job, 2, address))
+    assert stopped
+
+
 def test_other_pictures_are_refused(tmp_path):
     """A picture that came, went or changed its size since the job was begun is another job."""
     folder = write_loose(tmp_path / "in", 3)

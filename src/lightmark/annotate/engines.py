@@ -84,8 +84,10 @@ def _ray(workers: int | None, threads: int, address: str | None) -> Iterator[Any
             ray.init("local", num_cpus=(workers or 1) * threads, object_store_memory=OBJECT_STORE, **quiet)
         else:
             ray.init(address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"Ray at {address or 'this machine'} does not answer: {error}") from error
+    except Exception as error:  # Ray raises bare ones, too, where starting takes too long
+        ray.shutdown()
+        what = "Ray does not start" if address is None else f"no Ray cluster answers at {address}"
+        raise ConfigError(f"{what}: {error}; the same command tries again, --engine local does without") from error
     try:
         yield ray
     finally:
