@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lightmark import __version__
+from lightmark.cli.annotating import annotate
 from lightmark.cli.benching import bench
 from lightmark.cli.detecting import detect
 from lightmark.cli.exporting import export
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(detect, track, serve, train, distill, confidence, train_detector, recipes, demo),
+    *(detect, track, annotate, serve, train, distill, confidence, train_detector, recipes, demo),
     *(info, models, evaluate, compare, export, bench, data),
 )
 for command in COMMANDS:

@@ -1,14 +1,15 @@
-"""The group `data`: check and convert labelled faces."""
+"""The group `data`: check, convert and pack labelled faces."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
-from lightmark.cli.options import ANY_PATH, EXISTING, SCHEMA
+from lightmark.cli.options import ANY_PATH, EXISTING, FOLDER, SCHEMA
 
 if TYPE_CHECKING:
     from lightmark.schema import Schema
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def data() -> None:
-    """Check and convert labelled faces."""
+    """Check, convert and pack labelled faces."""
 
 
 @data.command("check")
@@ -55,3 +56,46 @@ def data_convert(
 
     count = convert(source, out, form, schema, subset, force)
     click.echo(f"{count} faces written to {out}")
+
+
+@data.command("pack")
+@click.argument("sources", type=EXISTING, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the shards; new or empty.")
+@click.option(
+    "--whole/--crops", "whole", default=True, show_default=True,
+    help="Whole pictures, byte for byte, or a square around each face that holds all that training looks at.",
+)  # fmt: skip
+@click.option("--faces-per-shard", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--shuffle", type=int, metavar="SEED", help="Pack in a random order; by default as the sources come.")
+@click.option("--subset", help="Only this official subset.")
+@SCHEMA
+def data_pack(
+    sources: Sequence[Path], out: Path, whole: bool, faces_per_shard: int, shuffle: int | None, subset: str | None,
+    schema: Schema | None,
+) -> None:  # fmt: skip
+    """Pack labelled faces of SOURCES into WebDataset shards (tar) and a manifest.
+
+    All that reads labelled faces reads the shards, too. Faces whose picture or labels are broken are left out and
+    listed; status 1 if there are such.
+    """
+    from lightmark.data.pack import pack
+    from lightmark.data.read import read_samples
+
+    samples = [sample for source in sources for sample in read_samples(source, schema, subset)]
+    packed = pack(samples, out, "whole" if whole else "crops", faces_per_shard, shuffle, _with_progress)
+    pictures = "pictures" if whole else "crops"
+    click.echo(f"{packed.faces} faces in {packed.pictures} {pictures} packed into {out}; shards: {len(packed.shards)}")
+    if packed.left_out:
+        click.echo(f"lightmark: {len(packed.left_out)} of {len(samples)} faces left out:", err=True)
+        click.echo("\n".join(f"  {sentence}" for sentence in packed.left_out), err=True)
+        sys.exit(1)
+
+
+def _with_progress(shards: Sequence[Path]) -> Iterable[Path]:
+    """`shards` with a bar on the terminal while they are written, where one is watching."""
+    if not sys.stderr.isatty():
+        return shards
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(shards, "", console=Console(stderr=True), transient=True)

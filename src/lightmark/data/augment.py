@@ -5,6 +5,7 @@ All randomness comes from the generator handed in, so that a sample's augmentati
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -56,6 +57,21 @@ def random_matrix(
     mirrored = bool(rng.random() < augmentation.mirror)
     matrix = crop_matrix(box + np.tile(offset, 2), size, scale, angle)
     return (compose(mirror_matrix(size), matrix) if mirrored else matrix), mirrored
+
+
+def crop_reach(augmentation: Augmentation, crop_scale: float) -> float:
+    """Side, over the longer side L of a face's box, of the upright square about the box that holds every random crop.
+
+    A crop's side is at most crop_scale · (1 + scale) · (1 + 2 · box) · L; turned by t it reaches (cos t + sin t) / 2 of
+    that from its own centre, which lies at most (box + shift · crop_scale) · L beside the face's.
+
+    >>> round(crop_reach(Augmentation(), 1.25), 2)
+    2.33
+    """
+    side = crop_scale * (1 + augmentation.scale) * (1 + 2 * augmentation.box)
+    angle = math.radians(min(augmentation.rotation, 45.0))  # where the sum below is largest
+    reach = side * (math.cos(angle) + math.sin(angle)) / 2
+    return 2 * (reach + augmentation.box + augmentation.shift * crop_scale)
 
 
 def move_points(points: Array, matrix: Array, mirrored: bool, schema: Schema) -> Array:

@@ -115,7 +115,8 @@ def _pictures(samples: Iterable[Sample]) -> Iterator[Picture | ImageError]:
 def _look(sample: Sample, picture: Picture | ImageError) -> _Look:
     broken = _broken_points(sample)
     if isinstance(picture, ImageError):
-        kind: Kind = "unreadable picture" if sample.path.exists() else "missing picture"
+        there = sample.member is not None or sample.path.exists()
+        kind: Kind = "unreadable picture" if there else "missing picture"
         return _Look((*broken, Finding(kind, (sample.name,), str(picture))))
     digest = hashlib.sha256(picture.tobytes() + str(picture.shape).encode()).hexdigest()
     if broken:

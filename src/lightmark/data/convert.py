@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections import Counter
@@ -11,15 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image as PilImage
 
 from lightmark.data.coco import coco_document
 from lightmark.data.pts import format_pts
 from lightmark.data.read import read_samples
-from lightmark.data.sample import Sample, load_image
+from lightmark.data.sample import Sample, encoded_picture, encoded_suffix, load_image
 from lightmark.errors import DataError
 from lightmark.files import replacing
-from lightmark.image import Picture
 from lightmark.schema import Schema
 
 Form = Literal["coco", "pts"]
@@ -44,17 +41,17 @@ def convert(
 def write_coco(samples: Sequence[Sample], path: str | Path, force: bool = False) -> None:
     """Write `samples` as a COCO keypoints file that names their pictures relative to its own folder.
 
-    Pictures kept in memory (COFW) are written beside it, into a folder called as the file without suffix. Raises
-    `DataError` where something is there already and `force` is not set, and for points that are not finite. Needs each
-    picture's size, so it raises `ImageError` for one that cannot be read.
+    Pictures that are no files of their own (COFW, packed shards) are written beside it, into a folder called as the
+    file without suffix. Raises `DataError` where something is there already and `force` is not set, and for points that
+    are not finite. Needs each picture's size, so it raises `ImageError` for one that cannot be read.
     """
     path = Path(path)
-    inside = _pictures_in_memory(samples, path.with_suffix(""))
+    inside = _pictures_without_file(samples, path.with_suffix(""))
     _require_new([path, *inside.values()], force)
     pictures = [inside.get(i, sample.path) for i, sample in enumerate(samples)]
     document = coco_document(samples, pictures, [_size(sample) for sample in samples], path.parent)
     for i, picture in inside.items():
-        _write_whole(picture, _encode(load_image(samples[i])))
+        _write_whole(picture, encoded_picture(samples[i]))
     _write_whole(path, json.dumps(document, allow_nan=False).encode())
 
 
@@ -67,15 +64,12 @@ def write_pts(samples: Sequence[Sample], folder: str | Path, force: bool = False
     """
     folder = Path(folder)
     stems = _stems(samples)
-    pictures = [
-        _beside(folder / stem, ".png" if sample.image is not None else sample.path.suffix)
-        for stem, sample in zip(stems, samples, strict=True)
-    ]
+    pictures = [_beside(folder / stem, encoded_suffix(sample)) for stem, sample in zip(stems, samples, strict=True)]
     labels = [_beside(folder / stem, ".pts") for stem in stems]
     _require_new([*labels, *pictures], force)
     texts = [_pts_text(sample) for sample in samples]
     for sample, label, picture, text in zip(samples, labels, pictures, texts, strict=True):
-        _write_whole(picture, _encode(sample.image) if sample.image is not None else _read_whole(sample.path))
+        _write_whole(picture, encoded_picture(sample))
         _write_whole(label, text.encode())
 
 
@@ -106,8 +100,12 @@ def _stems(samples: Sequence[Sample]) -> list[Path]:
     return stems
 
 
-def _pictures_in_memory(samples: Sequence[Sample], folder: Path) -> dict[int, Path]:
-    return {i: folder / f"{i:06}.png" for i, sample in enumerate(samples) if sample.image is not None}
+def _pictures_without_file(samples: Sequence[Sample], folder: Path) -> dict[int, Path]:
+    return {
+        i: folder / f"{i:06}{encoded_suffix(sample)}"
+        for i, sample in enumerate(samples)
+        if sample.image is not None or sample.member is not None
+    }
 
 
 def _require_new(paths: Sequence[Path], force: bool) -> None:
@@ -125,19 +123,6 @@ def _pts_text(sample: Sample) -> str:
 def _size(sample: Sample) -> tuple[int, int]:
     height, width, _ = load_image(sample).shape
     return height, width
-
-
-def _encode(picture: Picture) -> bytes:
-    stream = io.BytesIO()
-    PilImage.fromarray(picture).save(stream, format="PNG")
-    return stream.getvalue()
-
-
-def _read_whole(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}; run check on the data first") from error
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -49,7 +49,8 @@ class CropDataset(Dataset[Batch]):
     """Augmented crops of `samples`, with `targets` (image points, (F, N, 2)) moved by the same matrix.
 
     With `copies` given, the geometry of pass t is that of copy t % copies, so that a teacher's points can be cached
-    for it; the pixels still change at every pass. Pictures are decoded once and kept.
+    for it; the pixels still change at every pass. Pictures are decoded once and kept, but packed ones (see
+    `lightmark.data.pack`) each time anew: these may be more than memory holds.
     """
 
     def __init__(
@@ -106,6 +107,8 @@ class CropDataset(Dataset[Batch]):
         return Batch(torch.from_numpy(crop.transpose(2, 0, 1)), target, tough, tolerant)
 
     def _picture(self, index: int) -> Picture:
+        if self.samples[index].member is not None:
+            return load_image(self.samples[index])
         if index not in self._pictures:
             self._pictures[index] = load_image(self.samples[index])
         return self._pictures[index]

@@ -12,6 +12,7 @@ from lightmark.data.lp import is_lp_label, read_300w_lp_file
 from lightmark.data.pts import read_pts_tree
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
+from lightmark.data.shards import MANIFEST, is_shard, read_shard, read_shards
 from lightmark.data.wflw import is_wflw_list, read_wflw_list
 from lightmark.data.wide_csv import read_csv
 from lightmark.errors import DataError
@@ -19,7 +20,7 @@ from lightmark.schema import Schema
 
 _WANTED = (
     ".pts files with pictures beside them (300W and the like), WFLW_annotations/ with list_98pt_rect_attr_*.txt, "
-    "COFW_*_color.mat, 300W-LP's .mat files, a wide .csv, or COCO keypoints .json"
+    "COFW_*_color.mat, 300W-LP's .mat files, a wide .csv, COCO keypoints .json, or .tar shards of `lightmark data pack`"
 )
 
 
@@ -27,8 +28,8 @@ def read_samples(path: str | Path, schema: Schema | None = None, subset: str | N
     """Labelled faces of a file, of a data set's folder, or of a folder tree that mixes several.
 
     `schema` is for `.pts`, CSV and COCO files; the rest have theirs. `subset` keeps the faces of one official subset,
-    such as "train", "common" or "pose". Raises `DataError` where nothing of a known format is there, and for a subset
-    that is not there.
+    such as "train", "common" or "pose". What is broken in packed shards is left out and told by a warning in the log
+    (see `read_shards`). Raises `DataError` where nothing of a known format is there, and for a subset that is not.
     """
     path = Path(path)
     samples = _read_folder(path, schema) if path.is_dir() else _read_file(path, schema)
@@ -51,6 +52,9 @@ def _read_folder(folder: Path, schema: Schema | None) -> list[Sample]:
     for file in files:
         if _is_table(file):
             samples += _read_file(file, schema)
+    shards = [file for file in files if is_shard(file)]
+    if shards:
+        samples += _of_schema(read_shards(shards), schema, folder)
     if not samples:
         raise DataError(f"{folder}: no labelled faces in this folder or below; looked for {_WANTED}")
     return samples
@@ -60,7 +64,7 @@ def _is_table(file: Path) -> bool:
     """Whether `file`, found in a folder, is to be read: the `.mat` files of 300W-LP's code, say, are not."""
     if file.suffix.lower() == ".mat":
         return is_lp_label(file) or _is_hdf5(file)
-    return file.suffix.lower() in (".csv", ".json") or is_wflw_list(file)
+    return (file.suffix.lower() in (".csv", ".json") and file.name != MANIFEST) or is_wflw_list(file)
 
 
 def _read_file(file: Path, schema: Schema | None) -> list[Sample]:
@@ -70,14 +74,20 @@ def _read_file(file: Path, schema: Schema | None) -> list[Sample]:
         return read_csv(file, schema)
     if file.suffix.lower() == ".json":
         return read_coco(file, schema=schema)
-    samples = _read_fixed(file)
+    return _of_schema(_read_fixed(file), schema, file)
+
+
+def _of_schema(samples: list[Sample], schema: Schema | None, where: Path) -> list[Sample]:
+    """`samples`, whose format has a schema of its own; raises `DataError` where that asked for is of another size."""
     for sample in samples[:1]:
-        schema_for(sample.schema.size, schema, file)
+        schema_for(sample.schema.size, schema, where)
     return samples
 
 
 def _read_fixed(file: Path) -> list[Sample]:
     """Faces of a file whose format has one schema."""
+    if is_shard(file):
+        return read_shard(file)
     if file.suffix.lower() == ".mat":
         return read_cofw(file) if _is_hdf5(file) else [read_300w_lp_file(file)]
     if is_wflw_list(file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PilImage
 
+from lightmark.data.tar import Member, read_member
+from lightmark.errors import DataError
 from lightmark.geometry import Array
 from lightmark.image import Picture
 from lightmark.schema import Schema
@@ -21,8 +25,9 @@ class Sample:
     """One face: `points` (N, 2) and tight `box` (4,) in image pixels, counted from 0, pixel centres at integers.
 
     `photo` names the source photograph or person: samples that share it must not be split between training and
-    validation. `image` holds the pixels where the format keeps them inside its own file, else `path` is read.
-    `occluded` (N,) is true for covered points where the set says so. `subsets` are names such as "common" or "pose".
+    validation. `image` holds the pixels where the format keeps them inside its own file, `member` is where they lie
+    encoded in a packed shard, else `path` is read. `occluded` (N,) is true for covered points where the set says so.
+    `subsets` are names such as "common" or "pose".
     """
 
     path: Path
@@ -34,6 +39,7 @@ class Sample:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     occluded: NDArray[np.bool_] | None = None
     image: Picture | None = None
+    member: Member | None = None
 
     @property
     def name(self) -> str:
@@ -44,4 +50,30 @@ class Sample:
 
 def load_image(sample: Sample) -> Picture:
     """RGB uint8 (H, W, 3) of the sample's picture; raises `ImageError` naming the file."""
-    return sample.image if sample.image is not None else to_picture(sample.path)
+    if sample.image is not None:
+        return sample.image
+    if sample.member is not None:
+        return to_picture(read_member(sample.member), name=sample.path.as_posix())
+    return to_picture(sample.path)
+
+
+def encoded_picture(sample: Sample) -> bytes:
+    """The sample's picture as its file or shard holds it, byte for byte; as PNG where it is in memory.
+
+    Raises `DataError` or `ImageError` naming the file.
+    """
+    if sample.image is not None:
+        stream = io.BytesIO()
+        PilImage.fromarray(sample.image).save(stream, format="PNG")
+        return stream.getvalue()
+    if sample.member is not None:
+        return read_member(sample.member)
+    try:
+        return sample.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{sample.path}: cannot be read: {error}; run check on the data first") from error
+
+
+def encoded_suffix(sample: Sample) -> str:
+    """What the name of a file with `encoded_picture` should end in."""
+    return ".png" if sample.image is not None else sample.path.suffix

@@ -1,0 +1,154 @@
+"""Listing: which pictures there are, cut into numbered chunks, the same for the same files however often one looks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from lightmark.data.pictures import PICTURE_SUFFIXES
+from lightmark.data.tar import Member, tar_members
+from lightmark.errors import DataError
+
+Kind = Literal["pictures", "tar", "parquet"]
+KINDS: dict[str, Kind] = {".tar": "tar", ".parquet": "parquet", **dict.fromkeys(PICTURE_SUFFIXES, "pictures")}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """`count` pictures that become one part file: loose ones, or neighbours in one tar or Parquet file.
+
+    Loose pictures are `names` below the folder `place`; those of a file begin at `start`, a header's byte in a tar, a
+    row in Parquet. `prefix` is that file's path below the source, as its pictures' keys begin with it.
+    """
+
+    number: int
+    kind: Kind
+    place: Path
+    count: int
+    prefix: str = ""
+    start: int = 0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All chunks, the number of their pictures, a digest of names and sizes, and a sentence a file that is broken."""
+
+    chunks: tuple[Chunk, ...]
+    pictures: int
+    digest: str
+    faults: tuple[str, ...]
+
+
+def list_pictures(source: str | Path, per_chunk: int, column: str) -> Listing:
+    """The pictures of `source` in chunks of at most `per_chunk`: a folder and all below it, or one file.
+
+    Files are pictures, uncompressed tars with pictures in them, and Parquet files whose `column` holds encoded
+    pictures, as bytes or as Hugging Face's struct of bytes and path. Nothing is decoded. Names that start with a dot
+    are passed over. Raises `DataError` where there is no picture, and for a Parquet file without that column.
+    """
+    source = Path(source).resolve()
+    root, files = _files(source)
+    digest = hashlib.sha256()
+    parts: list[dict[str, Any]] = []
+    faults: list[str] = []
+    loose = [file for file in files if _kind(file) == "pictures"]
+    for first in range(0, len(loose), per_chunk):
+        names = tuple(file.relative_to(root).as_posix() for file in loose[first : first + per_chunk])
+        for name in names:
+            digest.update(f"{key_of(name)}\t{(root / name).stat().st_size}\n".encode())
+        parts.append({"kind": "pictures", "place": root, "count": len(names), "names": names})
+    for file in files:
+        name = key_of(file.relative_to(root).as_posix())
+        known = {"kind": _kind(file), "place": file, "prefix": name}
+        try:
+            if _kind(file) == "tar":
+                parts += [{**known, **span} for span in _tar_spans(file, name, per_chunk, digest, faults)]
+            elif _kind(file) == "parquet":
+                parts += [{**known, **span} for span in _parquet_spans(file, name, per_chunk, column, digest)]
+        except OSError as error:
+            faults.append(f"{file}: cannot be read: {error}")
+    chunks = tuple(Chunk(number=number, **part) for number, part in enumerate(parts))
+    if not chunks:
+        broken = f"; {'; '.join(faults)}" if faults else ""
+        raise DataError(f"{source}: no pictures; looked for {', '.join(KINDS)} in it and below{broken}")
+    return Listing(chunks, sum(chunk.count for chunk in chunks), digest.hexdigest(), tuple(faults))
+
+
+def key_of(name: str) -> str:
+    """`name` as text: bytes that are none, as some systems have them in names, as backslashes and hex digits."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def picture_members(file: Path, start: int = 0) -> Iterator[Member]:
+    """The pictures inside a tar, by their suffixes, from the header at byte `start` on; raises as `tar_members`."""
+    for member in tar_members(file, start):
+        name = PurePosixPath(member.name)
+        if name.suffix.lower() in PICTURE_SUFFIXES and not name.name.startswith("."):
+            yield member
+
+
+def _files(source: Path) -> tuple[Path, list[Path]]:
+    """The folder from which names are told, and the files."""
+    if source.is_dir():
+        found = (file for file in source.rglob("*") if file.suffix.lower() in KINDS and not file.name.startswith("."))
+        return source, sorted((file for file in found if file.is_file()), key=lambda file: file.as_posix())
+    if not source.is_file() or source.suffix.lower() not in KINDS:
+        raise DataError(f"{source}: no such folder, nor a file that ends in {', '.join(KINDS)}")
+    return source.parent, [source]
+
+
+def _kind(file: Path) -> Kind:
+    return KINDS[file.suffix.lower()]
+
+
+def _tar_spans(
+    file: Path, name: str, per_chunk: int, digest: hashlib._Hash, faults: list[str]
+) -> Iterator[dict[str, int]]:
+    """Start and count of each chunk of a tar; of one that is cut as far as headers can be read."""
+    starts, count = [], 0
+    try:
+        for member in picture_members(file):
+            if count % per_chunk == 0:
+                starts.append(member.header)
+            count += 1
+            digest.update(f"{name}/{member.name}\t{member.size}\n".encode("utf-8", "surrogateescape"))
+    except DataError as error:
+        faults.append(str(error))
+    for number, start in enumerate(starts):
+        yield {"start": start, "count": min(per_chunk, count - number * per_chunk)}
+
+
+def _parquet_spans(
+    file: Path, name: str, per_chunk: int, column: str, digest: hashlib._Hash
+) -> Iterator[dict[str, int]]:
+    """First row and count of each chunk of a Parquet file."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(file) as opened:
+            schema, rows = opened.schema_arrow, opened.metadata.num_rows
+    except pa.ArrowException as error:
+        raise OSError(str(error)) from error
+    if column not in schema.names or not _holds_pictures(schema.field(column).type):
+        columns = ", ".join(f"{field.name} ({str(field.type)[:40]})" for field in schema)
+        raise DataError(
+            f"{file}: no column {column!r} of bytes, or of a struct with bytes; there are {columns}; name that of the "
+            "pictures with --image-column"
+        )
+    digest.update(f"{name}\t{rows}\t{file.stat().st_size}\n".encode())
+    for start in range(0, rows, per_chunk):
+        yield {"start": start, "count": min(per_chunk, rows - start)}
+
+
+def _holds_pictures(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return any(kind.field(i).name == "bytes" for i in range(kind.num_fields))
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))

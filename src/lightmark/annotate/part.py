@@ -1,0 +1,116 @@
+"""Part: the Parquet file that one chunk becomes, a row a picture."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightmark.errors import DataError
+from lightmark.files import replacing
+from lightmark.runtime.face import Face
+
+METADATA_KEY = "lightmark"  # of the table's metadata: which model, detector and settings gave the rows
+
+
+@dataclass
+class Summary:
+    """What parts hold: pictures, faces, pictures with a face, and how many pictures were bad for which reason."""
+
+    pictures: int = 0
+    faces: int = 0
+    with_faces: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+def part_path(out: Path, number: int) -> Path:
+    """Where chunk `number` goes in the folder `out`."""
+    return out / f"part-{number:06}.parquet"
+
+
+def good_row(key: str, height: int, width: int, faces: Sequence[Face]) -> dict[str, Any]:
+    """The row of a picture that could be read."""
+    return {"key": key, "width": width, "height": height, "faces": [_face(face) for face in faces], "error": None}
+
+
+def bad_row(key: str, reason: str) -> dict[str, Any]:
+    """The row of a picture that could not: no size, no list of faces, but the reason."""
+    return {"key": key, "width": None, "height": None, "faces": None, "error": reason}
+
+
+def write_part(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
+    """Write `rows` to `path`, whole or not at all; raises `DataError` where it cannot be written."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = _schema().with_metadata({METADATA_KEY: json.dumps(settings)})
+    try:
+        with replacing(path) as temporary:
+            parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error}; is there room? The same command goes on") from error
+
+
+def add_part(summary: Summary, path: Path) -> None:
+    """Count the part at `path` into `summary`; raises `DataError` where it cannot be read."""
+    import pyarrow as pa
+    from pyarrow import compute, parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            table = file.read(columns=["error", "faces.list.element.score"])  # lengths without the points
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read: {error}; delete it, and the same command makes it anew") from error
+    lengths = compute.list_value_length(table["faces"])
+    summary.pictures += len(table)
+    summary.faces += compute.sum(lengths).as_py() or 0
+    summary.with_faces += compute.sum(compute.greater(lengths, 0)).as_py() or 0
+    summary.errors.update(_kind(error) for error in table["error"].to_pylist() if error is not None)
+
+
+def _kind(reason: str) -> str:
+    """`reason` without its numbers, which differ from picture to picture.
+
+    >>> _kind("cannot be read as a picture: image file is truncated (27 bytes not processed)")
+    'cannot be read as a picture: image file is truncated (… bytes not processed)'
+    """
+    return re.sub(r"\d[\d,.]*", "…", reason)
+
+
+def _face(face: Face) -> dict[str, Any]:
+    return {
+        "box": face.box.tolist(),
+        "score": face.score,
+        "points": face.points.tolist(),
+        "uncertainty": None if face.uncertainty is None else face.uncertainty.tolist(),
+        "pose": None if face.pose is None else asdict(face.pose),
+    }
+
+
+def _schema() -> Any:
+    """Columns; coordinates are pixels of the upright picture in float32, to a thousandth up to 16,000."""
+    import pyarrow as pa
+
+    number = pa.float32()
+    face = pa.struct(
+        {
+            "box": pa.list_(number, 4),
+            "score": number,
+            "points": pa.list_(pa.list_(number, 2)),
+            "uncertainty": pa.list_(number),
+            "pose": pa.struct({"yaw": number, "pitch": number, "roll": number}),
+        }
+    )
+    return pa.schema(
+        {
+            "key": pa.string(),
+            "width": pa.int32(),
+            "height": pa.int32(),
+            "faces": pa.list_(face),
+            "error": pa.string(),
+        }
+    )

@@ -1,0 +1,134 @@
+"""The command that finds landmarks in more pictures than one sitting takes: annotate."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lightmark.cli.detecting import INTERRUPTED, UNREAD, quiet_pillow
+from lightmark.cli.options import EXISTING, FOLDER
+from lightmark.errors import ConfigError
+from lightmark.runtime.shipped import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from lightmark.annotate.chunk import Done
+    from lightmark.annotate.job import Job
+    from lightmark.annotate.part import Summary
+
+REASONS = 10  # of bad pictures that are listed, the commonest first
+LINE_EVERY = 30.0  # seconds between lines where no terminal shows a bar
+
+
+@click.command()
+@click.argument("source", type=EXISTING)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the parts; what a killed run did there is kept.")
+@click.option(
+    "--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
+    help="Ray's workers, or this one process.",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Of Ray; by default as many as there are processors.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each worker.")
+@click.option("--address", help="A running Ray cluster, auto or HOST:PORT; by default Ray runs on this machine alone.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
+@click.option(
+    "--detector", default="auto", show_default=True,
+    help="What finds the faces: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
+)  # fmt: skip
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), help="Leave out faces that the model holds less probable."
+)  # fmt: skip
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
+    help="Refuse larger pictures before they are decoded.",
+)  # fmt: skip
+@click.option("--image-column", default="image", show_default=True, help="Of Parquet files: bytes, or {bytes, path}.")
+@click.option("--pictures-per-part", type=click.IntRange(1), default=256, show_default=True)
+def annotate(
+    source: Path, out: Path, engine: str, workers: int | None, threads: int, address: str | None, model: str,
+    detector: str, min_score: float | None, max_pixels: int, image_column: str, pictures_per_part: int,
+) -> None:  # fmt: skip
+    """Find the landmarks of all pictures in SOURCE, as Parquet with a row a picture.
+
+    SOURCE is a folder, with all below it, or a file: pictures, tar archives of pictures, Parquet files with encoded
+    pictures. A run that was killed goes on where it was, started again with the same command: finished parts are kept.
+    A picture that cannot be read has a row with the reason.
+
+    \b
+    Exit status:
+      0    every picture was read
+      1    some could not be read: their rows say why
+      2    wrong use, other pictures or settings than the folder was begun with, or parts that cannot be written
+      130  interrupted: finished parts stay
+    """
+    from lightmark.annotate.chunk import Settings
+    from lightmark.annotate.engines import run_local, run_ray
+    from lightmark.annotate.job import open_job, summarise
+    from lightmark.extras import require_extra
+
+    if engine == "local" and (workers is not None or address is not None):
+        raise ConfigError("--workers and --address are for --engine ray; local is one process")
+    if engine == "ray":
+        require_extra(("ray", "pyarrow"), "ray", "annotate with Ray (--engine local does without it)")
+    settings = Settings(model, detector, min_score, max_pixels, image_column, threads)
+    try:
+        with quiet_pillow():
+            job = open_job(source, out, settings, pictures_per_part)
+            for fault in job.listing.faults:
+                click.echo(f"lightmark: {fault}", err=True)
+            began, todo = time.perf_counter(), sum(chunk.count for chunk in job.todo())
+            _watch(run_local(job) if engine == "local" else run_ray(job, workers, address), job, todo)
+    except KeyboardInterrupt:
+        click.echo("lightmark: interrupted; the same command goes on", err=True)
+        sys.exit(INTERRUPTED)
+    seconds, summary = time.perf_counter() - began, summarise(job)
+    _tell(summary, todo, seconds, out)
+    if job.listing.faults or summary.errors:
+        sys.exit(UNREAD)
+
+
+def _watch(parts: Iterable[Done], job: Job, todo: int) -> None:
+    """Work through `parts` with a bar on the terminal, or a line now and then where there is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    console = Console(stderr=True, soft_wrap=True)
+    total = job.listing.pictures
+    done, began = total - todo, time.perf_counter()
+    told = began
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total, completed=done, note="")
+        for part in parts:
+            done, now = done + part.pictures, time.perf_counter()
+            rate = (done - total + todo) / (now - began)
+            note = f"{rate:.1f} pictures/s, {_duration((total - done) / rate)} left"
+            bar.update(task, completed=done, note=note)
+            if not console.is_terminal and now - told > LINE_EVERY:
+                console.print(f"{done:,} of {total:,} pictures, {note}", highlight=False)
+                told = now
+
+
+def _duration(seconds: float) -> str:
+    """Days, hours, minutes and seconds.
+
+    >>> _duration(93_784.4), _duration(59)
+    ('1 d 02:03:04', '0:00:59')
+    """
+    days, rest = divmod(round(seconds), 86_400)
+    clock = f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+    return f"{days} d {clock}" if days else clock.removeprefix("0")
+
+
+def _tell(summary: Summary, todo: int, seconds: float, out: Path) -> None:
+    bad = sum(summary.errors.values())
+    found = f"{summary.faces:,} faces in {summary.with_faces:,} of them"
+    click.echo(f"{summary.pictures:,} pictures in {out}: {found}, {bad:,} could not be read", err=True)
+    for reason, count in summary.errors.most_common(REASONS):
+        click.echo(f"  {count:,} {reason}", err=True)
+    if todo:
+        click.echo(f"{todo:,} in this run, {_duration(seconds)}, {todo / seconds:.1f} pictures/s", err=True)

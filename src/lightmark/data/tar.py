@@ -1,0 +1,61 @@
+"""Tar files as rows of members, each known by the place of its bytes, so that it can be read without the rest."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightmark.errors import DataError, ImageError
+
+BLOCK = 512  # bytes; POSIX.1-1988 ends an archive by two blocks of zeros
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file inside the uncompressed tar `file`: `size` bytes from `offset` on; its header begins at `header`."""
+
+    file: Path
+    name: str
+    header: int
+    offset: int
+    size: int
+
+
+def tar_members(file: Path, start: int = 0) -> Iterator[Member]:
+    """The files inside the tar `file`, in order, from the header at byte `start` on.
+
+    Raises `DataError` for what is no tar, and after the last that can be told where the tar is cut or broken: the bytes
+    of that last one may be cut, which `read_member` says.
+    """
+    try:
+        with file.open("rb") as stream:
+            stream.seek(start)
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                while (one := archive.next()) is not None:
+                    # tarfile would keep every header until the end.
+                    archive.members.clear()  # type: ignore[attr-defined]  # there since ever, not in typeshed
+                    if one.isreg():
+                        yield Member(file, one.name, one.offset, one.offset_data, one.size)
+                end = archive.offset
+            stream.seek(end)
+            # tarfile takes a broken header for the end of the archive.
+            if stream.read(BLOCK) != bytes(BLOCK):
+                raise DataError(f"{file}: cut or broken at byte {end}: what follows there is lost; copy the file again")
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{file}: cut, broken or no uncompressed tar: {error}; copy the file again") from error
+
+
+def read_member(member: Member) -> bytes:
+    """The bytes of `member`; raises `ImageError` where they cannot be read in full."""
+    where = f"{member.file.as_posix()}/{member.name}"
+    try:
+        with member.file.open("rb") as stream:
+            stream.seek(member.offset)
+            content = stream.read(member.size)
+    except OSError as error:
+        raise ImageError(f"{where}: cannot be read: {error}") from error
+    if len(content) < member.size:
+        raise ImageError(f"{where}: cut: {len(content)} of {member.size} bytes are there")
+    return content
