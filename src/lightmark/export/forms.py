@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, DataError, ExportError, GeometryError, LightmarkError
 from lightmark.evaluate.predict import to_schema
+from lightmark.export.first_layer import group_pixels
 from lightmark.export.formats import FORMATS, PRECISIONS, Form, require_format
 from lightmark.export.graph import arithmetic_of, copy_of, read_graph, take_bytes, write_model
 from lightmark.export.half import halve
@@ -168,12 +169,15 @@ def _convert(plan: _Plan, form: Form, spec: ModelSpec, temporary: Path, out: Pat
 
 def _graph(plan: _Plan, form: Form) -> Any:
     """The ModelProto that a form is written from."""
-    if form in ("onnx-int8", "onnx-int8-reduced"):
+    int8 = form in ("onnx-int8", "onnx-int8-reduced")
+    if int8:
         model = quantise(plan.graph, plan.original, plan.calibrated_on, reduced=form == "onnx-int8-reduced")
     else:
         model = halve(plan.graph) if form == "onnx-fp16" else copy_of(plan.graph)
     if plan.uint8_input:
         take_bytes(model, plan.original.spec)
+        if int8:
+            group_pixels(model)
     return model
 
 
