@@ -29,6 +29,7 @@ from lightmark.cli import main
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import CheckpointError, ConfigError, DataError, ImageError, MissingExtraError
 from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.shipped import DEFAULT_MODEL
 from lightmark.source import to_picture
 
 pa = pytest.importorskip("pyarrow", reason='pyarrow is not installed: pip install "lightmark[annotate]"')
@@ -113,7 +114,7 @@ def test_bad_pictures_say_why_and_faceless_ones_are_no_error(source, tmp_path):
 def test_rows_hold_what_detect_finds(source, tmp_path):
     """Box, score, points, uncertainty and pose are those of `Landmarker.detect`, in float32."""
     found = {row["key"]: row for row in run(source, tmp_path / "out")}
-    expected = Landmarker("fast", threads=1).detect(FACES[0])
+    expected = Landmarker(threads=1).detect(FACES[0])
     for key in ("sub/a.jpg", "c.parquet#2"):
         assert len(found[key]["faces"]) == len(expected) > 0
         for stored, face in zip(found[key]["faces"], expected, strict=True):
@@ -129,7 +130,7 @@ def test_parts_say_what_made_them(source, tmp_path):
     run(source, tmp_path / "out")
     schema = parquet.read_schema(part_path(tmp_path / "out", 0))
     made = json.loads(schema.metadata[b"lightmark"])
-    assert (made["model"], made["schema"], made["min_score"]) == ("fast.onnx", "ibug68", None)
+    assert (made["model"], made["schema"], made["min_score"]) == (f"{DEFAULT_MODEL}.onnx", "ibug68", None)
     assert len(made["model_sha256"]) == 64
 
 
@@ -422,7 +423,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
         open_job(folder, tmp_path / "out", Settings(min_score=0.5))
     with pytest.raises(ConfigError, match="was begun with pictures_per_part 256, now 7"):
         open_job(folder, tmp_path / "out", Settings(), 7)
-    with pytest.raises(ConfigError, match=r"model 'fast\.onnx', now 'fast-int8\.onnx'; model_sha256"):
+    with pytest.raises(ConfigError, match=rf"model '{DEFAULT_MODEL}\.onnx', now 'fast-int8\.onnx'; model_sha256"):
         open_job(folder, tmp_path / "out", Settings("fast-int8"))
     open_job(folder, tmp_path / "out", Settings(threads=2))
 
