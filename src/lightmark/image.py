@@ -57,9 +57,8 @@ def cut_out(image: Picture, matrix: Array, size: int) -> tuple[Picture, Array]:
     """
     image, matrix = reduce_for(image, matrix, (size, size))
     height, width = image.shape[:2]
-    x0, y0, x1, y1 = (
-        min(max(edge, 0), limit) for edge, limit in zip(region_of(matrix, (size, size)), (width, height) * 2, strict=True)
-    )
+    region = region_of(matrix, (size, size))
+    x0, y0, x1, y1 = (min(max(edge, 0), limit) for edge, limit in zip(region, (width, height) * 2, strict=True))
     if x1 <= x0 or y1 <= y0:
         return np.zeros((1, 1, 3), np.uint8), matrix
     return image[y0:y1, x0:x1], compose(matrix, np.array([[1.0, 0, x0], [0, 1, y0]]))
