@@ -82,6 +82,17 @@ def centre_of(crop):
     return np.array([(u * weights).sum(), (v * weights).sum()]) / weights.sum()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that torch finds")
+def test_a_gpus_crops_are_the_cpus():
+    """Batches that a DataLoader pinned, made into crops on a GPU, are those made here but for a level in few pixels."""
+    order = Shuffle(len(FACES), 8, seed=4)
+    loader = DataLoader(Cutouts(crops()), batch_sampler=order, collate_fn=collate_cutouts, pin_memory=True)
+    for cutouts in islice(loader, 6):
+        here, there = crops_of(cutouts, "cpu"), crops_of(cutouts, "cuda")
+        assert (here.crops.int() - there.crops.cpu().int()).abs().float().mean() < 0.01
+        assert torch.equal(here.points, there.points.cpu())
+
+
 def test_teacher_points_go_along():
     """Cached points of the copy, as in a batch of finished crops."""
     tough = np.arange(2 * len(FACES) * 136, dtype=np.float32).reshape(2, len(FACES), 68, 2)

@@ -105,8 +105,8 @@ def _require_place(augment_on: AugmentOn, device: str) -> None:
         raise ConfigError(f"augment_on {augment_on!r}; known: {', '.join(get_args(AugmentOn))}")
     if augment_on == "device" and torch.device(device).type not in ("cpu", "cuda"):
         raise ConfigError(
-            f"device {device}: crops are cut on cpu and cuda alone, whose whole numbers and float64 it takes; "
-            'augment on "cpu" instead'
+            f"device {device}: crops are cut on cpu and cuda alone, which have float64; leave it to the CPU that reads "
+            "the pictures (--augment-on cpu)"
         )
 
 

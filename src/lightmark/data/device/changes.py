@@ -125,7 +125,7 @@ def soften(crops: Tensor, gaussian: Softened) -> Tensor:
     All sums are whole and below 2²⁴, so that float32 holds them exactly, on any device that does not round its inputs.
     """
     sums = _separable(_bands(gaussian.weights, crops.shape[1]), crops.float())
-    return ((sums.int() + 2**15) >> 16).to(torch.uint8)
+    return ((sums.round().int() + 2**15) >> 16).to(torch.uint8)
 
 
 def _bands(weights: Tensor, size: int) -> Tensor:

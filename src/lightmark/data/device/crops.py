@@ -19,15 +19,15 @@ def crops_of(cutouts: CutoutBatch, device: str) -> Batch:
 
     Crops (B, 3, S, S) lie in memory pixel by pixel (channels last), as networks here take them.
     """
-    cutouts = _moved(cutouts, device)
+    cutouts = move(cutouts, device)
     crops = change_batch(warp_batch(cutouts.view), cutouts.changes)
     return Batch(crops.permute(0, 3, 1, 2), cutouts.points, cutouts.tough, cutouts.tolerant)
 
 
-def _moved(value: Value, device: str) -> Value:
-    """`value` with all tensors in it, however deep, on `device`; from pinned memory without waiting."""
+def move(value: Value, device: str) -> Value:
+    """A tensor, or a named tuple with all that are in it, on `device`; from pinned memory without waiting."""
     if isinstance(value, Tensor):
         return cast(Value, value.to(device, non_blocking=True))
     if isinstance(value, tuple):
-        return type(value)(*(_moved(part, device) for part in value))
+        return type(value)(*(move(part, device) for part in value))
     return value
