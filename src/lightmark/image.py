@@ -31,13 +31,37 @@ def warp(
     first reduced by area, by the whole factor that leaves less than 2: bilinear sampling alone would skip pixels and
     alias. Raises `GeometryError` for a singular matrix.
     """
-    shrink, extent = 1 / matrix_scale(matrix), (size, size) if isinstance(size, int) else size
-    if shrink > 2 or max(image.shape) > OPENCV_LONGEST:
-        image, reduction = reduce_by_area(image, max(1, int(shrink)), region_of(matrix, extent))
-        matrix = compose(matrix, invert(reduction))
+    extent = (size, size) if isinstance(size, int) else size
+    image, matrix = reduce_for(image, matrix, extent)
     return np.asarray(
         cv2.warpAffine(image, matrix, extent, flags=cv2.INTER_LINEAR, borderMode=border), dtype=np.uint8
     )
+
+
+def reduce_for(image: Picture, matrix: Array, size: tuple[int, int]) -> tuple[Picture, Array]:
+    """What `warp` samples for a crop of width, height `size`, and the matrix from it to the crop.
+
+    That is the part in view reduced by area where the crop shrinks by more than 2, else `image` itself.
+    """
+    shrink = 1 / matrix_scale(matrix)
+    if shrink <= 2 and max(image.shape) <= OPENCV_LONGEST:
+        return image, matrix
+    reduced, reduction = reduce_by_area(image, max(1, int(shrink)), region_of(matrix, size))
+    return reduced, compose(matrix, invert(reduction))
+
+
+def cut_out(image: Picture, matrix: Array, size: int) -> tuple[Picture, Array]:
+    """The pixels that `warp` would need for a crop of `size`×`size`, a view where it can be, and their matrix to it.
+
+    Warped under that matrix they give the same crop; one black pixel stands in where none of the image is in view.
+    """
+    image, matrix = reduce_for(image, matrix, (size, size))
+    height, width = image.shape[:2]
+    region = region_of(matrix, (size, size))
+    x0, y0, x1, y1 = (min(max(edge, 0), limit) for edge, limit in zip(region, (width, height) * 2, strict=True))
+    if x1 <= x0 or y1 <= y0:
+        return np.zeros((1, 1, 3), np.uint8), matrix
+    return image[y0:y1, x0:x1], compose(matrix, np.array([[1.0, 0, x0], [0, 1, y0]]))
 
 
 def compress_jpeg(image: Picture, quality: int) -> Picture:

@@ -6,10 +6,13 @@ All randomness comes from the generator handed in, so that a sample's augmentati
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lightmark.geometry import Array, compose, crop_matrix, mirror_matrix, require_box, tight_box, transform
 from lightmark.image import Picture, compress_jpeg
@@ -82,33 +85,104 @@ def move_points(points: Array, matrix: Array, mirrored: bool, schema: Schema) ->
 
 def change_pixels(crop: Picture, augmentation: Augmentation, rng: np.random.Generator) -> Picture:
     """`crop` (S, S, 3) with random colour, occlusion, blur, resolution, noise and compression."""
-    for chance, change in (
-        (augmentation.colour, _recolour),
-        (augmentation.grey, _to_grey),
-        (augmentation.occlusion, _occlude),
-        (augmentation.low_resolution, _reduce),
-        (augmentation.blur, _blur),
-        (augmentation.noise, _add_noise),
-        (augmentation.jpeg, _compress),
-    ):
-        if rng.random() < chance:
-            crop = change(crop, rng)
+    return apply_changes(crop, draw_changes(crop.shape[:2], augmentation, rng))
+
+
+@dataclass(frozen=True)
+class Recolouring:
+    """Levels mapped by `table`, uint8 (256, 3), one column a channel; then `share` of the grey of what came out."""
+
+    table: Picture
+    share: float
+
+
+@dataclass(frozen=True)
+class Cover:
+    """The pixels `inside`, bool (H, W), become `fill`: one colour, uint8 (3,), or one each, (P, 3), row by row.
+
+    Without `fill` they become those of the crop itself, rolled down and right by `shift`.
+    """
+
+    inside: NDArray[np.bool_]
+    fill: Picture | None
+    shift: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class PixelChanges:
+    """What happens to the pixels of one crop (H, W, 3), in this order; None where nothing does.
+
+    `small` is the side in pixels that the crop is reduced to and enlarged from; `blur` a Gaussian's standard deviation
+    in pixels, or a moving camera's kernel (L, L); `noise` is added, float32 (H, W, 3); `quality` is JPEG's.
+    """
+
+    colour: Recolouring | None = None
+    grey: bool = False
+    cover: Cover | None = None
+    small: int | None = None
+    blur: float | Array | None = None
+    noise: NDArray[np.float32] | None = None
+    quality: int | None = None
+
+
+Drawn = TypeVar("Drawn")
+Shape = tuple[int, ...]
+
+
+def draw_changes(shape: Shape, augmentation: Augmentation, rng: np.random.Generator) -> PixelChanges:
+    """Random changes for a crop of `shape` (H, W)."""
+
+    def perhaps(chance: float, draw: Callable[[Shape, np.random.Generator], Drawn]) -> Drawn | None:
+        return draw(shape, rng) if rng.random() < chance else None
+
+    # The order of these lines is the order of draws, which published weights were trained with.
+    return PixelChanges(
+        colour=perhaps(augmentation.colour, _draw_colour),
+        grey=bool(rng.random() < augmentation.grey),
+        cover=perhaps(augmentation.occlusion, _draw_cover),
+        small=perhaps(augmentation.low_resolution, _draw_small),
+        blur=perhaps(augmentation.blur, _draw_blur),
+        noise=perhaps(augmentation.noise, _draw_noise),
+        quality=perhaps(augmentation.jpeg, _draw_quality),
+    )
+
+
+def apply_changes(crop: Picture, changes: PixelChanges) -> Picture:
+    """`crop` (H, W, 3) changed; the crop handed in stays as it is."""
+    if changes.colour is not None:
+        crop = _recolour(crop, changes.colour)
+    if changes.grey:
+        crop = _to_grey(crop)
+    if changes.cover is not None:
+        crop = _occlude(crop, changes.cover)
+    if changes.small is not None:
+        crop = _reduce(crop, changes.small)
+    if changes.blur is not None:
+        crop = _blur(crop, changes.blur)
+    if changes.noise is not None:
+        crop = np.asarray(np.rint(np.clip(crop + changes.noise, 0, 255)), dtype=np.uint8)
+    if changes.quality is not None:
+        crop = compress_jpeg(crop, changes.quality)
     return crop
 
 
-def _recolour(crop: Picture, rng: np.random.Generator) -> Picture:
+def _draw_colour(_shape: Shape, rng: np.random.Generator) -> Recolouring:
     """Per-channel gain, gamma and offset (as lookup tables), then saturation."""
     levels = np.arange(256) / 255
     gamma = 2 ** rng.uniform(-0.6, 0.6)
     contrast, offset = rng.uniform(0.7, 1.3), rng.uniform(-0.15, 0.15)
     gains = rng.uniform(0.88, 1.12, 3)
     curve = (levels**gamma - 0.5) * contrast + 0.5 + offset
-    table = np.rint(np.clip(curve[:, None] * gains, 0, 1) * 255).astype(np.uint8)[None]
-    coloured = np.asarray(cv2.LUT(crop, table), dtype=np.uint8)
-    return _blend(coloured, _to_grey(coloured, rng), rng.uniform(0, 0.6))
+    table = np.rint(np.clip(curve[:, None] * gains, 0, 1) * 255).astype(np.uint8)
+    return Recolouring(table, rng.uniform(0, 0.6))
 
 
-def _to_grey(crop: Picture, rng: np.random.Generator) -> Picture:
+def _recolour(crop: Picture, colour: Recolouring) -> Picture:
+    coloured = np.asarray(cv2.LUT(crop, colour.table[None]), dtype=np.uint8)
+    return _blend(coloured, _to_grey(coloured), colour.share)
+
+
+def _to_grey(crop: Picture) -> Picture:
     return np.asarray(cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
 
 
@@ -116,12 +190,51 @@ def _blend(first: Picture, second: Picture, share: float) -> Picture:
     return np.asarray(cv2.addWeighted(first, 1 - share, second, share, 0), dtype=np.uint8)
 
 
-def _blur(crop: Picture, rng: np.random.Generator) -> Picture:
+def _draw_cover(shape: Shape, rng: np.random.Generator) -> Cover:
+    """A random rectangle or ellipse of one colour, noise, or another part of the crop."""
+    size = shape[0]
+    width, height = (int(v) for v in rng.uniform(0.12, 0.45, 2) * size)
+    x, y = (int(rng.integers(-extent // 2, size - extent // 2)) for extent in (width, height))
+    mask = np.zeros((size, size), np.uint8)
     if rng.random() < 0.5:
-        sigma = rng.uniform(0.4, max(0.4, 0.02 * len(crop)))
-        return np.asarray(cv2.GaussianBlur(crop, (0, 0), sigma), dtype=np.uint8)
-    kernel = _motion_kernel(int(rng.integers(3, 4 + len(crop) // 16)), rng)
-    return np.asarray(cv2.filter2D(crop, -1, kernel), dtype=np.uint8)
+        centre, axes = (x + width // 2, y + height // 2), (width // 2, height // 2)
+        cv2.ellipse(mask, centre, axes, rng.uniform(0, 180), 0, 360, 1, -1)
+    else:
+        cv2.rectangle(mask, (x, y), (x + width, y + height), 1, -1)
+    inside = mask.astype(bool)
+    kind = rng.integers(3)
+    if kind == 2:
+        down, right = rng.integers(size // 4, size, 2)
+        return Cover(inside, None, (int(down), int(right)))
+    return Cover(inside, rng.integers(0, 256, 3 if kind == 0 else (int(inside.sum()), 3)).astype(np.uint8))
+
+
+def _occlude(crop: Picture, cover: Cover) -> Picture:
+    covered = crop.copy()
+    fill = np.roll(crop, cover.shift, (0, 1))[cover.inside] if cover.fill is None else cover.fill
+    covered[cover.inside] = fill
+    return covered
+
+
+def _draw_small(shape: Shape, rng: np.random.Generator) -> int:
+    return int(shape[0] * rng.uniform(0.2, 0.7))
+
+
+def _reduce(crop: Picture, side: int) -> Picture:
+    small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (len(crop), len(crop)), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _draw_blur(shape: Shape, rng: np.random.Generator) -> float | Array:
+    if rng.random() < 0.5:
+        return rng.uniform(0.4, max(0.4, 0.02 * shape[0]))
+    return _motion_kernel(int(rng.integers(3, 4 + shape[0] // 16)), rng)
+
+
+def _blur(crop: Picture, blur: float | Array) -> Picture:
+    if isinstance(blur, float):
+        return np.asarray(cv2.GaussianBlur(crop, (0, 0), blur), dtype=np.uint8)
+    return np.asarray(cv2.filter2D(crop, -1, blur), dtype=np.uint8)
 
 
 def _motion_kernel(length: int, rng: np.random.Generator) -> Array:
@@ -133,39 +246,9 @@ def _motion_kernel(length: int, rng: np.random.Generator) -> Array:
     return np.asarray(kernel / kernel.sum())
 
 
-def _reduce(crop: Picture, rng: np.random.Generator) -> Picture:
-    size = len(crop)
-    small = cv2.resize(crop, (int(size * rng.uniform(0.2, 0.7)),) * 2, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+def _draw_noise(shape: Shape, rng: np.random.Generator) -> NDArray[np.float32]:
+    return rng.standard_normal((*shape, 3), dtype=np.float32) * np.float32(rng.uniform(2, 14))
 
 
-def _add_noise(crop: Picture, rng: np.random.Generator) -> Picture:
-    noise = rng.standard_normal(crop.shape, dtype=np.float32) * np.float32(rng.uniform(2, 14))
-    return np.asarray(np.rint(np.clip(crop + noise, 0, 255)), dtype=np.uint8)
-
-
-def _compress(crop: Picture, rng: np.random.Generator) -> Picture:
-    return compress_jpeg(crop, int(rng.integers(15, 70)))
-
-
-def _occlude(crop: Picture, rng: np.random.Generator) -> Picture:
-    """Cover a random rectangle or ellipse with one colour, noise, or another part of the crop."""
-    size = len(crop)
-    width, height = (int(v) for v in rng.uniform(0.12, 0.45, 2) * size)
-    x, y = (int(rng.integers(-extent // 2, size - extent // 2)) for extent in (width, height))
-    mask = np.zeros((size, size), np.uint8)
-    if rng.random() < 0.5:
-        centre, axes = (x + width // 2, y + height // 2), (width // 2, height // 2)
-        cv2.ellipse(mask, centre, axes, rng.uniform(0, 180), 0, 360, 1, -1)
-    else:
-        cv2.rectangle(mask, (x, y), (x + width, y + height), 1, -1)
-    covered = crop.copy()
-    inside = mask.astype(bool)
-    kind = rng.integers(3)
-    if kind == 0:
-        covered[inside] = rng.integers(0, 256, 3)
-    elif kind == 1:
-        covered[inside] = rng.integers(0, 256, (int(inside.sum()), 3))
-    else:
-        covered[inside] = np.roll(crop, tuple(rng.integers(size // 4, size, 2)), (0, 1))[inside]
-    return covered
+def _draw_quality(_shape: Shape, rng: np.random.Generator) -> int:
+    return int(rng.integers(15, 70))

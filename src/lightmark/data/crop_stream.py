@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from lightmark.data.augment import Augmentation, change_pixels, move_points, random_matrix
+from lightmark.data.augment import Augmentation, change_pixels, draw_changes, move_points, random_matrix
+from lightmark.data.cutout import Cutout
 from lightmark.data.dataset import GEOMETRY_STREAM, PIXEL_STREAM, Batch
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.stream import BUFFER, Part, stream_samples
 from lightmark.errors import ConfigError
-from lightmark.geometry import to_unit
-from lightmark.image import warp
+from lightmark.geometry import Array, to_unit
+from lightmark.image import cut_out, warp
 from lightmark.spec import ModelSpec
 
 
@@ -44,14 +46,31 @@ class CropStream(IterableDataset[Batch]):
         self.epoch = 0
 
     def __iter__(self) -> Iterator[Batch]:
+        for sample in self.samples():
+            matrix, pixels, target = self._draw(sample)
+            crop = change_pixels(warp(load_image(sample), matrix, self.spec.size), self.augmentation, pixels)
+            yield Batch(torch.from_numpy(crop.transpose(2, 0, 1)), target, target, target)
+
+    def cutouts(self) -> Iterator[Cutout]:
+        """What the crops of an iteration are made of, where a device makes them."""
+        size = self.spec.size
+        for sample in self.samples():
+            matrix, pixels, target = self._draw(sample)
+            part, to_crop = cut_out(load_image(sample), matrix, size)
+            changes = draw_changes((size, size), self.augmentation, pixels)
+            yield Cutout(part, to_crop, changes, size, target, target, target)
+
+    def samples(self) -> Iterator[Sample]:
+        """The faces of this rank's, and in a DataLoader this worker's, part of the epoch."""
         worker = get_worker_info()
         index, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
         part = Part(self.rank * count + index, self.ranks * count)
         for sample in stream_samples(self.path, self.seed, self.epoch, part, self.buffer):
             if "test" not in sample.subsets:
-                yield self._crop(sample)
+                yield sample
 
-    def _crop(self, sample: Sample) -> Batch:
+    def _draw(self, sample: Sample) -> tuple[Array, np.random.Generator, Tensor]:
+        """Matrix of a face's crop, the generator of its pixels' changes, and its targets."""
         spec = self.spec
         if sample.schema != spec.schema:
             raise ConfigError(
@@ -63,7 +82,15 @@ class CropStream(IterableDataset[Batch]):
         geometry = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.epoch, face))
         pixels = np.random.default_rng((self.seed, PIXEL_STREAM, self.epoch, face))
         matrix, mirrored = random_matrix(sample.points, spec.size, spec.crop_scale, self.augmentation, geometry)
-        crop = change_pixels(warp(load_image(sample), matrix, spec.size), self.augmentation, pixels)
         points = to_unit(move_points(sample.points, matrix, mirrored, spec.schema), spec.size)
-        target = torch.from_numpy(points.astype(np.float32))
-        return Batch(torch.from_numpy(crop.transpose(2, 0, 1)), target, target, target)
+        return matrix, pixels, torch.from_numpy(points.astype(np.float32))
+
+
+class CutoutStream(IterableDataset[Cutout]):
+    """The crops of a `CropStream` as cutouts."""
+
+    def __init__(self, crops: CropStream) -> None:
+        self.crops = crops
+
+    def __iter__(self) -> Iterator[Cutout]:
+        return self.crops.cutouts()

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from lightmark.data.augment import Augmentation, change_pixels, move_points, random_matrix
+from lightmark.data.augment import Augmentation, change_pixels, draw_changes, move_points, random_matrix
+from lightmark.data.cutout import Cutout
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError
 from lightmark.geometry import Array, to_unit
-from lightmark.image import Picture, warp
+from lightmark.image import Picture, cut_out, warp
 from lightmark.spec import ModelSpec
 
 GEOMETRY_STREAM, PIXEL_STREAM, ORDER_STREAM = 0, 1, 2
@@ -88,23 +89,39 @@ class CropDataset(Dataset[Batch]):
 
         `size` asks for the same view in another number of pixels: a point's unit coordinates stay what they are.
         """
-        sample, size = self.samples[key.face], size or self.spec.size
-        rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.face))
-        matrix, mirrored = random_matrix(sample.points, size, self.spec.crop_scale, self.augmentation, rng)
+        size = size or self.spec.size
+        matrix, mirrored = self._geometry(key, size)
         return warp(self._picture(key.face), matrix, size), matrix, mirrored
 
     def __getitem__(self, key: Key) -> Batch:
         crop, matrix, mirrored = self.plain_crop(key)
-        rng = np.random.default_rng((self.seed, PIXEL_STREAM, key.turn, key.face))
-        crop = change_pixels(crop, self.augmentation, rng)
+        crop = change_pixels(crop, self.augmentation, self._pixel_rng(key))
+        return Batch(torch.from_numpy(crop.transpose(2, 0, 1)), *self._points(key, matrix, mirrored))
+
+    def cutout(self, key: Key) -> Cutout:
+        """What the crop of a key is made of, where a device makes it."""
+        size = self.spec.size
+        matrix, mirrored = self._geometry(key, size)
+        part, to_crop = cut_out(self._picture(key.face), matrix, size)
+        changes = draw_changes((size, size), self.augmentation, self._pixel_rng(key))
+        return Cutout(part, to_crop, changes, size, *self._points(key, matrix, mirrored))
+
+    def _geometry(self, key: Key, size: int) -> tuple[Array, bool]:
+        rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.face))
+        return random_matrix(self.samples[key.face].points, size, self.spec.crop_scale, self.augmentation, rng)
+
+    def _pixel_rng(self, key: Key) -> np.random.Generator:
+        return np.random.default_rng((self.seed, PIXEL_STREAM, key.turn, key.face))
+
+    def _points(self, key: Key, matrix: Array, mirrored: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets and both teachers' points."""
         points = to_unit(move_points(self.targets[key.face], matrix, mirrored, self.spec.schema), self.spec.size)
         target = torch.from_numpy(points.astype(np.float32))
-        tough = tolerant = target
-        if self.teachers is not None:
-            copy = self.copy_of(key.turn)
-            tough = torch.from_numpy(self.teachers.tough[copy, key.face])
-            tolerant = torch.from_numpy(self.teachers.tolerant[copy, key.face])
-        return Batch(torch.from_numpy(crop.transpose(2, 0, 1)), target, tough, tolerant)
+        if self.teachers is None:
+            return target, target, target
+        copy = self.copy_of(key.turn)
+        tough, tolerant = (points[copy, key.face] for points in (self.teachers.tough, self.teachers.tolerant))
+        return target, torch.from_numpy(tough), torch.from_numpy(tolerant)
 
     def _picture(self, index: int) -> Picture:
         if self.samples[index].member is not None:
@@ -112,6 +129,19 @@ class CropDataset(Dataset[Batch]):
         if index not in self._pictures:
             self._pictures[index] = load_image(self.samples[index])
         return self._pictures[index]
+
+
+class Cutouts(Dataset[Cutout]):
+    """The crops of a `CropDataset` as cutouts."""
+
+    def __init__(self, crops: CropDataset) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getitem__(self, key: Key) -> Cutout:
+        return self.crops.cutout(key)
 
 
 class Shuffle(Sampler[list[Key]]):
