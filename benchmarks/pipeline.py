@@ -1,4 +1,4 @@
-"""How long each stage of `.detect` takes on one core, beside MediaPipe's static face mesh, in one run.
+"""How long each stage of `.detect` takes on one core, beside MediaPipe's face mesh, static and tracking, in one run.
 
     python -m venv .venv-mediapipe
     .venv-mediapipe/bin/pip install mediapipe==0.10.21 onnxruntime pillow click rich
@@ -7,7 +7,8 @@
 
 (MediaPipe wants NumPy below 2, hence the environment of its own; without it, its rows are left out.) The pictures are
 640×480: one 300W test face of 150 px, and eight of 90 px. The process is pinned to one core, since MediaPipe ignores
-settings of threads. Rounds of all stages follow each other, so that a change of the machine's speed meets all alike;
+settings of threads. Its tracking step, on the picture that it saw last time, finds no face anew; beside it stands
+`.landmarks` with the box given, which is what `lightmark track` does in such a frame. Rounds of all stages follow each other, so that a change of the machine's speed meets all alike;
 medians over the rounds. Writes benchmarks/results/pipeline.json.
 """
 
@@ -66,6 +67,11 @@ def main() -> None:
         for count in pictures
         if theirs
     }
+    tracking = {
+        model: medians[f"{model}: landmarks, one"] / medians["mediapipe: tracking step, one"]
+        for model in options.model
+        if theirs
+    }
     result = {
         "command": ["python", *sys.argv],
         "commit": git_commit(),
@@ -76,10 +82,12 @@ def main() -> None:
         "faces_found": checks,
         "median_ms": medians,
         "detect_over_mediapipe": ratios,
+        "landmarks_over_mediapipe_tracking": tracking,
     }
     with replacing(options.out) as path:
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    print(json.dumps({key: result[key] for key in ("faces_found", "median_ms", "detect_over_mediapipe")}, indent=1))
+    told = ("faces_found", "median_ms", "detect_over_mediapipe", "landmarks_over_mediapipe_tracking")
+    print(json.dumps({key: result[key] for key in told}, indent=1))
 
 
 def scene(samples: list[Sample], side: float) -> Picture:
@@ -132,7 +140,7 @@ def crop_and_student(name: str, image: Picture, matrix: Array) -> dict[str, Stag
 
 
 def their_stages(pictures: Mapping[str, Picture], checks: dict[str, int]) -> dict[str, Stage]:
-    """MediaPipe's static mesh on the same pictures, if it is installed; adds how many faces it finds to `checks`."""
+    """MediaPipe's mesh on the same pictures, if it is installed; adds how many faces it finds to `checks`."""
     try:
         solutions = importlib.import_module("mediapipe").solutions
     except ImportError:
@@ -143,6 +151,8 @@ def their_stages(pictures: Mapping[str, Picture], checks: dict[str, int]) -> dic
         mesh: Any = solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=most)
         checks[f"mediapipe: {count}"] = len(mesh.process(pictures[count]).multi_face_landmarks or [])
         stages[f"mediapipe: static mesh, {count}"] = lambda m=mesh, c=count: m.process(pictures[c])  # type: ignore[misc]  # bound now
+    tracker: Any = solutions.face_mesh.FaceMesh(static_image_mode=False, max_num_faces=1)
+    stages["mediapipe: tracking step, one"] = lambda: tracker.process(pictures["one"])
     return stages
 
 

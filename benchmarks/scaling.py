@@ -31,9 +31,10 @@ from lightmark.files import replacing
 from lightmark.runtime.machine import processor
 from lightmark.train.faces import Split
 from lightmark.train.loop import batches_of, new_spec, new_trainee
-from lightmark.train.ranks import join, meet, world
+from lightmark.train.ranks import join, meet
 from lightmark.train.recipes import get_recipe
 from lightmark.train.step import take_step
+from lightmark.train.world import world
 
 ONE = "1 process × 1 thread"
 SETUPS: Mapping[str, tuple[int, int]] = {ONE: (1, 1), "2 processes × 1 thread": (2, 1), "1 process × 2 threads": (1, 2)}

@@ -23,12 +23,12 @@ from torch import nn
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
 from lightmark.nets.checkpoint import read_tensors
-from lightmark.train import ranks
 from lightmark.train.config import Recipe
 from lightmark.train.faces import Split, carve
 from lightmark.train.loop import train
-from lightmark.train.ranks import World, join, mine, require_alone, slice_of
+from lightmark.train.ranks import join, mine, require_alone, slice_of
 from lightmark.train.whole_batch import TWINS, whole_batch
+from lightmark.train.world import World, world
 
 STEPS = 24
 STAGES = ("tough", "tolerant", "student")
@@ -46,8 +46,9 @@ from lightmark.nets.network import Architecture, LandmarkNet
 from lightmark.train.config import Recipe
 from lightmark.train.faces import carve
 from lightmark.train.loop import train
-from lightmark.train.ranks import average_gradients, join, slice_of, world
+from lightmark.train.ranks import average_gradients, join, slice_of
 from lightmark.train.whole_batch import whole_batch
+from lightmark.train.world import world
 
 single = checkpoint.normalise_crops
 checkpoint.normalise_crops = lambda crops, spec: single(crops, spec).astype(np.float64)
@@ -223,7 +224,7 @@ def second_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_torchrun_there_is_one_process() -> None:
     """No environment, no group: everything is this process's, and no call of torch is caught."""
-    assert ranks.world() == World(0, 1, 0)
+    assert world() == World(0, 1, 0)
     assert join("cuda:1") == "cuda:1"
     assert list(mine(range(5))) == [0, 1, 2, 3, 4]
     network = nn.BatchNorm2d(2)

@@ -57,7 +57,7 @@ def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> lis
 
 def _say(text: object, err: bool = False) -> None:
     """Print `text`, once where torchrun started several processes."""
-    from lightmark.train.ranks import world
+    from lightmark.train.world import world
 
     if world().rank == 0:
         click.echo(text, err=err)

@@ -31,9 +31,10 @@ from lightmark.train.curves import plot_curves
 from lightmark.train.faces import Split, ValidationCrops, mean_unit_points, targets_of
 from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, run_mark, write_result
 from lightmark.train.progress import progress_bar
-from lightmark.train.ranks import from_first, join, meet, mine, slice_of, whole, world
+from lightmark.train.ranks import from_first, join, meet, mine, slice_of, whole
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
 from lightmark.train.step import Trainee, learning_rate, make_trainee, take_step
+from lightmark.train.world import world
 
 AugmentOn = Literal["cpu", "device"]
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,27 +15,13 @@ from torch import Tensor, nn
 
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.geometry import Array
+from lightmark.train.world import World, world
 
 Item = TypeVar("Item")
 
 # Dead processes are noticed at once; this is for those that hang. The longest that a live one lets others wait is one
 # copy of the teachers' points: 10 ms a face and teacher would be 180,000 faces an hour.
 TIMEOUT = timedelta(hours=1)
-
-
-class World(NamedTuple):
-    """Which of how many processes this is, over all machines, counted from 0; `local` counts on this machine."""
-
-    rank: int = 0
-    size: int = 1
-    local: int = 0
-
-
-def world() -> World:
-    """This process's place as torchrun's environment variables tell it; a world of one without them."""
-    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
-        return World()
-    return World(*(int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
 
 
 def join(device: str) -> str:

@@ -18,7 +18,8 @@ from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, load_model
 from lightmark.train.config import Recipe, fingerprint
 from lightmark.train.folder import start_mark
-from lightmark.train.ranks import meet, mine, world
+from lightmark.train.ranks import meet, mine
+from lightmark.train.world import world
 
 Floats32 = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lightmark.train.ranks import total, world
+from lightmark.train.ranks import total
+from lightmark.train.world import world
 
 aten = torch.ops.aten
 
