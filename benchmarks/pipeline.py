@@ -7,9 +7,10 @@
 
 (MediaPipe wants NumPy below 2, hence the environment of its own; without it, its rows are left out.) The pictures are
 640×480: one 300W test face of 150 px, and eight of 90 px. The process is pinned to one core, since MediaPipe ignores
-settings of threads. Its tracking step, on the picture that it saw last time, finds no face anew; beside it stands
-`.landmarks` with the box given, which is what `lightmark track` does in such a frame. Rounds of all stages follow each other, so that a change of the machine's speed meets all alike;
-medians over the rounds. Writes benchmarks/results/pipeline.json.
+settings of threads. Its tracking step, on the picture that it saw last time, looks for no face; beside it stands
+`.landmarks` with the box given, which is what `lightmark track` does with such a frame. Rounds of all stages follow
+each other, so that a change of the machine's speed meets all alike; medians over the rounds. Writes
+benchmarks/results/pipeline.json.
 """
 
 from __future__ import annotations
