@@ -28,7 +28,7 @@ from lightmark.geometry import crop_matrix
 from lightmark.image import Picture, warp
 from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
-from lightmark.nets.heads import ConfidenceHead
+from lightmark.nets.heads import ConfidenceHead, pooled_features
 from lightmark.nets.network import LandmarkNet, architecture_from_dict
 from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
@@ -124,12 +124,12 @@ def train_confidence(
     turned = _read_faces(network, spec, more[0], recipe, recipe.copies, quiet) if present else None
     wrong = _read_wrong(network, spec, split.train, known, recipe, recipe.copies, quiet)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.seed)  # first weights, and what dropout drops
         network.add_confidence()
-    head = network.confidence
-    assert head is not None
-    head.to(device)
-    _fit(head, faces, [faces] if turned is None else [faces, turned], wrong, recipe)
+        head = network.confidence
+        assert head is not None
+        head.to(device)
+        _fit(head, faces, [faces] if turned is None else [faces, turned], wrong, recipe)
     held_out = replace(recipe, seed=recipe.seed + 1)
     checked = _read_faces(network, spec, split.validation, held_out, recipe.copies, quiet)
     checked_wrong = _read_wrong(network, spec, split.validation, unknown, held_out, recipe.copies, quiet)
@@ -220,8 +220,10 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
     """
     device = head.bias.device
     seen_norm = _Standard(faces.seen.float().flatten(0, 1))
-    pooled = torch.cat([torch.cat([read.seen.float().mean(1), read.coarse], -1) for read in (*shown, wrong)])
+    pooled = torch.cat([_pooled(read) for read in (*shown, wrong)])
     pooled_norm = _Standard(pooled)
+    known = _pooled(faces)
+    head.train()
     is_face = torch.zeros(len(pooled))
     is_face[: -len(wrong.coarse)] = 1
     with torch.no_grad():
@@ -232,7 +234,8 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
     for step in range(recipe.steps):
         rows = torch.from_numpy(rng.integers(0, len(faces.seen), recipe.batch))
         any_rows = torch.from_numpy(rng.integers(0, len(pooled), recipe.batch))
-        log_errors = head.log_errors(seen_norm(faces.seen[rows].float()).to(device))
+        read = seen_norm(faces.seen[rows].float()), pooled_norm(known[rows])
+        log_errors = head.log_errors(*(features.to(device) for features in read))
         nll = laplace_nll(log_errors, faces.errors[rows].to(device)).mean()
         logits = head.presence(pooled_norm(pooled[any_rows]).to(device))[:, 0]
         loss = nll + binary_cross_entropy_with_logits(logits, is_face[any_rows].to(device))
@@ -242,10 +245,15 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
+    head.eval()
     seen_norm.fold_into(head.describe)
-    first = head.presence[0]
-    assert isinstance(first, torch.nn.Linear)
-    pooled_norm.fold_into(first)
+    for first in (head.presence[0], head.face[1]):
+        assert isinstance(first, torch.nn.Linear)
+        pooled_norm.fold_into(first)
+
+
+def _pooled(read: Read) -> Tensor:
+    return pooled_features(read.seen.float(), read.coarse)
 
 
 class _Standard:
