@@ -1,11 +1,12 @@
-"""Crops that frame no face, cut from pictures of faces: what a presence score must tell from the right ones."""
+"""Crops that frame no face, cut from pictures with and without: what a presence score must tell from the right ones."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lightmark.geometry import Array, crop_matrix, from_unit, invert, overlaps, tight_box, transform
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.image import Picture
+from lightmark.spec import ModelSpec, label_crop_matrix, spec_crop_matrix
 
 # A crop that shares no more than this of the union with a face's own square is no crop of that face.
 WRONG_OVERLAP = 0.4
@@ -28,6 +29,20 @@ def wrong_matrix(points: Array, shape: tuple[int, int], spec: ModelSpec, rng: np
         square = np.concatenate([centre - half, centre + half])
         if overlaps(square[None], own[None])[0, 0] <= WRONG_OVERLAP:
             return crop_matrix(square, spec.size, 1.0, float(rng.uniform(-25, 25)))
+
+
+def faceless_matrix(picture: Picture, boxes: Array, spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a crop of a `picture` (H, W, 3) without faces: any square, every other time one of `boxes`.
+
+    These, (F, 4), are what a detector is tempted to take for faces; each side is moved by up to 6 % of the box's size.
+    """
+    if len(boxes) and rng.random() < 0.5:
+        box = boxes[int(rng.integers(len(boxes)))]
+        extent = np.tile(box[2:] - box[:2], 2)
+        return spec_crop_matrix(spec, box + rng.uniform(-0.06, 0.06, 4) * extent, float(rng.uniform(-25, 25)))
+    side = min(picture.shape[:2]) * rng.uniform(0.1, 1.0)
+    centre = rng.uniform(0, 1, 2) * (picture.shape[1], picture.shape[0])
+    return crop_matrix(np.concatenate([centre - side / 2, centre + side / 2]), spec.size, 1.0)
 
 
 def _square(matrix: Array, size: int) -> Array:

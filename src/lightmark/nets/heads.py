@@ -100,25 +100,40 @@ class SpatialHead(nn.Module):
 class ConfidenceHead(nn.Module):
     """How far off each point may be, and whether the crop holds a face, told from what the landmark head saw.
 
-    Trained on a finished network that is not changed by it (`train.confidence`).
+    A point's expected error is told from its own features and, by `face`, from those of the whole face: where a face is
+    hard, all of its points are. Training drops out features (`keen` and `face`), since on faces that the network was
+    trained on its errors tell little of what it saw. Trained on a finished network that is not changed by it
+    (`train.confidence`).
     """
 
-    def __init__(self, seen: int, coarse: int, points: int, hidden: int = 32) -> None:
+    def __init__(self, seen: int, coarse: int, points: int, hidden: int = 32, shared: int = 16) -> None:
         super().__init__()
+        self.keen = nn.Dropout(0.2)
         self.describe = nn.Linear(seen, hidden)
         self.weight = nn.Parameter(torch.randn(points, hidden) * hidden**-0.5)
         self.bias = nn.Parameter(torch.full((points,), -4.0))  # e⁻⁴ of the crop: about what a good network errs
+        self.face = nn.Sequential(
+            nn.Dropout(0.7), nn.Linear(seen + coarse, shared), nn.ReLU(), nn.Linear(shared, points, bias=False)
+        )
+        nn.init.zeros_(self.face[-1].weight)  # type: ignore[arg-type]  # a Sequential's layers have no type
         self.presence = nn.Sequential(nn.Linear(seen + coarse, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, seen: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """(B, N, seen) and the mean of the stride-32 map (B, C32) → log of the expected errors (B, N), logits (B,)."""
-        logits: Tensor = self.presence(torch.cat([seen.mean(1), coarse], -1))[:, 0]
-        return self.log_errors(seen).clamp(-9.0, 0.0), logits
+        pooled = pooled_features(seen, coarse)
+        logits: Tensor = self.presence(pooled)[:, 0]
+        return self.log_errors(seen, pooled).clamp(-9.0, 0.0), logits
 
-    def log_errors(self, seen: Tensor) -> Tensor:
-        """(B, N, seen) → log of the expected errors (B, N), without bounds."""
-        described = nn.functional.relu(self.describe(seen))
-        return (described * self.weight).sum(-1) + self.bias
+    def log_errors(self, seen: Tensor, pooled: Tensor) -> Tensor:
+        """(B, N, seen) and (B, seen + C32) → log of the expected errors (B, N), without bounds."""
+        described = nn.functional.relu(self.describe(self.keen(seen)))
+        told: Tensor = (described * self.weight).sum(-1) + self.face(pooled) + self.bias
+        return told
+
+
+def pooled_features(seen: Tensor, coarse: Tensor) -> Tensor:
+    """What is known of a whole face (B, seen + C32), of what its points saw and the mean of the stride-32 map."""
+    return torch.cat([seen.mean(1), coarse], -1)
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:

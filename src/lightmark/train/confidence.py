@@ -22,14 +22,15 @@ from lightmark.data.augment import Augmentation, change_pixels
 from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
-from lightmark.data.wrong_crop import wrong_matrix
+from lightmark.data.wrong_crop import faceless_matrix, wrong_matrix
 from lightmark.errors import ConfigError, TrainingError
-from lightmark.geometry import crop_matrix
+from lightmark.geometry import Array
 from lightmark.image import Picture, warp
 from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
-from lightmark.nets.heads import ConfidenceHead
+from lightmark.nets.heads import ConfidenceHead, pooled_features
 from lightmark.nets.network import LandmarkNet, architecture_from_dict
+from lightmark.runtime.face_detector import FaceDetector
 from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
@@ -53,6 +54,7 @@ AUGMENTATION = Augmentation(
     occlusion=0.6,
 )
 WRONG_STREAM, STEP_STREAM = 10, 11
+TEMPTING = 0.05  # a score far below that from which the detector asks the presence, which few pictures would reach
 HELD_OUT = 0.12  # as of the face detector's training faces: what neither has seen can check both
 
 
@@ -100,7 +102,8 @@ def train_confidence(
     """Write the network of `checkpoint` with a trained ConfidenceHead to `out` and say how good that is.
 
     `samples` are the faces that it was trained on; they are split as they were then. `backgrounds` are pictures without
-    faces, every other one for training, from which crops are cut beside the misplaced crops of the faces' own pictures.
+    faces, every other one for training, from which crops are cut beside the misplaced crops of the faces' own pictures,
+    many of them where the face detector is tempted to see a face.
     `present` are faces of the same schema that only the presence learns from: turned ones, say, which the network finds
     no exact points for, but which are faces; `HELD_OUT` of their photographs are kept for validation.
     Expected errors are scaled to fit the validation faces, since a network errs less on faces that it was trained on.
@@ -124,12 +127,12 @@ def train_confidence(
     turned = _read_faces(network, spec, more[0], recipe, recipe.copies, quiet) if present else None
     wrong = _read_wrong(network, spec, split.train, known, recipe, recipe.copies, quiet)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.seed)  # first weights, and what dropout drops
         network.add_confidence()
-    head = network.confidence
-    assert head is not None
-    head.to(device)
-    _fit(head, faces, [faces] if turned is None else [faces, turned], wrong, recipe)
+        head = network.confidence
+        assert head is not None
+        head.to(device)
+        _fit(head, faces, [faces] if turned is None else [faces, turned], wrong, recipe)
     held_out = replace(recipe, seed=recipe.seed + 1)
     checked = _read_faces(network, spec, split.validation, held_out, recipe.copies, quiet)
     checked_wrong = _read_wrong(network, spec, split.validation, unknown, held_out, recipe.copies, quiet)
@@ -167,21 +170,26 @@ def _read_wrong(
     quiet: bool,
 ) -> Read:
     pictures, faces = [to_picture(path) for path in backgrounds], [load_image(sample) for sample in samples]
+    tempting = _tempting_boxes(pictures)
     nowhere = torch.zeros(spec.schema.size, 2)
 
     def crop(key: Key) -> tuple[Picture, Tensor]:
         rng = np.random.default_rng((recipe.seed, WRONG_STREAM, *key))
         if pictures and rng.random() < 0.4:
-            picture = pictures[int(rng.integers(len(pictures)))]
-            side = min(picture.shape[:2]) * rng.uniform(0.1, 1.0)
-            centre = rng.uniform(0, 1, 2) * (picture.shape[1], picture.shape[0])
-            matrix = crop_matrix(np.concatenate([centre - side / 2, centre + side / 2]), spec.size, 1.0)
+            number = int(rng.integers(len(pictures)))
+            picture, matrix = pictures[number], faceless_matrix(pictures[number], tempting[number], spec, rng)
         else:
             picture = faces[key.face]
             matrix = wrong_matrix(samples[key.face].points, picture.shape[:2], spec, rng)
         return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), nowhere
 
     return _read(network, spec, crop, len(samples), copies, "other crops", quiet)
+
+
+def _tempting_boxes(pictures: Sequence[Picture]) -> list[Array]:
+    """Boxes (F, 4) of each of `pictures` that the shipped face detector scores `TEMPTING` or more."""
+    detector = FaceDetector()
+    return [detector.scored(picture, TEMPTING)[0] for picture in pictures]
 
 
 def _read(
@@ -220,8 +228,10 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
     """
     device = head.bias.device
     seen_norm = _Standard(faces.seen.float().flatten(0, 1))
-    pooled = torch.cat([torch.cat([read.seen.float().mean(1), read.coarse], -1) for read in (*shown, wrong)])
+    pooled = torch.cat([_pooled(read) for read in (*shown, wrong)])
     pooled_norm = _Standard(pooled)
+    known = _pooled(faces)
+    head.train()
     is_face = torch.zeros(len(pooled))
     is_face[: -len(wrong.coarse)] = 1
     with torch.no_grad():
@@ -232,7 +242,8 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
     for step in range(recipe.steps):
         rows = torch.from_numpy(rng.integers(0, len(faces.seen), recipe.batch))
         any_rows = torch.from_numpy(rng.integers(0, len(pooled), recipe.batch))
-        log_errors = head.log_errors(seen_norm(faces.seen[rows].float()).to(device))
+        read = seen_norm(faces.seen[rows].float()), pooled_norm(known[rows])
+        log_errors = head.log_errors(*(features.to(device) for features in read))
         nll = laplace_nll(log_errors, faces.errors[rows].to(device)).mean()
         logits = head.presence(pooled_norm(pooled[any_rows]).to(device))[:, 0]
         loss = nll + binary_cross_entropy_with_logits(logits, is_face[any_rows].to(device))
@@ -242,10 +253,15 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
         torch.autograd.backward(loss)
         optimiser.step()
         schedule.step()
+    head.eval()
     seen_norm.fold_into(head.describe)
-    first = head.presence[0]
-    assert isinstance(first, torch.nn.Linear)
-    pooled_norm.fold_into(first)
+    for first in (head.presence[0], head.face[1]):
+        assert isinstance(first, torch.nn.Linear)
+        pooled_norm.fold_into(first)
+
+
+def _pooled(read: Read) -> Tensor:
+    return pooled_features(read.seen.float(), read.coarse)
 
 
 class _Standard:
