@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -175,7 +174,7 @@ def raise_in_frame(monkeypatch: pytest.MonkeyPatch, index: int, number: int) -> 
 
     def interrupted(image: Picture, faces: Sequence[TrackedFace]) -> Picture:
         if len(calls) == index:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         calls.append(index)
         return draw(image, faces)
 
@@ -234,10 +233,10 @@ def test_a_second_signal_acts_as_before() -> None:
     """The first Ctrl-C is noted, the second interrupts; afterwards the handlers are the old ones."""
     before = signal.getsignal(signal.SIGINT)
     with stop_signals() as came:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert came == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
 
 
