@@ -37,6 +37,7 @@ from lightmark.geometry import Array, similarity_matrix, tight_box
 from lightmark.image import Picture, warp
 from lightmark.runtime.detector import open_detector
 from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.machine import processor
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path
 from lightmark.spec import spec_crop_matrix
@@ -167,12 +168,6 @@ def time_stages(stages: Mapping[str, Stage], rounds: int, warm: int = 5) -> dict
             if number >= warm:
                 taken[name].append(1000 * (time.perf_counter() - began))
     return {name: float(np.median(times)) for name, times in taken.items()}
-
-
-def processor() -> str:
-    """What the system calls its processor."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lightmark.geometry import Array, crop_matrix, from_unit, invert, overlaps, tight_box, transform
+from lightmark.geometry import Array, crop_matrix, from_unit, invert, map_box, overlaps, tight_box, transform
 from lightmark.image import Picture
 from lightmark.spec import ModelSpec, label_crop_matrix, spec_crop_matrix
 
@@ -37,9 +37,8 @@ def faceless_matrix(picture: Picture, boxes: Array, spec: ModelSpec, rng: np.ran
     These, (F, 4), are what a detector is tempted to take for faces; each side is moved by up to 6 % of the box's size.
     """
     if len(boxes) and rng.random() < 0.5:
-        box = boxes[int(rng.integers(len(boxes)))]
-        extent = np.tile(box[2:] - box[:2], 2)
-        return spec_crop_matrix(spec, box + rng.uniform(-0.06, 0.06, 4) * extent, float(rng.uniform(-25, 25)))
+        box = map_box(boxes[int(rng.integers(len(boxes)))], rng.uniform(-0.06, 0.06, 4))
+        return spec_crop_matrix(spec, box, float(rng.uniform(-25, 25)))
     side = min(picture.shape[:2]) * rng.uniform(0.1, 1.0)
     centre = rng.uniform(0, 1, 2) * (picture.shape[1], picture.shape[0])
     return crop_matrix(np.concatenate([centre - side / 2, centre + side / 2]), spec.size, 1.0)
