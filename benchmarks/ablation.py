@@ -4,11 +4,12 @@
         --start runs/mobilenetv2-coco.safetensors --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2
     python benchmarks/ablation.py --out benchmarks/results/ablation --table
 
-Every student has the same data, crops, order, steps, network (MobileNetV2 1.0, 112 px, about 30 passes) and --start, by
-default nothing; benchmarks/mobilenetv2_start.py makes the one that `standard` began at. All share
-the Tough-Teacher of a finished run, seed 0, and, but for the rows that vary it, one Tolerant-Teacher that begins at its
-weights: seeds are the students'. "L1 at equal wall time" trains plain L1 for as many more steps as both teachers cost,
-for the first seed alone. Runs that are in --out are skipped, a killed one goes on where it was.
+Every student has the same data, crops, order, steps, network (MobileNetV2 1.0, 112 px, about 30 passes) and --start,
+by default nothing; benchmarks/mobilenetv2_start.py makes the one that `standard` began at. All share the Tough-Teacher
+of a finished distillation, seed 0, and, but for the rows that vary it, its Tolerant-Teacher: seeds are the students'.
+"L1 at equal wall time" trains plain L1 for as many more steps as both teachers and their points cost, for seed 0 alone.
+Runs that are in --out are skipped, a killed one goes on where it was. With --rows, two processes of one thread each can
+share the work: on two cores they train 1.4 times as many faces a second as one process of two threads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ import numpy as np
 import torch
 
 from lightmark.cli.training import training_samples
+from lightmark.data.dataset import TeacherPoints
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
@@ -32,12 +36,13 @@ from lightmark.files import replacing, sha256_of
 from lightmark.metrics import interocular, nme
 from lightmark.nets.checkpoint import load_model
 from lightmark.shape import Align
-from lightmark.train.config import Recipe
+from lightmark.train.config import Distillation, Recipe
 from lightmark.train.faces import Split, carve
 from lightmark.train.folder import MODEL, read_result
-from lightmark.train.loop import train
+from lightmark.train.loop import batches_of, new_spec, new_trainee, train
 from lightmark.train.recipes import cpu128, get_distillation
-from lightmark.train.teachers import cache_teacher_points
+from lightmark.train.step import take_step
+from lightmark.train.teachers import points_of_teacher
 
 SIZE, STEPS = 112, 3760
 SUBSETS = ("common", "challenging", "full")
@@ -82,6 +87,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--rows", nargs="+", choices=[slug(row.name) for row in ROWS], help="default: all")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     options = parser.parse_args()
     if not options.table:
@@ -89,8 +95,9 @@ def main() -> None:
             parser.error("--data and --teacher are needed, but for --table")
         if options.threads:
             torch.set_num_threads(options.threads)
-        teachers = Teachers(options.teacher, get_distillation(options.recipe).tolerant, options.work)
-        run_all(options.data, teachers, options.start, options.work, options.out, options.seeds)
+        teachers = Teachers(options.teacher, get_distillation(options.recipe), options.work)
+        rows = [row for row in ROWS if options.rows is None or slug(row.name) in options.rows]
+        run_all(options.data, teachers, options.start, options.work, options.out, options.seeds, rows)
     table = render(load_runs(options.out))
     with replacing(options.out / "summary.md") as path:
         path.write_text(table, encoding="utf-8")
@@ -99,32 +106,75 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Teachers:
-    """The Tough-Teacher's run in the folder `tough`, and how Tolerant-Teachers, in `work`, are trained from it."""
+    """The Tough-Teacher's run in the folder `tough`, made by `distillation`; other Tolerant-Teachers go into `work`."""
 
     tough: Path
-    tolerant: Recipe
+    distillation: Distillation
     work: Path
 
-    def of(self, row: Row, split: Split) -> tuple[Path, Path]:
-        """Checkpoints of the Tough-Teacher and of the row's Tolerant-Teacher, which is trained if it is not there."""
-        tough = self.tough / MODEL
-        soft = replace(self.tolerant, soft_variance=row.variance, soft_align=row.align)
-        return tough, train(soft, split, self.work / f"tolerant-{teacher_name(row)}", start=tough)
+    def points(self, row: Row, recipe: Recipe, split: Split) -> TeacherPoints:
+        """Both teachers' points over the crops of the student's recipe."""
+        where = {"tough": self.tough / MODEL, f"tolerant-{teacher_name(row)}": self.tolerant(row, split)}
+        found = [
+            points_of_teacher(recipe, split.train, path, self.work / f"points-seed{recipe.seed}" / name)
+            for name, path in where.items()
+        ]
+        return TeacherPoints(*found)
 
-    @property
-    def seconds(self) -> float:
-        """What both took to train; their points' time is small beside it."""
-        return float(sum(read_result(folder)["seconds"] for folder in (self.tough, self.work / "tolerant-90-none")))
+    def tolerant(self, row: Row, split: Split) -> Path:
+        """Checkpoint of the row's Tolerant-Teacher: the distillation's own, or trained as that was."""
+        recipe = replace(self.distillation.tolerant, soft_variance=row.variance, soft_align=row.align)
+        own = recipe == self.distillation.tolerant and (self.tough.parent / "tolerant").exists()
+        folder = self.tough.parent / "tolerant" if own else self.work / f"tolerant-{teacher_name(row)}"
+        return train(recipe, split, folder, start=self.tough / MODEL)
+
+    def cost(self, student: Recipe, split: Split) -> float:
+        """What both cost to train and to ask, in steps of the student, all timed here one after the other.
+
+        The times in result.json are not used: trainings of hours have other work beside them.
+        """
+        tough, tolerant = self.distillation.tough, self.distillation.tolerant
+        seconds = sum(seconds_a_step(recipe, split) * recipe.steps for recipe in (tough, tolerant))
+        model = load_model(self.tough / MODEL)
+        crops = np.zeros((8, model.spec.size, model.spec.size, 3), np.uint8)
+        asking = median_seconds(lambda: model(crops)) / len(crops)
+        seconds += 2 * asking * (student.copies or 0) * len(split.train)
+        return seconds / seconds_a_step(student, split)
 
 
-def run_all(data: Path, teachers: Teachers, start: Path | None, work: Path, out: Path, seeds: list[int]) -> None:
+def seconds_a_step(recipe: Recipe, split: Split) -> float:
+    """Mean seconds of a step over a run of `recipe`, told from a few steps of each size that it runs at."""
+    recipe = replace(recipe, architecture=replace(recipe.architecture, pretrained=False))
+    spec = new_spec(recipe, split)
+    trainee = new_trainee(recipe, split, spec, None, "cpu")
+    batches = batches_of(recipe, split, spec, None, 0, 0)
+
+    def at(step: int) -> float:
+        return median_seconds(lambda: take_step(trainee, next(batches), step, recipe, spec))
+
+    early, late = at(0), at(recipe.steps - 1)
+    return recipe.early_share * early + (1 - recipe.early_share) * late
+
+
+def median_seconds(work: Callable[[], object], rounds: int = 15) -> float:
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return float(np.median(times))
+
+
+def run_all(
+    data: Path, teachers: Teachers, start: Path | None, work: Path, out: Path, seeds: list[int], rows: list[Row]
+) -> None:
     """Every row at every seed, seed by seed, so that a table of one seed is there early."""
     samples = training_samples([data])
     tests = read_samples(data, subset="test")
     for seed in seeds:
-        for row in ROWS:
+        for row in rows:
             target = out / f"{slug(row.name)}-seed{seed}.json"
-            if not target.exists() and not (row.equal_time and seed != seeds[0]):
+            if not target.exists() and not (row.equal_time and seed != 0):
                 result = run_one(row, seed, samples, tests, teachers, start, work)
                 with replacing(target) as path:
                     path.write_text(json.dumps(result, indent=1), encoding="utf-8")
@@ -143,15 +193,11 @@ def run_one(
     # The split is that of seed 0 for all: a student of another seed must not be judged on faces its teachers learned.
     split = carve(samples, student_recipe(0, row))
     recipe = student_recipe(seed, row)
-    if row.equal_time:
-        recipe = replace(recipe, steps=recipe.steps + extra_steps(teachers, work, seed))
-    points = None
-    if row.variance is not None:
-        tough, tolerant = teachers.of(row, split)
-        points = cache_teacher_points(
-            recipe, split.train, tough, tolerant, work / f"points-{teacher_name(row)}-seed{seed}"
-        )
     folder = work / f"{slug(row.name)}-seed{seed}"
+    if row.equal_time:
+        extra = steps_of_teachers(folder / "teachers-cost.txt", teachers, recipe, split)
+        recipe = replace(recipe, steps=recipe.steps + extra)
+    points = None if row.variance is None else teachers.points(row, recipe, split)
     model = load_model(train(recipe, split, folder, teachers=points, start=start))
     found = predict(model, tests)
     truth = np.stack([sample.points for sample in tests])
@@ -169,6 +215,15 @@ def run_one(
     }
 
 
+def steps_of_teachers(path: Path, teachers: Teachers, recipe: Recipe, split: Split) -> int:
+    """The teachers' cost in whole steps, timed once and kept, so that a killed run goes on with the same."""
+    if not path.exists():
+        steps = round(teachers.cost(recipe, split))
+        with replacing(path) as temporary:
+            temporary.write_text(str(steps), encoding="utf-8")
+    return int(path.read_text(encoding="utf-8"))
+
+
 def student_recipe(seed: int, row: Row) -> Recipe:
     return replace(
         cpu128(seed).student,
@@ -184,12 +239,6 @@ def student_recipe(seed: int, row: Row) -> Recipe:
 
 def teacher_name(row: Row) -> str:
     return f"{100 * (row.variance or 0):.0f}-{row.align}"
-
-
-def extra_steps(teachers: Teachers, work: Path, seed: int) -> int:
-    """Steps of plain L1 that fit into the time both teachers took."""
-    plain = read_result(work / f"{slug(BASELINE)}-seed{seed}")
-    return int(teachers.seconds / (plain["seconds"] / STEPS))
 
 
 def load_runs(out: Path) -> list[dict[str, Any]]:
