@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lightmark.export.first_layer import group_pixels
 from lightmark.runtime.onnx_model import open_session
+from lightmark.runtime.shipped import model_path
 
 
 def graph(side: int = 16, stride: int = 2, outputs: int = 5, planes: bool = False) -> onnx.ModelProto:
@@ -23,16 +24,19 @@ def graph(side: int = 16, stride: int = 2, outputs: int = 5, planes: bool = Fals
     }  # fmt: skip
     values["bias_scales"] = values["scales"] / np.float32(255)
     make = helper.make_node
-    nodes = [
+    nodes = [  # the first convolution has all the attributes that torch's exporter writes
         make("Transpose", ["pixels"], ["turned"], perm=[0, 3, 1, 2]),
         make("DequantizeLinear", ["turned", "scale", "zero"], ["floats"]),
         make("DequantizeLinear", ["kernel", "scales", "zeros"], ["w"], axis=0),
         make("DequantizeLinear", ["bias", "bias_scales", "none"], ["b"], axis=0),
-        make("Conv", ["floats", "w", "b"], ["found"], "first", kernel_shape=[3, 3], strides=[stride] * 2, pads=[1] * 4),
+        make(
+            "Conv", ["floats", "w", "b"], ["found"], "first", kernel_shape=[3, 3], strides=[stride] * 2, pads=[1] * 4,
+            group=1, dilations=[1, 1], auto_pad="NOTSET",
+        ),
         make("QuantizeLinear", ["found", "step", "mid"], ["rounded"]),
         make("DequantizeLinear", ["rounded", "step", "mid"], ["again"]),
         make("Conv", ["again", "next"], ["out"], "second", kernel_shape=[3, 3], pads=[1] * 4),
-    ]
+    ]  # fmt: skip
     kind, shape = (TensorProto.FLOAT, ["b", 3, side, side]) if planes else (TensorProto.UINT8, ["b", side, side, 3])
     given = helper.make_tensor_value_info("pixels", kind, shape)
     if planes:
@@ -73,3 +77,12 @@ def test_other_graphs_stay_as_they_are(model) -> None:
     before = model.SerializeToString()
     assert not group_pixels(model)
     assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize("name", ["standard-int8", "fast-int8"])
+def test_shipped_students_have_it(name) -> None:
+    """What trained students are exported as is what this module looks for."""
+    graph = onnx.load(str(model_path(name))).graph
+    kernels = {tuple(weight.dims) for weight in graph.initializer if len(weight.dims) == 4}
+    assert (64, 12, 3, 2) in kernels
+    assert (32, 3, 3, 3) not in kernels

@@ -21,7 +21,7 @@ from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, spec_crop_matrix
 
-# Least score at which a find that the detector only proposes is a face: kept training faces among them have 0.95 or more.
+# Least score at which what the detector only proposes is a face: of kept training faces it costs none.
 LIKELY = 0.9
 BATCH = 32  # crops that run at once, 19 MB of float32 at 224 px: a crowd costs time, not memory
 
