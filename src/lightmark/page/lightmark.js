@@ -1,5 +1,5 @@
 // src/lightmark/detection.ts
-var LIKELY = .9;
+var LIKELY = .5;
 /** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
 async function findFaces(picture, detector, landmarker) {
 	const proposals = await detector.propose(picture);

@@ -21,8 +21,7 @@ from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, spec_crop_matrix
 
-# Least score at which what the detector only proposes is a face: of kept training faces it costs none.
-LIKELY = 0.9
+LIKELY = 0.5  # a score from here on is more likely a face's than not
 BATCH = 32  # crops that run at once, 19 MB of float32 at 224 px: a crowd costs time, not memory
 
 
@@ -45,7 +44,7 @@ class Landmarker:
     onnxruntime's, the first choice first.
 
     What the detector is sure of is a face; what it only proposes (see `Proposer`) is one if the model gives it a
-    `score` of at least 0.9. With `min_score` every face must have that score: this costs faces in full profile, which
+    `score` of at least 0.5. With `min_score` every face must have that score: this costs faces in full profile, which
     the shipped students do not know.
 
     Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for

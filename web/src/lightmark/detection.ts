@@ -4,7 +4,7 @@ import type { Box } from "./geometry";
 import type { Picture } from "./image";
 import type { Face } from "./landmarker";
 
-const LIKELY = 0.9; // LIKELY of lightmark/runtime/landmarker.py
+const LIKELY = 0.5; // a score from here on is more likely a face's than not
 
 /** What finds boxes in a picture, and says which of them it is sure of. */
 export interface Finder {
