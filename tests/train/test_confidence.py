@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from lightmark.data.dataset import Key
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.image import warp
 from lightmark.nets.checkpoint import load_model
@@ -15,10 +17,14 @@ from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import Architecture
 from lightmark.schema import IBUG68
 from lightmark.spec import label_crop_matrix
+from lightmark.train import confidence as confidence_module
 from lightmark.train.confidence import (
+    FACELESS,
+    TEMPTED,
     ConfidenceRecipe,
     Read,
     _fit,
+    _read_wrong,
     _scale_and_measure,
     _Standard,
     laplace_nll,
@@ -118,6 +124,40 @@ def test_presence_learns_from_faces_that_the_points_do_not(trained, confident, t
     np.testing.assert_array_equal(with_them(crops), without(crops))
     doubt, doubt_before = (1 - model.outputs(crops).presence.mean() for model in (with_them, without))
     assert doubt < doubt_before / 2
+
+
+def test_half_of_the_wrong_crops_tempt_the_detector(trained, tmp_path, monkeypatch):
+    """A picture with a white square, at which the detector looks in every size; one without finds; and faces."""
+    tempting = np.zeros((90, 120, 3), np.uint8)
+    tempting[20:60, 30:70] = 255
+    plain = np.full((90, 120, 3), (0, 0, 200), np.uint8)
+    paths = [tmp_path / "tempting.png", tmp_path / "plain.png"]
+    for path, picture in zip(paths, (tempting, plain), strict=True):
+        Image.fromarray(picture).save(path)
+    looks = []
+
+    class Tempted:
+        def __init__(self, longest):
+            looks.append(longest)
+
+        def scored(self, picture, threshold):
+            boxes = [[30.0, 20.0, 69.0, 59.0]] if picture.max() == 255 else np.zeros((0, 4))
+            return np.array(boxes), np.ones(len(boxes))
+
+    monkeypatch.setattr(confidence_module, "FaceDetector", Tempted)
+    monkeypatch.setattr(confidence_module, "change_pixels", lambda crop, augmentation, rng: crop)
+
+    def seen(network, spec, crop, count, copies, what, quiet):
+        return np.stack([crop(Key(copy, face))[0] for copy in range(copies) for face in range(count)])
+
+    monkeypatch.setattr(confidence_module, "_read", seen)
+    spec = load_model(trained[1]).spec
+    crops = _read_wrong(None, spec, trained[0], paths, SHORT, 5, True)
+    white = (crops.min(-1) == 255).mean((1, 2)) > 0.3  # the square fills most of a crop that looks at it
+    blue = (crops[..., :2].max((1, 2, 3)) == 0) & (crops[..., 2] == 200).any((1, 2))
+    assert len(set(looks)) > 1
+    assert abs(white.mean() - TEMPTED) < 0.06
+    assert 0.3 * FACELESS < blue.mean() < 0.8 * FACELESS
 
 
 def test_present_test_faces_are_refused(trained, tmp_path):

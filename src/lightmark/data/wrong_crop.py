@@ -31,14 +31,16 @@ def wrong_matrix(points: Array, shape: tuple[int, int], spec: ModelSpec, rng: np
             return crop_matrix(square, spec.size, 1.0, float(rng.uniform(-25, 25)))
 
 
-def faceless_matrix(picture: Picture, boxes: Array, spec: ModelSpec, rng: np.random.Generator) -> Array:
-    """Matrix (2, 3) of a crop of a `picture` (H, W, 3) without faces: any square, every other time one of `boxes`.
+def tempting_matrix(box: Array, spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a crop of a `box` (4,) that a detector is tempted to take for a face's, in a picture without.
 
-    These, (F, 4), are what a detector is tempted to take for faces; each side is moved by up to 6 % of the box's size.
+    Each side is moved by up to 6 % of the box's size, and the crop turned by up to 25°.
     """
-    if len(boxes) and rng.random() < 0.5:
-        box = map_box(boxes[int(rng.integers(len(boxes)))], rng.uniform(-0.06, 0.06, 4))
-        return spec_crop_matrix(spec, box, float(rng.uniform(-25, 25)))
+    return spec_crop_matrix(spec, map_box(box, rng.uniform(-0.06, 0.06, 4)), float(rng.uniform(-25, 25)))
+
+
+def faceless_matrix(picture: Picture, spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a crop of any square of a `picture` (H, W, 3) without faces."""
     side = min(picture.shape[:2]) * rng.uniform(0.1, 1.0)
     centre = rng.uniform(0, 1, 2) * (picture.shape[1], picture.shape[0])
     return crop_matrix(np.concatenate([centre - side / 2, centre + side / 2]), spec.size, 1.0)

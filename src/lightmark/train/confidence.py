@@ -22,7 +22,7 @@ from lightmark.data.augment import Augmentation, change_pixels
 from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
-from lightmark.data.wrong_crop import faceless_matrix, wrong_matrix
+from lightmark.data.wrong_crop import faceless_matrix, tempting_matrix, wrong_matrix
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.geometry import Array
 from lightmark.image import Picture, warp
@@ -34,6 +34,7 @@ from lightmark.runtime.face_detector import FaceDetector
 from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
+from lightmark.train.face_detector import split_backgrounds
 from lightmark.train.faces import carve_share, require_no_tests
 from lightmark.train.ranks import require_alone
 from lightmark.train.step import planes_of
@@ -54,7 +55,10 @@ AUGMENTATION = Augmentation(
     occlusion=0.6,
 )
 WRONG_STREAM, STEP_STREAM = 10, 11
-TEMPTING = 0.05  # a score far below that from which the detector asks the presence, which few pictures would reach
+TEMPTING = 0.2  # a score below that from which the detector asks the presence, which few pictures reach
+LOOKS = (224, 320, 480, 640, 960)  # pixels that a picture's longer side is brought to, for more such finds
+TEMPTED, FACELESS = 0.5, 0.1  # shares of the wrong crops: such finds, anything in pictures without faces
+CPU_BATCH = 8  # keeps a layer's maps in a processor's cache: three times as many crops a second as 64
 HELD_OUT = 0.12  # as of the face detector's training faces: what neither has seen can check both
 
 
@@ -102,8 +106,9 @@ def train_confidence(
     """Write the network of `checkpoint` with a trained ConfidenceHead to `out` and say how good that is.
 
     `samples` are the faces that it was trained on; they are split as they were then. `backgrounds` are pictures without
-    faces, every other one for training, from which crops are cut beside the misplaced crops of the faces' own pictures,
-    many of them where the face detector is tempted to see a face.
+    faces, from which crops are cut beside the misplaced crops of the faces' own pictures, most of them where the face
+    detector is tempted to see a face; `HELD_OUT` of them are kept for validation, as the detector's training keeps
+    them.
     `present` are faces of the same schema that only the presence learns from: turned ones, say, which the network finds
     no exact points for, but which are faces; `HELD_OUT` of their photographs are kept for validation.
     Expected errors are scaled to fit the validation faces, since a network errs less on faces that it was trained on.
@@ -120,8 +125,8 @@ def train_confidence(
     require_no_tests(present)
     if other := [face.schema.name for face in (*samples, *present) if face.schema != spec.schema]:
         raise ConfigError(f"{checkpoint}: gives {spec.schema.name}, faces are labelled with {other[0]}")
-    network.to(device).requires_grad_(False)
-    known, unknown = backgrounds[::2] or backgrounds, backgrounds[1::2] or backgrounds
+    network.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]  # no stub
+    known, unknown = split_backgrounds(backgrounds, HELD_OUT) if len(backgrounds) > 1 else (backgrounds, backgrounds)
     more = split_by_photo(present, HELD_OUT, recipe.seed) if present else ([], [])
     faces = _read_faces(network, spec, split.train, recipe, recipe.copies, quiet)
     turned = _read_faces(network, spec, more[0], recipe, recipe.copies, quiet) if present else None
@@ -175,9 +180,13 @@ def _read_wrong(
 
     def crop(key: Key) -> tuple[Picture, Tensor]:
         rng = np.random.default_rng((recipe.seed, WRONG_STREAM, *key))
-        if pictures and rng.random() < 0.4:
-            number = int(rng.integers(len(pictures)))
-            picture, matrix = pictures[number], faceless_matrix(pictures[number], tempting[number], spec, rng)
+        kind = rng.random()
+        if tempting and kind < TEMPTED:
+            picture, box = tempting[int(rng.integers(len(tempting)))]
+            matrix = tempting_matrix(box, spec, rng)
+        elif pictures and kind < TEMPTED + FACELESS:
+            picture = pictures[int(rng.integers(len(pictures)))]
+            matrix = faceless_matrix(picture, spec, rng)
         else:
             picture = faces[key.face]
             matrix = wrong_matrix(samples[key.face].points, picture.shape[:2], spec, rng)
@@ -186,10 +195,15 @@ def _read_wrong(
     return _read(network, spec, crop, len(samples), copies, "other crops", quiet)
 
 
-def _tempting_boxes(pictures: Sequence[Picture]) -> list[Array]:
-    """Boxes (F, 4) of each of `pictures` that the shipped face detector scores `TEMPTING` or more."""
-    detector = FaceDetector()
-    return [detector.scored(picture, TEMPTING)[0] for picture in pictures]
+def _tempting_boxes(pictures: Sequence[Picture]) -> list[tuple[Picture, Array]]:
+    """Each box (4,) that the shipped face detector scores `TEMPTING` or more, with its picture; a box a look."""
+    detectors = [FaceDetector(longest=longest) for longest in LOOKS] if pictures else []
+    return [
+        (picture, box)
+        for picture in pictures
+        for detector in detectors
+        for box in detector.scored(picture, TEMPTING)[0]
+    ]
 
 
 def _read(
@@ -200,11 +214,11 @@ def _read(
     copies: int,
     what: str,
     quiet: bool,
-    batch: int = 64,
 ) -> Read:
     keys = [Key(copy, face) for copy in range(copies) for face in range(count)]
-    firsts = range(0, len(keys), batch)
     device = next(network.parameters()).device
+    batch = CPU_BATCH if device.type == "cpu" else 64
+    firsts = range(0, len(keys), batch)
     parts = []
     for first in firsts if quiet else track(firsts, f"reading {what}"):
         crops, points = zip(*(crop(key) for key in keys[first : first + batch]), strict=True)
