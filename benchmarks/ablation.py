@@ -34,7 +34,7 @@ from lightmark.evaluate.predict import predict
 from lightmark.evaluate.provenance import git_commit
 from lightmark.files import replacing, sha256_of
 from lightmark.metrics import interocular, nme
-from lightmark.nets.checkpoint import load_model
+from lightmark.nets.checkpoint import crops_at_once, load_model
 from lightmark.shape import Align
 from lightmark.train.config import Distillation, Recipe
 from lightmark.train.faces import Split, carve
@@ -78,6 +78,7 @@ BASELINE = "L1"
 
 
 def main() -> None:
+    names = [slug(row.name) for row in ROWS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--teacher", type=Path, help="folder of the Tough-Teacher's finished run")
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", choices=[slug(row.name) for row in ROWS], help="default: all")
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, help="default: all")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     options = parser.parse_args()
     if not options.table:
@@ -96,7 +97,7 @@ def main() -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
         teachers = Teachers(options.teacher, get_distillation(options.recipe), options.work)
-        rows = [row for row in ROWS if options.rows is None or slug(row.name) in options.rows]
+        rows = [row for row in ROWS if slug(row.name) in options.rows]
         run_all(options.data, teachers, options.start, options.work, options.out, options.seeds, rows)
     table = render(load_runs(options.out))
     with replacing(options.out / "summary.md") as path:
@@ -136,7 +137,7 @@ class Teachers:
         tough, tolerant = self.distillation.tough, self.distillation.tolerant
         seconds = sum(seconds_a_step(recipe, split) * recipe.steps for recipe in (tough, tolerant))
         model = load_model(self.tough / MODEL)
-        crops = np.zeros((8, model.spec.size, model.spec.size, 3), np.uint8)
+        crops = np.zeros((crops_at_once(model.device), model.spec.size, model.spec.size, 3), np.uint8)
         asking = median_seconds(lambda: model(crops)) / len(crops)
         seconds += 2 * asking * (student.copies or 0) * len(split.train)
         return seconds / seconds_a_step(student, split)

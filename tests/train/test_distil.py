@@ -194,6 +194,20 @@ def test_teachers_of_wider_crops_are_refused(
         distil(other, faces, tmp_path, quiet=True)
 
 
+def test_a_teacher_of_wider_crops_is_refused_before_the_other_is_asked(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """Asking one takes long: nothing of it is done in vain."""
+    made = distil(distillation, faces, tmp_path, quiet=True)
+    network, spec = load_checkpoint(made.tolerant)
+    wider, architecture = tmp_path / "wider.safetensors", architecture_from_dict(dict(spec.architecture), "here")
+    save_checkpoint(wider, network, architecture, replace(spec, crop_scale=1.5))
+    samples = carve(faces, distillation.student).train
+    with pytest.raises(ConfigError, match=r"wider\.safetensors: takes crops of 1\.5 times"):
+        cache_teacher_points(distillation.student, samples, made.tough, wider, tmp_path / "points", quiet=True)
+    assert not (tmp_path / "points").exists()
+
+
 def test_students_that_differ_in_their_loss_share_the_points(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:

@@ -85,8 +85,8 @@ def _chain(model: Any) -> list[Any]:
 
 def _is_first(convolution: Any) -> bool:
     told = {one.name: import_onnx().helper.get_attribute_value(one) for one in convolution.attribute}
-    padded = told.get("auto_pad", b"NOTSET") == b"NOTSET"
-    plain = told.get("group", 1) == 1 and set(told.get("dilations", [1])) == {1} and padded
+    pads_told = told.get("auto_pad", b"NOTSET") == b"NOTSET"
+    plain = told.get("group", 1) == 1 and set(told.get("dilations", [1])) == {1} and pads_told
     return plain and all(list(told.get(name, [])) == value for name, value in FIRST.items())
 
 

@@ -15,15 +15,11 @@ from lightmark.data.dataset import CropDataset, Key, TeacherPoints
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.files import replacing
-from lightmark.nets.checkpoint import TorchModel, load_model
+from lightmark.nets.checkpoint import TorchModel, crops_at_once, load_model
 from lightmark.train.config import Recipe, fingerprint
 from lightmark.train.folder import start_mark
 from lightmark.train.ranks import meet, mine
 from lightmark.train.world import world
-
-# Small enough that a layer's maps stay in a processor's cache: EfficientNet-Lite2 at 160 px answers 73 faces a second
-# and core of a Zen 4 in batches of 8, 30 in batches of 64.
-CPU_BATCH = 8
 
 Floats32 = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -39,13 +35,17 @@ def cache_teacher_points(
 ) -> TeacherPoints:
     """unit_points of both teachers (checkpoint paths) for every copy of the student `recipe`'s crops.
 
-    Kept in the folders `tough` and `tolerant` of `out`; see `points_of_teacher`, which makes them and which raises.
+    Kept in the folders `tough` and `tolerant` of `out`, as `points_of_teacher` keeps them. Raises as that does; for a
+    teacher that cannot be asked before the other is.
     """
     teachers = {"tough": tough, "tolerant": tolerant}
-    points = {
-        name: points_of_teacher(recipe, samples, path, out / name, device, quiet) for name, path in teachers.items()
-    }
-    return TeacherPoints(**points)
+    models = {name: _load_teacher(recipe, path, device) for name, path in teachers.items()}
+    return TeacherPoints(
+        **{
+            name: _keep_points(recipe, samples, models[name], start_mark(path), out / name, quiet)
+            for name, path in teachers.items()
+        }
+    )
 
 
 def points_of_teacher(
@@ -58,6 +58,11 @@ def points_of_teacher(
     copies each and read the others'. Raises `ConfigError` where the recipe has no fixed copies or the teacher takes
     wider or narrower crops, `CheckpointError` where a file in `out` is damaged.
     """
+    return _keep_points(recipe, samples, _load_teacher(recipe, teacher, device), start_mark(teacher), out, quiet)
+
+
+def _load_teacher(recipe: Recipe, teacher: Path, device: str) -> TorchModel:
+    """The teacher, if the student `recipe` can learn from it."""
     if recipe.copies is None:
         raise ConfigError(
             f"recipe {recipe.name}: teacher points can be kept only for a fixed number of copies; set `copies`"
@@ -68,6 +73,13 @@ def points_of_teacher(
             f"{teacher}: takes crops of {model.spec.crop_scale} times the box, the student of {recipe.crop_scale} "
             "times; train them with the same crop_scale"
         )
+    return model
+
+
+def _keep_points(
+    recipe: Recipe, samples: Sequence[Sample], model: TorchModel, teacher_mark: str, out: Path, quiet: bool
+) -> Floats32:
+    assert recipe.copies is not None
     targets = [sample.points for sample in samples]
     dataset = CropDataset(samples, targets, model.spec, recipe.augmentation, recipe.seed, recipe.copies)
     # Only what decides the crops: students that differ in their loss alone share the points.
@@ -77,7 +89,7 @@ def points_of_teacher(
         "copies": recipe.copies,
         "seed": recipe.seed,
     }
-    mark = fingerprint(settings, start_mark(teacher), *(sample.name.rsplit("/", 2)[-1] for sample in samples))
+    mark = fingerprint(settings, teacher_mark, *(sample.name.rsplit("/", 2)[-1] for sample in samples))
     share = mine(range(recipe.copies))
     shown = share if quiet or world().rank > 0 else track(share, f"points of {out.name}", total=len(share))
     points_of = partial(_copy_points, dataset, model, out, mark)
@@ -104,7 +116,7 @@ def _copy_points(dataset: CropDataset, model: TorchModel, out: Path, mark: str, 
 
 def _points_of(model: TorchModel, dataset: CropDataset, copy: int) -> Floats32:
     keys = [Key(copy, face) for face in range(len(dataset))]
-    batch = 64 if model.device.startswith("cuda") else CPU_BATCH
+    batch = crops_at_once(model.device)
     found = []
     for first in range(0, len(keys), batch):
         crops = [dataset.plain_crop(key, model.spec.size)[0] for key in keys[first : first + batch]]
