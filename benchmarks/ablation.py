@@ -258,10 +258,11 @@ def render(runs: list[dict[str, Any]]) -> str:
     ]
     baseline = by_seed(runs, BASELINE)
     for row in ROWS:
-        seeds = baseline if row.name == BASELINE else by_seed(runs, row.name)
+        seeds = by_seed(runs, row.name)
         if seeds:
             cells = [spread([100 * run["nme"][name] for run in seeds.values()]) for name in SUBSETS]
-            lines.append(f"| {row.name} | {len(seeds)} | {' | '.join(cells)} | {against(seeds, baseline)} |")
+            difference = "–" if row.name == BASELINE else against(seeds, baseline)
+            lines.append(f"| {row.name} | {len(seeds)} | {' | '.join(cells)} | {difference} |")
     return "\n".join(lines) + "\n"
 
 
@@ -272,7 +273,7 @@ def by_seed(runs: list[dict[str, Any]], name: str) -> dict[int, dict[str, Any]]:
 def against(seeds: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]]) -> str:
     shared = sorted(seeds.keys() & baseline.keys())
     differences = [100 * (seeds[seed]["nme"]["full"] - baseline[seed]["nme"]["full"]) for seed in shared]
-    if not differences or seeds is baseline:
+    if not differences:
         return "–"
     text = f"{np.mean(differences):+.2f}"
     if len(differences) == 1:
