@@ -155,6 +155,30 @@ def standard224_second(seed: int = 0) -> Distillation:
     )
 
 
+def fast128(seed: int = 0) -> Distillation:
+    """standard224's teachers; a MobileNetV2 student at 128 px that goes on from one trained long on the labels alone.
+
+    Made for finished teachers (`--tough`, `--tolerant`), for the weights (`--start`) of the ablation's student "L1 at
+    equal wall time" (benchmarks/ablation.py), which learnt its ten copies of each face by heart, and for more faces
+    (`--extra`). Turns of up to 30° instead of 20° give it copies that it has not seen. Budget: 45 minutes of one core.
+    """
+    first = standard224(seed)
+    student = replace(
+        first.student,
+        name="fast128-student",
+        size=128,
+        steps=8000,
+        warmup=200,
+        early_size=None,
+        early_share=0.0,
+        copies=6,
+        validate_every=500,
+    )
+    return replace(
+        first, name="fast128", student=student, plain=replace(student, name="fast128-plain", objective="l1")
+    )
+
+
 def paper224(seed: int = 0, faces: int = 2012) -> Distillation:
     """The paper's settings as released: EfficientNet-B3 teachers, MobileNetV2, 224 px, pooling heads, Adam 1e-3, L2.
 
@@ -244,6 +268,7 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "cpu128": cpu128,
     "standard224": standard224,
     "standard224-second": standard224_second,
+    "fast128": fast128,
     "paper224": paper224,
     "paper224-released": paper224_released,
     "demo64": demo64,
