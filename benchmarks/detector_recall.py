@@ -7,7 +7,7 @@
   side (evenly on a logarithmic scale, one draw a face, the same for all detectors);
 - turned: the same with 300W-LP's turned copies of photographs that the detector was not trained on, also by yaw;
 - scenes: WFLW's test pictures as they are, of which only some faces are labelled;
-- false boxes: finds in pictures without any face.
+- false boxes: finds in pictures without any face (`test` of what benchmarks/face_free.py fetches).
 
 "face+fast" stands for what `Landmarker("fast", "face").detect` gives: the student judges what the detector offers.
 

