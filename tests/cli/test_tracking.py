@@ -229,6 +229,15 @@ def test_an_error_leaves_neither_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the tests are a shell's background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_acts_as_before() -> None:
     """The first Ctrl-C is noted, the second interrupts; afterwards the handlers are the old ones."""
     before = signal.getsignal(signal.SIGINT)
