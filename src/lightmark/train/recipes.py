@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from lightmark.data.augment import NO_AUGMENTATION, Augmentation
 from lightmark.errors import ConfigError
@@ -137,22 +138,7 @@ def standard224_second(seed: int = 0) -> Distillation:
 
     Made for the same teachers and their points: `--tough`, `--tolerant`.
     """
-    first = standard224(seed)
-    student = replace(
-        first.student,
-        name="standard224-second-student",
-        steps=3500,
-        learning_rate=5e-4,
-        warmup=200,
-        early_share=0.0,
-        validate_every=500,
-    )
-    return replace(
-        first,
-        name="standard224-second",
-        student=student,
-        plain=replace(student, name="standard224-second-plain", objective="l1"),
-    )
+    return _another_student(standard224(seed), "standard224-second", steps=3500, learning_rate=5e-4)
 
 
 def fast128(seed: int = 0) -> Distillation:
@@ -162,21 +148,15 @@ def fast128(seed: int = 0) -> Distillation:
     equal wall time" (benchmarks/ablation.py), which learnt its ten copies of each face by heart, and for more faces
     (`--extra`). Turns of up to 30° instead of 20° give it copies that it has not seen. Budget: 45 minutes of one core.
     """
-    first = standard224(seed)
+    return _another_student(standard224(seed), "fast128", size=128, steps=8000, early_size=None, copies=6)
+
+
+def _another_student(first: Distillation, name: str, **changes: Any) -> Distillation:
+    """`first` with a student, and its plain twin, that go on from other weights: at their full size from the start."""
     student = replace(
-        first.student,
-        name="fast128-student",
-        size=128,
-        steps=8000,
-        warmup=200,
-        early_size=None,
-        early_share=0.0,
-        copies=6,
-        validate_every=500,
+        first.student, name=f"{name}-student", warmup=200, early_share=0.0, validate_every=500, **changes
     )
-    return replace(
-        first, name="fast128", student=student, plain=replace(student, name="fast128-plain", objective="l1")
-    )
+    return replace(first, name=name, student=student, plain=replace(student, name=f"{name}-plain", objective="l1"))
 
 
 def paper224(seed: int = 0, faces: int = 2012) -> Distillation:
