@@ -6,9 +6,9 @@
 Faces are painted, networks the recipes', the augmentation is the default one, all of it. Rounds of all measures follow
 each other, so that a change of the machine's speed meets all alike; numbers are medians over the rounds, ratios
 medians of each round's ratio. On the CPU: faces a second of a loader alone, by `--workers` processes of one thread,
-that gives finished crops or cutouts; of the student's step by `--threads` on batches that lie ready, plain, and
-distilled with kept teacher points; and of cutouts made into crops. On a GPU, at 224 px in bfloat16: images a second of
-training with either kind of loader, over those of the network alone on one batch that stays on the device.
+that gives crops; of the student's step by `--threads` on batches that lie ready, plain, and distilled with kept
+teacher points. On a GPU, at 224 px in bfloat16: images a second of training, over those of the network alone on one
+batch that stays on the device.
 """
 
 from __future__ import annotations
@@ -31,16 +31,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightmark.data.augment import Augmentation
-from lightmark.data.cutout import CutoutBatch, collate_cutouts
-from lightmark.data.dataset import Batch, CropDataset, Cutouts, Shuffle, TeacherPoints
-from lightmark.data.device.crops import crops_of
+from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.runtime.machine import processor
 from lightmark.train.config import Recipe
 from lightmark.train.faces import Split
-from lightmark.train.loop import AugmentOn, batches_of, collate, new_spec, new_trainee
+from lightmark.train.loop import batches_of, collate, new_spec, new_trainee
 from lightmark.train.recipes import get_recipe
 from lightmark.train.step import take_step
 
@@ -50,16 +48,13 @@ Rates = Mapping[str, float]  # faces a second
 Measure = Callable[[], float]
 # What each kind of machine is judged by: the ratio of the first measure to the second.
 CPU_RATIOS = {
-    "finished crops over plain steps": ("loader, finished crops", "step, plain"),
-    "cutouts over plain steps": ("loader, cutouts", "step, plain"),
+    "crops over plain steps": ("loader", "step, plain"),
     "time of a distilled step over a plain one": ("step, plain", "step, distilled"),
 }
-PLACES: Mapping[str, AugmentOn] = {"crops by workers": "cpu", "crops on the device": "device"}
 NETWORKS = {"teacher": "standard224-tough", "student": "standard224-plain"}
 CUDA_RATIOS = {
-    f"{network}, {place} over network alone": (f"{network}, {place}", f"{network}, network alone")
+    f"{network}, with its loader over network alone": (f"{network}, with its loader", f"{network}, network alone")
     for network in NETWORKS
-    for place in PLACES
 }
 
 
@@ -122,22 +117,15 @@ def cpu_measures(split: Split, options: argparse.Namespace) -> Mapping[str, Meas
     targets = [sample.points for sample in split.train]
     dataset = CropDataset(split.train, targets, spec, student.augmentation, SEED, student.copies, teachers)
     ready = list(islice(batches_of(student, split, spec, teachers, 0, 0), 4))
-    keys = islice(Shuffle(len(dataset), options.batch, SEED), 4)
-    cutouts = [collate_cutouts([dataset.cutout(key) for key in batch]) for batch in keys]
     steps = {
         f"step, {name}": partial(time_steps, recipe, split, cycle(ready), options)
         for name, recipe in (("plain", plain), ("distilled", student))
     }
-    return {
-        "loader, finished crops": partial(time_loader, dataset, options, "cpu"),
-        "loader, cutouts": partial(time_loader, dataset, options, "device"),
-        **steps,
-        "cutouts into crops": partial(time_cropping, cutouts, options),
-    }
+    return {"loader": partial(time_loader, dataset, options), **steps}
 
 
 def cuda_measures(split: Split, options: argparse.Namespace) -> Mapping[str, Measure]:
-    """Training of teacher and student at 224 px, with either kind of loader and with none."""
+    """Training of teacher and student at 224 px, with a loader and without."""
     measures: dict[str, Measure] = {}
     for network, name in NETWORKS.items():
         recipe = replace(get_recipe(name, SEED), size=224, early_share=0.0, batch=options.batch, precision="bf16")
@@ -145,33 +133,18 @@ def cuda_measures(split: Split, options: argparse.Namespace) -> Mapping[str, Mea
             recipe, architecture=replace(recipe.architecture, pretrained=False), augmentation=Augmentation()
         )
         spec = new_spec(recipe, split)
-        one = next(batches_of(recipe, split, spec, None, 0, 0, "device", options.device))
-        measures[f"{network}, network alone"] = partial(time_steps, recipe, split, cycle([one]), options)
-        for place, augment_on in PLACES.items():
-            measures[f"{network}, {place}"] = partial(time_training, recipe, split, augment_on, options)
+        one = next(batches_of(recipe, split, spec, None, 0, 0, options.device))
+        ready = Batch(*(tensor.to(options.device) for tensor in one))
+        measures[f"{network}, network alone"] = partial(time_steps, recipe, split, cycle([ready]), options)
+        measures[f"{network}, with its loader"] = partial(time_training, recipe, split, options)
     return measures
 
 
-def _loader(
-    dataset: CropDataset, options: argparse.Namespace, augment_on: AugmentOn
-) -> Iterator[Batch | CutoutBatch]:
-    order = Shuffle(len(dataset), options.batch, SEED)
-    load = partial(DataLoader, batch_sampler=order, num_workers=options.workers)
-    if augment_on == "device":
-        return iter(load(Cutouts(dataset), collate_fn=collate_cutouts))
-    return iter(load(dataset, collate_fn=collate))
-
-
-def time_loader(dataset: CropDataset, options: argparse.Namespace, augment_on: AugmentOn) -> float:
+def time_loader(dataset: CropDataset, options: argparse.Namespace) -> float:
     """Faces a second that come from new worker processes once they run."""
-    batches = _loader(dataset, options, augment_on)
+    order = Shuffle(len(dataset), options.batch, SEED)
+    batches = iter(DataLoader(dataset, batch_sampler=order, num_workers=options.workers, collate_fn=collate))
     return _rate(lambda: next(batches), options, warm_up=4 * options.workers)
-
-
-def time_cropping(cutouts: list[CutoutBatch], options: argparse.Namespace) -> float:
-    """Faces a second of batches of cutouts made into crops."""
-    batches = cycle(cutouts)
-    return _rate(lambda: crops_of(next(batches), options.device), options)
 
 
 def time_steps(recipe: Recipe, split: Split, batches: Iterator[Batch], options: argparse.Namespace) -> float:
@@ -181,11 +154,9 @@ def time_steps(recipe: Recipe, split: Split, batches: Iterator[Batch], options: 
     return _rate(lambda: take_step(trainee, next(batches), next(steps), recipe, spec), options)
 
 
-def time_training(recipe: Recipe, split: Split, augment_on: AugmentOn, options: argparse.Namespace) -> float:
+def time_training(recipe: Recipe, split: Split, options: argparse.Namespace) -> float:
     """Faces a second of a training with its loader."""
-    batches = batches_of(
-        recipe, split, new_spec(recipe, split), None, 0, options.workers, augment_on, options.device
-    )
+    batches = batches_of(recipe, split, new_spec(recipe, split), None, 0, options.workers, options.device)
     return time_steps(recipe, split, batches, options)
 
 

@@ -76,21 +76,6 @@ def test_a_distilled_recipe_is_not_trained_alone(run: CliRunner, five_point_face
     assert "lightmark distill" in result.output
 
 
-@pytest.mark.parametrize("words", [("train", "demo64-plain"), ("distill", "--recipe", "demo64")])
-def test_crops_are_cut_where_it_is_asked_for(
-    run: CliRunner, five_point_faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
-    """`--augment-on device` reaches every stage; without it the CPU that reads pictures cuts them."""
-    places = []
-    monkeypatch.setattr("lightmark.train.loop.train", lambda *_, augment_on, **__: places.append(augment_on) or "made")
-    monkeypatch.setattr("lightmark.train.distil.distil", lambda *_, augment_on, **__: places.append(augment_on))
-    for more in ((), ("--augment-on", "device")):
-        options = ["--data", str(five_point_faces), "--out", str(tmp_path / "run"), *more]
-        run.invoke(main, [*words, *options, "--schema", str(tmp_path / "five.json")])
-    assert places == ["cpu", "device"]
-    assert "device" in run.invoke(main, [words[0], "--augment-on", "moon"]).output
-
-
 def test_custom_points_train_and_evaluate(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
     """Five points of one's own go through training, inspection, evaluation and comparison."""
     schema = ["--schema", str(tmp_path / "five.json")]

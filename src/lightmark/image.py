@@ -50,20 +50,6 @@ def reduce_for(image: Picture, matrix: Array, size: tuple[int, int]) -> tuple[Pi
     return reduced, compose(matrix, invert(reduction))
 
 
-def cut_out(image: Picture, matrix: Array, size: int) -> tuple[Picture, Array]:
-    """The pixels that `warp` would need for a crop of `size`×`size`, a view where it can be, and their matrix to it.
-
-    Warped under that matrix they give the same crop; one black pixel stands in where none of the image is in view.
-    """
-    image, matrix = reduce_for(image, matrix, (size, size))
-    height, width = image.shape[:2]
-    region = region_of(matrix, (size, size))
-    x0, y0, x1, y1 = (min(max(edge, 0), limit) for edge, limit in zip(region, (width, height) * 2, strict=True))
-    if x1 <= x0 or y1 <= y0:
-        return np.zeros((1, 1, 3), np.uint8), matrix
-    return image[y0:y1, x0:x1], compose(matrix, np.array([[1.0, 0, x0], [0, 1, y0]]))
-
-
 def compress_jpeg(image: Picture, quality: int) -> Picture:
     """`image` (H, W, 3) as it comes back from JPEG of `quality` 1 to 100, chroma halved."""
     # OpenCV's codecs take and give BGR; JPEG treats the channels differently.

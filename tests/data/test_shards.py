@@ -5,9 +5,7 @@ import json
 import logging
 import shutil
 import tarfile
-from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +18,12 @@ from lightmark.data.augment import Augmentation, random_matrix
 from lightmark.data.check import check
 from lightmark.data.coco import read_coco
 from lightmark.data.convert import write_coco
-from lightmark.data.crop_stream import CropStream
 from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.pack import CONTEXT, CROP_SCALE, FACE_PIXELS, face_crop, pack, recipe_reach
 from lightmark.data.pts import format_pts, read_pts_tree
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.shards import MANIFEST, read_shards
-from lightmark.data.stream import Part, find_shards, stream_samples
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import ConfigError, DataError
 from lightmark.geometry import tight_box
@@ -233,12 +229,10 @@ def test_crops_move_points_and_boxes_alike(tmp_path):
     ],
 )
 def test_broken_members_are_left_out_and_told(shards, change, reason):
-    """One broken picture costs its own face only, in both readers, with the reason and its key."""
+    """One broken picture costs its own face only, with the reason and its key."""
     rewrite(shards / "faces-000001.tar", change)
-    read, streamed = [], []
+    read = []
     assert len(read_shards(sorted(shards.glob("*.tar")), read.append)) == 7
-    assert len(list(stream_samples(shards, seed=0, report=streamed.append))) == 7
-    assert read == streamed
     (sentence,) = read
     assert "faces-000001.tar: left out: 1" in sentence
     assert reason in sentence
@@ -249,7 +243,7 @@ def test_broken_members_are_left_out_and_told(shards, change, reason):
 def test_a_cut_tar_gives_what_is_whole(tmp_path, folder, keep):
     """Faces before the cut are used; those behind it are counted by the manifest."""
     pack(read_pts_tree(folder), tmp_path / "out")
-    (shard,) = find_shards(tmp_path / "out")
+    (shard,) = (tmp_path / "out").glob("*.tar")
     shard.write_bytes(shard.read_bytes()[:keep])
     said = []
     faces = read_shards([shard], said.append)
@@ -262,7 +256,7 @@ def test_a_cut_tar_gives_what_is_whole(tmp_path, folder, keep):
 def test_a_tar_cut_between_members_is_noticed(tmp_path, folder):
     """Even a cut that falls on a header's edge, which tarfile takes for the end, is told."""
     pack(read_pts_tree(folder), tmp_path / "out")
-    (shard,) = find_shards(tmp_path / "out")
+    (shard,) = (tmp_path / "out").glob("*.tar")
     with tarfile.open(shard) as archive:
         edge = archive.getmember("00000005.jpg").offset
     shard.write_bytes(shard.read_bytes()[:edge])
@@ -275,7 +269,7 @@ def test_a_missing_shard_is_told(shards):
     """The manifest knows what should be there."""
     (shards / "faces-000002.tar").unlink()
     said = []
-    assert len(list(stream_samples(shards, seed=0, report=said.append))) == 6
+    assert len(read_shards(sorted(shards.glob("*.tar")), said.append)) == 6
     assert "faces-000002.tar: missing, though lightmark-shards.json names it" in said[0]
 
 
@@ -304,51 +298,6 @@ def test_other_tars_are_passed_over(folder):
         read_samples(folder / "backup.tar")
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
-def test_parts_share_an_epoch_evenly(shards, count):
-    """Every face comes to exactly one part, and no part gets more than one face more than another."""
-    parts = [
-        [face.name for face in stream_samples(shards, seed=3, epoch=2, part=Part(index, count))]
-        for index in range(count)
-    ]
-    assert Counter(name for part in parts for name in part) == Counter(face.name for face in read_samples(shards))
-    sizes = [len(part) for part in parts]
-    assert max(sizes) - min(sizes) <= 1
-
-
-def test_enough_shards_go_whole_to_their_parts(shards):
-    """With as many shards as parts, a part reads two faces of one shard and opens no other."""
-    for index in range(4):
-        faces = list(stream_samples(shards, seed=0, part=Part(index, 4)))
-        assert len({face.path.parent for face in faces}) == 1
-
-
-def test_order_is_that_of_seed_and_epoch(shards):
-    """The same seed and epoch repeat themselves; another of either is another order."""
-    orders = [
-        [face.name for face in stream_samples(shards, seed, epoch, buffer=4)]
-        for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
-    ]
-    assert orders[0] == orders[1]
-    assert all(first != second for first, second in pairwise(orders[1:]))
-    assert sorted(orders[1]) == sorted(orders[2]) == sorted(orders[3])
-
-
-def test_streamed_pictures_are_the_packed_ones(folder, shards):
-    """A streamed face holds its decoded picture."""
-    before = {face.photo: face for face in read_samples(folder)}
-    for face in stream_samples(shards, seed=0):
-        assert np.array_equal(face.image, load_image(before[face.photo]))
-
-
-def test_no_shards_are_an_error(tmp_path, folder):
-    """A folder of loose files does not stream."""
-    with pytest.raises(DataError, match="no packed shards here; `lightmark data pack` makes them"):
-        next(stream_samples(folder, seed=0))
-    with pytest.raises(ConfigError, match="part 2 of 2"):
-        Part(2, 2)
-
-
 def test_training_sees_the_same_crops_from_shards(folder, shards):
     """Augmented crops of folder and shards are equal, bit for bit."""
     spec = ModelSpec(IBUG68, 32)
@@ -361,36 +310,6 @@ def test_training_sees_the_same_crops_from_shards(folder, shards):
         assert np.array_equal(one.crops, other.crops)
         assert np.array_equal(one.points, other.points)
     assert not second._pictures  # of packed faces none is kept
-
-
-def test_crop_stream_does_not_depend_on_the_split(shards):
-    """A face gives the same crop whichever rank it comes to; another epoch gives another."""
-    spec = ModelSpec(IBUG68, 32)
-
-    def crops(rank: int, ranks: int, epoch: int = 0) -> set[bytes]:
-        stream = CropStream(shards, spec, Augmentation(), 0, rank, ranks)
-        stream.epoch = epoch
-        return {batch.crops.numpy().tobytes() for batch in stream}
-
-    assert crops(0, 1) == crops(0, 2) | crops(1, 2)
-    assert len(crops(0, 2)) == 4
-    assert not crops(0, 1) & crops(0, 1, epoch=1)
-
-
-def test_crop_stream_is_split_among_workers(shards):
-    """A DataLoader's two workers share the epoch."""
-    from torch.utils.data import DataLoader
-
-    stream = CropStream(shards, ModelSpec(IBUG68, 32), Augmentation(), 0)
-    batches = [batch.crops.numpy().tobytes() for batch in DataLoader(stream, batch_size=None, num_workers=2)]
-    assert len(batches) == len(set(batches)) == 8
-
-
-def test_crop_stream_passes_over_test_faces(tmp_path):
-    """Nobody trains on a test set by packing it."""
-    faces = [DRAWN[0], replace(DRAWN[1], subsets=frozenset({"test"}))]
-    pack(faces, tmp_path / "out")
-    assert len(list(CropStream(tmp_path / "out", ModelSpec(IBUG68, 32), Augmentation(), 0))) == 1
 
 
 def test_packed_faces_can_be_checked_converted_and_packed_again(tmp_path, shards):

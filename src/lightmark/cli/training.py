@@ -14,7 +14,6 @@ from lightmark.errors import ConfigError
 if TYPE_CHECKING:
     from lightmark.data.sample import Sample
     from lightmark.schema import Schema
-    from lightmark.train.loop import AugmentOn
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -34,10 +33,6 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     return needs_torch(command)
 
 
-AUGMENT_ON = click.option(
-    "--augment-on", type=click.Choice(["cpu", "device"]), default="cpu", show_default=True,
-    help="Where crops are cut and changed: by the CPU that reads the pictures, or batch by batch on --device.",
-)  # fmt: skip
 TENSORBOARD = click.option("--tensorboard", is_flag=True, help="Also write the log for TensorBoard.")
 
 
@@ -66,12 +61,11 @@ def _say(text: object, err: bool = False) -> None:
 @click.command()
 @click.argument("recipe")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
-@AUGMENT_ON
 @TENSORBOARD
 @_run_options
 def train(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
-    start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None, augment_on: AugmentOn,
+    start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Train one network: RECIPE is a stage such as cpu128-plain; see `lightmark recipes`.
 
@@ -89,9 +83,7 @@ def train(
         raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
     chosen = chosen if steps is None else replace(chosen, steps=steps)
     split = carve(training_samples(data, schema), chosen)
-    made = run(
-        chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard, augment_on=augment_on
-    )
+    made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
     _say(made)
 
 
@@ -102,13 +94,12 @@ def train(
 @click.option("--extra", type=EXISTING, multiple=True, help="More faces for the student alone: labelled by a teacher.")
 @click.option("--tough", type=EXISTING, help="Checkpoint of a Tough-Teacher instead of training one; with --tolerant.")
 @click.option("--tolerant", type=EXISTING, help="Checkpoint of its Tolerant-Teacher.")
-@AUGMENT_ON
 @TENSORBOARD
 @_run_options
 def distill(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
     plain: bool, start: Path | None, extra: Sequence[Path], tough: Path | None, tolerant: Path | None,
-    threads: int | None, tensorboard: bool, schema: Schema | None, augment_on: AugmentOn,
+    threads: int | None, tensorboard: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Train both teachers and the student that learns from them; stages already done are skipped."""
     from dataclasses import replace
@@ -132,7 +123,6 @@ def distill(
         student_start=start,
         student_extra=training_samples(extra, schema) if extra else (),
         teachers=(tough, tolerant) if tough and tolerant else None,
-        augment_on=augment_on,
     )
     for stage in STAGES:
         if getattr(made, stage) is not None:

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from lightmark.data.augment import Augmentation, change_pixels, draw_changes, move_points, random_matrix
-from lightmark.data.cutout import Cutout
+from lightmark.data.augment import Augmentation, change_pixels, move_points, random_matrix
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError
 from lightmark.geometry import Array, to_unit
-from lightmark.image import Picture, cut_out, warp
+from lightmark.image import Picture, warp
 from lightmark.spec import ModelSpec
 
 GEOMETRY_STREAM, PIXEL_STREAM, ORDER_STREAM = 0, 1, 2
@@ -98,14 +97,6 @@ class CropDataset(Dataset[Batch]):
         crop = change_pixels(crop, self.augmentation, self._pixel_rng(key))
         return Batch(torch.from_numpy(crop.transpose(2, 0, 1)), *self._points(key, matrix, mirrored))
 
-    def cutout(self, key: Key) -> Cutout:
-        """What the crop of a key is made of, where a device makes it."""
-        size = self.spec.size
-        matrix, mirrored = self._geometry(key, size)
-        part, to_crop = cut_out(self._picture(key.face), matrix, size)
-        changes = draw_changes((size, size), self.augmentation, self._pixel_rng(key))
-        return Cutout(part, to_crop, changes, size, *self._points(key, matrix, mirrored))
-
     def _geometry(self, key: Key, size: int) -> tuple[Array, bool]:
         rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.face))
         return random_matrix(self.samples[key.face].points, size, self.spec.crop_scale, self.augmentation, rng)
@@ -129,19 +120,6 @@ class CropDataset(Dataset[Batch]):
         if index not in self._pictures:
             self._pictures[index] = load_image(self.samples[index])
         return self._pictures[index]
-
-
-class Cutouts(Dataset[Cutout]):
-    """The crops of a `CropDataset` as cutouts."""
-
-    def __init__(self, crops: CropDataset) -> None:
-        self.crops = crops
-
-    def __len__(self) -> int:
-        return len(self.crops)
-
-    def __getitem__(self, key: Key) -> Cutout:
-        return self.crops.cutout(key)
 
 
 class Shuffle(Sampler[list[Key]]):

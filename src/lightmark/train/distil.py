@@ -10,7 +10,7 @@ from pathlib import Path
 from lightmark.data.sample import Sample
 from lightmark.train.config import Distillation
 from lightmark.train.faces import Split, carve, require_no_tests
-from lightmark.train.loop import AugmentOn, train
+from lightmark.train.loop import train
 from lightmark.train.ranks import join
 from lightmark.train.teachers import cache_teacher_points
 
@@ -37,14 +37,13 @@ def distil(
     student_start: Path | None = None,
     student_extra: Sequence[Sample] = (),
     teachers: tuple[Path, Path] | None = None,
-    augment_on: AugmentOn = "cpu",
 ) -> Distilled:
     """Run every stage of `recipe` in its own folder under `out`, skipping those already finished.
 
     All stages share one split of `samples` by source photograph. `student_start` is a checkpoint whose weights the
     student, and the plain one beside it, begin at; both also learn from `student_extra`, faces that a teacher labelled
     say, which no teacher is trained on and nobody is judged by. `teachers`, checkpoints of a Tough- and a
-    Tolerant-Teacher, are taken instead of training the recipe's. `augment_on` is that of `train`.
+    Tolerant-Teacher, are taken instead of training the recipe's.
     A killed run, called again, goes on where it was. Raises `ConfigError` where test faces are among either.
     """
     device = join(device)
@@ -58,7 +57,6 @@ def distil(
         workers=workers,
         quiet=quiet,
         tensorboard=tensorboard,
-        augment_on=augment_on,
     )
     if teachers is None:
         tough = run(recipe.tough, out=out / "tough")

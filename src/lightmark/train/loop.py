@@ -10,18 +10,15 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import torch
 from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from lightmark import __version__
-from lightmark.data.cutout import collate_cutouts
-from lightmark.data.dataset import Batch, CropDataset, Cutouts, Shuffle, TeacherPoints
-from lightmark.data.device.crops import crops_of
+from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.errors import ConfigError, MissingExtraError, TrainingError
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
 from lightmark.nets.network import LandmarkNet, build_network, parameter_count
@@ -36,8 +33,6 @@ from lightmark.train.state import Row, Standing, load_state, save_state, write_l
 from lightmark.train.step import Trainee, learning_rate, make_trainee, take_step
 from lightmark.train.world import world
 
-AugmentOn = Literal["cpu", "device"]
-
 
 def train(
     recipe: Recipe,
@@ -49,20 +44,16 @@ def train(
     workers: int = 0,
     quiet: bool = False,
     tensorboard: bool = False,
-    augment_on: AugmentOn = "cpu",
 ) -> Path:
     """Train `recipe` in the folder `out` and return the path of its best weights; a finished run is not repeated.
 
     `start` names a checkpoint of another run, whose weights this one begins at. The folder holds model.safetensors
     (best by validation NME against what it learns), log.csv, curves.png, result.json once the run has ended, and until
-    then the state that it resumes from. `tensorboard` also writes the log for TensorBoard. Crops are cut and changed by
-    the CPU that reads pictures, or where the network is with `augment_on` "device"; they are the same but for rounding,
-    so that this is no part of the run's mark. Raises `ConfigError` where the folder holds another run, or the batch or
-    the validation faces cannot be shared out to the processes that torchrun started; `TrainingError` where the loss is
-    no longer finite or another process has ended.
+    then the state that it resumes from. `tensorboard` also writes the log for TensorBoard. Raises `ConfigError` where
+    the folder holds another run, or the batch or the validation faces cannot be shared out to the processes that
+    torchrun started; `TrainingError` where the loss is no longer finite or another process has ended.
     """
     device = join(device)
-    _require_place(augment_on, device)
     mark = run_mark(recipe, split, start)
     _require_one_run(recipe, split, mark)
     if from_first(is_finished(out, mark)):
@@ -75,7 +66,7 @@ def train(
     standing = load_state(out / STATE, mark, trainee) if from_first((out / STATE).exists()) else Standing()
     validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
     validation = ValidationCrops(mine(split.validation), mine(validation_targets), spec)
-    batches = batches_of(recipe, split, spec, teachers, standing.step, workers, augment_on, device)
+    batches = batches_of(recipe, split, spec, teachers, standing.step, workers, device)
     with progress_bar(recipe.name, recipe.steps, standing.step, quiet or not first) as bar:
         began = time.monotonic() - standing.seconds
         while standing.step < recipe.steps:
@@ -95,20 +86,10 @@ def train(
                     board.write(standing.rows)
     if first:
         plot_curves(standing.rows, out / CURVES, recipe.name)
-        write_result(out, mark, _result(recipe, split, trainee, standing, augment_on))
+        write_result(out, mark, _result(recipe, split, trainee, standing))
         (out / STATE).unlink()
     meet()  # whoever goes on finds the run finished
     return out / MODEL
-
-
-def _require_place(augment_on: AugmentOn, device: str) -> None:
-    if augment_on not in get_args(AugmentOn):
-        raise ConfigError(f"augment_on {augment_on!r}; known: {', '.join(get_args(AugmentOn))}")
-    if augment_on == "device" and torch.device(device).type not in ("cpu", "cuda"):
-        raise ConfigError(
-            f"device {device}: crops are cut on cpu and cuda alone, which have float64; leave it to the CPU that reads "
-            "the pictures (--augment-on cpu)"
-        )
 
 
 def _require_one_run(recipe: Recipe, split: Split, mark: str) -> None:
@@ -157,20 +138,15 @@ def batches_of(
     teachers: TeacherPoints | None,
     step: int,
     workers: int,
-    augment_on: AugmentOn = "cpu",
     device: str = "cpu",
 ) -> Iterator[Batch]:
-    """This process's slices of the recipe's batches from step number `step` on, without end.
-
-    Crops that are cut on the device lie there already.
-    """
+    """This process's slices of the recipe's batches from step number `step` on, without end."""
     targets = targets_of(recipe, split.train, fitted_on=split.train)
     dataset = CropDataset(split.train, targets, spec, recipe.augmentation, recipe.seed, recipe.copies, teachers)
     order = Shuffle(len(dataset), recipe.batch, recipe.seed, start=step, part=slice_of(recipe.batch))
-    load = partial(DataLoader, batch_sampler=order, num_workers=workers, pin_memory=device.startswith("cuda"))
-    if augment_on == "device":
-        return (crops_of(cutouts, device) for cutouts in load(Cutouts(dataset), collate_fn=collate_cutouts))
-    return iter(load(dataset, collate_fn=collate))
+    pinned = device.startswith("cuda")
+    loader = DataLoader(dataset, batch_sampler=order, num_workers=workers, pin_memory=pinned, collate_fn=collate)
+    return iter(loader)
 
 
 def collate(batches: list[Batch]) -> Batch:
@@ -216,7 +192,7 @@ def _validate(
 
 
 def _result(
-    recipe: Recipe, split: Split, trainee: Trainee[LandmarkNet], standing: Standing, augment_on: AugmentOn
+    recipe: Recipe, split: Split, trainee: Trainee[LandmarkNet], standing: Standing
 ) -> dict[str, object]:
     return {
         "recipe": asdict(recipe),
@@ -228,7 +204,6 @@ def _result(
         "best_step": standing.best_step,
         "torch": torch.__version__,
         "device": trainee.device,
-        "augment_on": augment_on,
         "threads": torch.get_num_threads(),
         "processes": world().size,
     }
