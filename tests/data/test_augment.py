@@ -1,5 +1,7 @@
 """Tests of augmentation: points and pixels move together, every strength keeps its range, inputs are left alone."""
 
+import hashlib
+import json
 import math
 from dataclasses import fields, replace
 
@@ -9,8 +11,13 @@ import pytest
 from lightmark.data.augment import (
     NO_AUGMENTATION,
     Augmentation,
+    Cover,
+    PixelChanges,
     _motion_kernel,
+    apply_changes,
     change_pixels,
+    crop_reach,
+    draw_changes,
     move_points,
     random_matrix,
 )
@@ -124,6 +131,54 @@ def test_rotation_keeps_its_range():
     np.testing.assert_allclose([matrix_scale(matrix) for matrix in found], 1, rtol=1e-9)
     centre = np.array([[(SIZE - 1) / 2] * 2])
     np.testing.assert_allclose([transform(matrix, centre) for matrix in found], [centre] * len(found), atol=1e-9)
+
+
+def test_a_share_of_crops_is_turned_steeply():
+    """A quarter of the angles fills ±60°, the rest ±20°; without a share, none is turned by more than 20°."""
+    augmentation = only(rotation=20.0, steep_rotation=60.0, steep_share=0.25)
+    angles = np.abs([angle_of(relative(matrix)) for matrix, _ in draws(augmentation, 2000)])
+    assert 59 < angles.max() < 60
+    # Two thirds of the steep quarter exceed 20°: 333 of 2000, within four standard deviations.
+    assert abs((angles > 20).sum() - 2000 / 6) < 4 * math.sqrt(2000 * 5 / 36)
+    plain = [relative(matrix) for matrix, _ in draws(only(rotation=20.0, steep_rotation=60.0), 300)]
+    assert max(abs(angle_of(matrix)) for matrix in plain) < 20
+
+
+def test_steep_turns_reach_further():
+    """What a random crop looks at is derived for the steepest turn, and for none that never comes."""
+    mild, steep = only(rotation=20.0), only(rotation=20.0, steep_rotation=60.0, steep_share=0.1)
+    assert crop_reach(steep, SCALE) == pytest.approx(SCALE * math.sqrt(2))
+    assert crop_reach(replace(steep, steep_share=0.0), SCALE) == crop_reach(mild, SCALE) < crop_reach(steep, SCALE)
+
+
+def test_a_second_cover_has_its_own_chance():
+    """Of crops that are always covered once, a third is covered twice; without that chance none is."""
+    rng = np.random.default_rng(3)
+    twice = only(occlusion=1.0, second_occlusion=1 / 3)
+    counts = np.array([len(draw_changes((SIZE, SIZE), twice, rng).covers) for _ in range(600)])
+    assert set(counts) == {1, 2}
+    assert abs((counts == 2).sum() - 200) < 4 * math.sqrt(600 * 2 / 9)
+    assert {len(draw_changes((SIZE, SIZE), only(occlusion=1.0), rng).covers) for _ in range(100)} == {1}
+
+
+def test_two_covers_hide_what_each_of_them_hides():
+    """The second cover is laid over the first, and neither undoes the other."""
+    left, right = np.zeros((2, SIZE, SIZE), bool)
+    left[:, :20], right[:, 10:30] = True, True
+    covers = (Cover(left, np.array([9, 9, 9], np.uint8)), Cover(right, np.array([7, 7, 7], np.uint8)))
+    covered = apply_changes(texture(), PixelChanges(covers=covers))
+    assert (covered[:, :10] == 9).all()
+    assert (covered[:, 10:30] == 7).all()
+    assert (covered[:, 30:] == texture()[:, 30:]).all()
+
+
+@pytest.mark.parametrize(("seed", "digest"), [(0, "7398dec98907"), (1, "1ec1aefd015b")])
+def test_draws_of_published_weights_can_be_made_again(seed, digest):
+    """Without steep turns and second covers the draws are those of releases that had neither."""
+    rng = np.random.default_rng(seed)
+    drawn = [random_matrix(POINTS, SIZE, SCALE, Augmentation(), rng)[0].round(6).tolist() for _ in range(5)]
+    drawn.append([draw_changes((SIZE, SIZE), Augmentation(), rng).quality for _ in range(40)])
+    assert hashlib.sha256(json.dumps(drawn).encode()).hexdigest()[:12] == digest
 
 
 def test_scale_keeps_its_range():

@@ -41,7 +41,7 @@ def save_random(path: Path, head: HeadName, confidence: bool = False) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["pooling", "spatial"])
+@pytest.fixture(scope="module", params=["pooling", "spatial", "spatial-separable"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Parity]:
     """A checkpoint, the ONNX file made of it, and the parity that the export reported; once for each head."""
     folder = tmp_path_factory.mktemp("exported")

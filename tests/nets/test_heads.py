@@ -1,10 +1,14 @@
 """Tests of the heads: values by hand, a slow reference, and where they start."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lightmark.nets.heads import PoolingHead, SpatialHead, cell_centres
+from lightmark.nets.heads import PoolingHead, SpatialHead, cell_centres, depthwise, separable
+from lightmark.nets.network import Architecture, build_network, multiply_adds
 
 CHANNELS = (6, 10)
 
@@ -100,6 +104,26 @@ def test_spatial_head_equals_its_formula(height, width):
     torch.testing.assert_close(found, wanted)
 
 
+def test_separable_mixing_by_hand():
+    """One lit cell reaches two cells far, in many channels; a plain depthwise block reaches one, in its own."""
+    for mixing, reach, channels in ((depthwise, 1, {1}), (separable, 2, set(range(3, 9)))):
+        torch.manual_seed(0)
+        layers = mixing(8).eval()
+        dark = torch.zeros(1, 8, 7, 7)
+        lit = dark.clone()
+        lit[0, 2, 3, 3] = 1.0
+        changed = (layers(lit) - layers(dark)).abs()[0] > 1e-9
+        rows = changed.any(0).any(1).nonzero().flatten()
+        assert (rows.min(), rows.max()) == (3 - reach, 3 + reach)
+        assert int(changed.any(1).any(1).sum()) in channels
+
+
+def test_separable_head_stays_below_its_budget():
+    """A MobileNetV2 of 128 px with the separable head takes at most 95 million multiply-adds."""
+    network = build_network(Architecture("mobilenetv2", "spatial-separable"), np.full((68, 2), 0.5), 0)
+    assert multiply_adds(network, 128) <= 95e6
+
+
 def test_spatial_head_uses_both_maps():
     """What either map shows changes the points."""
     torch.manual_seed(0)
@@ -118,7 +142,7 @@ def test_pooling_head_by_hand():
     torch.testing.assert_close(head(fine, coarse), torch.stack([flat[:, 0::2], flat[:, 1::2]], -1))
 
 
-@pytest.mark.parametrize("head", [PoolingHead, SpatialHead])
+@pytest.mark.parametrize("head", [PoolingHead, SpatialHead, partial(SpatialHead, mixing=separable)])
 def test_head_starts_at_the_mean(head):
     """Where the maps show nothing, an untrained head predicts the mean exactly; of noise, nearly."""
     torch.manual_seed(0)

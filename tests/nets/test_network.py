@@ -36,7 +36,7 @@ def test_defaults_are_the_papers_student():
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv2", "efficientnet-b0"])
-@pytest.mark.parametrize("head", ["pooling", "spatial"])
+@pytest.mark.parametrize("head", ["pooling", "spatial", "spatial-separable"])
 @pytest.mark.parametrize("size", [64, 96])
 def test_network_gives_points(backbone, head, size):
     """Planes of any size give float32 unit_points, near the mean before training."""

@@ -25,8 +25,9 @@ class Augmentation:
 
     `rotation` is in degrees (uniform ±), `scale` and `shift` are shares of the crop's side (uniform ±), `box` is a
     second, independent error of each side of the box as a share of its size (uniform ±), as a detector makes it. The
-    others are the chances that a crop is mirrored, recoloured, made grey, blurred, compressed, reduced to a low
-    resolution and back, given noise, and partly covered.
+    next ones are the chances that a crop is mirrored, recoloured, made grey, blurred, compressed, reduced to a low
+    resolution and back, given noise, and partly covered. `second_occlusion` is the chance
+    of another cover. A share `steep_share` of the crops is turned by up to `steep_rotation` degrees, not `rotation`.
     """
 
     rotation: float = 30.0
@@ -41,9 +42,12 @@ class Augmentation:
     low_resolution: float = 0.15
     noise: float = 0.15
     occlusion: float = 0.3
+    steep_rotation: float = 0.0
+    steep_share: float = 0.0
+    second_occlusion: float = 0.0
 
 
-NO_AUGMENTATION = Augmentation(*([0.0] * 12))
+NO_AUGMENTATION = Augmentation(*([0.0] * 15))
 
 
 def random_matrix(
@@ -55,10 +59,18 @@ def random_matrix(
     box = map_box(box, rng.uniform(-augmentation.box, augmentation.box, 4))
     offset = rng.uniform(-augmentation.shift, augmentation.shift, 2) * side
     scale = crop_scale * float(1 + rng.uniform(-augmentation.scale, augmentation.scale))
-    angle = float(rng.uniform(-augmentation.rotation, augmentation.rotation))
+    angle = _random_angle(augmentation, rng)
     mirrored = bool(rng.random() < augmentation.mirror)
     matrix = crop_matrix(box + np.tile(offset, 2), size, scale, angle)
     return (compose(mirror_matrix(size), matrix) if mirrored else matrix), mirrored
+
+
+def _random_angle(augmentation: Augmentation, rng: np.random.Generator) -> float:
+    """Degrees by which a crop is turned."""
+    # Without steep turns nothing is drawn for them, so that the crops that published weights saw can be made again.
+    steep = augmentation.steep_share > 0 and rng.random() < augmentation.steep_share
+    most = augmentation.steep_rotation if steep else augmentation.rotation
+    return float(rng.uniform(-most, most))
 
 
 def crop_reach(augmentation: Augmentation, crop_scale: float) -> float:
@@ -71,7 +83,8 @@ def crop_reach(augmentation: Augmentation, crop_scale: float) -> float:
     2.33
     """
     side = crop_scale * (1 + augmentation.scale) * (1 + 2 * augmentation.box)
-    angle = math.radians(min(augmentation.rotation, 45.0))  # where the sum below is largest
+    steepest = max(augmentation.rotation, augmentation.steep_rotation if augmentation.steep_share else 0.0)
+    angle = math.radians(min(steepest, 45.0))  # where the sum below is largest
     reach = side * (math.cos(angle) + math.sin(angle)) / 2
     return 2 * (reach + augmentation.box + augmentation.shift * crop_scale)
 
@@ -117,7 +130,7 @@ class PixelChanges:
 
     colour: Recolouring | None = None
     grey: bool = False
-    cover: Cover | None = None
+    covers: tuple[Cover, ...] = ()
     small: int | None = None
     blur: float | Array | None = None
     noise: NDArray[np.float32] | None = None
@@ -134,11 +147,14 @@ def draw_changes(shape: Shape, augmentation: Augmentation, rng: np.random.Genera
     def perhaps(chance: float, draw: Callable[[Shape, np.random.Generator], Drawn]) -> Drawn | None:
         return draw(shape, rng) if rng.random() < chance else None
 
-    # The order of these lines is the order of draws, which published weights were trained with.
+    # The order of these lines is the order of draws, which published weights were trained with. A second cover is drawn
+    # only where it is asked for, so that these draws can be made again.
+    second = [augmentation.second_occlusion] if augmentation.second_occlusion > 0 else []
+    chances = [augmentation.occlusion, *second]
     return PixelChanges(
         colour=perhaps(augmentation.colour, _draw_colour),
         grey=bool(rng.random() < augmentation.grey),
-        cover=perhaps(augmentation.occlusion, _draw_cover),
+        covers=tuple(cover for chance in chances if (cover := perhaps(chance, _draw_cover)) is not None),
         small=perhaps(augmentation.low_resolution, _draw_small),
         blur=perhaps(augmentation.blur, _draw_blur),
         noise=perhaps(augmentation.noise, _draw_noise),
@@ -152,8 +168,8 @@ def apply_changes(crop: Picture, changes: PixelChanges) -> Picture:
         crop = _recolour(crop, changes.colour)
     if changes.grey:
         crop = _to_grey(crop)
-    if changes.cover is not None:
-        crop = _occlude(crop, changes.cover)
+    for cover in changes.covers:
+        crop = _occlude(crop, cover)
     if changes.small is not None:
         crop = _reduce(crop, changes.small)
     if changes.blur is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -36,19 +37,46 @@ class PoolingHead(nn.Module):
         return unit_points, pooled[:, None].expand(-1, unit_points.shape[1], -1)
 
 
+def depthwise(channels: int) -> nn.Conv2d:
+    """Depthwise 3×3 convolution: a cell sees its eight neighbours, each channel by itself."""
+    return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+
+
+def separable(channels: int) -> nn.Sequential:
+    """Depthwise 3×3, 1×1 and depthwise 3×3 convolutions: a cell sees two cells far, and the channels mix."""
+    return nn.Sequential(
+        depthwise(channels),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        depthwise(channels),
+    )
+
+
 class SpatialHead(nn.Module):
     """Each point attends to the cells of the stride-16 map and reads from them where it lies.
 
     unit_point = Σ_cells softmax(score) · (centre of the cell + offset told by the cell): integral regression (Sun et
-    al. 2018) with an offset a cell, so that 8×8 cells locate a point far more finely than a cell.
+    al. 2018) with an offset a cell, so that 8×8 cells locate a point far more finely than a cell. `mixing` makes the
+    layers, from their number of channels, in which neighbouring cells exchange what they see; their output is normed
+    and added to their input.
     """
 
-    def __init__(self, channels: tuple[int, int], points: int, hidden: int = 128, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        points: int,
+        hidden: int = 128,
+        dropout: float = 0.0,
+        mixing: Callable[[int], nn.Module] = depthwise,
+    ) -> None:
         super().__init__()
         self.from_fine = nn.Conv2d(channels[0], hidden, 1, bias=False)
         self.from_coarse = nn.Conv2d(channels[1], hidden, 1, bias=False)
         self.norm = nn.BatchNorm2d(hidden)
-        self.mix = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False)
+        self.mix = mixing(hidden)
         self.mix_norm = nn.BatchNorm2d(hidden)
         self.dropout = nn.Dropout2d(dropout)
         self.scores = nn.Conv2d(hidden, points, 1)

@@ -28,6 +28,17 @@ MILD = Augmentation(
     occlusion=0.15,
 )
 
+# For long trainings, of a hundred passes and more: a fifth of what a face shows is new at each of them.
+STRONG = replace(
+    MILD,
+    rotation=35.0,
+    scale=0.18,
+    occlusion=0.3,
+    second_occlusion=0.15,
+    steep_rotation=60.0,
+    steep_share=0.15,
+)
+
 
 def cpu128(seed: int = 0) -> Distillation:
     """Both teachers (EfficientNet-B0) and a MobileNetV2 student at 128 px, spatial heads, on two CPU cores.
@@ -151,6 +162,63 @@ def fast128(seed: int = 0) -> Distillation:
     return _another_student(standard224(seed), "fast128", size=128, steps=8000, early_size=None, copies=6)
 
 
+def long256(seed: int = 0) -> Distillation:
+    """EfficientNet-Lite2 teachers and a MobileNetV2 student at 256 px, trained until validation no longer falls.
+
+    Needs the extra `pretrained`. 400,000 crops for the Tough-Teacher, 512,000 for the student, half of them at smaller
+    sizes; a GPU's work: on two cores of a Zen 1 the student alone takes some 12 hours, the teachers several times that.
+    """
+    teacher = Recipe(
+        name="long256-tough",
+        architecture=Architecture("efficientnet-lite2", "spatial-separable", drop_path=0.1, pretrained=True),
+        size=256,
+        objective="l1",
+        steps=12_500,
+        batch=32,
+        learning_rate=1.5e-3,
+        warmup=500,
+        ema=0.999,
+        early_size=160,
+        early_share=0.5,
+        augmentation=STRONG,
+        validate_every=500,
+        log_every=50,
+        seed=seed,
+    )
+    student = replace(
+        teacher,
+        name="long256-student",
+        architecture=Architecture("mobilenetv2", "spatial-separable"),
+        objective="kd-figure",
+        steps=16_000,
+        early_size=128,
+        early_share=0.6,
+        copies=100,
+    )
+    return Distillation(
+        name="long256",
+        tough=teacher,
+        tolerant=replace(
+            teacher, name="long256-tolerant", steps=1500, learning_rate=3e-4, early_share=0.0, soft_variance=0.90
+        ),
+        student=student,
+        plain=replace(student, name="long256-plain", objective="l1"),
+        tolerant_starts_from_tough=True,
+    )
+
+
+def long128(seed: int = 0) -> Distillation:
+    """`long256` with a student of 128 px; its plain one, L1 on the labels, is where a student of 256 px may go on."""
+    teachers = long256(seed)
+    student = replace(teachers.student, name="long128-student", size=128, early_size=None, early_share=0.0)
+    return replace(
+        teachers,
+        name="long128",
+        student=student,
+        plain=replace(student, name="long128-plain", objective="l1"),
+    )
+
+
 def _another_student(first: Distillation, name: str, **changes: Any) -> Distillation:
     """`first` with a student, and its plain twin, that go on from other weights: at their full size from the start."""
     student = replace(
@@ -249,6 +317,8 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "standard224": standard224,
     "standard224-second": standard224_second,
     "fast128": fast128,
+    "long256": long256,
+    "long128": long128,
     "paper224": paper224,
     "paper224-released": paper224_released,
     "demo64": demo64,
