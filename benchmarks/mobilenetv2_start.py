@@ -25,7 +25,7 @@ from lightmark.data.sample import load_image
 from lightmark.image import warp
 from lightmark.nets.checkpoint import save_checkpoint
 from lightmark.nets.mobilenet import MobileNetV2
-from lightmark.nets.network import Architecture, build_network
+from lightmark.nets.network import SPATIAL_HEADS, Architecture, build_network
 from lightmark.spec import ModelSpec, label_crop_matrix
 from lightmark.train.faces import mean_unit_points
 from lightmark.train.step import planes_of
@@ -39,11 +39,12 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="folder with model.json and its shards")
     parser.add_argument("--data", type=Path, required=True, help="training faces whose crops calibrate the norms")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--head", choices=SPATIAL_HEADS, default="spatial", help="the students', untrained")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--faces", type=int, default=256)
     options = parser.parse_args()
     samples = training_samples([options.data])
-    architecture = Architecture("mobilenetv2", "spatial")
+    architecture = Architecture("mobilenetv2", options.head)
     spec = ModelSpec(samples[0].schema, options.size, 1.25, provenance={"weights": "SSDLite MobileNetV2, COCO"})
     network = build_network(architecture, mean_unit_points(samples, spec), seed=0).eval()
     assert isinstance(network.backbone, MobileNetV2)

@@ -28,7 +28,7 @@ MILD = Augmentation(
     occlusion=0.15,
 )
 
-# For long trainings, of a hundred passes and more: a fifth of what a face shows is new at each of them.
+# For trainings of a hundred epochs and more, whose networks would learn milder crops by heart (lab notes, 2026-11-28).
 STRONG = replace(
     MILD,
     rotation=35.0,
