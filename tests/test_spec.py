@@ -7,7 +7,7 @@ import pytest
 
 from lightmark.errors import GeometryError, SpecError
 from lightmark.geometry import box_offsets, tight_box, to_unit, transform
-from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98
+from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98, plain_schema
 from lightmark.spec import (
     ModelSpec,
     label_crop_matrix,
@@ -49,6 +49,13 @@ def test_json_is_the_same_text_every_time():
         ({"size": -64}, "size -64; a crop needs"),
         ({"crop_scale": 0.0}, r"crop_scale 0\.0; needs a positive factor, 1\.25 say"),
         ({"crop_scale": float("nan")}, "crop_scale nan; needs a positive factor"),
+        ({"size": 4097}, "size 4097; a crop has at most 4096 pixels a side"),
+        ({"schema": plain_schema(4097)}, "4097 points; a model has at most 4096"),
+        ({"crop_scale": 1e3}, r"crop_scale 1000\.0; needs a positive factor, 1\.25 say, up to 100"),
+        ({"box_offsets": (0.0, 0.0, float("nan"), 0.0)}, "box_offsets .* is a share of the box's side, at most 100"),
+        ({"box_offsets": (0.0, 0.0, -1e9, 0.0)}, "box_offsets .* is a share of the box's side, at most 100"),
+        ({"mean": (0.0, float("inf"), 0.0)}, "mean .* each must be a finite number"),
+        ({"std": (1.0, float("inf"), 1.0)}, "std .* each must be positive and finite"),
         ({"std": (1.0, 0.0, 1.0)}, r"std \(1\.0, 0\.0, 1\.0\); each must be positive"),
     ],
 )
@@ -101,7 +108,9 @@ def test_bad_value_is_refused(key, value, text):
     assert str(caught.value).count("a.onnx") == 1
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "5", '"spec"'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "5", '"spec"', "[" * 100_000, f'{{"lightmark": 1, "size": {"9" * 5000}}}']
+)
 def test_text_that_is_no_spec_is_refused(text):
     """Cut JSON and other JSON are refused."""
     with pytest.raises(SpecError, match=r"a\.onnx: holds no usable ModelSpec"):

@@ -1,5 +1,15 @@
 """The exception tree: everything Lightmark raises on purpose derives from `LightmarkError`."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class LightmarkError(Exception):
     """Base of every error that Lightmark raises on purpose."""
@@ -47,3 +57,44 @@ class ExportError(LightmarkError):
 
 class MissingExtraError(LightmarkError):
     """An optional dependency is not installed; the message holds the install line."""
+
+
+@contextmanager
+def foreign_errors_as(kind: type[LightmarkError], sentence: str) -> Iterator[None]:
+    """Raise `kind` with `sentence` before its text in place of any error that is not ours.
+
+    For the place where the reading of a file begins: what decoders raise on a broken or hostile file is no list that
+    anybody has (KeyError, OverflowError, RecursionError, MemoryError …). The cause stays behind the error.
+    """
+    try:
+        yield
+    except LightmarkError:
+        raise
+    except Exception as error:
+        raise kind(f"{sentence}: {describe_error(error)}") from error
+
+
+def describe_error(error: BaseException) -> str:
+    """Kind and text of `error` on one line; of a system's error only the text, which the reader knows."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def reader(what: str, kind: type[LightmarkError] = DataError) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorator of a function whose first argument is the file to read: it raises `LightmarkError` and nothing else.
+
+    Other errors become `kind`, with the file's name and `what` it could not be read as.
+    """
+
+    def decorate(read: Callable[P, T]) -> Callable[P, T]:
+        @wraps(read)
+        def checked(*args: P.args, **options: P.kwargs) -> T:
+            path = args[0] if args else next(iter(options.values()), "no file")
+            with foreign_errors_as(kind, f"{path}: cannot be read as {what}"):
+                return read(*args, **options)
+
+        return checked
+
+    return decorate

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.errors import SchemaError
+from lightmark.errors import SchemaError, describe_error, reader
 
 Floats = NDArray[np.floating[Any]]
 
@@ -241,19 +241,19 @@ def schema_from_dict(data: Mapping[str, Any]) -> Schema:
             edges=tuple((whole(a), whole(b)) for a, b in data.get("edges", ())),
             point_names=tuple(str(name) for name in data.get("point_names", ())),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except SchemaError:
+        raise
+    except Exception as error:  # of whatever kind: the JSON may come from anybody
         raise SchemaError(
-            f"schema JSON: {type(error).__name__}: {error}; needs name, mirror (one index a point) and normaliser "
+            f"schema JSON: {describe_error(error)}; needs name, mirror (one index a point) and normaliser "
             f"(two indices)"
         ) from error
 
 
+@reader("schema JSON", SchemaError)
 def read_schema(path: str | Path) -> Schema:
     """Schema from a JSON file; raises `SchemaError` naming the file."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SchemaError(f"{path}: cannot be read as schema JSON: {error}") from error
+    data = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(data, dict):
         raise SchemaError(f"{path}: a schema is a JSON object, got {type(data).__name__}")
     try:

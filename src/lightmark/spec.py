@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmark.errors import SchemaError, SpecError
+from lightmark.errors import SpecError, describe_error
 from lightmark.geometry import Array, Floats, crop_matrix, map_box, require_box, tight_box
 from lightmark.schema import Schema, schema_from_dict, schema_to_dict
 
 SPEC_VERSION = 1
+# Bounds of what a file may ask for: opening it runs one crop, whose planes take 12 bytes a pixel (201 MB at the bound).
+MOST_PIXELS = 4096
+MOST_POINTS = 4096
+MOST_SCALE = 100.0  # crop_scale, and offsets in shares of the box: a hundred boxes wide is no crop of a face
 METADATA_KEY = "lightmark"  # under which model files of every format keep the spec's JSON
 
 
@@ -41,10 +46,22 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if self.size < 16:
             raise SpecError(f"ModelSpec: size {self.size}; a crop needs at least 16 pixels a side")
-        if not self.crop_scale > 0:
-            raise SpecError(f"ModelSpec: crop_scale {self.crop_scale}; needs a positive factor, 1.25 say")
-        if not all(value > 0 for value in self.std):
-            raise SpecError(f"ModelSpec: std {self.std}; each must be positive")
+        if self.size > MOST_PIXELS:
+            raise SpecError(f"ModelSpec: size {self.size}; a crop has at most {MOST_PIXELS} pixels a side")
+        if self.schema.size > MOST_POINTS:
+            raise SpecError(f"ModelSpec: {self.schema.size} points; a model has at most {MOST_POINTS}")
+        if not 0 < self.crop_scale <= MOST_SCALE:
+            raise SpecError(
+                f"ModelSpec: crop_scale {self.crop_scale}; needs a positive factor, 1.25 say, up to {MOST_SCALE:g}"
+            )
+        if not all(abs(value) <= MOST_SCALE for value in self.box_offsets):
+            raise SpecError(
+                f"ModelSpec: box_offsets {self.box_offsets}; each is a share of the box's side, at most {MOST_SCALE:g}"
+            )
+        if not all(math.isfinite(value) for value in self.mean):
+            raise SpecError(f"ModelSpec: mean {self.mean}; each must be a finite number")
+        if not all(0 < value < math.inf for value in self.std):
+            raise SpecError(f"ModelSpec: std {self.std}; each must be positive and finite")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +139,8 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
         version = data["lightmark"]
         if version == SPEC_VERSION:
             return _spec_from_dict(data)
-    except (KeyError, TypeError, ValueError, OverflowError, SchemaError, SpecError) as error:
-        raise SpecError(f"{where}: holds no usable ModelSpec: {type(error).__name__}: {error}") from error
+    except Exception as error:  # of whatever kind: the text may come from anybody
+        raise SpecError(f"{where}: holds no usable ModelSpec: {describe_error(error)}") from error
     raise SpecError(
         f"{where}: ModelSpec version {version!r}, this Lightmark reads {SPEC_VERSION}; use a matching release"
     )

@@ -80,7 +80,7 @@ def test_refuses_a_file_that_is_no_onnx(tmp_path) -> None:
     """Text under the name of a model names the file and the doubt."""
     path = tmp_path / "poem.onnx"
     path.write_text("roses are red")
-    with pytest.raises(CheckpointError, match=r"poem\.onnx: no ONNX model that onnxruntime opens"):
+    with pytest.raises(CheckpointError, match=r"poem\.onnx: no ONNX model; cut or foreign\?"):
         OnnxModel(path)
 
 

@@ -41,7 +41,7 @@ class StandIn:
 def detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> YuNetDetector:
     """A detector whose network is the stand-in."""
     monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *_: StandIn())
-    (tmp_path / "yunet.onnx").write_bytes(b"weights")
+    (tmp_path / "yunet.onnx").write_bytes(b"\x08\x08")  # an ONNX message of its version alone
     return YuNetDetector(tmp_path / "yunet.onnx")
 
 
@@ -74,6 +74,6 @@ def test_a_missing_file_says_where_it_is_to_be_had(tmp_path: Path) -> None:
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     """OpenCV's own words follow."""
     path = tmp_path / "broken.onnx"
-    path.write_bytes(b"no network")
+    path.write_bytes(b"\x08\x08")  # an ONNX message of its version alone
     with pytest.raises(CheckpointError, match=r"broken\.onnx: OpenCV .* does not open it as YuNet"):
         YuNetDetector(path)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lightmark.errors import CheckpointError, ExportError, MissingExtraError
+from lightmark.runtime.onnx_file import read_onnx
 from lightmark.spec import ModelSpec, normalisation
 
 Arithmetic = Literal["fp32", "fp16", "int8"]
@@ -35,10 +36,9 @@ def import_onnx() -> Any:
 def read_graph(path: Path) -> Any:
     """The ModelProto of an ONNX file; raises `CheckpointError` for a file that is missing or none."""
     onnx = import_onnx()
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such model file")
+    content = read_onnx(path)
     try:
-        return onnx.load(str(path))
+        return onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's errors share no base class but Exception
         raise CheckpointError(f"{path}: no ONNX model; cut or foreign? {error}") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmark.runtime.model_file import parts_of
+from lightmark.runtime.onnx_file import read_onnx
 from lightmark.spec import ModelSpec
 
 SCALED = ("QuantizeLinear", "DequantizeLinear")
@@ -33,7 +34,7 @@ def model_costs(path: Path, spec: ModelSpec) -> Costs:
             import onnx
         except ImportError:
             return Costs(size, *told)
-        model = onnx.load(str(path))
+        model = onnx.load_model_from_string(read_onnx(path))
         told = [count_parameters(model), count_multiply_adds(model)]
     return Costs(size, *told)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.errors import ConfigError, SpecError
+from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
 from lightmark.geometry import Array, invert, order_by_area, overlaps, transform
 from lightmark.image import require_image, warp
 from lightmark.runtime.onnx_model import open_session
@@ -40,7 +40,7 @@ class FaceDetector:
         threads: int | None = None,
     ) -> None:
         path = model_path(model, registry=DETECTORS)
-        self._session = open_session(path, threads)
+        self._path, self._session = path, open_session(path, threads)
         settings = _read_settings(self._session, path)
         self.threshold = float(settings["threshold"]) if threshold is None else threshold
         self._possible = min(self.threshold, float(settings["possible"]))
@@ -69,7 +69,10 @@ class FaceDetector:
         picture = require_image(image)
         matrix, size = fit_whole(picture.shape[:2], self._longest, self._multiple)
         network_picture = warp(picture, matrix, size)[None]
-        boxes, scores = self._session.run(["boxes", "scores"], {"image": network_picture})
+        with foreign_errors_as(CheckpointError, f"{self._path}: does not run as a face detector"):
+            boxes, scores = self._session.run(["boxes", "scores"], {"image": network_picture})
+            if boxes.shape != (1, *scores.shape[1:], 4) or scores.ndim != 2:
+                raise ValueError(f"it gives boxes {boxes.shape} and scores {scores.shape}, wanted (1, C, 4) and (1, C)")
         least = self.threshold if threshold is None else threshold
         found, certain = choose_boxes(boxes[0].astype(np.float64), scores[0], least)
         return transform(invert(matrix), found.reshape(-1, 2, 2)).reshape(-1, 4), certain
@@ -106,7 +109,9 @@ def _read_settings(session: Any, path: Path) -> dict[str, Any]:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         settings: dict[str, Any] = json.loads(metadata[DETECTOR_KEY])
-        float(settings["threshold"]), float(settings["possible"]), int(settings["multiple"])
-    except (KeyError, ValueError, TypeError) as error:
+        scores, multiple = [float(settings[name]) for name in ("threshold", "possible")], int(settings["multiple"])
+        if not all(0 <= score <= 1 for score in scores) or multiple < 1:
+            raise ValueError(f"threshold and possible {scores}, multiple {multiple}")
+    except Exception as error:  # of whatever kind: the text may come from anybody
         raise SpecError(f"{path}: an ONNX file, but not a face detector that Lightmark exported") from error
     return settings

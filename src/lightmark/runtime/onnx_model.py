@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lightmark.errors import CheckpointError, ConfigError, SpecError
 from lightmark.runtime.exported_model import ExportedModel
+from lightmark.runtime.onnx_file import read_onnx
 from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, spec_from_json
 
 # onnxruntime's name for what computes, such as "CUDAExecutionProvider", or the name with its options.
@@ -76,18 +77,19 @@ def import_onnxruntime() -> Any:
 def open_session(path: Path, threads: int | None, providers: Sequence[Provider] = (CPU,)) -> Any:
     """onnxruntime's session of a model file.
 
-    Raises `CheckpointError` where it is missing or does not open, `ConfigError` for a provider that is not there.
+    Raises `CheckpointError` where it is missing, does not open or is refused by `read_onnx`, `ConfigError` for a
+    provider that is not there.
     """
+    content = read_onnx(path)
     onnxruntime = import_onnxruntime()
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such model file")
     wanted = _provider_names(providers)
     _require_providers(wanted, onnxruntime.get_available_providers(), "onnxruntime here has only")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors only: they are raised, what is below them is noise
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
+        # The bytes that were looked through: under the path there may be others by now.
+        session = onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise CheckpointError(f"{path}: no ONNX model that onnxruntime opens; cut or foreign? {error}") from error
     # A provider whose libraries are missing is dropped without a word: a user would wait for a GPU that sleeps.

@@ -15,6 +15,7 @@ from lightmark.errors import CheckpointError
 from lightmark.geometry import Array, invert, largest_first, transform
 from lightmark.image import reduce_by_area, require_image
 from lightmark.runtime.keypoint_box import YUNET, box_of_keypoints
+from lightmark.runtime.onnx_file import read_onnx
 
 LONGEST = 640  # YuNet is trained on faces of 10 to 300 pixels
 SCORE, SAME_IOU, MOST = 0.7, 0.3, 5000  # OpenCV's own choices but for the score, 0.9 there
@@ -25,12 +26,13 @@ class YuNetDetector:
 
     A find counts from `score` on. A picture longer than `longest` pixels is first reduced by the least whole factor
     that brings it there. Threads may share a detector, which serves them one after another. Raises `CheckpointError`
-    for a file that OpenCV does not open as YuNet.
+    for a file that `read_onnx` refuses or OpenCV does not open as YuNet.
     """
 
     def __init__(self, path: str | Path, score: float = SCORE, longest: int = LONGEST) -> None:
         if not Path(path).is_file():
             raise CheckpointError(f"{path}: no such file; YuNet's is in OpenCV's model zoo, face_detection_yunet")
+        read_onnx(Path(path))
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score, SAME_IOU, MOST)
         except cv2.error as error:
