@@ -33,6 +33,19 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     return needs_torch(command)
 
 
+def _stage_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What a landmark network's recipe may be given instead of its own."""
+    kinds = click.Choice(["fp32", "bf16"])
+    batch = click.option("--batch", type=click.IntRange(1), help="Instead of the recipe's number of faces a step.")
+    precision = click.option("--precision", type=kinds, help="Of the network's layers; bf16 is for GPUs.")
+    return batch(precision(command))
+
+
+def _changes(**options: object) -> dict[str, object]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 TENSORBOARD = click.option("--tensorboard", is_flag=True, help="Also write the log for TensorBoard.")
 
 
@@ -62,10 +75,12 @@ def _say(text: object, err: bool = False) -> None:
 @click.argument("recipe")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
 @TENSORBOARD
+@_stage_options
 @_run_options
 def train(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
-    start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None,
+    start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None, batch: int | None,
+    precision: str | None,
 ) -> None:  # fmt: skip
     """Train one network: RECIPE is a stage such as cpu128-plain; see `lightmark recipes`.
 
@@ -81,7 +96,7 @@ def train(
     chosen = get_recipe(recipe, seed)
     if chosen.objective in DISTILLED:
         raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
-    chosen = chosen if steps is None else replace(chosen, steps=steps)
+    chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
     split = carve(training_samples(data, schema), chosen)
     made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
     _say(made)
@@ -95,11 +110,12 @@ def train(
 @click.option("--tough", type=EXISTING, help="Checkpoint of a Tough-Teacher instead of training one; with --tolerant.")
 @click.option("--tolerant", type=EXISTING, help="Checkpoint of its Tolerant-Teacher.")
 @TENSORBOARD
+@_stage_options
 @_run_options
 def distill(
     recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
     plain: bool, start: Path | None, extra: Sequence[Path], tough: Path | None, tolerant: Path | None,
-    threads: int | None, tensorboard: bool, schema: Schema | None,
+    threads: int | None, tensorboard: bool, schema: Schema | None, batch: int | None, precision: str | None,
 ) -> None:  # fmt: skip
     """Train both teachers and the student that learns from them; stages already done are skipped."""
     from dataclasses import replace
@@ -110,8 +126,8 @@ def distill(
     chosen = get_distillation(recipe, seed)
     if (tough is None) != (tolerant is None):
         raise ConfigError("--tough and --tolerant come together: the student learns from both teachers")
-    if steps is not None:
-        chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), steps=steps) for stage in STAGES})
+    changes = _changes(steps=steps, batch=batch, precision=precision)
+    chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), **changes) for stage in STAGES})
     made = distil(
         chosen,
         training_samples(data, schema),

@@ -97,7 +97,7 @@ def train_face_detector(
         began = time.monotonic() - standing.seconds
         while standing.step < recipe.steps:
             parts = take_detector_step(trainee, next(batches), standing.step, recipe)
-            standing.count({name: float(value) for name, value in parts.items()})
+            standing.count(parts)
             bar.advance(bar.task_ids[0])
             due = standing.step % recipe.validate_every == 0 or standing.step == recipe.steps
             if due or standing.step % recipe.log_every == 0:

@@ -71,7 +71,7 @@ def train(
         began = time.monotonic() - standing.seconds
         while standing.step < recipe.steps:
             parts = take_step(trainee, next(batches), standing.step, recipe, spec)
-            standing.count({name: float(value) for name, value in parts.items()})
+            standing.count(parts)
             bar.advance(bar.task_ids[0])
             if _is_due(recipe.log_every, standing, recipe):
                 standing.rows.append(_log_row(standing, recipe, out))

@@ -28,17 +28,32 @@ def join(device: str) -> str:
     """Join the other processes, if there are any, and return the device that this one computes on.
 
     That is `device`, and with several processes on GPUs the one of this process's number on its machine. May be called
-    again. Raises `ConfigError` for a device that cannot be shared out.
+    again. Raises `ConfigError` for a device that is not there or cannot be shared out.
     """
     here = world()
     if here.size == 1:
-        return device
+        return _current(device)
     device = _own_device(device, here)
     if not dist.is_initialized():
         with _together():
             # gloo carries what lies in main memory, such as validation errors, on machines with GPUs too.
             dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=TIMEOUT)
         atexit.register(dist.destroy_process_group)
+    return device
+
+
+def _current(device: str) -> str:
+    """`device`, made torch's current one where it is a GPU, so that nothing is set up on the first GPU besides."""
+    try:
+        kind = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r}: {error}; cpu, cuda or cuda:1 say") from error
+    if kind.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(f"device {device}: torch {torch.__version__} finds no GPU; use --device cpu")
+        if (kind.index or 0) >= torch.cuda.device_count():
+            raise ConfigError(f"device {device}: {torch.cuda.device_count()} GPUs here, counted from cuda:0")
+        torch.cuda.set_device(kind.index or 0)
     return device
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.files import replacing
@@ -22,7 +24,8 @@ Row = dict[str, float | int]
 class Standing:
     """How far a run is: steps done, seconds spent, the best validation NME so far and its step, the log's rows.
 
-    `sums` and `counted` hold the loss's parts since the last row, so that a resumed run logs the same means.
+    `sums` and `counted` hold the loss's parts since the last row, so that a resumed run logs the same means. The sums
+    stay on the device until they are asked for: reading one makes the processor wait for all that a GPU has to do.
     """
 
     step: int = 0
@@ -30,11 +33,11 @@ class Standing:
     best: float = float("inf")
     best_step: int = 0
     rows: list[Row] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, Tensor | float] = field(default_factory=dict)
     counted: int = 0
 
-    def count(self, parts: dict[str, float]) -> None:
-        """One more step, with the parts of its loss."""
+    def count(self, parts: Mapping[str, Tensor]) -> None:
+        """One more step, with the parts of its loss, each a tensor of one number."""
         self.step += 1
         self.counted += 1
         for name, value in parts.items():
@@ -42,9 +45,14 @@ class Standing:
 
     def take_means(self) -> dict[str, float]:
         """Means of the parts since the last call."""
-        means = {name: total / self.counted for name, total in self.sums.items()}
+        means = {name: float(total) / self.counted for name, total in self.sums.items()}
         self.sums, self.counted = {}, 0
         return means
+
+    def to_json(self) -> str:
+        """JSON text, read back by `Standing(**json.loads(text))`."""
+        sums = {name: float(total) for name, total in self.sums.items()}
+        return json.dumps({**vars(self), "sums": sums})
 
 
 def save_state(path: Path, mark: str, trainee: Trainee[Net], standing: Standing) -> None:
@@ -53,7 +61,7 @@ def save_state(path: Path, mark: str, trainee: Trainee[Net], standing: Standing)
     tensors |= {f"average.{name}": tensor for name, tensor in trainee.average.state_dict().items()}
     for index, slots in trainee.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-    write_tensors(path, tensors, {"mark": mark, "standing": json.dumps(asdict(standing))})
+    write_tensors(path, tensors, {"mark": mark, "standing": standing.to_json()})
 
 
 def load_state(path: Path, mark: str, trainee: Trainee[Net]) -> Standing:
@@ -73,9 +81,22 @@ def load_state(path: Path, mark: str, trainee: Trainee[Net]) -> Standing:
             slots.setdefault(int(index), {})[slot] = tensor
         groups = trainee.optimiser.state_dict()["param_groups"]
         trainee.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        _lay_out_like_parameters(trainee.optimiser)
         return Standing(**json.loads(metadata["standing"]))
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: not a whole training state ({error}); delete it to begin again") from error
+
+
+def _lay_out_like_parameters(optimiser: Optimizer) -> None:
+    """Give Adam's moments the order in memory of their parameters.
+
+    The fused kernels pair numbers by their place in memory, whatever the strides; files hold all tensors row by row,
+    while parameters are channels_last.
+    """
+    for parameter, slots in optimiser.state.items():
+        for name, tensor in slots.items():
+            if tensor.shape == parameter.shape:
+                slots[name] = torch.empty_like(parameter).copy_(tensor)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

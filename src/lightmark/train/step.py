@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 import torch
@@ -45,7 +46,8 @@ def make_trainee(network: Net, learning_rate: float, weight_decay: float, device
         {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     average = copy.deepcopy(network).eval()
-    return Trainee(network.train(), average, AdamW(groups, lr=learning_rate), device)
+    # Fused, so that no step waits for Adam's counters, which are tensors, to come back from the device.
+    return Trainee(network.train(), average, AdamW(groups, lr=learning_rate, fused=True), device)
 
 
 def take_step(
@@ -105,19 +107,23 @@ def planes_of(crops: Tensor, spec: ModelSpec, size: int) -> Tensor:
     A smaller `size` reduces the planes; unit_points stay as they are, since they are shares of the crop.
     """
     planes = crops.to(memory_format=torch.channels_last).float()
-    mean, std = (planes.new_tensor(values).view(3, 1, 1) for values in (spec.mean, spec.std))
-    planes = (planes / 255 - mean) / std
+    planes = (planes / 255 - _channels(spec.mean, planes.device)) / _channels(spec.std, planes.device)
     if size == crops.shape[-1]:
         return planes
     return torch.nn.functional.interpolate(planes, size=(size, size), mode="bilinear", antialias=True)
 
 
+@lru_cache(maxsize=16)
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """One value a channel (3, 1, 1); made once, since copying to a GPU makes every step wait."""
+    return torch.tensor(values, device=device).view(3, 1, 1)
+
+
 @torch.no_grad()
 def move_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """average ← decay · average + (1 − decay) · network; counters are copied."""
-    ours, theirs = list(average.state_dict().values()), list(network.state_dict().values())
-    floats = [i for i, tensor in enumerate(ours) if tensor.is_floating_point()]
-    torch._foreach_lerp_([ours[i] for i in floats], [theirs[i] for i in floats], 1 - decay)
-    for mine, other in zip(ours, theirs, strict=True):
-        if not mine.is_floating_point():
-            mine.copy_(other)
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    floats = [(ours, theirs) for ours, theirs in pairs if ours.is_floating_point()]
+    counters = [(ours, theirs) for ours, theirs in pairs if not ours.is_floating_point()]
+    torch._foreach_lerp_([ours for ours, _ in floats], [theirs for _, theirs in floats], 1 - decay)
+    torch._foreach_copy_([ours for ours, _ in counters], [theirs for _, theirs in counters])

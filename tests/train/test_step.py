@@ -1,0 +1,118 @@
+"""A training step: what it moves, in which precision, and that it never waits for the device."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightmark.data.dataset import Batch
+from lightmark.data.sample import Sample
+from lightmark.errors import ConfigError
+from lightmark.train.config import Recipe
+from lightmark.train.faces import Split, carve
+from lightmark.train.loop import batches_of, new_spec, new_trainee, train
+from lightmark.train.objectives import OBJECTIVES
+from lightmark.train.ranks import join
+from lightmark.train.state import Standing
+from lightmark.train.step import take_step
+
+
+class Synchronisations(TorchDispatchMode):
+    """Counts the calls that read a tensor's number, for which the processor waits where the tensor is on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The operation itself, counted where it reads."""
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def with_teachers(batch: Batch) -> Batch:
+    """The batch with teachers' points a little off the labels."""
+    return batch._replace(tough=batch.points + 0.01, tolerant=batch.points - 0.02)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_no_step_waits_for_the_device(faces: list[Sample], recipe: Recipe, objective: str) -> None:
+    """Forward, backward, optimiser, moving average and the log's sums read no number off the device."""
+    recipe = replace(recipe, objective=objective)
+    split = carve(faces, recipe)
+    spec = new_spec(recipe, split)
+    trainee, standing = new_trainee(recipe, split, spec, None, "cpu"), Standing()
+    batches = batches_of(recipe, split, spec, None, 0, 0)
+    for step in range(3):
+        batch = with_teachers(next(batches))
+        with Synchronisations() as synchronisations:
+            standing.count(take_step(trainee, batch, step, recipe, spec))
+        assert synchronisations.count == 0
+    with Synchronisations() as synchronisations:
+        standing.take_means()
+    assert synchronisations.count > 0  # the log's row is where it waits, so this counter can see it
+
+
+def test_log_rows_are_means_of_the_steps(faces: list[Sample], recipe: Recipe) -> None:
+    """What was summed on the device is the mean of the steps' own losses, also where a state was saved between them."""
+    losses = torch.tensor([0.5, 0.25, 1.5])
+    standing = Standing()
+    for loss in losses[:2]:
+        standing.count({"loss": loss})
+    standing = Standing(**json.loads(standing.to_json()))
+    standing.count({"loss": losses[2]})
+    assert standing.step == 3
+    assert standing.take_means() == {"loss": pytest.approx(0.75)}
+    assert standing.sums == {}
+
+
+def test_bfloat16_and_large_batches_train(faces: list[Sample], recipe: Recipe) -> None:
+    """Two steps of 64 faces in bf16: weights stay float32 and move about as they do in float32."""
+    recipe = replace(recipe, batch=64, steps=2)
+    many = Split([*faces, *faces], faces[:4])
+    moved = {}
+    for precision in ("fp32", "bf16"):
+        chosen = replace(recipe, precision=precision)
+        spec = new_spec(chosen, many)
+        trainee = new_trainee(chosen, many, spec, None, "cpu")
+        before = {name: weight.clone() for name, weight in trainee.network.named_parameters()}
+        batches = batches_of(chosen, many, spec, None, 0, 0)
+        losses = [float(take_step(trainee, next(batches), step, chosen, spec)["loss"]) for step in range(2)]
+        assert np.isfinite(losses).all()
+        assert {weight.dtype for weight in trainee.network.parameters()} == {torch.float32}
+        moved[precision] = losses[0]
+        assert any(not torch.equal(weight, before[name]) for name, weight in trainee.network.named_parameters())
+    assert moved["bf16"] == pytest.approx(moved["fp32"], rel=0.05)
+    assert moved["bf16"] != moved["fp32"]  # so that it was not computed in float32
+
+
+def test_a_device_that_is_not_there_is_refused(
+    faces: list[Sample], recipe: Recipe, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuda without a GPU, and a GPU beyond the last one, are named before anything is trained or written."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"device cuda: torch .* finds no GPU; use --device cpu"):
+        train(recipe, carve(faces, recipe), tmp_path / "run", device="cuda", quiet=True)
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="device cuda:2: 2 GPUs here, counted from cuda:0"):
+        join("cuda:2")
+    with pytest.raises(ConfigError, match="device 'gpu'"):
+        join("gpu")
+
+
+def test_a_named_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several GPUs, the one that was asked for is torch's current device."""
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert [join("cuda:1"), join("cuda"), join("cpu")] == ["cuda:1", "cuda", "cpu"]
+    assert chosen == [1, 0]
