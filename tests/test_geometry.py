@@ -15,6 +15,7 @@ from lightmark.geometry import (
     crop_matrix,
     from_unit,
     invert,
+    labelled,
     map_box,
     matrix_scale,
     mirror_matrix,
@@ -292,3 +293,12 @@ def test_angles_at_a_right_angle_give_the_same_rotation(yaw):
     angles = rotation_angles(wanted)
     assert (angles[0], angles[2]) == (pytest.approx(yaw), 0)
     np.testing.assert_allclose(rotation_matrix(*angles), wanted, atol=1e-9)
+
+
+def test_tight_box_is_that_of_the_labelled_points():
+    """Missing points are passed over, whatever coordinate is NaN; without any point there is no box."""
+    points = np.array([[[1.0, 5.0], [np.nan, np.nan], [4.0, 2.0]], [[np.nan] * 2] * 3])
+    assert tight_box(points)[0].tolist() == [1, 2, 4, 5]
+    assert np.isnan(tight_box(points)[1]).all()
+    assert labelled(points).tolist() == [[True, False, True], [False] * 3]
+    assert labelled(np.array([[np.nan, 3.0], [np.inf, 3.0]])).tolist() == [False, True]

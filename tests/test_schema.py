@@ -367,3 +367,14 @@ def test_98_to_68_refuses_other_points():
     """68 points cannot be turned into 68 points again."""
     with pytest.raises(SchemaError, match=r"ibug68_from_wflw98: points of shape \(68, 2\), wflw98 needs"):
         ibug68_from_wflw98(np.zeros((68, 2)))
+
+
+def test_missing_points_of_98_are_missing_among_the_68() -> None:
+    """A point made of two lacks either; all others stay what they were."""
+    points = np.random.default_rng(0).uniform(0, 100, (98, 2))
+    lacking = points.copy()
+    lacking[[4, 62]] = np.nan  # jaw 2 is point 4; 37 and 38 are made of 61, 62 and 62, 63
+    found = ibug68_from_wflw98(lacking)
+    assert np.flatnonzero(np.isnan(found).any(axis=1)).tolist() == [2, 37, 38]
+    kept = np.setdiff1d(np.arange(68), [2, 37, 38])
+    np.testing.assert_array_equal(found[kept], ibug68_from_wflw98(points)[kept])

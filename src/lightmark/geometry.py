@@ -2,6 +2,8 @@
 
 Points are (..., N, 2), x then y, pixel centres at integers: pixel i covers [i − 0.5, i + 0.5]. A box is
 (x0, y0, x1, y1), the smallest and largest coordinate of the points in it. A matrix moves image points to crop points.
+A point that nobody labelled is NaN in both coordinates: matrices and mirrors carry it along, and a sum that forgets it
+is NaN itself.
 """
 
 from __future__ import annotations
@@ -18,9 +20,16 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
 
+def labelled(points: Floats) -> NDArray[np.bool_]:
+    """Which of points (..., N, 2) are labelled (..., N): all but those with a NaN."""
+    return np.asarray(~np.isnan(points).any(axis=-1))
+
+
 def tight_box(points: Floats) -> Array:
-    """Smallest box around points (..., N, 2), as (..., 4)."""
-    return np.concatenate([points.min(axis=-2), points.max(axis=-2)], axis=-1).astype(np.float64)
+    """Smallest box around the labelled ones of points (..., N, 2), as (..., 4); NaN where none is labelled."""
+    # fmin and fmax pass NaN over.
+    low, high = np.fmin.reduce(points, axis=-2), np.fmax.reduce(points, axis=-2)
+    return np.concatenate([low, high], axis=-1).astype(np.float64)
 
 
 def require_box(box: ArrayLike) -> Array:

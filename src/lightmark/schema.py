@@ -298,7 +298,11 @@ def _wflw98_to_ibug68_weights() -> NDArray[np.float64]:
 def ibug68_from_wflw98(points: Floats) -> NDArray[np.float64]:
     """The 68 points that WFLW's 98 (…, 98, 2) imply, (…, 68, 2).
 
-    Brows and jaw are not defined quite alike in the two sets: report inner points apart.
+    A point is missing (NaN) where one of those that it is made of is. Brows and jaw are not defined quite alike in the
+    two sets: report inner points apart.
     """
     require_points(points, WFLW98, "ibug68_from_wflw98")
-    return np.asarray(np.einsum("ts,...sc->...tc", _wflw98_to_ibug68_weights(), points), dtype=np.float64)
+    weights, missing = _wflw98_to_ibug68_weights(), np.isnan(points)
+    converted = np.einsum("ts,...sc->...tc", weights, np.where(missing, 0.0, points))
+    converted[np.einsum("ts,...sc->...tc", weights != 0, missing)] = np.nan
+    return np.asarray(converted, dtype=np.float64)

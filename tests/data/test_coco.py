@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lightmark.data.coco import read_coco
@@ -111,12 +112,14 @@ def test_annotation_without_labels_is_passed_over(tmp_path):
     assert len(read_coco(write(tmp_path, content))) == 2
 
 
-def test_partly_labelled_face_is_named(tmp_path):
-    """A face with some points only cannot be a Sample."""
+def test_flag_0_is_a_missing_point(tmp_path):
+    """It is NaN whatever its coordinates, and the box is that of the others; (0, 0) with flag 2 is a point."""
     content = document()
-    content["annotations"][1]["keypoints"][2] = 0
-    with pytest.raises(DataError, match=r"annotation 2: 2 of 3 points are labelled \(v > 0\), wanted all"):
-        read_coco(write(tmp_path, content))
+    content["annotations"][1]["keypoints"] = [10, 20, 0, 0, 0, 2, 50, 60, 1]
+    face = read_coco(write(tmp_path, content))[1]
+    np.testing.assert_array_equal(face.points, [[np.nan, np.nan], [0, 0], [50, 60]])
+    assert face.box.tolist() == [0, 0, 50, 60]
+    assert face.occluded.tolist() == [False, False, True]
 
 
 def test_file_for_detection_is_named(tmp_path):

@@ -101,11 +101,38 @@ def test_nothing_is_overwritten_unasked(tmp_path, faces, write):
 
 @pytest.mark.parametrize("write", [write_coco, write_pts])
 def test_points_that_are_not_finite_are_named(tmp_path, faces, write):
-    """Neither format is written with NaN in it, and nothing is left behind."""
-    faces[1] = replace(faces[1], points=np.full((3, 2), np.nan))
+    """Neither format is written with infinite numbers in it, and nothing is left behind."""
+    faces[1] = replace(faces[1], points=np.full((3, 2), np.inf))
     with pytest.raises(DataError, match=r"afw/1_1\.png#0: points are not all finite"):
         write(faces, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("write", [write_coco, write_pts])
+def test_a_face_without_points_is_named(tmp_path, faces, write):
+    """A face of which nothing is labelled is not written as if it were one."""
+    faces[1] = replace(faces[1], points=np.full((3, 2), np.nan))
+    with pytest.raises(DataError, match=r"afw/1_1\.png#0: no point is labelled"):
+        write(faces, tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["coco", "pts"])
+def test_missing_points_stay_missing(tmp_path, faces, form):
+    """They survive the way out and in, and a labelled point at a mark's numbers does not become one."""
+    face = faces[0]
+    points = face.points.copy()
+    points[1] = np.nan
+    points[2] = 0 if form == "coco" else -1  # flagged 2 there; 0 0 in a .pts file
+    written = replace(face, points=points, box=tight_box(points))
+    if form == "coco":
+        write_coco([written], tmp_path / "out.json")
+        (entry,) = json.loads((tmp_path / "out.json").read_text())["annotations"]
+        assert (entry["keypoints"][3:6], entry["num_keypoints"]) == ([0.0, 0.0, 0], 2)
+        (back,) = read_samples(tmp_path / "out.json")
+    else:
+        write_pts([written], tmp_path / "out")
+        (back,) = read_samples(tmp_path / "out", schema=SCHEMA)
+    np.testing.assert_allclose(back.points, points, atol=2e-6)
 
 
 @pytest.mark.parametrize(("write", "error"), [(write_coco, ImageError), (write_pts, DataError)])

@@ -137,12 +137,28 @@ def test_what_is_broken_is_not_packed_but_said(tmp_path, folder):
     (folder / "3.jpg").write_bytes((folder / "3.jpg").read_bytes()[:900])
     faces = read_pts_tree(folder)
     broken = faces[5].points.copy()
-    broken[7] = np.nan
+    broken[7] = np.inf
     faces[5] = replace(faces[5], points=broken)
     packed = pack(faces, tmp_path / "out", faces_per_shard=4)
     assert len(packed.left_out) == 2
     assert "3.jpg: cannot be read as a picture" in packed.left_out[0]
     assert packed.faces == len(read_samples(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize("form", ["whole", "crops"])
+def test_missing_points_are_packed_as_such(tmp_path, folder, form):
+    """They come back NaN, the others where they were in the picture; in the file they are null."""
+    faces = read_pts_tree(folder)
+    points = faces[5].points.copy()
+    points[[7, 40]] = np.nan
+    faces[5] = replace(faces[5], points=points)
+    pack(faces, tmp_path / "out", form)
+    back = read_samples(tmp_path / "out")[5]
+    assert np.isnan(back.points).all(axis=1).nonzero()[0].tolist() == [7, 40]
+    np.testing.assert_allclose(np.ptp(np.delete(back.points, [7, 40], 0), 0), np.ptp(np.delete(points, [7, 40], 0), 0))
+    with tarfile.open(tmp_path / "out" / "faces-000000.tar") as archive:
+        labels = json.load(archive.extractfile("00000005.json"))
+    assert labels["faces"][0]["points"][7] is None
 
 
 def test_a_folder_in_use_is_refused(tmp_path, folder):

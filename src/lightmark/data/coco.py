@@ -16,7 +16,7 @@ from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.errors import DataError, SchemaError
-from lightmark.geometry import Array, tight_box
+from lightmark.geometry import Array, labelled, tight_box
 from lightmark.schema import SCHEMAS, Schema, plain_schema, schema_from_dict, schema_to_dict
 
 # Keypoint flags: 0 not labelled, 1 labelled but covered, 2 labelled and visible.
@@ -29,7 +29,7 @@ def read_coco(path: str | Path, pictures: str | Path | None = None, schema: Sche
     """Faces of a COCO keypoints file; each file_name is looked for in `pictures`, or else beside the file.
 
     Coordinates count from 0. Flag 1 sets `occluded`. An annotation none of whose points is labelled (flag 0), as COCO
-    marks crowds, is passed over; one with some labelled points only raises `DataError`, since a Sample has all. "rect"
+    marks crowds, is passed over; in others such points are missing ones, whatever their coordinates. "rect"
     (x0, y0, x1, y1) is the bbox; "index" numbers the faces of a picture that has several. Without `schema` it is the
     one of the category: its "lightmark" entry, the usual one of that many points, or a plain one with the category's
     names and skeleton.
@@ -99,13 +99,7 @@ def _is_labelled(path: Path, entry: dict[str, Any]) -> bool:
     if not isinstance(keypoints, list) or not keypoints or len(keypoints) % 3:
         got = len(keypoints) if isinstance(keypoints, list) else keypoints
         raise DataError(f"{where}: got keypoints {got}, wanted a list of x, y, v for each point")
-    labelled = sum(int(flag != _UNLABELLED) for flag in keypoints[2::3])
-    if 0 < labelled < len(keypoints) // 3:
-        raise DataError(
-            f"{where}: {labelled} of {len(keypoints) // 3} points are labelled (v > 0), wanted all; "
-            "complete the annotation or take it out"
-        )
-    return labelled > 0
+    return any(flag != _UNLABELLED for flag in keypoints[2::3])
 
 
 def _sample(
@@ -128,7 +122,9 @@ def _sample(
             f"{where}: {error!r}; wanted image_id and category_id of entries of this file, numbers as keypoints and "
             "bbox x, y, width, height"
         ) from error
-    points = values[:, :2]
+    flags = values[:, 2]
+    absent = (flags == _UNLABELLED) | np.isnan(values[:, :2]).any(axis=1)
+    points = np.where(absent[:, None], np.nan, values[:, :2])
     place = picture.resolve()
     return Sample(
         path=picture,
@@ -140,7 +136,7 @@ def _sample(
         attributes=ours.get("attributes", {})
         | {"rect": (x, y, x + width, y + height)}
         | ({} if index is None else {"index": index}),
-        occluded=values[:, 2] == _COVERED,
+        occluded=flags == _COVERED,
     )
 
 
@@ -182,8 +178,10 @@ def coco_category(number: int, schema: Schema) -> dict[str, Any]:
 
 
 def _annotation(number: int, sample: Sample, image: int, category: int) -> dict[str, Any]:
-    if not np.isfinite(sample.points).all():
+    if np.isinf(sample.points).any():
         raise DataError(f"{sample.name}: points are not all finite, which JSON cannot hold; take the face out")
+    if not labelled(sample.points).any():
+        raise DataError(f"{sample.name}: no point is labelled; take the face out")
     covered = np.zeros(sample.schema.size, dtype=bool) if sample.occluded is None else sample.occluded
     return coco_annotation(number, image, category, sample.points, sample.box, covered) | {
         _OURS: {
@@ -197,15 +195,20 @@ def _annotation(number: int, sample: Sample, image: int, category: int) -> dict[
 def coco_annotation(
     number: int, image: int, category: int, points: Array, box: Array, covered: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """COCO's own fields of a face with `points` (N, 2) counted from 0, some of them `covered` (N,), in `box` (4,)."""
-    flags = np.where(covered, _COVERED, _VISIBLE)
+    """COCO's own fields of a face with `points` (N, 2) counted from 0, some of them `covered` (N,), in `box` (4,).
+
+    Missing points are 0, 0 with flag 0, as COCO has them.
+    """
+    there = labelled(points)
+    flags = np.where(there, np.where(covered, _COVERED, _VISIBLE), _UNLABELLED)
+    points = np.where(there[:, None], points, 0.0)
     x0, y0, x1, y1 = box.tolist()
     return {
         "id": number,
         "image_id": image,
         "category_id": category,
         "keypoints": [v for (x, y), f in zip(points.tolist(), flags.tolist(), strict=True) for v in (x, y, f)],
-        "num_keypoints": len(points),
+        "num_keypoints": int(there.sum()),
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": (x1 - x0) * (y1 - y0),
         "iscrowd": 0,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lightmark.data.extra import import_extra
+from lightmark.data.missing import missing_as_nan
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError
 from lightmark.geometry import Array, tight_box
@@ -21,9 +22,9 @@ _VARIABLES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", 
 def read_cofw(path: str | Path) -> list[Sample]:
     """Faces of COFW_train_color.mat or COFW_test_color.mat, their pictures in memory, `occluded` set.
 
-    The file counts pixels from 1. The attributes are "index", the face's number in the file from 0, and "rect"
-    (x0, y0, x1, y1), the box COFW gives. Needs h5py, else raises `MissingExtraError`. Raises `DataError` for a file
-    without COFW's variables, or with variables of other shapes.
+    The file counts pixels from 1; (-1, -1), (0, 0) and NaN in it are missing points. The attributes are "index", the
+    face's number in the file from 0, and "rect" (x0, y0, x1, y1), the box COFW gives. Needs h5py, else raises
+    `MissingExtraError`. Raises `DataError` for a file without COFW's variables, or with variables of other shapes.
     """
     path = Path(path)
     h5py = import_extra("h5py", path)
@@ -70,7 +71,7 @@ def _picture(path: Path, index: int, stored: Any) -> Picture:
 
 def _sample(path: Path, part: str, index: int, picture: Picture, phis: Array, rect: Array) -> Sample:
     x, y, occluded = phis.reshape(3, COFW29.size)
-    points = np.stack([x, y], axis=1) - 1
+    points = missing_as_nan(np.stack([x, y], axis=1)) - 1
     left, top = rect[:2] - 1
     return Sample(
         path=path,

@@ -17,6 +17,7 @@ from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, encoded_picture, encoded_suffix, load_image
 from lightmark.errors import DataError
 from lightmark.files import replacing
+from lightmark.geometry import labelled
 from lightmark.schema import Schema
 
 Form = Literal["coco", "pts"]
@@ -115,8 +116,10 @@ def _require_new(paths: Sequence[Path], force: bool) -> None:
 
 
 def _pts_text(sample: Sample) -> str:
-    if not np.isfinite(sample.points).all():
+    if np.isinf(sample.points).any():
         raise DataError(f"{sample.name}: points are not all finite; take the face out")
+    if not labelled(sample.points).any():
+        raise DataError(f"{sample.name}: no point is labelled; take the face out")
     return format_pts(sample.points)
 
 

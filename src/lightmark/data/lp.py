@@ -6,7 +6,8 @@ copies (last number 1 and up) pt2d still holds the points of the unturned pictur
 landmarks/AFW/AFW_134212_1_1_pts.mat.
 
 Pixels count from 1: no document says so, but the set was made by MATLAB code that turns y over by height + 1 − y, out
-of 300W's points, which count from 1.
+of 300W's points, which count from 1. (-1, -1), with which AFLW2000-3D, of the same form, marks hidden points, (0, 0)
+and NaN are missing points.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lightmark.data.extra import import_extra
+from lightmark.data.missing import missing_as_nan
 from lightmark.data.origin import is_300w_lp, photo_of, subsets_of
 from lightmark.data.pictures import pictures_beside
 from lightmark.data.sample import Sample
@@ -55,7 +57,7 @@ def is_lp_label(path: Path) -> bool:
 
 def _sample(file: Path, picture: Path) -> Sample:
     label = _load(file)
-    points = _turned_points(file) if _is_turned(file) else _variable(file, label, "pt2d", (2, IBUG68.size)).T - 1
+    points = _turned_points(file) if _is_turned(file) else _points(_variable(file, label, "pt2d", (2, IBUG68.size)).T)
     pitch, yaw, roll = np.degrees(_variable(file, label, "Pose_Para", (1, 7))[0, :3]).tolist()
     place = file.resolve()
     return Sample(
@@ -81,7 +83,12 @@ def _turned_points(file: Path) -> Array:
             f"{file}: pt2d of a turned face holds the points before the turn; {landmarks}, which holds those after it, "
             "is not there: unpack the folder landmarks of 300W_LP beside the pictures' folders"
         )
-    return _variable(landmarks, _load(landmarks), "pts_2d", (IBUG68.size, 2)) - 1
+    return _points(_variable(landmarks, _load(landmarks), "pts_2d", (IBUG68.size, 2)))
+
+
+def _points(stored: Array) -> Array:
+    """Points (N, 2) counted from 0, NaN where missing, of those in a file."""
+    return missing_as_nan(stored) - 1
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmark.data.missing import MARKS, is_marked, missing_as_nan
 from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.pictures import pictures_beside
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.errors import DataError
-from lightmark.geometry import Array, Floats, tight_box
+from lightmark.geometry import Array, Floats, labelled, tight_box
 from lightmark.schema import IBUG68, Schema
 
 
@@ -19,6 +20,7 @@ def read_pts(path: str | Path) -> Array:
     """Points (N, 2) of a `.pts` file, counted from 0; the file itself counts pixels from 1.
 
     Takes the usual header (`version:`, `n_points:`, braces) and files of bare numbers alike, since both circulate.
+    A line `-1 -1`, `0 0` or `nan nan` is a missing point, NaN here.
     Raises `DataError` naming the line for anything else, and where n_points is not the number of points.
     """
     points: list[tuple[float, float]] = []
@@ -36,7 +38,7 @@ def read_pts(path: str | Path) -> Array:
             f"{path}: line {declared[0]}: n_points is {declared[1]}, but {len(points)} points follow; "
             "the file is cut or was edited: fetch it again or correct the line"
         )
-    return np.array(points, dtype=np.float64) - 1
+    return missing_as_nan(np.array(points, dtype=np.float64)) - 1
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -67,6 +69,8 @@ def _point(path: str | Path, number: int, text: str) -> tuple[float, float]:
 def format_pts(points: Floats) -> str:
     """Text of a `.pts` file for `points` (N, 2) counted from 0, which `read_pts` gives back to a millionth of a pixel.
 
+    A missing point is written `-1 -1`.
+
     >>> print(format_pts(np.zeros((1, 2))), end="")
     version: 1
     n_points: 1
@@ -74,7 +78,11 @@ def format_pts(points: Floats) -> str:
     1.000000 1.000000
     }
     """
-    lines = "".join(f"{x:.6f} {y:.6f}\n" for x, y in points + 1)
+    there = labelled(points)
+    numbers = np.round(points + 1, 6)
+    numbers[~there] = MARKS[0]
+    numbers[there & is_marked(numbers), 0] += 1e-6  # a labelled point just there must not be read as a missing one
+    lines = "".join(f"{x:.6f} {y:.6f}\n" for x, y in numbers)
     return f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n"
 
 

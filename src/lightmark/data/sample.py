@@ -24,6 +24,8 @@ from lightmark.source import to_picture
 class Sample:
     """One face: `points` (N, 2) and tight `box` (4,) in image pixels, counted from 0, pixel centres at integers.
 
+    A missing point, one that nobody labelled, is NaN in both coordinates (see `lightmark.geometry.labelled`); the box
+    is that of the labelled ones.
     `photo` names the source photograph or person: samples that share it must not be split between training and
     validation. `image` holds the pixels where the format keeps them inside its own file, `member` is where they lie
     encoded in a packed shard, else `path` is read. `occluded` (N,) is true for covered points where the set says so.

@@ -2,7 +2,7 @@
 
 A picture is two members one after the other, KEY.jpg (or another suffix) and KEY.json, which holds {"lightmark": 1,
 "picture": {"crc32"}, "faces": [{"points", "schema", "photo", "subsets", "attributes", "occluded"}, …]}. Only
-"lightmark" and each face's "points" must be there. `lightmark.data.pack` writes them.
+"lightmark" and each face's "points" must be there; a missing point is null. `lightmark.data.pack` writes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.data.tar import Member, read_member, tar_members
 from lightmark.errors import DataError, ImageError, LightmarkError
-from lightmark.geometry import require_box, tight_box
+from lightmark.geometry import labelled, require_box, tight_box
 from lightmark.schema import SCHEMAS, Schema, schema_from_dict, schema_to_dict
 from lightmark.source import to_picture
 
@@ -189,8 +189,9 @@ def read_packed(packed: PackedPicture) -> tuple[list[Sample], bytes]:
 def face_labels(sample: Sample) -> dict[str, Any]:
     """What a shard's .json holds of a face; raises `DataError` for attributes that JSON cannot hold."""
     known = SCHEMAS.get(sample.schema.name) == sample.schema
+    there = labelled(sample.points).tolist()
     return {
-        "points": sample.points.tolist(),
+        "points": [point if here else None for point, here in zip(sample.points.tolist(), there, strict=True)],
         "schema": sample.schema.name if known else schema_to_dict(sample.schema),
         "photo": sample.photo,
         "subsets": sorted(sample.subsets),
@@ -223,7 +224,7 @@ def _checked(member: Member, checksum: int | None) -> bytes:
 
 
 def _sample(picture: Member, face: Mapping[str, Any]) -> Sample:
-    points = np.array(face["points"], dtype=np.float64)
+    points = np.array([(np.nan, np.nan) if point is None else point for point in face["points"]], dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"points of shape {points.shape}, wanted (N, 2)")
     place = picture.file / picture.name

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmark.data.missing import missing_as_nan
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError
 from lightmark.geometry import tight_box
@@ -45,7 +46,7 @@ def read_wflw_list(path: str | Path) -> list[Sample]:
 
     A face's attributes are the six flags (bool), "rect" (x_min, y_min, x_max, y_max) and "index", its number among the
     list's faces of that picture. Subsets are "train" or "test", in the test list also the attributes that hold.
-    Coordinates are taken as they are, counted from 0.
+    Coordinates are taken as they are, counted from 0; `-1 -1`, `0 0` and `nan nan` are missing points.
     """
     path = Path(path)
     part = _LIST_NAME.fullmatch(path.name)
@@ -83,7 +84,7 @@ def _sample(path: Path, number: int, line: str, part: str, pictures: Path, seen:
     flags = values[-len(ATTRIBUTES) :]
     if not np.isin(flags, (0, 1)).all():
         raise DataError(f"{path}: line {number}: got attributes {flags.tolist()}, wanted six of 0 or 1")
-    points = values[: 2 * WFLW98.size].reshape(-1, 2)
+    points = missing_as_nan(values[: 2 * WFLW98.size].reshape(-1, 2))
     holds = {name: bool(flag) for name, flag in zip(ATTRIBUTES, flags, strict=True)}
     seen[picture] += 1
     return Sample(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmark.data.missing import missing_as_nan
 from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
@@ -24,6 +25,7 @@ _YTF_FRAME = re.compile(r"(.+)_\d+")
 def read_csv(path: str | Path, schema: Schema | None = None) -> list[Sample]:
     """Faces of a wide CSV file with a header row; coordinates count from 0.
 
+    Empty cells, nan, `-1, -1` and `0, 0` are missing points.
     Pictures lie in the folder beside the file with which its name begins (training_frames_keypoints.csv: training/),
     else in its own folder. The `photo` of a YouTube Faces frame is its person. Where a picture has several rows,
     "index" numbers them. Without `schema` the number of points picks it. Raises `DataError` naming the line.
@@ -68,9 +70,12 @@ def _sample(path: Path, number: int, row: list[str], columns: int, schema: Schem
         )
     name, *numbers = row
     try:
-        points = np.array(numbers, dtype=np.float64).reshape(-1, 2)
+        # Spreadsheets and pandas leave the cells of a missing point empty.
+        pairs = zip(numbers[::2], numbers[1::2], strict=True)
+        values = np.array([("nan", "nan") if not "".join(pair).strip() else pair for pair in pairs], dtype=np.float64)
     except ValueError as error:
         raise DataError(f"{path}: line {number}: {error}; wanted {columns - 1} numbers after {name!r}") from None
+    points = missing_as_nan(values)
     picture = _picture_folder(path) / name
     return Sample(
         path=picture,
