@@ -136,6 +136,49 @@ def test_point_errors_name_the_face_that_is_not_finite() -> None:
         point_errors(points, faces())
 
 
+def test_missing_points_are_left_out_of_the_mean() -> None:
+    """A face's error is the mean over its labelled points, whatever was predicted for the others."""
+    points, truth = faces(), faces() + 1
+    truth[1, 2:] = np.nan
+    points[1, 3] = 1e6
+    errors = point_errors(points, truth)
+    assert np.isnan(errors[1, 2:]).all()
+    np.testing.assert_allclose(nme(points, truth, [1.0, 2.0, 1.0]), np.sqrt(2) / [1, 2, 1])
+
+
+def test_a_face_without_labels_is_named() -> None:
+    """It has no error, not the error 0; an infinite label is broken, not missing."""
+    truth = faces()
+    truth[1] = np.nan
+    with pytest.raises(DataError, match="no point is labelled in 1 of 3 faces, first at index 1"):
+        point_errors(faces(), truth)
+    truth[1] = np.inf
+    with pytest.raises(DataError, match="truth: not finite for 1 of 3 faces, first at index 1"):
+        point_errors(faces(), truth)
+
+
+def test_a_missing_normaliser_is_no_number() -> None:
+    """A distance to a missing corner is NaN, which `nme` refuses."""
+    truth = np.random.default_rng(0).uniform(0, 100, (2, 68, 2))
+    truth[1, 45] = np.nan
+    assert np.isnan(interocular(truth, IBUG68)).tolist() == [False, True]
+    with pytest.raises(DataError, match="normaliser: nan at face 1"):
+        nme(truth[:, :1], truth[:, :1], interocular(truth, IBUG68))
+
+
+def test_rank_and_likelihood_pass_missing_points_over() -> None:
+    """They are those of the labelled points of each column."""
+    rng = np.random.default_rng(0)
+    errors, expected = rng.uniform(0.5, 1, (6, 3)), rng.uniform(0.5, 1, (6, 3))
+    lacking = errors.copy()
+    lacking[4:, 0] = np.nan
+    columns = [spearman(expected[:4, 0], errors[:4, 0]), *(spearman(expected[:, i], errors[:, i]) for i in (1, 2))]
+    assert mean_spearman(expected, lacking) == pytest.approx(np.mean(columns))
+    gains = [likelihood_gain(expected[:4, :1], errors[:4, :1]), likelihood_gain(expected[:, 1:], errors[:, 1:])]
+    np.testing.assert_allclose(likelihood_gain(expected, lacking)[:4], (gains[0] + 2 * gains[1][:4]) / 3)
+    np.testing.assert_allclose(likelihood_gain(expected, lacking)[4:], gains[1][4:])
+
+
 def test_failure_rate_is_strict() -> None:
     """An error equal to the threshold is no failure."""
     assert failure_rate([0.08, 0.0800001, 0.01, 0.2], 0.08) == 0.5

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmark.errors import DataError
+from lightmark.geometry import labelled
 from lightmark.schema import Schema, require_points
 
 Array = NDArray[np.float64]
@@ -47,7 +48,8 @@ class Interval:
 def point_errors(points: Floats, truth: Floats) -> Array:
     """Distance of each point (F, N, 2) from its truth (F, N, 2), as (F, N) in the unit of the points.
 
-    Raises `DataError` where the shapes differ or a coordinate is not finite.
+    NaN where the truth is missing (NaN). Raises `DataError` where the shapes differ, a face has no truth at all, or
+    another coordinate is not finite.
 
     >>> point_errors(np.array([[[3.0, 4.0]]]), np.zeros((1, 1, 2)))
     array([[5.]])
@@ -56,13 +58,18 @@ def point_errors(points: Floats, truth: Floats) -> Array:
     if points.shape != truth.shape or truth.ndim != 3 or truth.shape[-1] != 2 or 0 in truth.shape:
         raise DataError(f"points {points.shape} and truth {truth.shape}: both need one shape (faces, points, 2)")
     _require_finite("points", points)
-    _require_finite("truth", truth)
+    there = labelled(truth)
+    _require_finite("truth", np.where(there[..., None], truth, 0.0))
+    if not there.any(axis=1).all():
+        bare = np.flatnonzero(~there.any(axis=1))
+        raise DataError(f"truth: no point is labelled in {bare.size} of {len(truth)} faces, first at index {bare[0]}")
     return np.asarray(np.linalg.norm(points - truth, axis=-1))
 
 
 def interocular(truth: Floats, schema: Schema) -> Array:
     """Distance (F,) between the two points of `schema.normaliser` in truth (F, N, 2), the outer eye corners of a face.
 
+    NaN where one of the two is missing: such a face has no error to compare, leave it out and say so.
     Raises `SchemaError` where the points do not fit the schema.
     """
     truth = np.asarray(truth, dtype=np.float64)
@@ -72,7 +79,7 @@ def interocular(truth: Floats, schema: Schema) -> Array:
 
 
 def nme(points: Floats, truth: Floats, normaliser: ArrayLike) -> Array:
-    """Mean point-to-point distance of each face over its normaliser (F,), as a fraction (F,).
+    """Mean distance of each face's labelled points from their truth over its normaliser (F,), as a fraction (F,).
 
     Raises `DataError` for shapes that do not match and for a normaliser that is zero, negative or not finite.
 
@@ -80,7 +87,19 @@ def nme(points: Floats, truth: Floats, normaliser: ArrayLike) -> Array:
     array([0.05])
     """
     errors = point_errors(points, truth)
-    return np.asarray(errors.mean(axis=1) / _require_normaliser(normaliser, len(errors)))
+    return labelled_mean(errors) / _require_normaliser(normaliser, len(errors))
+
+
+def labelled_mean(errors: Floats) -> Array:
+    """Mean (F,) of each face's `errors` (F, N), NaN at missing points, over its labelled ones; NaN where none is.
+
+    >>> labelled_mean(np.array([[1.0, 3.0], [1.0, np.nan], [np.nan, np.nan]]))
+    array([ 2.,  1., nan])
+    """
+    there = ~np.isnan(errors)
+    count = there.sum(axis=1)
+    total = np.where(there, errors, 0.0).sum(axis=1)
+    return np.asarray(np.divide(total, count, out=np.full(len(errors), np.nan), where=count > 0))
 
 
 def failure_rate(errors: ArrayLike, threshold: float) -> float:
@@ -174,8 +193,13 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def mean_spearman(expected: Floats, errors: Floats) -> float:
-    """Spearman's correlation of `expected` with true errors (F, N), within each point over the faces, as mean."""
-    return float(np.mean([spearman(*pair) for pair in zip(expected.T, errors.T, strict=True)]))
+    """Spearman's correlation of `expected` with true errors (F, N), within each point over the faces, as mean.
+
+    Missing points have NaN errors and are passed over, and so is a point that no face has.
+    """
+    pairs = [(guess[there], error[there]) for guess, error in zip(expected.T, errors.T, strict=True)
+             if (there := ~np.isnan(error)).any()]
+    return float(np.mean([spearman(*pair) for pair in pairs]))
 
 
 def likelihood_gain(expected: Floats, errors: Floats) -> Array:
@@ -184,12 +208,13 @@ def likelihood_gain(expected: Floats, errors: Floats) -> Array:
     In nats a point, as mean over the points (F,). An error of length r is drawn with density ∝ exp(−2r / e) / e², whose
     mean is e (`lightmark.train.confidence`). The constant is the point's mean error over these very faces, the
     likeliest there is: it knows what `expected` had to foretell, so the gain is told too low rather than too high.
+    Missing points have NaN errors and are passed over.
 
     >>> likelihood_gain(np.array([[1.0], [3.0]]), np.array([[1.0], [3.0]])).mean().round(4)
     np.float64(0.2877)
     """
-    constant = errors.mean(axis=0, keepdims=True)
-    return np.asarray((_laplace_nll(constant, errors) - _laplace_nll(expected, errors)).mean(axis=1), dtype=np.float64)
+    constant = labelled_mean(errors.T)[None]
+    return labelled_mean(_laplace_nll(constant, errors) - _laplace_nll(expected, errors))
 
 
 def _laplace_nll(expected: Floats, errors: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """The active shape model: principal components of face shapes, and the Soft-landmarks they leave.
 
-Shapes are unit_points (F, N, 2), or points of any one frame. Source: T. F. Cootes et al., "Active Shape Models – Their
-Training and Application", CVIU 61 (1995).
+Shapes are unit_points (F, N, 2), or points of any one frame; missing points are NaN. Source: T. F. Cootes et al.,
+"Active Shape Models – Their Training and Application", CVIU 61 (1995).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lightmark.errors import CheckpointError, ConfigError, DataError, LightmarkError, SchemaError
 from lightmark.files import replacing
-from lightmark.geometry import Array, Floats, align, invert, transform
+from lightmark.geometry import Array, Floats, align, invert, labelled, transform
 
 Align = Literal["none", "procrustes"]
 
@@ -33,8 +33,13 @@ def _stay(mean: Floats, shape: Floats) -> Array:
     return np.eye(2, 3)
 
 
+def _align_labelled(mean: Floats, shape: Floats) -> Array:
+    there = labelled(shape)
+    return align(mean[there], shape[there])
+
+
 # The matrix (2, 3) that lays the mean (N, 2) on a shape (N, 2): its pose, which the model leaves as it is.
-POSES: Mapping[Align, Callable[[Floats, Floats], Array]] = {"none": _stay, "procrustes": align}
+POSES: Mapping[Align, Callable[[Floats, Floats], Array]] = {"none": _stay, "procrustes": _align_labelled}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +74,22 @@ class ShapeModel:
 def fit(shapes: Floats, variance: float = 0.90, align: Align = "none") -> ShapeModel:
     """Shape model of `shapes` (F, N, 2): the fewest modes that hold at least the share `variance` of all variance.
 
+    Shapes with missing points are left out: a mean and a covariance of different faces a point need not fit together.
     "none" is the released form of the Tolerant-Teacher: no alignment, 90 %. "procrustes" first brings all shapes into
     the frame of their mean (generalised Procrustes); of the smaller variance that is left, the same share needs more
-    modes. Raises `ConfigError` for a share outside (0, 1] or an unknown `align`, `DataError` for fewer than two shapes,
-    for values that are not finite and for shapes that are all alike.
+    modes. Raises `ConfigError` for a share outside (0, 1] or an unknown `align`, `DataError` for fewer than two whole
+    shapes, for values that are not finite and for shapes that are all alike.
     """
     if not 0 < variance <= 1:
         raise ConfigError(f"shape model: variance {variance}; needs a share above 0 and up to 1, 0.9 say")
     _require_align(align)
-    shapes = _require_shapes(shapes, align)
+    given = _require_shapes(shapes, align)
+    shapes = given[labelled(given).all(axis=1)]
     if len(shapes) < 2:
-        raise DataError(f"shape model: {len(shapes)} shape; variance needs two, and some hundreds to be of use")
+        raise DataError(
+            f"shape model: {len(shapes)} of {len(given)} shapes have all their points; variance needs two, and some "
+            "hundreds to be of use"
+        )
     mean, framed = _settle(shapes, align)
     _, deviations, rows = np.linalg.svd((framed - mean).reshape(len(shapes), -1), full_matrices=False)
     variances = deviations**2 / (len(shapes) - 1)
@@ -96,8 +106,9 @@ def soften(model: ShapeModel, shapes: Floats) -> Array:
     """Soft-landmarks of `shapes` (..., N, 2): the nearest shapes that the model allows, in the shapes' own frame.
 
     b = Vᵀ(p − mean), each b_i clipped to ±3·√λ_i, soft = mean + V·b; with Procrustes p is the shape in the mean's
-    frame, and soft is laid back where the shape was. Raises `SchemaError` for another number of points, `DataError` for
-    values that are not finite.
+    frame, and soft is laid back where the shape was. Of a shape with missing points, b is the least-squares fit to the
+    labelled ones, the smallest where several fit; missing points stay missing. Raises `SchemaError` for another number
+    of points, `DataError` for values that are not finite and for shapes without any point.
     """
     count = len(model.mean)
     if shapes.ndim < 2 or shapes.shape[-2:] != (count, 2):
@@ -106,8 +117,18 @@ def soften(model: ShapeModel, shapes: Floats) -> Array:
     poses = _poses(model.mean, stack, model.align)
     offsets = _into_frame(poses, stack) - model.mean
     reach = REACH * np.sqrt(model.variances)
-    weights = np.clip(np.einsum("mnc,fnc->fm", model.modes, offsets), -reach, reach)
-    return _out_of_frame(poses, model.mean + np.einsum("fm,mnc->fnc", weights, model.modes)).reshape(shapes.shape)
+    there = labelled(offsets)
+    weights = np.einsum("mnc,fnc->fm", model.modes, np.where(there[..., None], offsets, 0.0))
+    for face in np.flatnonzero(~there.all(axis=1)):
+        weights[face] = _fit_labelled(model.modes, offsets[face], there[face])
+    soft = model.mean + np.einsum("fm,mnc->fnc", np.clip(weights, -reach, reach), model.modes)
+    return _out_of_frame(poses, np.where(there[..., None], soft, np.nan)).reshape(shapes.shape)
+
+
+def _fit_labelled(modes: Array, offsets: Array, there: NDArray[np.bool_]) -> Array:
+    """Weights (M,) with which `modes` come nearest to the `offsets` (N, 2) of the points that are `there` (N,)."""
+    matrix = modes[:, there].reshape(len(modes), -1).T
+    return np.asarray(np.linalg.lstsq(matrix, offsets[there].ravel())[0])
 
 
 def save(model: ShapeModel, path: str | Path) -> None:
@@ -190,10 +211,11 @@ def _require_align(align: str) -> None:
 def _require_shapes(shapes: Floats, align: Align) -> Array:
     if shapes.ndim != 3 or shapes.shape[2] != 2 or 0 in shapes.shape:
         raise SchemaError(f"shape model: shapes of shape {shapes.shape}; needs (F, N, 2) with at least one point")
-    broken = np.flatnonzero(~np.isfinite(shapes).all(axis=(1, 2)))
+    broken = np.flatnonzero(np.isinf(shapes).any(axis=(1, 2)) | ~labelled(shapes).any(axis=1))
     if broken.size:
         raise DataError(f"shape model: {broken.size} of {len(shapes)} shapes, the first {broken[0]}, are not finite")
-    flat = np.flatnonzero(np.ptp(shapes, axis=1).max(axis=1) == 0)
+    extent = np.fmax.reduce(shapes, axis=1) - np.fmin.reduce(shapes, axis=1)  # which pass missing points over
+    flat = np.flatnonzero(extent.max(axis=1) == 0)
     if align == "procrustes" and flat.size:
         raise DataError(f"shape model: all points of shape {flat[0]} coincide; it has no size to align by")
     return shapes.astype(np.float64)
