@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -515,3 +516,62 @@ def test_smooth_l1_beta_must_be_positive() -> None:
     """β = 0 is another loss: l1_loss."""
     with pytest.raises(ConfigError, match="smooth_l1_loss: beta"):
         smooth_l1_loss(*off_by_half(), beta=0.0)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "l2": lambda prediction, truth, *_: l2_loss(prediction, truth),
+    "l1": lambda prediction, truth, *_: l1_loss(prediction, truth),
+    "smooth-l1": lambda prediction, truth, *_: smooth_l1_loss(prediction, truth),
+    "wing": lambda prediction, truth, *_: wing_loss(prediction, truth),
+    "figure": lambda *points: kd_loss(*points, "figure"),
+    "released": lambda *points: kd_loss(*points, "released"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_missing_points_count_for_nothing(name: str) -> None:
+    """The loss is that of the labelled points alone, laid side by side, and so is its gradient; elsewhere that is 0."""
+    points = batch()
+    there = torch.rand(8, 68, generator=torch.Generator().manual_seed(1)) < 0.7
+    prediction = points[0].clone().requires_grad_()
+    loss = LOSSES[name](prediction, torch.where(there[..., None], points[1], torch.nan), *points[2:])
+    loss.backward()
+    alone = [one[there][None].clone() for one in points]
+    alone[0].requires_grad_()
+    expected = LOSSES[name](alone[0], *alone[1:])
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    assert prediction.grad is not None
+    assert alone[0].grad is not None
+    assert torch.allclose(prediction.grad[there], alone[0].grad[0], rtol=1e-12)
+    assert not prediction.grad[~there].any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_half_a_nan_is_a_missing_point(name: str) -> None:
+    """A point with one NaN says nothing of its other coordinate."""
+    points = batch()
+    whole, half = points[1].clone(), points[1].clone()
+    whole[0, 0], half[0, 0, 1] = torch.nan, torch.nan
+    losses = [LOSSES[name](points[0], truth, *points[2:]) for truth in (whole, half)]
+    assert torch.equal(*losses)
+
+
+def test_a_loss_without_missing_points_is_torchs_to_the_bit() -> None:
+    """Nothing that was trained before is trained differently now."""
+    prediction, truth, *_ = batch(dtype=torch.float32)
+    prediction.requires_grad_()
+    for ours, plain in ((l1_loss, F.l1_loss), (l2_loss, F.mse_loss)):
+        values = [ours(prediction, truth), plain(prediction, truth)]
+        gradients = [torch.autograd.grad(value, prediction)[0] for value in values]
+        assert torch.equal(*values)
+        assert torch.equal(*gradients)
+
+
+def test_a_batch_without_any_label_has_no_loss() -> None:
+    """It is 0, and gives no gradient, rather than a division by 0."""
+    prediction = torch.rand(2, 5, 2).requires_grad_()
+    loss = l1_loss(prediction, torch.full((2, 5, 2), torch.nan))
+    loss.backward()
+    assert prediction.grad is not None
+    assert loss.item() == 0 == prediction.grad.abs().sum().item()

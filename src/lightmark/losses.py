@@ -1,8 +1,9 @@
 """Losses on unit_points: the plain ones, and the two-teacher KD-Loss in its two published forms.
 
-Every function takes tensors (B, N, 2) in unit coordinates, (crop + 0.5) / size, and returns a scalar: the mean over all
-coordinates. Half-precision tensors are computed in float32. Shapes that differ raise `SchemaError`, constants that make
-no sense `ConfigError`.
+Every function takes tensors (B, N, 2) in unit coordinates, (crop + 0.5) / size, and returns a scalar: the mean over the
+coordinates of all labelled points. A point whose truth has a NaN is missing: it adds nothing, wherever prediction and
+teachers put it, and gives no gradient. Half-precision tensors are computed in float32. Shapes that differ raise
+`SchemaError`, constants that make no sense `ConfigError`.
 
 KD-Loss: A. Pourramezan Fard, M. H. Mahoor, "Facial Landmark Points Detection Using Knowledge Distillation-Based Neural
 Networks", CVIU 215:103316 (2022), arXiv 2111.07047. Its figures and its released code differ, so both are here.
@@ -91,14 +92,14 @@ class KDParts:
 
 def l2_loss(prediction: Tensor, truth: Tensor) -> Tensor:
     """Mean squared difference of a coordinate."""
-    prediction, truth = _comparable(prediction, truth)
-    return F.mse_loss(prediction, truth)
+    (prediction, truth), share = _comparable(prediction, truth)
+    return F.mse_loss(prediction, truth) / share
 
 
 def l1_loss(prediction: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute difference of a coordinate."""
-    prediction, truth = _comparable(prediction, truth)
-    return F.l1_loss(prediction, truth)
+    (prediction, truth), share = _comparable(prediction, truth)
+    return F.l1_loss(prediction, truth) / share
 
 
 def smooth_l1_loss(prediction: Tensor, truth: Tensor, beta: float = 1 / 64) -> Tensor:
@@ -107,8 +108,8 @@ def smooth_l1_loss(prediction: Tensor, truth: Tensor, beta: float = 1 / 64) -> T
     β is in unit coordinates; the default is one pixel of a 64-pixel crop. Raises `ConfigError` unless β > 0.
     """
     _require_positive("smooth_l1_loss", beta=beta)
-    prediction, truth = _comparable(prediction, truth)
-    return F.smooth_l1_loss(prediction, truth, beta=beta)
+    (prediction, truth), share = _comparable(prediction, truth)
+    return F.smooth_l1_loss(prediction, truth, beta=beta) / share
 
 
 def wing_loss(prediction: Tensor, truth: Tensor, w: float = 10 / 64, epsilon: float = 2 / 64) -> Tensor:
@@ -119,10 +120,10 @@ def wing_loss(prediction: Tensor, truth: Tensor, w: float = 10 / 64, epsilon: fl
     scales the loss alike, so this is the pixel loss divided by 64. Raises `ConfigError` unless both are positive.
     """
     _require_positive("wing_loss", w=w, epsilon=epsilon)
-    prediction, truth = _comparable(prediction, truth)
+    (prediction, truth), share = _comparable(prediction, truth)
     x = (prediction - truth).abs()
     offset = w * math.log1p(w / epsilon) - w
-    return torch.where(x < w, w * torch.log1p(x / epsilon), x + offset).mean()
+    return torch.where(x < w, w * torch.log1p(x / epsilon), x + offset).mean() / share
 
 
 def kd_loss(
@@ -158,8 +159,8 @@ def constants_of(preset: Preset | KDConstants) -> KDConstants:
 
 def main_loss(prediction: Tensor, truth: Tensor, tolerant: Tensor, constants: KDConstants) -> Tensor:
     """Loss_Main: the student's own error, unweighted; `tolerant` matters only where the knee is its distance."""
-    prediction, truth, tolerant = _comparable(prediction, truth, tolerant)
-    return main_of(_distance(prediction, truth), _distance(tolerant, truth), constants).mean()
+    (prediction, truth, tolerant), share = _comparable(prediction, truth, tolerant)
+    return main_of(_distance(prediction, truth), _distance(tolerant, truth), constants).mean() / share
 
 
 def assistive_loss(prediction: Tensor, truth: Tensor, teacher: Tensor, assistant: Assistant) -> Tensor:
@@ -168,8 +169,8 @@ def assistive_loss(prediction: Tensor, truth: Tensor, teacher: Tensor, assistant
     This is the distance to the teacher's coordinate, mirrored to the prediction's side of the truth. Negative where the
     student is nearer to the truth than the teacher.
     """
-    prediction, truth, teacher = _comparable(prediction, truth, teacher)
-    return assistive_of(_distance(prediction, truth), _distance(teacher, truth), assistant).mean()
+    (prediction, truth, teacher), share = _comparable(prediction, truth, teacher)
+    return assistive_of(_distance(prediction, truth), _distance(teacher, truth), assistant).mean() / share
 
 
 def main_of(distance: Tensor, tolerant_distance: Tensor, constants: KDConstants) -> Tensor:
@@ -204,14 +205,28 @@ def _distance(points: Tensor, truth: Tensor) -> Tensor:
     return (points - truth).abs()
 
 
-def _comparable(prediction: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """All tensors in at least float32; raises `SchemaError` unless all are (B, N, 2) alike and not empty."""
-    shapes = [tuple(tensor.shape) for tensor in (prediction, *others)]
+def labelled_points(truth: Tensor) -> Tensor:
+    """Which points of `truth` (B, N, 2) are labelled, bool (B, N): the torch twin of `lightmark.geometry.labelled`."""
+    return ~truth.isnan().any(dim=-1)
+
+
+def _comparable(prediction: Tensor, truth: Tensor, *teachers: Tensor) -> tuple[list[Tensor], Tensor]:
+    """All tensors in at least float32, without distance at missing points, and the share of points that is labelled.
+
+    A mean over all coordinates divided by that share is the mean over the labelled ones; the share of a batch in which
+    none is missing is 1, and the mean stays as it is, bit for bit. Raises `SchemaError` unless all tensors are (B, N,
+    2) alike and not empty.
+    """
+    shapes = [tuple(tensor.shape) for tensor in (prediction, truth, *teachers)]
     if len(set(shapes)) > 1:
         raise SchemaError(f"loss: prediction {shapes[0]} against {', '.join(map(str, shapes[1:]))}; all must be alike")
     if prediction.ndim != 3 or prediction.shape[2] != 2 or prediction.numel() == 0:
         raise SchemaError(f"loss: points of shape {shapes[0]}; needs (B, N, 2) with at least one point")
-    return tuple(tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in (prediction, *others))
+    there = labelled_points(truth)
+    wide = [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in (prediction, truth, *teachers)]
+    share = there.sum().clamp(min=1).to(wide[0].dtype) / there.numel()
+    # Zeros in place of missing points, in all alike: a factor of 0 behind a NaN would still be NaN in the gradient.
+    return [torch.where(there[..., None], tensor, 0.0) for tensor in wide], share
 
 
 def _require_positive(where: str, **constants: float) -> None:

@@ -100,6 +100,24 @@ def test_errors_that_features_foretell_are_learnt():
     assert measured.presence_auc == pytest.approx(0.5, abs=0.06)
 
 
+def test_missing_labels_teach_nothing():
+    """Errors of labelled points are learnt as ever where every face lacks some; each is scaled to its mean."""
+    rng = np.random.default_rng(0)
+    features = torch.from_numpy(rng.standard_normal((600, 5, 4))).float()
+    errors = torch.exp(0.5 * features[..., 0] - 3)
+    lacking = torch.where(torch.from_numpy(rng.random((600, 5)) < 0.3), torch.nan, errors)
+    found = []
+    for known in (errors, lacking):
+        torch.manual_seed(0)
+        head = ConfidenceHead(4, 3, 5)
+        read = Read(features, torch.zeros(600, 3), known)
+        _fit(head, read, [read], read, ConfidenceRecipe(steps=200, batch=64))
+        found.append(_scale_and_measure(head, Read(features, torch.zeros(600, 3), errors), read))
+    assert all(np.isfinite(measured).all() for measured in ((one.scale, one.nll_gain, one.spearman) for one in found))
+    assert found[1].nll_gain == pytest.approx(found[0].nll_gain, abs=0.05)
+    assert found[1].spearman > 0.9
+
+
 def test_faces_are_told_from_other_crops(confident):
     """On validation faces, and the file carries what was measured."""
     measured, out = confident

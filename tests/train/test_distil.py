@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 
 from lightmark.data.dataset import CropDataset, Key
 from lightmark.data.sample import Sample
-from lightmark.errors import CheckpointError, ConfigError
+from lightmark.errors import CheckpointError, ConfigError, DataError
+from lightmark.geometry import tight_box
 from lightmark.nets.checkpoint import load_checkpoint, load_model, read_tensors, save_checkpoint
 from lightmark.nets.network import architecture_from_dict
 from lightmark.train import distil as distil_module
@@ -221,3 +223,33 @@ def test_students_that_differ_in_their_loss_share_the_points(
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
     cache_teacher_points(replace(other, seed=5), samples, made.tough, made.tolerant, folder, quiet=True)
     assert all(before[path] != path.stat().st_mtime_ns for path in folder.glob("*/*"))
+
+
+def test_faces_with_missing_points_are_distilled(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation
+) -> None:
+    """Every stage learns from them, soft labels and teachers' points included, and is judged where it can be."""
+    lacking = []
+    for number, sample in enumerate(faces):
+        points = sample.points.copy()
+        points[[2 + number % 3] if number % 2 else []] = np.nan
+        points[0] = np.nan if number % 4 == 0 else points[0]
+        lacking.append(replace(sample, points=points, box=tight_box(points)))
+    split = carve(lacking, distillation.student)
+    judged = [sample for sample in split.validation if np.isfinite(sample.points[:2]).all()]
+    assert 0 < len(judged) < len(split.validation)
+    made = distil(distillation, lacking, tmp_path, quiet=True)
+    for checkpoint in (made.tough, made.tolerant, made.student):
+        result = json.loads((checkpoint.parent / "result.json").read_text())
+        assert result["validation_faces"] == len(judged)
+        assert np.isfinite(result["validation_nme"])
+        rows = (checkpoint.parent / "log.csv").read_text()
+        assert "nan" not in rows
+        assert all(np.isfinite(tensor).all() for tensor in read_tensors(checkpoint)[0].values())
+
+
+def test_a_point_that_no_face_has_is_named(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
+    """A network cannot begin at the mean of nothing."""
+    bare = [replace(sample, points=np.where(np.arange(5)[:, None] == 4, np.nan, sample.points)) for sample in faces]
+    with pytest.raises(DataError, match=r"point 4 of five is labelled in none of \d+ training faces"):
+        distil(distillation, bare, tmp_path, quiet=True)

@@ -142,3 +142,14 @@ def test_a_file_that_is_no_detector_is_refused(tmp_path: Path) -> None:
     write_tensors(tmp_path / "points.safetensors", network.state_dict(), {})
     with pytest.raises(CheckpointError, match="no face detector"):
         load_face_detector(tmp_path / "points.safetensors")
+
+
+def test_faces_with_missing_points_teach_no_box(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
+    """The box around part of a face is not the face's; a set without whole faces is refused."""
+    lacking = [replace(face, points=np.where(np.arange(5)[:, None] == 3, np.nan, face.points)) for face in faces]
+    train_face_detector(RECIPE, [*faces[:8], *lacking[8:]], backgrounds, tmp_path / "some", quiet=True)
+    train_face_detector(RECIPE, faces[:8], backgrounds, tmp_path / "whole", quiet=True)
+    some, whole = (read_tensors(tmp_path / name / "model.safetensors")[0] for name in ("some", "whole"))
+    assert all((some[name] == whole[name]).all() for name in whole)
+    with pytest.raises(ConfigError, match="none of 12 faces has all points labelled"):
+        train_face_detector(RECIPE, lacking, backgrounds, tmp_path / "none", quiet=True)

@@ -75,3 +75,19 @@ def test_kd_objectives_name_their_parts() -> None:
     prediction, batch = random_batch()
     for name in DISTILLED.keys() - {"l1-teachers"}:
         assert list(OBJECTIVES[name](prediction, batch)) == ["loss", "main", "tough", "tolerant"]
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_no_objective_learns_from_a_missing_point(name: str) -> None:
+    """Wherever student and teachers put it, the loss is the same, and finite."""
+    prediction, batch = random_batch()
+    points = batch.points.clone()
+    points[1, 3] = torch.nan
+    moved, tough, tolerant = (one.clone() for one in (prediction, batch.tough, batch.tolerant))
+    moved[1, 3], tough[1, 3], tolerant[1, 3] = 7.0, 8.0, 9.0
+    losses = [
+        OBJECTIVES[name](prediction, batch._replace(points=points))["loss"],
+        OBJECTIVES[name](moved, batch._replace(points=points, tough=tough, tolerant=tolerant))["loss"],
+    ]
+    assert torch.equal(*losses)
+    assert torch.isfinite(losses[0])

@@ -75,7 +75,10 @@ class ConfidenceRecipe:
 
 
 class Read(NamedTuple):
-    """What a network read in M crops: (M, N, seen), (M, C32), and the errors (M, N) of its points in unit lengths."""
+    """What a network read in M crops: (M, N, seen), (M, C32), and the errors (M, N) of its points in unit lengths.
+
+    An error is NaN where the point's label is missing.
+    """
 
     seen: Tensor
     coarse: Tensor
@@ -224,7 +227,7 @@ def _read(
         planes = planes_of(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device), spec, spec.size)
         with torch.inference_mode():
             found, seen, coarse = network.eval().read(planes)
-        errors = (found.cpu() - torch.stack(points)).norm(dim=-1)
+        errors = (found.cpu() - torch.stack(points)).norm(dim=-1)  # NaN where the label is missing
         parts.append(Read(seen.half().cpu(), coarse.cpu(), errors))
     return Read(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
@@ -248,7 +251,9 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
     is_face = torch.zeros(len(pooled))
     is_face[: -len(wrong.coarse)] = 1
     with torch.no_grad():
-        head.bias.copy_(faces.errors.mean(0).clamp_min(1e-6).log())
+        means = faces.errors.nanmean(0)
+        means = torch.where(means.isnan(), faces.errors.nanmean(), means)  # of a point that no face has
+        head.bias.copy_(means.clamp_min(1e-6).log())
     optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
     rng = np.random.default_rng((recipe.seed, STEP_STREAM))
@@ -257,7 +262,7 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
         any_rows = torch.from_numpy(rng.integers(0, len(pooled), recipe.batch))
         read = seen_norm(faces.seen[rows].float()), pooled_norm(known[rows])
         log_errors = head.log_errors(*(features.to(device) for features in read))
-        nll = laplace_nll(log_errors, faces.errors[rows].to(device)).mean()
+        nll = _mean_nll(log_errors, faces.errors[rows].to(device))
         logits = head.presence(pooled_norm(pooled[any_rows]).to(device))[:, 0]
         loss = nll + binary_cross_entropy_with_logits(logits, is_face[any_rows].to(device))
         if not torch.isfinite(loss):
@@ -271,6 +276,14 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
     for first in (head.presence[0], head.face[1]):
         assert isinstance(first, torch.nn.Linear)
         pooled_norm.fold_into(first)
+
+
+def _mean_nll(log_errors: Tensor, errors: Tensor) -> Tensor:
+    """Mean `laplace_nll` of the labelled points; without missing ones the plain mean, bit for bit."""
+    there = ~errors.isnan()
+    # Zeros before the loss, too: a NaN behind `where` would still reach the gradient.
+    values = torch.where(there, laplace_nll(log_errors, torch.where(there, errors, 0.0)), 0.0)
+    return values.mean() * (there.numel() / there.sum())
 
 
 def _pooled(read: Read) -> Tensor:
@@ -296,7 +309,7 @@ class _Standard:
 
 def _scale_and_measure(head: ConfidenceHead, checked: Read, wrong: Read) -> Measured:
     log_errors, _ = _judge(head, checked)
-    scale = float((checked.errors * torch.exp(-log_errors)).mean())  # where the likelihood of the scaled is largest
+    scale = float((checked.errors * torch.exp(-log_errors)).nanmean())  # where the likelihood of the scaled is largest
     with torch.no_grad():
         head.bias.add_(float(np.log(scale)))
     log_errors = log_errors + float(np.log(scale))

@@ -20,6 +20,7 @@ from lightmark.data.mosaic import MosaicRules, Sources, draw_mosaic
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.evaluate.detection import HIT, NEITHER, match_boxes
+from lightmark.geometry import labelled
 from lightmark.metrics import average_precision
 from lightmark.nets.checkpoint import load_weights, read_tensors, write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet
@@ -74,15 +75,15 @@ def train_face_detector(
 
     `start` names the weights of another run, which this one begins at.
 
-    `samples` are faces labelled with 68 points, no test face among them; `backgrounds` pictures without any face. The
-    folder holds model.safetensors (the average of the last weights), log.csv, result.json once the run has ended, and
-    until then the state that it resumes from. Raises `ConfigError` for test faces or too few pictures, `TrainingError`
-    where the loss is no longer finite.
+    `samples` are faces labelled with 68 points, no test face among them; those with missing points are left out, since
+    their box is not known. `backgrounds` are pictures without any face. The folder holds model.safetensors (the average
+    of the last weights), log.csv, result.json once the run has ended, and until then the state that it resumes from.
+    Raises `ConfigError` for test faces or too few pictures, `TrainingError` where the loss is no longer finite.
     """
     require_alone("the training of the face detector")
     if len(backgrounds) < 2:
         raise ConfigError(f"{len(backgrounds)} pictures without faces; needs at least 2, to train on and to check with")
-    split = carve_share(samples, recipe.validation, recipe.seed)
+    split = carve_share(_whole_faces(samples), recipe.validation, recipe.seed)
     known, unknown = split_backgrounds(backgrounds, recipe.validation)
     names = (sample.name.rsplit("/", 2)[-1] for sample in split.train)
     mark = fingerprint(asdict(recipe), *names, "" if start is None else start_mark(start))
@@ -183,6 +184,14 @@ def _batches(sources: Sources, recipe: DetectorRecipe, step: int, workers: int) 
 
 def _collate(mosaics: list[MosaicBatch]) -> MosaicBatch:
     return MosaicBatch(*(torch.stack(tensors) for tensors in zip(*mosaics, strict=True)))
+
+
+def _whole_faces(samples: Sequence[Sample]) -> list[Sample]:
+    """The faces with all their points, whose tight box is a face's."""
+    whole = [sample for sample in samples if labelled(sample.points).all()]
+    if not whole:
+        raise ConfigError(f"none of {len(samples)} faces has all points labelled; a detector learns from whole faces")
+    return whole
 
 
 def _log_row(standing: Standing, recipe: DetectorRecipe, out: Path) -> Row:

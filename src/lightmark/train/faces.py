@@ -9,8 +9,8 @@ import numpy as np
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
-from lightmark.errors import ConfigError
-from lightmark.geometry import Array, from_unit, invert, to_unit, transform
+from lightmark.errors import ConfigError, DataError
+from lightmark.geometry import Array, from_unit, invert, labelled, to_unit, transform
 from lightmark.image import warp
 from lightmark.metrics import interocular, nme
 from lightmark.runtime.crop_model import CropModel
@@ -51,8 +51,19 @@ def unit_points_of(sample: Sample, spec: ModelSpec) -> Array:
 
 
 def mean_unit_points(samples: Sequence[Sample], spec: ModelSpec) -> Array:
-    """Mean unit_points (N, 2) of the samples' upright crops."""
-    return np.asarray(_upright_shapes(samples, spec).mean(axis=0))
+    """Mean unit_points (N, 2) of the samples' upright crops, each over the faces that have it labelled.
+
+    Raises `DataError` where a point is labelled in no face.
+    """
+    shapes = _upright_shapes(samples, spec)
+    there = labelled(shapes)
+    never = np.flatnonzero(~there.any(axis=0))
+    if never.size:
+        raise DataError(
+            f"point {never[0]} of {spec.schema.name} is labelled in none of {len(samples)} training faces "
+            f"({never.size} such points); use a schema without it, or label it"
+        )
+    return np.asarray(np.where(there[..., None], shapes, 0.0).sum(axis=0) / there.sum(axis=0)[:, None])
 
 
 def targets_of(recipe: Recipe, samples: Sequence[Sample], fitted_on: Sequence[Sample]) -> list[Array]:
@@ -82,7 +93,7 @@ class ValidationCrops:
     """Upright crops of the validation faces, cut once; calling it with a model gives one NME a face (F,).
 
     Errors are those against `targets`, image points (F, N, 2): a Tolerant-Teacher is to be judged by the Soft-landmarks
-    that it learns. The normaliser is always the labels'.
+    that it learns. The normaliser is always the labels', which must have both its points (see `with_normaliser`).
     """
 
     def __init__(self, samples: Sequence[Sample], targets: Sequence[Array], spec: ModelSpec) -> None:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from lightmark import __version__
 from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
+from lightmark.data.missing import with_normaliser
 from lightmark.errors import ConfigError, MissingExtraError, TrainingError
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
 from lightmark.nets.network import LandmarkNet, build_network, parameter_count
@@ -54,6 +55,7 @@ def train(
     torchrun started; `TrainingError` where the loss is no longer finite or another process has ended.
     """
     device = join(device)
+    split = replace(split, validation=with_normaliser(split.validation))
     mark = run_mark(recipe, split, start)
     _require_one_run(recipe, split, mark)
     if from_first(is_finished(out, mark)):

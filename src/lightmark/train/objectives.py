@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from lightmark.data.dataset import Batch
@@ -33,7 +34,9 @@ def _distilled(preset: Preset, tough: bool = True, tolerant: bool = True) -> Obj
 
 
 def _l1_to_teachers(prediction: Tensor, batch: Batch) -> Parts:
-    return {"loss": l1_loss(prediction, (batch.tough + batch.tolerant) / 2)}
+    middle = (batch.tough + batch.tolerant) / 2
+    # As in the other objectives nothing is learnt of a missing point, though the teachers have one there.
+    return {"loss": l1_loss(prediction, torch.where(batch.points.isnan(), batch.points, middle))}
 
 
 DISTILLED: Mapping[str, Objective] = {

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from lightmark.data.dataset import Batch
+from lightmark.losses import labelled_points
 from lightmark.nets.network import LandmarkNet
 from lightmark.spec import ModelSpec
 from lightmark.train.config import DetectorRecipe, Recipe
 from lightmark.train.objectives import OBJECTIVES
-from lightmark.train.ranks import average_gradients, mean
+from lightmark.train.ranks import average_gradients, mean, total
 from lightmark.train.whole_batch import whole_batch
+from lightmark.train.world import world
 
 # A prime that keeps the streams of neighbouring seeds apart for a million steps.
 SEED_STRIDE = 1_000_003
@@ -62,9 +64,21 @@ def take_step(
     half = torch.autocast(torch.device(trainee.device).type, torch.bfloat16, enabled=recipe.precision == "bf16")
     with half, whole_batch():
         prediction = trainee.network(planes_of(batch.crops, spec, size_at(recipe, step)))
-    parts = OBJECTIVES[recipe.objective](prediction, batch)
+    parts = _weigh(OBJECTIVES[recipe.objective](prediction, batch), batch.points)
     learn_from(trainee, parts["loss"], step, recipe)
     return mean({name: value.detach() for name, value in parts.items()})
+
+
+def _weigh(parts: dict[str, Tensor], points: Tensor) -> dict[str, Tensor]:
+    """Losses of this process's slice so that their mean over processes is the whole batch's.
+
+    Each is a mean over labelled points, of which slices of one size may hold different numbers.
+    """
+    if world().size == 1:
+        return parts
+    count = labelled_points(points).sum()
+    weight = count * world().size / total(count.clone())
+    return {name: value * weight for name, value in parts.items()}
 
 
 def prepare_step(trainee: Trainee[Net], step: int, recipe: AnyRecipe) -> None:
