@@ -14,7 +14,7 @@ from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError
 from lightmark.geometry import tight_box
-from lightmark.schema import Schema
+from lightmark.schema import Schema, plain_schema
 
 FACE = Schema("face4", (1, 0, 2, 3), (0, 1))
 POINTS = np.array([[60.0, 60.0], [140.0, 60.0], [100.0, 100.0], [100.0, 150.0]])
@@ -71,14 +71,43 @@ def test_unreadable_picture_is_found(faces):
     assert "0.png: cannot be read as a picture" in finding.detail
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_points_that_are_not_finite_are_found(faces, value):
-    """NaN and infinity are found and do not spoil the rest of the check."""
+def test_points_that_are_not_finite_are_found(faces):
+    """Infinity is found and does not spoil the rest of the check."""
     points = faces[1].points.copy()
-    points[2, 0] = value
+    points[2, 0] = np.inf
     faces[1] = replace(faces[1], points=points, box=tight_box(points))
     (finding,) = check(faces).findings
     assert (finding.kind, finding.detail) == ("points not finite", "1 of 4 points")
+
+
+def test_missing_points_are_counted_and_are_no_fault(faces):
+    """Each point has the number of faces that lack it; the others of such a face are checked all the same."""
+    for number, lacking in ((0, [3]), (1, [2, 3]), (3, [2])):
+        faces[number].points[lacking] = np.nan
+    report = check(faces)
+    assert report.clean
+    assert report.missing == {"face4": {2: 2, 3: 2}}
+    assert "missing  4 points of 6 faces of face4; point (faces without it) 2 in 2, 3 in 2" in format_report(report)
+    faces[1].points[0, 0] = -90
+    assert kinds(check(faces)) == ["points outside picture"]
+
+
+def test_most_missing_points_are_named_first(faces):
+    """The text names ten indices, the rest is a number."""
+    points = np.full((12, 2), np.nan)
+    points[0] = 1
+    whole = Sample(faces[0].path, points + np.arange(24).reshape(12, 2), tight_box(points), plain_schema(12), "p")
+    report = check([whole])
+    assert "1 in 1, 2 in 1, 3 in 1, 4 in 1, 5 in 1, 6 in 1, 7 in 1, 8 in 1, 9 in 1, 10 in 1 and 1 more" in (
+        format_report(report)
+    )
+
+
+def test_a_face_without_any_point_is_found(faces):
+    """It can neither be cropped nor judged."""
+    faces[2].points[:] = np.nan
+    (finding,) = check(faces).findings
+    assert (finding.kind, finding.detail) == ("no labelled point", "none of 4 points")
 
 
 def test_coinciding_points_are_found(faces):

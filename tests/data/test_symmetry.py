@@ -40,6 +40,29 @@ def test_forgotten_group_is_found():
     assert [i for i, names in enumerate(groups) if names] == [7]
 
 
+def test_faces_with_missing_points_are_compared_by_the_rest():
+    """A pair that a face has is enough; half a pair tells nothing, and whole faces stay as they are."""
+    schema = Schema("pairs", (1, 0, 3, 2, 5, 4), (0, 1), {"eyes": (0, 1), "ears": (2, 3), "mouth": (4, 5)})
+    shape = np.array([[-3.0, -1], [3, -1], [-5, 0], [5, 0], [-2, 4], [2, 4]])
+    faces = shape + np.random.default_rng(0).normal(0, 0.3, (40, 6, 2))
+    swapped = {5: ("mouth",), 9: ("face",), 12: ("mouth",)}
+    faces[5, [4, 5]] = faces[5, [5, 4]]
+    faces[9] = faces[9, list(schema.mirror)]
+    faces[12, [4, 5]] = faces[12, [5, 4]]
+    faces[5, 2], faces[9, 5], faces[20, 0] = np.nan, np.nan, np.nan
+    groups = swapped_groups(faces, schema)
+    assert {i: names for i, names in enumerate(groups) if names} == swapped
+    faces[5, 4], faces[9, :4] = np.nan, np.nan
+    assert [i for i, names in enumerate(swapped_groups(faces, schema)) if names] == [12]
+
+
+def test_without_whole_faces_nothing_is_told():
+    """There is no mean to compare with."""
+    faces = cross_faces(4, np.random.default_rng(0))
+    faces[:, 2] = np.nan
+    assert swapped_groups(faces, CROSS) == [()] * 4
+
+
 def test_schema_without_pairs_has_nothing_to_swap():
     """A plain schema is its own mirror image."""
     assert swapped_groups(np.ones((2, 5, 2)), plain_schema(5)) == [(), ()]

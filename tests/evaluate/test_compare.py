@@ -28,6 +28,7 @@ def rows_of(errors, inner=None) -> list[FaceRow]:
             groups={"eyes": float(error)},
             size_px=100.0,
             normaliser_px=50.0 + i,
+            points=68,
         )
         for i, error in enumerate(errors)
     ]
@@ -170,3 +171,11 @@ def test_json_holds_the_verdict(run, errors) -> None:
     assert data["key"] == KEY
     assert data["summaries"]["all"]["verdict"] == "a is better"
     assert data["summaries"]["all"]["difference"]["value"] == pytest.approx(0.01)
+
+
+def test_runs_over_other_labelled_points_are_refused(run):
+    """A face with more of its points labelled in one run has another error there."""
+    rows = rows_of([0.03, 0.04])
+    fewer = [replace(rows[0], points=60), rows[1]]
+    with pytest.raises(DataError, match=r"set/0\.png has 68 labelled points in the first run and 60 in the second"):
+        compare_runs(run("a", rows), run("b", fewer))

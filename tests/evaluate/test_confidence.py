@@ -79,6 +79,19 @@ def test_bins_hold_equally_many_points_from_small_to_large() -> None:
     assert len(calibrate(expected[:2], expected[:2]).bins) == 6
 
 
+def test_missing_points_are_in_no_bin() -> None:
+    """Calibration is that of the labelled points, whatever is expected of the others."""
+    expected = np.random.default_rng(0).uniform(0.01, 0.05, (20, 3))
+    errors = 2 * expected
+    errors[3, 1], errors[7, 2] = np.nan, np.nan
+    wild = np.where(np.isnan(errors), 99.0, expected)
+    found = calibrate(wild, errors)
+    assert found.ratio.value == pytest.approx(2)
+    assert sum(one.points for one in found.bins) == 58
+    assert [one.actual.value / one.expected for one in found.bins] == pytest.approx([2] * 10)
+    assert found.spearman == pytest.approx(1)
+
+
 def test_one_constant_a_point_gains_nothing() -> None:
     """The best constants are the mean errors, and a model that gives just these is worth no more."""
     errors = np.random.default_rng(0).uniform(0.01, 0.05, (30, 4))

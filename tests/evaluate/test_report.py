@@ -14,7 +14,7 @@ from lightmark.metrics import Interval
 
 def row(nme: float, *subsets: str, size: float = 100.0, name: str = "a.png") -> FaceRow:
     """A face of which only some things matter."""
-    return FaceRow(name, subsets, nme, nme / 2, {"eyes": nme / 4, "mouth": 2 * nme}, size, 50.0)
+    return FaceRow(name, subsets, nme, nme / 2, {"eyes": nme / 4, "mouth": 2 * nme}, size, 50.0, 68)
 
 
 def report(rows: list[FaceRow], **changes: object) -> Report:

@@ -54,6 +54,18 @@ def test_normaliser_and_size_are_in_pixels() -> None:
     assert (row.normaliser_px, row.size_px) == (50, 80)
 
 
+def test_missing_points_count_for_nothing() -> None:
+    """Means are over the labelled points, of which the row has the number; a group without any has no error."""
+    points = POINTS.copy()
+    points[2] = np.nan
+    row = face_rows([sample(points=points)], (POINTS + np.array([3, 4]))[None])[0]
+    assert (row.points, row.nme, row.nme_inner) == pytest.approx((3, 0.1, 0.1))
+    assert {name: error for name, error in row.groups.items() if name != "mouth"} == pytest.approx(
+        {"jaw": 0.1, "eyes": 0.1}
+    )
+    assert np.isnan(row.groups["mouth"])
+
+
 def test_subsets_are_kept_in_order() -> None:
     """The same face always gives the same text."""
     assert row_of({}).subsets == ("common", "test")
@@ -125,3 +137,17 @@ def test_a_missing_table_is_named(tmp_path) -> None:
     """A folder without faces.csv is no report."""
     with pytest.raises(DataError, match=r"faces\.csv: cannot be read"):
         read_rows(tmp_path / "faces.csv")
+
+
+def test_a_row_with_missing_points_is_read_back(tmp_path) -> None:
+    """So is a table from before there were any, which has no column of them."""
+    points = POINTS.copy()
+    points[2] = np.nan
+    rows = face_rows([sample(points=points)], POINTS[None])
+    write_rows(tmp_path / "faces.csv", rows, "nme_inter_ocular")
+    (back,) = read_rows(tmp_path / "faces.csv")[1]
+    assert (back.points, np.isnan(back.groups["mouth"])) == (3, True)
+    lines = (tmp_path / "faces.csv").read_text().splitlines()
+    (tmp_path / "faces.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    (old,) = read_rows(tmp_path / "faces.csv")[1]
+    assert (old.points, sorted(old.groups)) == (0, ["eyes", "jaw", "mouth"])

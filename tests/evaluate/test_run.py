@@ -271,3 +271,47 @@ def test_a_confident_report_is_compared_with_one_that_is_not(tree_300w, model_68
     evaluate_model("fast", tree_300w, report_dir=tmp_path / "fast")
     evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "grid")
     assert compare_runs(tmp_path / "fast", tmp_path / "grid").summaries["all"].verdict == "b is better"
+
+
+def mark_missing(label: Path, *indices: int) -> None:
+    """Write `-1 -1` for these points of a `.pts` file."""
+    lines = label.read_text().splitlines()
+    for index in indices:
+        lines[3 + index] = "-1 -1"
+    label.write_text("\n".join(lines))
+
+
+def test_missing_points_are_counted_and_leave_the_error_as_it_is(tree_300w, model_68, tmp_path) -> None:
+    """A face that lacks a jaw point or two is judged by the others; the report says how many were."""
+    before = evaluate_model(model_68(), tree_300w, subset="common")
+    mark_missing(tree_300w / "helen/testset/image_0.pts", 34, 35)
+    mark_missing(tree_300w / "lfpw/testset/image_2.pts", *range(17, 27))
+    report = evaluate_model(model_68(), tree_300w, subset="common", report_dir=tmp_path / "r", box_jitter=[0.1])
+    assert report.summaries["all"].points == 9 * 68 - 12
+    assert report.summaries["all"].nme.value == pytest.approx(before.summaries["all"].nme.value, rel=0.1)
+    assert "12 of 612 points are not labelled, in 2 faces: a face's error is the mean over its labelled points." in (
+        report.notes
+    )
+    assert json.loads((tmp_path / "r" / "report.json").read_text())["subsets"]["all"]["points"] == 600
+
+
+def test_faces_without_the_normaliser_are_named_and_left_out(tree_300w, model_68) -> None:
+    """Their error could not be compared with the others'; predictions of them may be there all the same."""
+    mark_missing(tree_300w / "ibug/image_1.pts", 36)
+    report = evaluate_model(model_68(), tree_300w)
+    assert len(report.rows) == 11
+    assert not any(row.name.endswith("ibug/image_1.png") for row in report.rows)
+    (note,) = (note for note in report.notes if "left out" in note)
+    assert note.startswith("1 faces are left out, since point 36 or 45, whose distance divides errors, is not labelled")
+    assert note.endswith("ibug/image_1.png.")
+
+
+def test_predictions_of_faces_left_out_are_passed_over(tree_300w, tmp_path) -> None:
+    """A program need not know which faces can be judged."""
+    samples = read_samples(tree_300w)
+    names = [sample.path.relative_to(tree_300w).as_posix() for sample in samples]
+    write_predictions(tmp_path / "p.json", "ibug68", names, np.stack([sample.points for sample in samples]))
+    mark_missing(tree_300w / "ibug/image_1.pts", 36, 60)
+    report = evaluate_model(tmp_path / "p.json", tree_300w)
+    assert report.summaries["all"].faces == 11
+    assert any("1 faces are left out" in note for note in report.notes)

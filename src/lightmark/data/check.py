@@ -17,13 +17,14 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.data.symmetry import swapped_groups
 from lightmark.draw import contact_sheet, face_tile, write_png
 from lightmark.errors import DataError, ImageError
+from lightmark.geometry import Array, labelled, tight_box
 from lightmark.image import Picture
-from lightmark.schema import Schema
 
 Kind = Literal[
     "missing picture",
     "unreadable picture",
     "points not finite",
+    "no labelled point",
     "empty box",
     "points outside picture",
     "sides swapped",
@@ -35,6 +36,8 @@ Kind = Literal[
 # How far beyond the picture's edge a point may lie, in the face's longer side: jaws of faces at the border are labelled
 # where they would be. Of 9764 faces of 300W, 300W-LP, WFLW, HELEN, YouTube Faces and SCUT-FBP5500, one is further out.
 FAR_OUTSIDE = 0.1
+
+POINTS_SHOWN = 10  # indices that the text names of those missing; the report holds them all
 
 _TILE = 160
 _NO_PICTURE: tuple[int, int, int] = (128, 128, 128)
@@ -51,12 +54,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` saw: how many faces, of which schemas and subsets, and everything that wants a look."""
+    """What `check` saw: how many faces, of which schemas and subsets, and everything that wants a look.
+
+    `missing` counts the faces of each schema in which a point is not labelled, by the point's index.
+    """
 
     faces: int
     photographs: int
     schemas: Mapping[str, int]
     subsets: Mapping[str, int]
+    missing: Mapping[str, Mapping[int, int]]
     findings: tuple[Finding, ...]
 
     @property
@@ -94,8 +101,17 @@ def check(samples: Sequence[Sample]) -> CheckReport:
         photographs=len({sample.photo for sample in samples}),
         schemas=dict(Counter(sample.schema.name for sample in samples).most_common()),
         subsets=dict(Counter(name for sample in samples for name in sample.subsets).most_common()),
+        missing=_count_missing(samples),
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
     )
+
+
+def _count_missing(samples: Iterable[Sample]) -> dict[str, dict[int, int]]:
+    """Faces without each point that some face lacks, by schema and the point's index."""
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    for sample in samples:
+        counts[sample.schema.name].update(np.flatnonzero(~labelled(sample.points)).tolist())
+    return {schema: dict(sorted(of_point.items())) for schema, of_point in counts.items() if of_point}
 
 
 def _pictures(samples: Iterable[Sample]) -> Iterator[Picture | ImageError]:
@@ -125,19 +141,27 @@ def _look(sample: Sample, picture: Picture | ImageError) -> _Look:
 
 
 def _broken_points(sample: Sample) -> tuple[Finding, ...]:
-    wrong = int((~np.isfinite(sample.points)).any(axis=1).sum())
+    wrong = int(np.isinf(sample.points).any(axis=1).sum())
     if wrong:
         return (Finding("points not finite", (sample.name,), f"{wrong} of {len(sample.points)} points"),)
-    width, height = np.ptp(sample.points, axis=0)
+    if not labelled(sample.points).any():
+        return (Finding("no labelled point", (sample.name,), f"none of {len(sample.points)} points"),)
+    width, height = _extent(sample)
     if not width > 0 or not height > 0:
         return (Finding("empty box", (sample.name,), f"points span {width:g} × {height:g} pixels"),)
     return ()
 
 
+def _extent(sample: Sample) -> Array:
+    """Width and height (2,) of the box around the labelled points."""
+    box = tight_box(sample.points)
+    return box[2:] - box[:2]
+
+
 def _outside(sample: Sample, picture: Picture) -> tuple[Finding, ...]:
     height, width = picture.shape[:2]
-    beyond = np.maximum(-0.5 - sample.points, sample.points - [width - 0.5, height - 0.5]).max()
-    share = float(beyond / np.ptp(sample.points, axis=0).max())
+    beyond = np.nanmax(np.maximum(-0.5 - sample.points, sample.points - [width - 0.5, height - 0.5]))
+    share = float(beyond / _extent(sample).max())
     if share <= FAR_OUTSIDE:
         return ()
     detail = f"{beyond:.0f} px beyond the edge of {width} × {height} px, {share:.2f} of the face's longer side"
@@ -210,6 +234,7 @@ def format_report(report: CheckReport, shown: int = 5) -> str:
         f"schemas  {_counts(report.schemas)}",
         f"subsets  {_counts(report.subsets)}",
     ]
+    lines += [_missing_line(schema, counts, report) for schema, counts in report.missing.items()]
     by_kind: dict[str, list[Finding]] = defaultdict(list)
     for finding in report.findings:
         by_kind[finding.kind].append(finding)
@@ -218,6 +243,16 @@ def format_report(report: CheckReport, shown: int = 5) -> str:
         lines += [f"  {' | '.join(finding.names)}: {finding.detail}" for finding in findings[:shown]]
         lines += [f"  and {len(findings) - shown} more"] if len(findings) > shown else []
     return "\n".join([*lines, "", "nothing to look at" if report.clean else f"{len(report.findings)} to look at"])
+
+
+def _missing_line(schema: str, counts: Mapping[int, int], report: CheckReport) -> str:
+    """The missing points of one schema, those that most faces lack first."""
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{index} in {count}" for index, count in ordered[:POINTS_SHOWN])
+    more = f" and {len(counts) - POINTS_SHOWN} more" if len(counts) > POINTS_SHOWN else ""
+    faces = report.schemas[schema]
+    total = sum(counts.values())
+    return f"missing  {total} points of {faces} faces of {schema}; point (faces without it) {shown}{more}"
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -264,8 +299,8 @@ def _tile(sample: Sample) -> Picture:
         picture = load_image(sample)
     except ImageError:
         return np.full((_TILE, _TILE, 3), _NO_PICTURE, dtype=np.uint8)
-    finite = sample.points[np.isfinite(sample.points).all(axis=1)]
-    if len(finite) == 0 or not (np.ptp(finite, axis=0) > 0).all():
+    finite = np.where(np.isfinite(sample.points).all(axis=1, keepdims=True), sample.points, np.nan)
+    box = tight_box(finite)
+    if not (box[2:] > box[:2]).all():
         return np.asarray(cv2.resize(picture, (_TILE, _TILE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    schema: Schema | None = sample.schema if len(finite) == len(sample.points) else None
-    return face_tile(picture, finite, schema, _TILE)
+    return face_tile(picture, finite, sample.schema, _TILE)

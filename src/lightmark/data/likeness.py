@@ -35,7 +35,7 @@ def aligned_by_eyes(schema: Schema) -> bool:
 
 
 def likeness_crop(image: Picture, points: Array, schema: Schema) -> Picture | None:
-    """Grey crop (64, 64) in which copies of a photograph look alike; None for a face too small to tell."""
+    """Grey crop (64, 64) in which copies of a photograph look alike; None for a small face or a missing eye corner."""
     matrix, side = _by_eyes(points, schema) if aligned_by_eyes(schema) else _by_box(points)
     if side < _SMALLEST or matrix is None:
         return None
@@ -47,7 +47,7 @@ def _by_eyes(points: Array, schema: Schema) -> tuple[Array | None, float]:
     left, right = points[list(schema.normaliser)]
     (x, y), (dx, dy) = (left + right) / 2, right - left
     reach = math.hypot(dx, dy)
-    if reach == 0:
+    if not reach > 0:  # or a corner is missing
         return None, 0.0
     box = (x - reach, y - reach, x + reach, y + reach)
     return crop_matrix(box, CROP, 1.0, math.degrees(math.atan2(dy, dx))), 2 * reach

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.geometry import Array
+from lightmark.geometry import Array, labelled
 from lightmark.schema import SCHEMAS, Schema
 
 Shapes = NDArray[np.complex128]  # points as x + iy, so that turning and scaling is one multiplication
@@ -25,19 +25,42 @@ def swapped_groups(points: Array, schema: Schema) -> list[tuple[str, ...]]:
     A group is swapped where its points, aligned with the mean shape, lie nearer to the mean of their mirror partners
     than to their own by more than `SWAPPED`. The mean is that of these very faces, made symmetric: a small share of
     swapped faces leaves it whole, and so does a wholly swapped set of a built-in schema; for other schemas the majority
-    is taken to be right. Points must be finite and no face's may all coincide.
+    is taken to be right. A face with missing points (NaN) is compared by the pairs it has; the mean is that of whole
+    faces, without which nothing is told. Other points must be finite and no face's may all coincide.
     """
     mirror = np.array(schema.mirror)
-    if len(points) == 0 or (mirror == np.arange(schema.size)).all():
+    there = labelled(points)
+    whole_faces = there.all(axis=1)
+    if not whole_faces.any() or (mirror == np.arange(schema.size)).all():
         return [()] * len(points)
+    mean = _mean_shape(points[whole_faces], schema)
+    found: list[tuple[str, ...]] = [()] * len(points)
+    for kept in np.unique(there, axis=0):  # faces that lack the same points go together
+        members = np.flatnonzero((there == kept).all(axis=1))
+        for face, names in zip(members, _swapped_of(points[members], mean, schema, kept & kept[mirror]), strict=True):
+            found[face] = names
+    return found
+
+
+def _mean_shape(points: Array, schema: Schema) -> Shapes:
+    """Mean of whole faces (F, N, 2), normalised, with left where the schema has left."""
+    mirror = np.array(schema.mirror)
     shapes = _normalised(points @ np.array([1, 1j]))
     mean = _symmetric_mean(shapes, mirror)
-    if _is_mirrored(mean, shapes, schema):
-        mean = mean[mirror]
+    return mean[mirror] if _is_mirrored(mean, shapes, schema) else mean
+
+
+def _swapped_of(points: Array, mean: Shapes, schema: Schema, kept: NDArray[np.bool_]) -> list[tuple[str, ...]]:
+    """Swapped groups of faces (F, N, 2), told from the points `kept` (N,), which come with their mirror partners."""
+    if kept.sum() < 2:
+        return [()] * len(points)
+    place = np.cumsum(kept) - 1  # of each kept point among them
+    mirror = place[np.array(schema.mirror)[kept]]
+    mean, shapes = _normalised(mean[kept]), _normalised(points[:, kept] @ np.array([1, 1j]))
     aligned = _aligned(shapes, mean, mirror)
-    whole = _swap_ratios(aligned, mean, mirror, np.arange(schema.size))
+    whole = _swap_ratios(aligned, mean, mirror, np.arange(len(mirror)))
     ratios = {
-        name: _swap_ratios(aligned, mean, mirror, np.array(members, dtype=int))
+        name: _swap_ratios(aligned, mean, mirror, place[[i for i in members if kept[i]]].astype(int))
         for name, members in schema.groups.items()
     }
     return [("face",) if ratio > SWAPPED else _names_above(ratios, i) for i, ratio in enumerate(whole)]

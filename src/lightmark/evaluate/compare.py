@@ -119,6 +119,11 @@ def _pair(rows_a: Sequence[FaceRow], rows_b: Sequence[FaceRow], where: str) -> l
         )
     paired = [by_name[row.name] for row in rows_a]
     for first, second in zip(rows_a, paired, strict=True):
+        if first.points and second.points and first.points != second.points:
+            raise DataError(
+                f"{where}: {first.name} has {first.points} labelled points in the first run and {second.points} in the "
+                "second: the labels differ; evaluate both on the same data"
+            )
         if abs(first.normaliser_px - second.normaliser_px) > SAME_LABEL * first.normaliser_px:
             raise DataError(
                 f"{where}: {first.name} has a normaliser of {first.normaliser_px:g} px in the first run and "

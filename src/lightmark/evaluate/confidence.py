@@ -15,7 +15,15 @@ from lightmark.errors import SpecError
 from lightmark.evaluate.predict import Found, run_crops
 from lightmark.geometry import Array, matrix_scale
 from lightmark.image import Picture, warp
-from lightmark.metrics import Interval, bootstrap_interval, likelihood_gain, mean_spearman, point_errors, roc_auc
+from lightmark.metrics import (
+    Interval,
+    bootstrap_interval,
+    labelled_mean,
+    likelihood_gain,
+    mean_spearman,
+    point_errors,
+    roc_auc,
+)
 from lightmark.runtime.crop_model import CropModel
 from lightmark.spec import ModelSpec, label_crop_matrix
 
@@ -92,11 +100,15 @@ def measure_confidence(
 
 
 def calibrate(expected: Array, errors: Array, seed: int = 0, bins: int = BINS) -> Calibration:
-    """Calibration of `expected` (F, N) to true `errors` (F, N), in `bins` of equally many points."""
-    order = np.argsort(expected, axis=None, kind="stable")
+    """Calibration of `expected` (F, N) to true `errors` (F, N), in `bins` of equally many points.
+
+    Errors are NaN at missing points, which do not count.
+    """
+    there = ~np.isnan(errors)
+    order = np.argsort(np.where(there, expected, np.inf), axis=None, kind="stable")[: there.sum()]
     parts = np.array_split(order, min(bins, order.size))
     return Calibration(
-        ratio=_ratio_interval(errors.mean(axis=1), expected.mean(axis=1), seed),
+        ratio=_ratio_interval(labelled_mean(errors), labelled_mean(np.where(there, expected, np.nan)), seed),
         spearman=mean_spearman(expected, errors),
         gain=bootstrap_interval(likelihood_gain(expected, errors), seed=seed),
         bins=tuple(_bin(expected, errors, part, seed) for part in parts),
@@ -167,7 +179,7 @@ def _bin(expected: Array, errors: Array, members: NDArray[np.intp], seed: int) -
     """The bin of the points `members`, indices into the flattened (F, N)."""
     inside = np.zeros(expected.shape, dtype=bool)
     inside.flat[members] = True
-    actual = _ratio_interval((errors * inside).sum(axis=1), inside.sum(axis=1).astype(np.float64), seed)
+    actual = _ratio_interval(np.where(inside, errors, 0.0).sum(axis=1), inside.sum(axis=1).astype(np.float64), seed)
     return CalibrationBin(int(inside.sum()), float(expected[inside].mean()), actual)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmark.data.missing import with_normaliser
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.compare import PairedSummary, summarise_pair
@@ -34,7 +35,7 @@ def measure_degradation(
     """
     faces, _ = choose_faces(read_samples(data, schema=schema), subset, data)
     reference = open_model(original)
-    faces = to_schema(faces, reference.spec.schema)
+    faces = with_normaliser(to_schema(faces, reference.spec.schema))
     before = face_errors(reference, faces)
     return {str(other): summarise_pair(before, face_errors(open_model(other), faces), seed) for other in others}
 

@@ -33,9 +33,13 @@ class SizeBin:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the faces of one subset say together; errors are fractions, intervals are bootstrapped over faces."""
+    """What the faces of one subset say together; errors are fractions, intervals are bootstrapped over faces.
+
+    `points` labelled points were measured in all; a group is measured on the faces that have any of it labelled.
+    """
 
     faces: int
+    points: int
     nme: Interval
     nme_inner: Interval
     failure_rate: Interval
@@ -117,6 +121,7 @@ def summarise(rows: Sequence[FaceRow], threshold: float, seed: int) -> Summary:
     errors = np.array([row.nme for row in rows])
     return Summary(
         faces=len(rows),
+        points=sum(row.points for row in rows),
         nme=bootstrap_interval(errors, seed=seed),
         nme_inner=bootstrap_interval([row.nme_inner for row in rows], seed=seed),
         failure_rate=bootstrap_interval(errors > threshold, seed=seed),
@@ -125,7 +130,9 @@ def summarise(rows: Sequence[FaceRow], threshold: float, seed: int) -> Summary:
         p90=percentile(errors, 90),
         p95=percentile(errors, 95),
         groups={
-            group: bootstrap_interval([row.groups[group] for row in rows], seed=seed) for group in rows[0].groups
+            group: bootstrap_interval(found, seed=seed)
+            for group in rows[0].groups
+            if (found := [row.groups[group] for row in rows if not np.isnan(row.groups[group])])
         },
         sizes=_size_bins(rows, seed),
     )
@@ -176,6 +183,7 @@ def failure_key(threshold: float) -> str:
 def _summary_to_dict(summary: Summary, report: Report) -> dict[str, Any]:
     return {
         "faces": summary.faces,
+        "points": summary.points,
         report.key: summary.nme.to_dict(),
         f"{report.key}_inner": summary.nme_inner.to_dict(),
         failure_key(report.threshold): summary.failure_rate.to_dict(),

@@ -13,19 +13,21 @@ from lightmark.data.sample import Sample
 from lightmark.errors import DataError, SchemaError
 from lightmark.evaluate.predict import label_boxes, same_points
 from lightmark.files import replacing
-from lightmark.geometry import Floats
-from lightmark.metrics import interocular, nme, point_errors
+from lightmark.geometry import Floats, labelled
+from lightmark.metrics import interocular, labelled_mean, nme, point_errors
 from lightmark.schema import Schema
 
 # Nine digits survive any statistic quoted from the table; seventeen only make it unreadable.
 FORMAT = ".9g"
+_MEASURES = ("size_px", "normaliser_px", "points")
 
 
 @dataclass(frozen=True)
 class FaceRow:
     """Errors of one face, as fractions of its normaliser; `size_px` is the longer side of the labels' tight box.
 
-    `nme_inner` leaves out the jaw; `groups` holds the NME of each group of points of the schema.
+    Each is the mean over labelled points, of which there are `points`. `nme_inner` leaves out the jaw, where anything
+    else is labelled; `groups` holds the NME of each group of points of the schema, NaN where none of it is labelled.
     """
 
     name: str
@@ -35,6 +37,7 @@ class FaceRow:
     groups: Mapping[str, float]
     size_px: float
     normaliser_px: float
+    points: int
 
 
 def face_rows(samples: Sequence[Sample], points: Floats, root: Path | None = None) -> list[FaceRow]:
@@ -48,6 +51,9 @@ def face_rows(samples: Sequence[Sample], points: Floats, root: Path | None = Non
     normaliser = interocular(truth, schema)
     whole = nme(points, truth, normaliser)
     shares = point_errors(points, truth) / normaliser[:, None]
+    inner = labelled_mean(shares[:, list(schema.inner or range(schema.size))])
+    groups = {group: labelled_mean(shares[:, list(members)]) for group, members in schema.groups.items()}
+    counts = labelled(truth).sum(axis=1)
     boxes = label_boxes(samples)
     sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     names = face_names(samples, root)
@@ -56,10 +62,11 @@ def face_rows(samples: Sequence[Sample], points: Floats, root: Path | None = Non
             name=names[i],
             subsets=tuple(sorted(sample.subsets)),
             nme=float(whole[i]),
-            nme_inner=float(shares[i, list(schema.inner or range(schema.size))].mean()),
-            groups={group: float(shares[i, list(members)].mean()) for group, members in schema.groups.items()},
+            nme_inner=float(whole[i] if np.isnan(inner[i]) else inner[i]),
+            groups={group: float(errors[i]) for group, errors in groups.items()},
             size_px=float(sizes[i]),
             normaliser_px=float(normaliser[i]),
+            points=int(counts[i]),
         )
         for i, sample in enumerate(samples)
     ]
@@ -96,13 +103,14 @@ def nme_key(schema: Schema) -> str:
 def write_rows(path: str | Path, rows: Sequence[FaceRow], key: str) -> None:
     """Write `rows` as CSV, errors under the column `key`; the file is whole or not there."""
     groups = list(rows[0].groups)
-    errors = [key, f"{key}_inner", *(f"{key}_{group}" for group in groups)]
+    columns = [key, f"{key}_inner", *(f"{key}_{group}" for group in groups)]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", "subsets", *errors, "size_px", "normaliser_px"])
+        writer.writerow(["name", "subsets", *columns, *_MEASURES])
         for row in rows:
-            numbers = (row.nme, row.nme_inner, *(row.groups[g] for g in groups), row.size_px, row.normaliser_px)
-            writer.writerow([row.name, ";".join(row.subsets), *(format(number, FORMAT) for number in numbers)])
+            errors = (row.nme, row.nme_inner, *(row.groups[group] for group in groups))
+            numbers = (format(number, FORMAT) for number in (*errors, row.size_px, row.normaliser_px, row.points))
+            writer.writerow([row.name, ";".join(row.subsets), *numbers])
 
 
 def read_rows(path: str | Path) -> tuple[str, list[FaceRow]]:
@@ -131,9 +139,14 @@ def _row(where: str, key: str, header: Sequence[str], fields: Sequence[str]) -> 
             subsets=tuple(values["subsets"].split(";")) if values["subsets"] else (),
             nme=float(values[key]),
             nme_inner=float(values[f"{key}_inner"]),
-            groups={column.removeprefix(f"{key}_"): float(values[column]) for column in header[4:-2]},
+            groups={
+                column.removeprefix(f"{key}_"): float(values[column])
+                for column in header[4:]
+                if column not in _MEASURES
+            },
             size_px=float(values["size_px"]),
             normaliser_px=float(values["normaliser_px"]),
+            points=int(values.get("points", 0)),  # tables older than missing points lack it
         )
     except (KeyError, ValueError) as error:
         raise DataError(f"{where}: does not fit the columns {', '.join(header)}: {error}") from error

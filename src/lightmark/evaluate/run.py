@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lightmark.data.missing import with_normaliser
 from lightmark.data.read import keep_subset, read_samples
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, DataError
@@ -24,7 +25,7 @@ from lightmark.evaluate.robustness import Disturbance, robustness_curves
 from lightmark.evaluate.rows import face_names, face_rows, nme_key, one_schema, write_rows
 from lightmark.evaluate.text import render_markdown
 from lightmark.files import replacing, sha256_of
-from lightmark.geometry import Array, Floats
+from lightmark.geometry import Array, Floats, labelled
 from lightmark.runtime.shipped import model_path, shipped_name
 from lightmark.schema import IBUG68, SCHEMAS, Schema
 from lightmark.spec import ModelSpec
@@ -43,6 +44,9 @@ CONFIDENCE_NOTE = (
     "beforehand: that favours the constant. Wrong crops are cut from the same pictures, four each: squares of 0.25 to "
     "3 times the face's own crop, near it or anywhere, that overlap it by an IoU of at most 0.4."
 )
+MISSING_NOTE = "{} of {} points are not labelled, in {} faces: a face's error is the mean over its labelled points."
+LEFT_OUT_NOTE = "{} faces are left out, since point {} or {}, whose distance divides errors, is not labelled: {}."
+NAMED = 3  # faces that a note names
 CONVERTED_NOTE = (
     "The labels are WFLW's 98 points turned into 68. Jaw and brows are not defined quite alike in the two sets: "
     "read the inner points."
@@ -241,7 +245,8 @@ def _judge_model(
     threads: int | None,
 ) -> _Judged:
     model = open_model(source, threads)
-    samples = to_schema(chosen, model.spec.schema)
+    labelled_faces = to_schema(chosen, model.spec.schema)
+    samples = with_normaliser(labelled_faces)
     found = predict_outputs(model, samples, batch)
     confident = model.spec.confidence
     return _Judged(
@@ -250,7 +255,12 @@ def _judge_model(
         box_jitter_curve(model, samples, box_jitter, threshold_for(model.spec.schema, threshold), seed, batch),
         robustness_curves(model, samples, disturbances, seed, batch) if disturbances else (),
         measure_confidence(model, samples, found, seed, batch) if confident else None,
-        (LABEL_BOX_NOTE, *([ROBUSTNESS_NOTE] if disturbances else []), *([CONFIDENCE_NOTE] if confident else [])),
+        (
+            LABEL_BOX_NOTE,
+            *missing_notes(labelled_faces),
+            *([ROBUSTNESS_NOTE] if disturbances else []),
+            *([CONFIDENCE_NOTE] if confident else []),
+        ),
         {"model": _describe(model.spec)},
     )
 
@@ -268,17 +278,33 @@ def _judge_predictions(
         raise ConfigError(f"{source}: box jitter needs the model itself; predictions were made from boxes of their own")
     predictions = read_predictions(source)
     schema = SCHEMAS.get(predictions.schema)
-    samples = to_schema(chosen, schema) if schema else list(chosen)
-    labelled = one_schema(samples).name
-    if labelled != predictions.schema:
-        raise DataError(f"{source}: predicts {predictions.schema}, the faces are labelled with {labelled}")
-    taken = {sample.name for sample in chosen}
+    labelled_faces = to_schema(chosen, schema) if schema else list(chosen)
+    name = one_schema(labelled_faces).name
+    if name != predictions.schema:
+        raise DataError(f"{source}: predicts {predictions.schema}, the faces are labelled with {name}")
+    samples = with_normaliser(labelled_faces)
+    taken = {sample.name for sample in samples}
     others = [sample for sample in known if sample.name not in taken]
-    return _Judged(samples, match_predictions(predictions, samples, others))
+    return _Judged(samples, match_predictions(predictions, samples, others), notes=missing_notes(labelled_faces))
+
+
+def missing_notes(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """What a report says of missing labels: how many, and which faces `with_normaliser` leaves out of `samples`."""
+    kept = with_normaliser(samples)
+    names = {sample.name for sample in kept}
+    bare = [sample.name for sample in samples if sample.name not in names]
+    notes = []
+    if bare:
+        some = ", ".join(bare[:NAMED]) + (" and others" if len(bare) > NAMED else "")
+        notes.append(LEFT_OUT_NOTE.format(len(bare), *samples[0].schema.normaliser, some))
+    missing = [int((~labelled(sample.points)).sum()) for sample in kept]
+    if any(missing):
+        notes.append(MISSING_NOTE.format(sum(missing), len(kept) * kept[0].schema.size, sum(map(bool, missing))))
+    return tuple(notes)
 
 
 def _were_converted(before: Sequence[Sample], after: Sequence[Sample]) -> bool:
-    return any(a.schema.size != b.schema.size for a, b in zip(before, after, strict=True))
+    return any(sample.schema.size != after[0].schema.size for sample in before)
 
 
 def _describe(spec: ModelSpec) -> dict[str, Any]:

@@ -31,8 +31,9 @@ def tables(report: Report) -> list[Table]:
 def legend(report: Report) -> str:
     """One sentence on what the numbers are."""
     return (
-        f"NME is the mean distance of a face's points from their labels over its {report.normaliser} distance, in %, "
-        f"as mean over faces; a face fails above {percent(report.threshold, 0)}; in brackets, bootstrap 95 % intervals."
+        f"NME is the mean distance of a face's labelled points from their labels over its {report.normaliser} "
+        f"distance, in %, as mean over faces; a face fails above {percent(report.threshold, 0)}; in brackets, "
+        "bootstrap 95 % intervals."
     )
 
 
@@ -116,10 +117,15 @@ def _subset_table(report: Report) -> Table:
 def _group_table(report: Report) -> Table:
     groups = tuple(report.summaries[ALL].groups)
     cells = tuple(
-        (name, *(f"{100 * summary.groups[group].value:.2f}" for group in groups))
+        (name, *(_group_cell(summary.groups.get(group)) for group in groups))
         for name, summary in report.summaries.items()
     )
     return Table("By group of points, NME %", ("subset", *groups), cells if groups else ())
+
+
+def _group_cell(interval: Interval | None) -> str:
+    """A dash where no face of a subset has a point of the group labelled."""
+    return "–" if interval is None else f"{100 * interval.value:.2f}"
 
 
 def _size_table(report: Report) -> Table:
