@@ -6,18 +6,22 @@ import importlib
 import io
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
+import cv2
 import numpy as np
+from cv2.utils import logging
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageFile, ImageOps
 
+from lightmark.bounds import BoundedReads, has_small_exif, require_bounded
 from lightmark.errors import ImageError, LightmarkError, MissingExtraError
 from lightmark.image import Picture, require_image
+from lightmark.pnm import read_pnm
 
 Source: TypeAlias = str | Path | bytes | PilImage.Image | NDArray[Any]
 
@@ -44,7 +48,8 @@ def to_picture(source: Source, max_pixels: int = MAX_PIXELS, name: str | None = 
     RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W); OpenCV's go through `from_bgr` first.
 
     Raises `ImageError`, calling the picture `name` (None: by its path), for what cannot be read in full, and before
-    anything is decoded for more than `max_pixels`; `MissingExtraError` for HEIC where pillow-heif is not installed.
+    anything is decoded for more than `max_pixels`, or for what would cost far more than its pixels do (see `bounds`);
+    `MissingExtraError` for HEIC where pillow-heif is not installed.
     """
     if isinstance(source, np.ndarray):
         return _array_to_rgb(source, name or "image")
@@ -99,9 +104,9 @@ def _open(stream: IO[bytes], name: str) -> ImageFile.ImageFile:
         factory, accepts = PilImage.OPEN.get(plugin, (None, None))
         if factory is None or accepts is None or accepts(start) is not True:
             continue
-        stream.seek(0)
+        require_bounded(plugin, stream, name)
         try:
-            return factory(stream, b"")
+            return factory(cast(IO[bytes], BoundedReads(stream, name)), b"")
         except (SyntaxError, IndexError, TypeError, struct.error) as error:  # as Pillow's own `open` goes on
             reason = str(error)
     if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
@@ -129,13 +134,50 @@ def _decode(picture: PilImage.Image, max_pixels: int, name: str) -> Picture:
             "raise max_pixels (--max-pixels) if you trust the picture"
         )
     try:
+        if isinstance(picture, ImageFile.ImageFile) and picture.tile:
+            _require_bounded(picture, name)
+            reader = READERS.get(picture.tile[0][0])
+            if reader is not None:
+                return require_image(reader(picture), name)
         with _pillows_limit_lifted_for(width * height):
             picture.load()
-        return require_image(np.asarray(_to_rgb(ImageOps.exif_transpose(picture))), name)
+        # EXIF that is broken turns nothing; nor does it where Pillow would make gigabytes of it.
+        upright = ImageOps.exif_transpose(picture) if has_small_exif(picture) else picture
+        return require_image(np.asarray(_to_rgb(upright)), name)
     except LightmarkError:
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them: OSError, SyntaxError, EOFError …
         raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
+
+
+def _require_bounded(picture: ImageFile.ImageFile, name: str) -> None:
+    """What `_open` asks before it opens a file, of one that the caller has opened and not decoded yet."""
+    stream = picture.fp
+    if stream is not None and not isinstance(stream, BoundedReads):
+        here = stream.tell()
+        require_bounded(picture.format or "", stream, name)
+        stream.seek(here)
+
+
+def _read_bmp(picture: ImageFile.ImageFile) -> Picture:
+    """RGB of a run-length coded BMP, by OpenCV: Pillow unpacks it run by run in Python."""
+    assert picture.fp is not None
+    picture.fp.seek(0)
+    data = np.frombuffer(picture.fp.read(), np.uint8)
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it would print what the error below says
+    try:
+        decoded: NDArray[Any] | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    finally:
+        logging.setLogLevel(before)
+    if decoded is None:
+        raise ValueError("its runs are cut or broken")
+    return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
+
+
+# Pillow's decoders that are written in Python take half a minute for 20 MB; these take their place.
+READERS: dict[str | None, Callable[[ImageFile.ImageFile], Picture]] = {
+    "ppm": read_pnm, "ppm_plain": read_pnm, "bmp_rle": _read_bmp,
+}  # fmt: skip
 
 
 @contextmanager
