@@ -35,12 +35,12 @@ def export(*arguments: object) -> tuple[int, str]:
 
 def test_several_forms_go_into_a_folder(faces: Path, tmp_path: Path) -> None:
     """Named by the model and the form, each with a sentence; the loss is told where faces are given for it."""
-    forms = "onnx,onnx-fp16,onnx-int8,onnx-int8-reduced"
+    forms = "onnx,onnx-fp16,onnx-int8,onnx-int8-vnni"
     status, output = export(
         "fast", "--to", forms, "--out", tmp_path / "out", "--calibrate", faces, "--evaluate", faces, "--uint8-input"
     )
     assert status == 0, output
-    names = ["fast-fp16.onnx", "fast-int8-reduced.onnx", "fast-int8.onnx", "fast.onnx"]
+    names = ["fast-fp16.onnx", "fast-int8-vnni.onnx", "fast-int8.onnx", "fast.onnx"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     lines = [line.split() for line in output.partition("one by one")[0].splitlines() if line.startswith(str(tmp_path))]
     rows = {line[1]: line for line in lines}
@@ -87,7 +87,7 @@ def test_the_model_itself_is_never_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--to", "tflite,onnx", "--out", "x"], "--to tflite: known are onnx, onnx-fp16, onnx-int8, onnx-int8-reduced"),
+        (["--to", "tflite,onnx", "--out", "x"], "--to tflite: known are onnx, onnx-fp16, onnx-int8, onnx-int8-vnni"),
         (["--out", "x.tflite"], "x.tflite: a file of onnx ends in .onnx; call it so, or give a folder"),
         (["--to", "ncnn", "--out", "x.param"], "x.param: a file of ncnn ends in .ncnn.param"),
         (["--to", "coreml", "--out", "x", "--uint8-input"], "coreml: takes planes of floats only"),

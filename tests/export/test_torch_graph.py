@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lightmark.errors import ExportError
 from lightmark.export.graph import read_graph, take_bytes
 from lightmark.export.onnx import export_onnx
-from lightmark.export.parity import random_crops
+from lightmark.export.parity import TOLERANCE_PX, random_crops
 from lightmark.export.torch_graph import graph_module
 from lightmark.nets.checkpoint import save_checkpoint
 from lightmark.nets.network import Architecture, build_network
@@ -33,7 +33,8 @@ def same(path: Path, uint8_input: bool) -> None:
         got = module(torch.from_numpy(crop[None] if uint8_input else normalise_crops(crop[None], original.spec)))
         assert got[0].numpy() == pytest.approx(want.unit_points, abs=1e-5)
         if original.spec.confidence:
-            assert got[1].numpy() == pytest.approx(want.errors, abs=1e-5)
+            # An exponential, which magnifies float32's rounding: by 1e-5 on a white crop with AVX2's kernels.
+            assert got[1].numpy() == pytest.approx(want.errors, abs=TOLERANCE_PX / original.spec.size)
             assert got[2].numpy() == pytest.approx(want.presence, abs=1e-5)
 
 

@@ -24,6 +24,7 @@ ROUNDED = ("Clip", "Relu", "QuantizeLinear")
 def group_pixels(model: Any) -> bool:
     """Rewrite the first convolution of an int8 ModelProto of bytes; outputs stay what they were, bit for bit.
 
+    (Where a processor clips sums of two products, full-range weights pair otherwise and clip otherwise.)
     False, and nothing changed, for a graph that begins otherwise: with planes, normalisation, or another convolution.
     """
     graph = model.graph

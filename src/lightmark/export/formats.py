@@ -11,7 +11,7 @@ from lightmark.extras import require_extra
 from lightmark.runtime.sidecar import sidecar_path
 
 Form = Literal[
-    "onnx", "onnx-fp16", "onnx-int8", "onnx-int8-reduced",
+    "onnx", "onnx-fp16", "onnx-int8", "onnx-int8-vnni",
     "openvino", "litert", "litert-int8", "coreml", "ncnn", "executorch",
 ]  # fmt: skip
 
@@ -40,7 +40,7 @@ FORMATS: Mapping[Form, Format] = {
     "onnx": Format(".onnx", "fp32", "export", ("onnx",)),
     "onnx-fp16": Format(".onnx", "fp16", "export", ("onnx",)),
     "onnx-int8": Format(".onnx", "int8", "export", ("onnx",), calibrated=True),
-    "onnx-int8-reduced": Format(".onnx", "int8-reduced", "export", ("onnx",), calibrated=True),
+    "onnx-int8-vnni": Format(".onnx", "int8-vnni", "export", ("onnx",), calibrated=True),
     "openvino": Format(".xml", "fp32", "openvino", ("onnx", "openvino"), weights=".bin"),
     "litert": Format(".tflite", "fp32", "litert", _LITERT),
     "litert-int8": Format(".tflite", "int8", "litert", (*_LITERT, "ai_edge_quantizer"), calibrated=True),

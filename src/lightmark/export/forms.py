@@ -19,11 +19,12 @@ from lightmark.export.formats import FORMATS, PRECISIONS, Form, require_format
 from lightmark.export.graph import arithmetic_of, copy_of, read_graph, take_bytes, write_model
 from lightmark.export.half import halve
 from lightmark.export.parity import CROPS, Parity, measure_parity, random_crops, require_like, require_same
-from lightmark.export.quantise import quantise
+from lightmark.export.quantise import quantise, quantise_full_range
 from lightmark.files import replacing_together, sha256_of
 from lightmark.image import warp
 from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.runtime.saturation import PAIR_LIMIT, PAIR_LIMIT_KEY
 from lightmark.runtime.sidecar import write_sidecar
 from lightmark.spec import METADATA_KEY, ModelSpec, label_crop_matrix, spec_to_json
 
@@ -54,10 +55,10 @@ def export_forms(
     int8 takes its ranges from `CALIBRATION` of the `faces`, drawn by `seed`, which must be faces that one may train on.
     With `uint8_input` the files take crops as they are, uint8 (B, S, S, 3), else planes normalised as the spec says.
     Each file is whole or not there, and holds the ModelSpec or has it beside it (`FORMATS`), its provenance telling the
-    precision, the source's sha256, the faces calibrated on and whether it was verified. Raises `ConfigError` for int8
-    without faces or a form that takes no bytes, `MissingExtraError` for one that is not installed, `CheckpointError`
-    or `SpecError` for a source that cannot be used, `ExportError` for one that is not float32 or a written file whose
-    points are not the model's.
+    precision, the source's sha256, the faces calibrated on, the limit that keeps int8 sums from overflowing and whether
+    it was verified. Raises `ConfigError` for int8 without faces or a form that takes no bytes, `MissingExtraError` for
+    one that is not installed, `CheckpointError` or `SpecError` for a source that cannot be used, `ExportError` for one
+    that is not float32 or a written file whose points are not the model's.
     """
     _require_possible(outs, faces, uint8_input)
     with TemporaryDirectory() as scratch:
@@ -169,14 +170,13 @@ def _convert(plan: _Plan, form: Form, spec: ModelSpec, temporary: Path, out: Pat
 
 def _graph(plan: _Plan, form: Form) -> Any:
     """The ModelProto that a form is written from."""
-    int8 = form in ("onnx-int8", "onnx-int8-reduced")
-    if int8:
-        model = quantise(plan.graph, plan.original, plan.calibrated_on, reduced=form == "onnx-int8-reduced")
+    if form in QUANTISERS:
+        model = QUANTISERS[form](plan.graph, plan.original, plan.calibrated_on)
     else:
         model = halve(plan.graph) if form == "onnx-fp16" else copy_of(plan.graph)
     if plan.uint8_input:
         take_bytes(model, plan.original.spec)
-        if int8:
+        if form in QUANTISERS:
             group_pixels(model)
     return model
 
@@ -221,6 +221,10 @@ def _write_executorch(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> N
     write_executorch(graph, spec, out)
 
 
+QUANTISERS: Mapping[Form, Callable[[Any, OnnxModel, NDArray[np.uint8]], Any]] = {
+    "onnx-int8": quantise,
+    "onnx-int8-vnni": quantise_full_range,
+}
 WRITERS: Mapping[Form, Callable[[_Plan, Any, ModelSpec, Path], None]] = {
     **dict.fromkeys(PRECISIONS, _write_onnx),
     "openvino": _write_openvino,
@@ -242,4 +246,6 @@ def _told(plan: _Plan, form: Form) -> ModelSpec:
         known["parity"] = "not verified"
     if FORMATS[form].calibrated:
         known["calibration"] = {"faces": len(plan.calibrated_on), "seed": plan.seed}
+    if form == "onnx-int8":
+        known[PAIR_LIMIT_KEY] = PAIR_LIMIT
     return replace(plan.original.spec, provenance=known)

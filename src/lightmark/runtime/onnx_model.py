@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,11 +15,13 @@ from numpy.typing import NDArray
 from lightmark.errors import CheckpointError, ConfigError, SpecError
 from lightmark.runtime.exported_model import ExportedModel
 from lightmark.runtime.onnx_file import read_onnx
+from lightmark.runtime.saturation import EXACT_INT8, may_saturate, saturates
 from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, spec_from_json
 
 # onnxruntime's name for what computes, such as "CUDAExecutionProvider", or the name with its options.
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
 CPU = "CPUExecutionProvider"
+LOGGER = logging.getLogger(__name__)
 
 
 class OnnxModel:
@@ -34,6 +38,13 @@ class OnnxModel:
         path = Path(path)
         session = open_session(path, threads, providers)
         self.spec: ModelSpec = _read_spec(session, path)
+        if session.get_providers()[0] == CPU and may_saturate(self.spec) and saturates(import_onnxruntime()):
+            LOGGER.warning(
+                "%s: int8 weights that overflow on this processor, which has no VNNI; it runs by slower, exact "
+                "products. `lightmark export --to onnx-int8` makes a file for every processor",
+                path,
+            )
+            session = open_session(path, threads, providers, EXACT_INT8)
         taken = _only_input(session, path)
         self._input: str = taken.name
 
@@ -74,8 +85,13 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def open_session(path: Path, threads: int | None, providers: Sequence[Provider] = (CPU,)) -> Any:
-    """onnxruntime's session of a model file.
+def open_session(
+    path: Path,
+    threads: int | None,
+    providers: Sequence[Provider] = (CPU,),
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
+    """onnxruntime's session of a model file, with the `settings` that it calls session config entries.
 
     Raises `CheckpointError` where it is missing, does not open or is refused by `read_onnx`, `ConfigError` for a
     provider that is not there.
@@ -87,6 +103,8 @@ def open_session(path: Path, threads: int | None, providers: Sequence[Provider] 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors only: they are raised, what is below them is noise
+    for name, value in settings.items():
+        options.add_session_config_entry(name, value)
     try:
         # The bytes that were looked through: under the path there may be others by now.
         session = onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
