@@ -32,7 +32,7 @@ from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.export.formats import FORMATS, Form, files_of
 from lightmark.export.forms import Exported, export_forms
 from lightmark.files import replacing, sha256_of
-from lightmark.runtime.machine import multiplies_bytes, processor
+from lightmark.runtime.machine import processor_kind
 from lightmark.runtime.shipped import model_path
 
 RUNTIMES: dict[str, str] = {"litert": "LiteRT", "openvino": "OpenVINO", "ncnn": "ncnn", "executorch": "ExecuTorch"}
@@ -63,7 +63,7 @@ def main() -> None:
         "command": ["python", *sys.argv],
         "commit": git_commit(),
         "versions": versions(),
-        "machine": {"processor": processor(), "vnni": multiplies_bytes(), "cores": 1},
+        "machine": processor_kind() | {"cores": 1},
         "how": HOW,
         "rounds": options.rounds,
         "subset": SUBSET,

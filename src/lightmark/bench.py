@@ -15,7 +15,7 @@ from lightmark.errors import ConfigError
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import sha256_of
 from lightmark.runtime.costs import Costs, model_costs
-from lightmark.runtime.machine import MatrixRate, multiplies_bytes, peak_memory, processor
+from lightmark.runtime.machine import MatrixRate, peak_memory, processor_kind
 from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.shipped import model_path
 from lightmark.spec import ModelSpec
@@ -80,7 +80,7 @@ def bench_models(
     return {
         "how": HOW,
         "not_measured": NOT_MEASURED,
-        "machine": {"processor": processor(), "vnni": multiplies_bytes()},
+        "machine": processor_kind(),
         "versions": versions(),
         "commit": git_commit(),
         "rounds": rounds,

@@ -112,6 +112,7 @@ def test_the_json_says_how_to_make_it_again(tree_300w, model_68, tmp_path) -> No
     assert origin["options"]["box_jitter"] == [0.1]
     assert origin["command"] == ["lightmark", "evaluate", "x"]
     assert "lightmark" in origin["versions"]
+    assert origin["machine"].keys() == {"processor", "vnni"}
     assert data["seed"] == 7
 
 

@@ -26,6 +26,7 @@ from lightmark.evaluate.rows import face_names, face_rows, nme_key, one_schema, 
 from lightmark.evaluate.text import render_markdown
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, Floats, labelled
+from lightmark.runtime.machine import processor_kind
 from lightmark.runtime.shipped import model_path, shipped_name
 from lightmark.schema import IBUG68, SCHEMAS, Schema
 from lightmark.spec import ModelSpec
@@ -112,6 +113,7 @@ def evaluate_model(
             },
             "command": list(command),
             "versions": versions(),
+            "machine": processor_kind(),
             "commit": git_commit(),
         },
     )

@@ -113,6 +113,11 @@ def processor() -> str:
     return _cpu_lines().get("model name") or platform.processor() or platform.machine()
 
 
+def processor_kind() -> dict[str, str | bool | None]:
+    """What numbers of int8 files may depend on: the processor's name and whether it has VNNI."""
+    return {"processor": processor(), "vnni": multiplies_bytes()}
+
+
 def multiplies_bytes() -> bool | None:
     """Whether the processor has VNNI, by which int8 is fast on x86; None where the system does not tell."""
     flags = _cpu_lines().get("flags")
