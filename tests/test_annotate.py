@@ -473,7 +473,7 @@ def test_parts_that_are_not_right_are_named(tmp_path):
     with pytest.raises(DataError, match="out: 3 rows for 4 pictures"):
         summarise(job)
     os.truncate(part, 50)
-    with pytest.raises(DataError, match=r"part-000001\.parquet: cannot be read: .*; delete it, and the same command"):
+    with pytest.raises(DataError, match=r"part-000001\.parquet: cannot be read, delete it, .*: Arrow"):
         summarise(job)
 
 

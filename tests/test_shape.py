@@ -439,7 +439,7 @@ def test_a_foreign_npz_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     """Objects in an .npz are refused, not run."""
     np.savez(tmp_path / "objects.npz", lightmark_shape=np.array([print], dtype=object))
-    with pytest.raises(CheckpointError, match=r"objects\.npz: a damaged \.npz file: Object arrays cannot be loaded"):
+    with pytest.raises(CheckpointError, match=r"objects\.npz: a damaged \.npz file, .*: Object arrays cannot"):
         shape.load(tmp_path / "objects.npz")
 
 

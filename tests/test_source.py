@@ -201,6 +201,61 @@ def test_16_bit_colour_keeps_its_high_byte():
         np.testing.assert_array_equal(to_picture(content), levels >> 8)
 
 
+def deep(bits, channels, seed=0):
+    """Levels (5, 7, C) of `bits` bits, the largest among them, in uint16."""
+    levels = np.random.default_rng(seed).integers(0, 1 << bits, (5, 7, channels), dtype=np.uint16)
+    levels[0, 0, 0] = (1 << bits) - 1
+    return levels
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("kind", [".png", ".tiff", ".pgm"])
+def test_16_bit_grey_is_scaled_by_the_bits_it_uses(bits, kind):
+    """A camera's 12 bits in a file of 16 are no black picture."""
+    levels = deep(bits, 1)[..., 0]
+    picture = to_picture(cv2.imencode(kind, levels)[1].tobytes())
+    np.testing.assert_array_equal(picture, np.repeat((levels >> (bits - 8))[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("kind", [".png", ".tiff"])
+def test_16_bit_colour_is_scaled_by_the_bits_it_uses(bits, channels, kind):
+    """All channels by one factor, which keeps the colours; alpha does not count."""
+    levels = deep(bits, channels)
+    levels[..., 3:] = 65535
+    order = [2, 1, 0, 3][:channels]
+    picture = to_picture(cv2.imencode(kind, levels[..., order])[1].tobytes())
+    np.testing.assert_array_equal(picture, levels[..., :3] >> (bits - 8))
+
+
+def test_16_bit_pixmap_is_scaled_by_the_bits_it_uses():
+    """PPM may say that its white is 65535 and be filled to 1023."""
+    levels = deep(10, 3)
+    content = b"P6 7 5 65535\n" + levels.astype(">u2").tobytes()
+    np.testing.assert_array_equal(to_picture(content), np.rint(levels * (255 / 1023)))
+
+
+def test_16_bit_colour_of_few_bits_is_turned_as_its_exif_says():
+    """The turn is not lost on the way through the other decoder."""
+    levels = deep(12, 3)
+    exif = PilImage.Exif()
+    exif[0x0112] = 6
+    chunk = encoded(PilImage.new("RGB", (1, 1)), exif=exif)
+    content = cv2.imencode(".png", levels[..., ::-1])[1].tobytes()
+    at = chunk.index(b"eXIf") - 4
+    note = chunk[at : at + 12 + int.from_bytes(chunk[at : at + 4], "big")]
+    content = content[:33] + note + content[33:]
+    np.testing.assert_array_equal(to_picture(content), np.rot90(levels >> 4, -1))
+
+
+def test_cut_16_bit_colour_of_few_bits_is_named():
+    """Half a download is an error with this decoder, too."""
+    content = cv2.imencode(".png", deep(12, 3)[..., ::-1])[1].tobytes()
+    with pytest.raises(ImageError, match="cannot be read as a picture"):
+        to_picture(content[: len(content) - 60])
+
+
 def test_cmyk_jpeg_is_converted():
     """Print's inks become light: no ink is white, full cyan has no red."""
     cmyk = np.zeros((16, 32, 4), np.uint8)

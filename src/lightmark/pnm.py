@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageFile
 
+from lightmark.bit_depth import used_bits
 from lightmark.image import Picture
 
 COMMENT = re.compile(rb"#[^\r\n]*")
@@ -43,6 +44,8 @@ def read_pnm(picture: ImageFile.ImageFile) -> Picture:
         raise ValueError(f"has {len(values):,} values, {picture.width}×{picture.height} pixels need {count:,}")
     if values.min() < 0 or values.max() > largest:
         raise ValueError(f"has values that are not from 0 to {largest}")
+    if largest == 65535:  # all that two bytes hold: what the camera filled of it is for the values to say
+        largest = (1 << used_bits(values)) - 1
     scaled = _scaled(values, largest).reshape(picture.height, picture.width, bands)
     return np.ascontiguousarray(np.broadcast_to(scaled, (picture.height, picture.width, 3)))
 

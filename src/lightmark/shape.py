@@ -15,7 +15,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.errors import CheckpointError, ConfigError, DataError, LightmarkError, SchemaError
+from lightmark.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    SchemaError,
+    describe_error,
+    foreign_errors_as,
+    reader,
+)
 from lightmark.files import replacing
 from lightmark.geometry import Array, Floats, align, invert, labelled, transform
 
@@ -27,6 +35,7 @@ MOST_ROUNDS = 100
 # Share of the mean shape's size below which a round of Procrustes alignment counts as no change.
 SETTLED = 1e-10
 FORMAT = 1
+MOST_BYTES = 256 * 2**20  # unfolded; 400 modes of 4096 points have 26 MB
 
 
 def _stay(mean: Floats, shape: Floats) -> Array:
@@ -145,6 +154,7 @@ def save(model: ShapeModel, path: str | Path) -> None:
         )
 
 
+@reader("a shape model", CheckpointError)
 def load(path: str | Path) -> ShapeModel:
     """Shape model that `save` wrote; raises `CheckpointError` naming the file and what is wrong with it."""
     parts = _read_parts(path)
@@ -160,8 +170,8 @@ def load(path: str | Path) -> ShapeModel:
         )
     except KeyError as error:
         raise CheckpointError(f"{path}: no shape model: it lacks {error}; write one with shape.save") from error
-    except (ValueError, TypeError, LightmarkError) as error:
-        raise CheckpointError(f"{path}: no usable shape model: {error}; fit it again") from error
+    except Exception as error:  # of whatever kind: the file may come from anybody
+        raise CheckpointError(f"{path}: no usable shape model: {describe_error(error)}; fit it again") from error
 
 
 def _read_parts(path: str | Path) -> dict[str, NDArray[Any]]:
@@ -169,11 +179,13 @@ def _read_parts(path: str | Path) -> dict[str, NDArray[Any]]:
         raise CheckpointError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: not a whole .npz file; it is cut or of another kind: copy or fit it again")
-    try:
+    with foreign_errors_as(CheckpointError, f"{path}: a damaged .npz file, copy or fit it again"):
+        with zipfile.ZipFile(path) as archive:
+            unfolded = sum(part.file_size for part in archive.infolist())
+        if unfolded > MOST_BYTES:
+            raise ValueError(f"its parts unfold to {unfolded:,} bytes, a shape model has at most {MOST_BYTES:,}")
         with np.load(path, allow_pickle=False) as parts:
             return dict(parts)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: a damaged .npz file: {error}; copy or fit it again") from error
 
 
 def _settle(shapes: Array, align: Align) -> tuple[Array, Array]:

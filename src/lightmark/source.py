@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageFile, ImageOps
 
+from lightmark.bit_depth import HIGH_BYTE_USED, is_deep_colour, read_deep_colour, to_8_bits
 from lightmark.bounds import BoundedReads, has_small_exif, require_bounded
 from lightmark.errors import ImageError, LightmarkError, MissingExtraError
 from lightmark.image import Picture, require_image
@@ -25,6 +26,7 @@ from lightmark.pnm import read_pnm
 
 Source: TypeAlias = str | Path | bytes | PilImage.Image | NDArray[Any]
 
+ORIENTATION = 0x0112  # EXIF's tag
 MAX_PIXELS = 100_000_000  # 300 MB decoded; phones' largest pictures hold 200 million, other cameras' less than 100
 # Pillow's plugins for what cameras, phones and the web write, the commonest first. Its others stay shut: a picture from
 # a stranger has no business in Ghostscript (EPS), and some guess their format by what it is not (TGA).
@@ -42,9 +44,10 @@ _PILLOWS_LIMIT = threading.Lock()
 def to_picture(source: Source, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
     """RGB uint8 (H, W, 3) of a file's path, encoded bytes, a PIL image or an array, turned as its EXIF says.
 
-    Grey gets three equal channels, a palette its colours, 16 bits keep their high byte, CMYK is converted without
-    profile. Of several frames or pages the first is taken. Transparency is dropped: every pixel keeps the colour that
-    is stored, since an alpha channel of zeros, as screen captures leave it, must not blank a face. Arrays are uint8:
+    Grey gets three equal channels, a palette its colours, CMYK is converted without profile; 16 bits are scaled by the
+    range that is used, the least of 8, 10, 12, 14 and 16 bits that holds the largest value. Of several frames or pages
+    the first is taken. Transparency is dropped: every pixel keeps the colour that is stored, since an alpha channel of
+    zeros, as screen captures leave it, must not blank a face. Arrays are uint8:
     RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W); OpenCV's go through `from_bgr` first.
 
     Raises `ImageError`, calling the picture `name` (None: by its path), for what cannot be read in full, and before
@@ -139,15 +142,29 @@ def _decode(picture: PilImage.Image, max_pixels: int, name: str) -> Picture:
             reader = READERS.get(picture.tile[0][0])
             if reader is not None:
                 return require_image(reader(picture), name)
+        deep = picture.fp if isinstance(picture, ImageFile.ImageFile) and is_deep_colour(picture) else None
         with _pillows_limit_lifted_for(width * height):
             picture.load()
         # EXIF that is broken turns nothing; nor does it where Pillow would make gigabytes of it.
-        upright = ImageOps.exif_transpose(picture) if has_small_exif(picture) else picture
+        turned = has_small_exif(picture)
+        if deep is not None and np.asarray(_to_rgb(picture)).max() < HIGH_BYTE_USED:
+            picture = _with_exif_of(picture, read_deep_colour(deep), turned)
+        if picture.mode == "I" and picture.format == "PPM":  # so Pillow calls 16-bit greymaps (PGM), which have no EXIF
+            picture = PilImage.fromarray(to_8_bits(np.asarray(picture)))
+        upright = ImageOps.exif_transpose(picture) if turned else picture
         return require_image(np.asarray(_to_rgb(upright)), name)
     except LightmarkError:
         raise
     except Exception as error:  # decoders raise whatever a broken file makes them: OSError, SyntaxError, EOFError …
         raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
+
+
+def _with_exif_of(picture: PilImage.Image, pixels: Picture, turned: bool) -> PilImage.Image:
+    """`pixels` (H, W, 3), which are to be turned as `picture` is."""
+    shown = PilImage.fromarray(pixels)
+    if turned:
+        shown.getexif()[ORIENTATION] = picture.getexif().get(ORIENTATION, 1)
+    return shown
 
 
 def _require_bounded(picture: ImageFile.ImageFile, name: str) -> None:
@@ -198,9 +215,9 @@ def _pillows_limit_lifted_for(pixels: int) -> Iterator[None]:
 
 
 def _to_rgb(picture: PilImage.Image) -> PilImage.Image:
-    """8-bit RGB; 16-bit grey keeps its high byte, where Pillow's own conversion would cut at 255."""
+    """8-bit RGB; 16-bit grey by the range that it uses, where Pillow's own conversion would cut at 255."""
     if picture.mode.startswith("I;16"):
-        picture = PilImage.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        picture = PilImage.fromarray(to_8_bits(np.asarray(picture)))
     if picture.mode in ("I", "F"):
         raise ValueError(f"mode {picture.mode} has no agreed range; save it with 8 or 16 bits")
     if picture.mode in ("P", "PA", "RGBa", "La"):  # Pillow warns, or refuses, where these go to RGB in one step

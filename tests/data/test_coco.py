@@ -141,7 +141,7 @@ def test_unknown_image_is_named(tmp_path):
     """An annotation of an image that is not listed is named."""
     content = document()
     content["annotations"][2]["image_id"] = 99
-    with pytest.raises(DataError, match=r"annotation 3: KeyError\(99\); wanted image_id and category_id"):
+    with pytest.raises(DataError, match=r"annotation 3: KeyError: 99; wanted image_id and category_id"):
         read_coco(write(tmp_path, content))
 
 

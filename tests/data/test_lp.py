@@ -1,6 +1,5 @@
 """Tests of the 300W-LP reader, on `.mat` files written field by field."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import scipy.io
 
 from lightmark.data.lp import read_300w_lp, read_300w_lp_file
-from lightmark.errors import DataError, MissingExtraError
+from lightmark.errors import DataError
 from lightmark.schema import IBUG68
 
 
@@ -94,11 +93,3 @@ def test_folder_without_labels_is_named(tmp_path):
     """A folder without 300W-LP's files says which names are looked for."""
     with pytest.raises(DataError, match=r"no \.mat file named as in 300W-LP \(AFW_134212_1_0\.mat\)"):
         read_300w_lp(tmp_path)
-
-
-def test_missing_library_gives_the_install_line(tmp_path, monkeypatch):
-    """Without scipy the error says what to install."""
-    path = write_label(tmp_path)
-    monkeypatch.setitem(sys.modules, "scipy.io.matlab", None)
-    with pytest.raises(MissingExtraError, match=r'reading it needs scipy; pip install "lightmark\[train\]"'):
-        read_300w_lp_file(path)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.types import ASGIApp
 
-from lightmark.serve.server import open_socket
+from lightmark.serve.connection import Connection
+from lightmark.serve.server import open_socket, server_of
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,9 @@ class Client:
 
 
 @contextmanager
-def _serving(app: ASGIApp) -> Iterator[Client]:
+def _serving(app: ASGIApp, connection: type[Connection] = Connection) -> Iterator[Client]:
     listening = open_socket("127.0.0.1", 0)
-    config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+    server = server_of(app, 5, connection)
     thread = threading.Thread(target=server.run, args=([listening],))
     port = listening.getsockname()[1]
     thread.start()
@@ -72,7 +71,7 @@ def _serving(app: ASGIApp) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def serving() -> Callable[[ASGIApp], AbstractContextManager[Client]]:
+def serving() -> Callable[..., AbstractContextManager[Client]]:
     """Block in which an application is behind uvicorn, as `lightmark serve` runs it; gives what asks it."""
     return _serving
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from lightmark.data.pictures import PICTURE_SUFFIXES
 from lightmark.data.tar import Member, tar_members
-from lightmark.errors import DataError
+from lightmark.errors import DataError, describe_error
 
 Kind = Literal["pictures", "tar", "parquet"]
 KINDS: dict[str, Kind] = {".tar": "tar", ".parquet": "parquet", **dict.fromkeys(PICTURE_SUFFIXES, "pictures")}
@@ -127,14 +127,13 @@ def _parquet_spans(
     file: Path, name: str, per_chunk: int, column: str, digest: hashlib._Hash
 ) -> Iterator[dict[str, int]]:
     """First row and count of each chunk of a Parquet file."""
-    import pyarrow as pa
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(file) as opened:
             schema, rows = opened.schema_arrow, opened.metadata.num_rows
-    except pa.ArrowException as error:
-        raise OSError(str(error)) from error
+    except Exception as error:  # of whatever kind: names of columns that are no text raise none of pyarrow's
+        raise OSError(describe_error(error)) from error
     if column not in schema.names or not _holds_pictures(schema.field(column).type):
         columns = ", ".join(f"{field.name} ({str(field.type)[:40]})" for field in schema)
         raise DataError(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightmark.errors import DataError
+from lightmark.errors import DataError, foreign_errors_as
 from lightmark.files import replacing
 from lightmark.runtime.face import Face
 
@@ -57,14 +57,13 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[
 
 def add_part(summary: Summary, path: Path) -> None:
     """Count the part at `path` into `summary`; raises `DataError` where it cannot be read."""
-    import pyarrow as pa
     from pyarrow import compute, parquet
 
-    try:
-        with parquet.ParquetFile(path) as file:
-            table = file.read(columns=["error", "faces.list.element.score"])  # lengths without the points
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read: {error}; delete it, and the same command makes it anew") from error
+    with (
+        foreign_errors_as(DataError, f"{path}: cannot be read, delete it, and the same command makes it anew"),
+        parquet.ParquetFile(path) as file,
+    ):
+        table = file.read(columns=["error", "faces.list.element.score"])  # lengths without the points
     lengths = compute.list_value_length(table["faces"])
     summary.pictures += len(table)
     summary.faces += compute.sum(lengths).as_py() or 0

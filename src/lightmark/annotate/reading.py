@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from lightmark.annotate.listing import Chunk, Kind, key_of, picture_members
 from lightmark.data.tar import Member, read_member
-from lightmark.errors import DataError, ImageError
+from lightmark.errors import DataError, ImageError, describe_error
 from lightmark.image import Picture
 from lightmark.source import to_picture
 
@@ -59,16 +59,14 @@ def _changed(chunk: Chunk, seen: int) -> DataError:
 
 
 def _rows(chunk: Chunk, column: str) -> Iterator[tuple[str, Encoded]]:
-    import pyarrow as pa
-
     number, reason = chunk.start, "the file ends before this row"
     try:
         for cell in _cells(chunk, column):
             key = f"{chunk.prefix}#{number}"
             yield key, cell if cell is not None else ImageError(f"{key}: no bytes in this row")
             number += 1
-    except (pa.ArrowException, OSError) as error:
-        reason = f"cannot be read from its Parquet file: {error}"
+    except Exception as error:  # as in listing the file
+        reason = f"cannot be read from its Parquet file: {describe_error(error)}"
     for row in range(number, chunk.start + chunk.count):
         yield f"{chunk.prefix}#{row}", ImageError(f"{chunk.prefix}#{row}: {reason}")
 

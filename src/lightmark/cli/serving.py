@@ -33,6 +33,11 @@ MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them 
     help="Address to listen on. Any but this machine's own lets the network in: no password, no encryption; and away "
     "from localhost browsers give the page a camera over HTTPS only, from a proxy before this server.",
 )  # fmt: skip
+@click.option(
+    "--allow-host", "allow_hosts", multiple=True, metavar="NAME",
+    help="A name that visitors may call this server by, as behind a proxy; may be repeated. Addresses, localhost, "
+    "--host and, on a network, this machine's own names are known; any other Host header is refused (DNS rebinding).",
+)  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 @click.option("--quiet", is_flag=True, help="No line a request.")
@@ -58,9 +63,9 @@ MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them 
 )  # fmt: skip
 @click.pass_context
 def serve(
-    context: click.Context, host: str, port: int, open_browser: bool, quiet: bool, page: Path | None, api: bool,
-    model: Path, detector: str, threads: int, workers: int | None, queue: int, max_bytes: int, max_pixels: int,
-    timeout: float,
+    context: click.Context, host: str, allow_hosts: tuple[str, ...], port: int, open_browser: bool, quiet: bool,
+    page: Path | None, api: bool, model: Path, detector: str, threads: int, workers: int | None, queue: int,
+    max_bytes: int, max_pixels: int, timeout: float,
 ) -> None:  # fmt: skip
     """Serve the browser page and, with --api, landmarks over HTTP, until Ctrl-C.
 
@@ -79,7 +84,7 @@ def serve(
     if not api:
         require_no_endpoint_options(context)
     from lightmark.serve.app import build_app
-    from lightmark.serve.server import open_socket, run, url_of
+    from lightmark.serve.server import names_of, open_socket, run, url_of
     from lightmark.serve.static import PAGE, model_files, page_files
     from lightmark.serve.workers import Workers
 
@@ -90,7 +95,8 @@ def serve(
         endpoint = open_endpoint(crew, model, detector, threads, max_bytes, max_pixels, timeout)
     with open_socket(host, port) as listening:
         url = url_of(listening)
-        app = build_app(files, endpoint, url, None if quiet else lambda line: click.echo(line, err=True))
+        tell = None if quiet else partial(click.echo, err=True)
+        app = build_app(files, endpoint, url, tell, [*names_of(host), *allow_hosts])
         with quiet_pillow():
             ended_by = run(app, listening, timeout + 1, partial(announce, url, open_browser))
     end(143 if ended_by == signal.SIGTERM else 0, crew)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.data.origin import photo_of, subsets_of
+from lightmark.data.own_fields import own_fields
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
-from lightmark.errors import DataError, SchemaError
+from lightmark.errors import DataError, SchemaError, describe_error, foreign_errors_as, reader
 from lightmark.geometry import Array, labelled, tight_box
 from lightmark.schema import SCHEMAS, Schema, plain_schema, schema_from_dict, schema_to_dict
 
@@ -25,6 +26,7 @@ _UNLABELLED, _COVERED, _VISIBLE = 0, 1, 2
 _OURS = "lightmark"
 
 
+@reader("COCO keypoints JSON")
 def read_coco(path: str | Path, pictures: str | Path | None = None, schema: Schema | None = None) -> list[Sample]:
     """Faces of a COCO keypoints file; each file_name is looked for in `pictures`, or else beside the file.
 
@@ -51,10 +53,8 @@ def read_coco(path: str | Path, pictures: str | Path | None = None, schema: Sche
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
+    with foreign_errors_as(DataError, f"{path}: cannot be read as JSON"):
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
     held = list(document) if isinstance(document, dict) else type(document).__name__
     for name in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(name), list):
@@ -64,15 +64,15 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _by_id(path: Path, document: dict[str, Any], name: str) -> dict[Any, dict[str, Any]]:
     try:
-        return {entry["id"]: entry for entry in document[name]}
-    except (KeyError, TypeError) as error:
+        return {entry["id"]: dict(entry) for entry in document[name]}
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: an entry of {name!r} has no id: {error!r}") from error
 
 
 def _schema(path: Path, category: dict[str, Any], schema: Schema | None) -> Schema:
     where = f"{path}: category {category.get('name', category['id'])!r}"
     names = category.get("keypoints")
-    if not names:
+    if not names or not isinstance(names, list):
         raise DataError(f"{where}: no keypoints; wanted the points' names; is this a file for detection?")
     if schema is not None or (len(names) in {known.size for known in SCHEMAS.values()} and _OURS not in category):
         return schema_for(len(names), schema, where)
@@ -89,11 +89,13 @@ def _schema(path: Path, category: dict[str, Any], schema: Schema | None) -> Sche
             point_names=tuple(map(str, names)),
             normaliser_name=plain.normaliser_name,
         )
-    except (SchemaError, TypeError, ValueError) as error:
+    except (SchemaError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: {error}; skeleton counts keypoints from 1") from error
 
 
-def _is_labelled(path: Path, entry: dict[str, Any]) -> bool:
+def _is_labelled(path: Path, entry: Any) -> bool:
+    if not isinstance(entry, dict):
+        raise DataError(f"{path}: an annotation is {type(entry).__name__}, wanted an object with image_id, keypoints …")
     where = f"{path}: annotation {entry.get('id')}"
     keypoints = entry.get("keypoints")
     if not isinstance(keypoints, list) or not keypoints or len(keypoints) % 3:
@@ -116,24 +118,24 @@ def _sample(
         schema = schemas[entry["category_id"]]
         values = np.array(entry["keypoints"], dtype=np.float64).reshape(-1, 3)
         x, y, width, height = (float(value) for value in entry["bbox"])
-        ours = dict(entry.get(_OURS, {}))
-    except (KeyError, TypeError, ValueError) as error:
+        ours = own_fields(entry.get(_OURS, {}))
+        place = picture.resolve()
+    except Exception as error:  # of whatever kind: the JSON may come from anybody
         raise DataError(
-            f"{where}: {error!r}; wanted image_id and category_id of entries of this file, numbers as keypoints and "
-            "bbox x, y, width, height"
+            f"{where}: {describe_error(error)}; wanted image_id and category_id of entries of this file, numbers as "
+            "keypoints and bbox x, y, width, height"
         ) from error
     flags = values[:, 2]
     absent = (flags == _UNLABELLED) | np.isnan(values[:, :2]).any(axis=1)
     points = np.where(absent[:, None], np.nan, values[:, :2])
-    place = picture.resolve()
     return Sample(
         path=picture,
         points=points,
         box=tight_box(points),
         schema=schema_for(len(points), schema, where),
-        photo=ours.get("photo", photo_of(place)),
-        subsets=frozenset(ours["subsets"]) if "subsets" in ours else subsets_of(place),
-        attributes=ours.get("attributes", {})
+        photo=photo_of(place) if ours.photo is None else ours.photo,
+        subsets=subsets_of(place) if ours.subsets is None else ours.subsets,
+        attributes=dict(ours.attributes)
         | {"rect": (x, y, x + width, y + height)}
         | ({} if index is None else {"index": index}),
         occluded=flags == _COVERED,

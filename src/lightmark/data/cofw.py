@@ -10,7 +10,7 @@ import numpy as np
 from lightmark.data.extra import import_extra
 from lightmark.data.missing import missing_as_nan
 from lightmark.data.sample import Sample
-from lightmark.errors import DataError
+from lightmark.errors import DataError, reader
 from lightmark.geometry import Array, tight_box
 from lightmark.image import Picture
 from lightmark.schema import COFW29
@@ -18,7 +18,12 @@ from lightmark.schema import COFW29
 # Pictures, points and boxes are called so in COFW_train_color.mat and COFW_test_color.mat.
 _VARIABLES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
 
+# A small file may say that it holds more than memory does: what is stored once, or not at all, counts in full there.
+MOST_FACES = 100_000
+MOST_UNFOLDED = 100  # times the file's bytes; MATLAB compresses photographs to a half
 
+
+@reader("MATLAB v7.3 (HDF5) of COFW_color")
 def read_cofw(path: str | Path) -> list[Sample]:
     """Faces of COFW_train_color.mat or COFW_test_color.mat, their pictures in memory, `occluded` set.
 
@@ -28,27 +33,31 @@ def read_cofw(path: str | Path) -> list[Sample]:
     """
     path = Path(path)
     h5py = import_extra("h5py", path)
-    try:
-        with h5py.File(path, "r") as file:
-            return _samples(path, file)
-    except (OSError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read as MATLAB v7.3 (HDF5): {error}; fetch COFW_color again") from error
+    with h5py.File(path, "r") as file:
+        return _samples(path, file)
 
 
 def _samples(path: Path, file: Any) -> list[Sample]:
     part = next((part for part, names in _VARIABLES.items() if all(name in file for name in names)), None)
     if part is None:
+        held = ", ".join(sorted(map(str, file))) or "nothing"
         raise DataError(
-            f"{path}: holds {', '.join(sorted(file)) or 'nothing'}; wanted IsTr, phisTr, bboxesTr or IsT, phisT, "
+            f"{path}: holds {held}; wanted IsTr, phisTr, bboxesTr or IsT, phisT, "
             "bboxesT as in COFW_train_color.mat and COFW_test_color.mat"
         )
     pictures, phis, boxes = (file[name] for name in _VARIABLES[part])
+    if pictures.size > MOST_FACES:
+        raise DataError(f"{path}: {_VARIABLES[part][0]} has {pictures.size:,} pictures, COFW has at most 1,345")
     references = np.asarray(pictures).reshape(-1)
     labels = _columns(path, _VARIABLES[part][1], phis, 3 * COFW29.size, len(references))
     rects = _columns(path, _VARIABLES[part][2], boxes, 4, len(references))
+    stored = [file[reference] for reference in references]
+    unfolded = sum(picture.nbytes for picture in stored)
+    if unfolded > MOST_UNFOLDED * path.stat().st_size:
+        raise DataError(f"{path}: its pictures unfold to {unfolded:,} bytes, which no photographs do; fetch it again")
     return [
-        _sample(path, part, index, _picture(path, index, file[reference]), labels[index], rects[index])
-        for index, reference in enumerate(references)
+        _sample(path, part, index, _picture(path, index, picture), labels[index], rects[index])
+        for index, picture in enumerate(stored)
     ]
 
 
@@ -56,6 +65,8 @@ def _columns(path: Path, name: str, variable: Any, height: int, count: int) -> A
     """Rows (count, height) of a variable that HDF5 holds transposed."""
     if variable.shape != (height, count):
         raise DataError(f"{path}: {name} has shape {variable.shape}, wanted ({height}, {count}): one column a picture")
+    if variable.dtype.kind not in "fiu":
+        raise DataError(f"{path}: {name} holds {variable.dtype}, wanted numbers")
     return np.asarray(variable, dtype=np.float64).T
 
 

@@ -12,18 +12,17 @@ and NaN are missing points.
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lightmark.data.extra import import_extra
+from lightmark.data.matlab import read_matlab5
 from lightmark.data.missing import missing_as_nan
 from lightmark.data.origin import is_300w_lp, photo_of, subsets_of
 from lightmark.data.pictures import pictures_beside
 from lightmark.data.sample import Sample
-from lightmark.errors import DataError
+from lightmark.errors import DataError, reader
 from lightmark.geometry import Array, tight_box
 from lightmark.schema import IBUG68
 
@@ -32,8 +31,8 @@ def read_300w_lp(root: str | Path) -> list[Sample]:
     """Faces of the 300W-LP tree at `root`, or of one of its folders such as AFW, by path.
 
     The folders ..._Flip, mirror images of the others, are passed over. The attributes are "pitch", "yaw" and "roll" in
-    degrees, signed as in the file. Needs scipy, else raises `MissingExtraError`. Raises `DataError` where there is no
-    such file, a variable is missing or has another shape, or a turned face has no file under landmarks/.
+    degrees, signed as in the file. Raises `DataError` where there is no such file, a variable is missing or has another
+    shape, or a turned face has no file under landmarks/.
     """
     root = Path(root)
     if not root.is_dir():
@@ -44,6 +43,7 @@ def read_300w_lp(root: str | Path) -> list[Sample]:
     return [_sample(file, picture) for file, picture in pictures_beside(files).items()]
 
 
+@reader("a label file of 300W-LP")
 def read_300w_lp_file(path: str | Path) -> Sample:
     """The face of one label file of 300W-LP; see `read_300w_lp`."""
     path = Path(path)
@@ -56,7 +56,7 @@ def is_lp_label(path: Path) -> bool:
 
 
 def _sample(file: Path, picture: Path) -> Sample:
-    label = _load(file)
+    label = read_matlab5(file)
     points = _turned_points(file) if _is_turned(file) else _points(_variable(file, label, "pt2d", (2, IBUG68.size)).T)
     pitch, yaw, roll = np.degrees(_variable(file, label, "Pose_Para", (1, 7))[0, :3]).tolist()
     place = file.resolve()
@@ -83,7 +83,7 @@ def _turned_points(file: Path) -> Array:
             f"{file}: pt2d of a turned face holds the points before the turn; {landmarks}, which holds those after it, "
             "is not there: unpack the folder landmarks of 300W_LP beside the pictures' folders"
         )
-    return _points(_variable(landmarks, _load(landmarks), "pts_2d", (IBUG68.size, 2)))
+    return _points(_variable(landmarks, read_matlab5(landmarks), "pts_2d", (IBUG68.size, 2)))
 
 
 def _points(stored: Array) -> Array:
@@ -91,20 +91,13 @@ def _points(stored: Array) -> Array:
     return missing_as_nan(stored) - 1
 
 
-def _load(file: Path) -> dict[str, Any]:
-    matlab = import_extra("scipy.io.matlab", file)
-    try:
-        label: dict[str, Any] = matlab.loadmat(file)
-    except (OSError, ValueError, TypeError, NotImplementedError, zlib.error, matlab.MatReadError) as error:
-        raise DataError(f"{file}: cannot be read as a MATLAB 5 file: {error}; fetch it again") from error
-    return label
-
-
-def _variable(file: Path, label: dict[str, Any], name: str, shape: tuple[int, int]) -> Array:
+def _variable(file: Path, label: Mapping[str, Array | None], name: str, shape: tuple[int, int]) -> Array:
     if name not in label:
-        held = ", ".join(sorted(key for key in label if not key.startswith("__")))
+        held = ", ".join(sorted(label))
         raise DataError(f"{file}: no {name}; it holds {held or 'nothing'}; is this a label file of 300W-LP?")
-    value = np.asarray(label[name], dtype=np.float64)
+    value = label[name]
+    if value is None:
+        raise DataError(f"{file}: {name} holds no real numbers, wanted {shape} of them")
     if value.shape != shape:
         raise DataError(f"{file}: {name} has shape {value.shape}, wanted {shape}")
     return value

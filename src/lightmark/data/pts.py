@@ -11,11 +11,12 @@ from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.pictures import pictures_beside
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
-from lightmark.errors import DataError
+from lightmark.errors import DataError, reader
 from lightmark.geometry import Array, Floats, labelled, tight_box
 from lightmark.schema import IBUG68, Schema
 
 
+@reader("a .pts file")
 def read_pts(path: str | Path) -> Array:
     """Points (N, 2) of a `.pts` file, counted from 0; the file itself counts pixels from 1.
 

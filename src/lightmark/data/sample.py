@@ -72,7 +72,7 @@ def encoded_picture(sample: Sample) -> bytes:
         return read_member(sample.member)
     try:
         return sample.path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a null byte in the path
         raise DataError(f"{sample.path}: cannot be read: {error}; run check on the data first") from error
 
 

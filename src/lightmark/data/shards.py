@@ -20,11 +20,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lightmark.data.own_fields import own_fields
 from lightmark.data.pictures import PICTURE_SUFFIXES
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.data.tar import Member, read_member, tar_members
-from lightmark.errors import DataError, ImageError, LightmarkError
+from lightmark.errors import DataError, ImageError, describe_error, foreign_errors_as
 from lightmark.geometry import labelled, require_box, tight_box
 from lightmark.schema import SCHEMAS, Schema, schema_from_dict, schema_to_dict
 from lightmark.source import to_picture
@@ -181,8 +182,8 @@ def read_packed(packed: PackedPicture) -> tuple[list[Sample], bytes]:
     try:
         samples = [_sample(pictures[0], face) for face in labels["faces"]]
         checksum = labels.get("picture", {}).get("crc32")
-    except (KeyError, TypeError, ValueError, AttributeError, LightmarkError) as error:
-        raise DataError(f"with labels that cannot be used: {type(error).__name__}: {error}") from error
+    except Exception as error:  # of whatever kind: the JSON may come from anybody
+        raise DataError(f"with labels that cannot be used: {describe_error(error)}") from error
     return samples, _checked(pictures[0], checksum)
 
 
@@ -205,7 +206,7 @@ def _labels(packed: PackedPicture) -> dict[str, Any]:
         raise DataError("without .json")
     try:
         labels = json.loads(read_member(packed.members["json"]))
-    except (ImageError, ValueError) as error:
+    except Exception as error:  # as in read_packed
         raise DataError("with .json that cannot be read") from error
     return labels if isinstance(labels, dict) else {}
 
@@ -229,15 +230,18 @@ def _sample(picture: Member, face: Mapping[str, Any]) -> Sample:
         raise ValueError(f"points of shape {points.shape}, wanted (N, 2)")
     place = picture.file / picture.name
     occluded = face.get("occluded")
-    attributes = face.get("attributes", {})
+    if occluded is not None and len(occluded) != len(points):
+        raise ValueError(f"{len(occluded)} flags of occlusion for {len(points)} points")
+    ours = own_fields(face)
+    attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in ours.attributes.items()}
     return Sample(
         path=place,
         points=points,
         box=require_box(tight_box(points)),
         schema=schema_for(len(points), _schema(json.dumps(face.get("schema"))), place),
-        photo=face.get("photo", place.with_suffix("").as_posix()),
-        subsets=_subsets(tuple(face.get("subsets", ()))),
-        attributes={name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()},
+        photo=place.with_suffix("").as_posix() if ours.photo is None else ours.photo,
+        subsets=_subsets(ours.subsets or frozenset()),
+        attributes=attributes,
         occluded=None if occluded is None else np.array(occluded, dtype=bool),
         member=picture,
     )
@@ -253,8 +257,8 @@ def _schema(text: str) -> Schema | None:
 
 
 @lru_cache(maxsize=1024)
-def _subsets(names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(names)
+def _subsets(names: frozenset[str]) -> frozenset[str]:
+    return names
 
 
 def _plain(value: Any) -> Any:
@@ -269,8 +273,6 @@ def _manifest(folder: Path) -> dict[str, int]:
     manifest = folder / MANIFEST
     if not manifest.exists():
         return {}
-    try:
+    with foreign_errors_as(DataError, f"{manifest}: no manifest of shards; take it away to read what is there"):
         shards = json.loads(manifest.read_text(encoding="utf-8"))["shards"]
         return {str(shard["file"]): int(shard["pictures"]) for shard in shards}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{manifest}: no manifest of shards ({error!r}); take it away to read what is there") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmark.errors import DataError, ImageError
+from lightmark.errors import DataError, ImageError, foreign_errors_as
 
 BLOCK = 512  # bytes; POSIX.1-1988 ends an archive by two blocks of zeros
 
@@ -29,33 +29,31 @@ def tar_members(file: Path, start: int = 0) -> Iterator[Member]:
     Raises `DataError` for what is no tar, and after the last that can be told where the tar is cut or broken: the bytes
     of that last one may be cut, which `read_member` says.
     """
-    try:
-        with file.open("rb") as stream:
-            stream.seek(start)
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
-                while (one := archive.next()) is not None:
-                    # tarfile would keep every header until the end.
-                    archive.members.clear()  # type: ignore[attr-defined]  # there since ever, not in typeshed
-                    if one.isreg():
-                        yield Member(file, one.name, one.offset, one.offset_data, one.size)
+    with foreign_errors_as(DataError, f"{file}: cut, broken or no uncompressed tar"), file.open("rb") as stream:
+        stream.seek(start)
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            end = start
+            while (one := archive.next()) is not None:
+                if archive.offset <= end:  # a negative size, which older Pythons follow backwards for ever
+                    raise ValueError(f"the size of {one.name!r} leads back to byte {archive.offset}")
                 end = archive.offset
-            stream.seek(end)
-            # tarfile takes a broken header for the end of the archive.
-            if stream.read(BLOCK) != bytes(BLOCK):
-                raise DataError(f"{file}: cut or broken at byte {end}: what follows there is lost; copy the file again")
-    except (tarfile.TarError, OSError) as error:
-        raise DataError(f"{file}: cut, broken or no uncompressed tar: {error}; copy the file again") from error
+                # tarfile would keep every header until the end.
+                archive.members.clear()  # type: ignore[attr-defined]  # there since ever, not in typeshed
+                if one.isreg():
+                    yield Member(file, one.name, one.offset, one.offset_data, one.size)
+            end = archive.offset
+        stream.seek(end)
+        # tarfile takes a broken header for the end of the archive.
+        if stream.read(BLOCK) != bytes(BLOCK):
+            raise DataError(f"{file}: cut or broken at byte {end}: what follows there is lost; copy the file again")
 
 
 def read_member(member: Member) -> bytes:
     """The bytes of `member`; raises `ImageError` where they cannot be read in full."""
     where = f"{member.file.as_posix()}/{member.name}"
-    try:
-        with member.file.open("rb") as stream:
-            stream.seek(member.offset)
-            content = stream.read(member.size)
-    except OSError as error:
-        raise ImageError(f"{where}: cannot be read: {error}") from error
+    with foreign_errors_as(ImageError, f"{where}: cannot be read"), member.file.open("rb") as stream:
+        stream.seek(member.offset)
+        content = stream.read(member.size)
     if len(content) < member.size:
         raise ImageError(f"{where}: cut: {len(content)} of {member.size} bytes are there")
     return content

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightmark.data.missing import missing_as_nan
 from lightmark.data.sample import Sample
-from lightmark.errors import DataError
+from lightmark.errors import DataError, reader
 from lightmark.geometry import tight_box
 from lightmark.schema import WFLW98
 
@@ -41,6 +41,7 @@ def read_wflw(root: str | Path) -> list[Sample]:
     return [sample for file in lists for sample in read_wflw_list(file)]
 
 
+@reader("a WFLW list")
 def read_wflw_list(path: str | Path) -> list[Sample]:
     """Faces of one list; pictures are looked for in WFLW_images beside the list's WFLW_annotations.
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lightmark.data.sample import Sample
-from lightmark.errors import DataError
+from lightmark.errors import DataError, foreign_errors_as, reader
 from lightmark.files import replacing
 from lightmark.geometry import Array, Floats
 from lightmark.schema import SCHEMAS
@@ -33,12 +33,11 @@ class Predictions:
     points: Mapping[str, Array]
 
 
+@reader("predictions")
 def read_predictions(path: str | Path) -> Predictions:
     """Predictions of a JSON file; raises `DataError` naming the file and the face that cannot be used."""
-    try:
+    with foreign_errors_as(DataError, f"{path}: cannot be read as JSON"):
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON: {error}") from error
     if not isinstance(data, dict) or not isinstance(data.get("predictions"), dict) or "schema" not in data:
         raise DataError(f'{path}: needs {{"schema": name, "predictions": {{face: [[x, y], …]}}}}')
     points = {str(name): _points(f"{path}: {name}", value) for name, value in data["predictions"].items()}

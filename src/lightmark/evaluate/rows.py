@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.data.sample import Sample
-from lightmark.errors import DataError, SchemaError
+from lightmark.errors import DataError, SchemaError, reader
 from lightmark.evaluate.predict import label_boxes, same_points
 from lightmark.files import replacing
 from lightmark.geometry import Floats, labelled
@@ -113,16 +113,14 @@ def write_rows(path: str | Path, rows: Sequence[FaceRow], key: str) -> None:
             writer.writerow([row.name, ";".join(row.subsets), *numbers])
 
 
+@reader("a table of faces")
 def read_rows(path: str | Path) -> tuple[str, list[FaceRow]]:
     """The errors' column and the rows of a CSV that `write_rows` wrote; raises `DataError` naming file and line."""
-    try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            key = _key_of(path, header)
-            return key, [_row(f"{path}: line {reader.line_num}", key, header, fields) for fields in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a table of faces: {error}") from error
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        table = csv.reader(file)
+        header = next(table, [])
+        key = _key_of(path, header)
+        return key, [_row(f"{path}: line {table.line_num}", key, header, fields) for fields in table]
 
 
 def _key_of(path: str | Path, header: Sequence[str]) -> str:

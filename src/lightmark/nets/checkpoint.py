@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lightmark.errors import CheckpointError, ConfigError, SpecError
+from lightmark.errors import CheckpointError, ConfigError, SpecError, reader
 from lightmark.files import replacing
 from lightmark.geometry import Array
 from lightmark.nets.network import Architecture, LandmarkNet, architecture_from_dict, describe
@@ -27,6 +27,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
         save_file(plain, temporary, dict(metadata))
 
 
+@reader("safetensors", CheckpointError)
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises `CheckpointError` with its name and what is wrong."""
     try:
@@ -55,6 +56,7 @@ def save_checkpoint(
     write_tensors(path, tensors, {METADATA_KEY: spec_to_json(whole)})
 
 
+@reader("a checkpoint", CheckpointError)
 def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
     """Network in float32, in evaluation mode, and its spec.
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lightmark.errors import CheckpointError
+from lightmark.errors import CheckpointError, reader
 from lightmark.extras import require_extra
 from lightmark.runtime.exported_model import ExportedModel
 from lightmark.runtime.sidecar import read_sidecar
 
 
+@reader("an ExecuTorch model", CheckpointError)
 def open_executorch(path: Path) -> ExportedModel:
     """The model in an ExecuTorch file; raises `MissingExtraError` without executorch, else as `ExportedModel` does.
 

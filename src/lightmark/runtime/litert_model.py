@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.errors import CheckpointError, SpecError
+from lightmark.errors import CheckpointError, SpecError, reader
 from lightmark.extras import require_extra
 from lightmark.runtime.exported_model import ExportedModel
 from lightmark.spec import METADATA_KEY, ModelSpec, spec_from_json
 
 
+@reader("a LiteRT model", CheckpointError)
 def open_litert(path: Path, threads: int | None = None) -> ExportedModel:
     """The model in a LiteRT file; raises `MissingExtraError` without ai-edge-litert, else as `ExportedModel` does."""
     require_extra(["ai_edge_litert"], "litert", f"{path}: a LiteRT file")

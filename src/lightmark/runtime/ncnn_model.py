@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.errors import CheckpointError
+from lightmark.errors import CheckpointError, reader
 from lightmark.extras import require_extra
 from lightmark.runtime.exported_model import ExportedModel
 from lightmark.runtime.sidecar import read_sidecar
 
 
+@reader("an ncnn model", CheckpointError)
 def open_ncnn(path: Path, threads: int | None = None) -> ExportedModel:
     """The model in ncnn's files; raises `MissingExtraError` without ncnn, else as `ExportedModel` does."""
     require_extra(["ncnn"], "ncnn", f"{path}: an ncnn file")

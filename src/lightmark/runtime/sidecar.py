@@ -23,6 +23,6 @@ def read_sidecar(path: Path) -> ModelSpec:
     beside = sidecar_path(path)
     try:
         text = beside.read_text(encoding="utf-8")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # not there; not UTF-8
         raise SpecError(f"{path}: needs {beside.name} beside it, which `lightmark export` wrote; copy both") from error
     return spec_from_json(text, str(beside))

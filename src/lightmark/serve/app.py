@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from lightmark.serve.headers import with_headers
+from lightmark.serve.hosts import with_hosts
 from lightmark.serve.log import with_log
 from lightmark.serve.openapi import describe, docs_page
 from lightmark.serve.static import StaticFile, StaticFiles
@@ -33,10 +34,11 @@ def build_app(
     endpoint: Endpoint | None,
     url: str,
     tell: Callable[[str], None] | None = None,
+    hosts: Iterable[str] = (),
 ) -> ASGIApp:
     """ASGI application that serves `files` and, unless it is None, `endpoint`; `url` is where it is reached.
 
-    `tell` gets a line a request.
+    `tell` gets a line a request. Besides bare addresses and localhost it answers to the names in `hosts` alone.
     """
     routes = [
         Route("/healthz", healthy),
@@ -45,7 +47,8 @@ def build_app(
     app = Starlette(routes=routes, exception_handlers={HTTPException: refuse, Exception: break_off})
     app.router.default = StaticFiles(files)  # no route for every path: it would hide the others' 405
     app.router.redirect_slashes = False  # to addresses that are made of what the visitor says the host is
-    return with_headers(app) if tell is None else with_log(with_headers(app), tell)
+    guarded = with_headers(with_hosts(app, hosts))
+    return guarded if tell is None else with_log(guarded, tell)
 
 
 def api(endpoint: Endpoint, url: str) -> list[BaseRoute]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from lightmark.errors import ImageError, MissingExtraError
 from lightmark.runtime.detection import Detection
 from lightmark.runtime.inputs import Input
 from lightmark.runtime.landmarker import Landmarker
-from lightmark.serve.workers import BusyError, Place, Workers
+from lightmark.serve.workers import BusyError, Workers
 from lightmark.source import to_picture
 
 T = TypeVar("T")
@@ -36,12 +37,44 @@ class Limits:
     seconds: float
 
 
+class Room:
+    """Bytes of memory that all bodies share, whole or on their way."""
+
+    def __init__(self, size: int) -> None:
+        self.free = size
+
+    @contextmanager
+    def share(self) -> Iterator[Share]:
+        """What one body takes of the room, which it leaves at the end of the block."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self.free += share.size
+
+
+class Share:
+    """One body's part of the room."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.size = 0
+
+    def take(self, size: int) -> None:
+        """Take so many bytes more; raises `BusyError` where there are not as many."""
+        if size > self._room.free:
+            raise BusyError
+        self._room.free -= size
+        self.size += size
+
+
 class Endpoint:
     """Answers requests with the faces that `landmarker` finds, on `workers`, within `limits`."""
 
     def __init__(self, landmarker: Landmarker, workers: Workers, limits: Limits) -> None:
         self._landmarker = landmarker
         self._workers = workers
+        self._room = Room(workers.size * limits.max_bytes)
         self.limits = limits
 
     async def __call__(self, request: Request) -> Response:
@@ -50,22 +83,23 @@ class Endpoint:
         least = self._min_score(request)
         require_length(request, self.limits.max_bytes)
         try:
-            # A place is taken before the body is read: what bodies hold in memory is bounded by the places.
-            with self._workers.place() as place:
-                return Response(await self._find(request, place, least), media_type="application/json")
+            return Response(await self._find(request, least), media_type="application/json")
         except BusyError as error:
             raise HTTPException(503, "all places in the queue are taken; try again", RETRY) from error
         except ClientDisconnect:
             return Response(status_code=LEFT)
 
-    async def _find(self, request: Request, place: Place, least: float | None) -> bytes:
+    async def _find(self, request: Request, least: float | None) -> bytes:
         whole = False
         try:
             async with asyncio.timeout(self.limits.seconds):
-                body = await read_body(request, self.limits.max_bytes)
-                whole = True
-                find = partial(find_faces, self._landmarker, body, self.limits.max_pixels, least)
-                return await while_connected(request, place.run(find))
+                # A place is taken once the body is here: one that trickles keeps nobody out.
+                with self._room.share() as share:
+                    body = await read_body(request, self.limits.max_bytes, share)
+                    whole = True
+                    find = partial(find_faces, self._landmarker, body, self.limits.max_pixels, least)
+                    with self._workers.place() as place:
+                        return await while_connected(request, place.run(find))
         except TimeoutError as error:
             if whole:
                 reason = f"no answer within {self.limits.seconds:g} s: the server is busy, or the picture very large"
@@ -118,13 +152,14 @@ def require_length(request: Request, most: int) -> None:
         raise too_large(most)
 
 
-async def read_body(request: Request, most: int) -> bytes:
-    """The whole body; raises `HTTPException` 413 for more than `most` bytes."""
+async def read_body(request: Request, most: int, share: Share) -> bytes:
+    """The whole body, counted in `share`; raises `HTTPException` 413 for more than `most` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
             raise too_large(most)
+        share.take(len(chunk))
     return bytes(body)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-UNKNOWN = 404  # its address is the visitor's own words, which the log does not repeat
+UNKNOWN = (404, 421, None)  # the address is the visitor's own words, which the log does not repeat
 
 
 def with_log(app: ASGIApp, tell: Callable[[str], None]) -> ASGIApp:
@@ -26,7 +26,7 @@ def with_log(app: ASGIApp, tell: Callable[[str], None]) -> ASGIApp:
             if told:
                 return
             told = True
-            address = "(unknown)" if status in (UNKNOWN, None) else scope["path"]
+            address = "(unknown)" if status in UNKNOWN else scope["path"]
             took = f"{1000 * (time.perf_counter() - began):.0f} ms"
             tell(f"{time.strftime('%H:%M:%S')} {scope['method']} {address} {status or '-'} {took}")
 

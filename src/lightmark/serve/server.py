@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import signal
 import socket
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from lightmark.errors import ConfigError
+from lightmark.serve.connection import Connection
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # all of a machine's addresses → one that a browser can open
@@ -41,16 +43,12 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def run(app: ASGIApp, listening: socket.socket, grace: float, ready: Callable[[], None]) -> int | None:
-    """Serve `app` until SIGINT or SIGTERM, the first of which is returned, None for a server that stopped by itself.
-
-    `ready` is called once connections are taken and signals heeded. After a signal nothing more is accepted, and what
-    is being answered has `grace` seconds; a second SIGINT ends it at once.
-    """
-    server = uvicorn.Server(
+def server_of(app: ASGIApp, grace: float, connection: type[Connection] = Connection) -> uvicorn.Server:
+    """Server of `app`, not running yet, that gives what is being answered `grace` seconds when it is to end."""
+    return uvicorn.Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=connection,
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -61,6 +59,31 @@ def run(app: ASGIApp, listening: socket.socket, grace: float, ready: Callable[[]
             timeout_graceful_shutdown=max(1, round(grace)),
         )
     )
+
+
+def names_of(host: str) -> list[str]:
+    """What this machine may be called by those who reach it at `host`: that, and its own names for more than itself."""
+    if is_own(host):
+        return [host]
+    name = socket.gethostname()
+    return [host, name, f"{name.partition('.')[0]}.local", socket.getfqdn()]
+
+
+def is_own(host: str) -> bool:
+    """Whether only this machine itself reaches `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def run(app: ASGIApp, listening: socket.socket, grace: float, ready: Callable[[], None]) -> int | None:
+    """Serve `app` until SIGINT or SIGTERM, the first of which is returned, None for a server that stopped by itself.
+
+    `ready` is called once connections are taken and signals heeded. After a signal nothing more is accepted, and what
+    is being answered has `grace` seconds; a second SIGINT ends it at once.
+    """
+    server = server_of(app, grace)
     came: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:

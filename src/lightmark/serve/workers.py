@@ -35,7 +35,7 @@ class Workers:
 
     def __init__(self, count: int, queue: int) -> None:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="landmarks")
-        self._size = count + queue
+        self.size = count + queue
         self._taken = 0
         self._lock = threading.Lock()
 
@@ -47,7 +47,7 @@ class Workers:
     @property
     def full(self) -> bool:
         """Whether all places are taken."""
-        return self._taken == self._size
+        return self._taken == self.size
 
     @contextmanager
     def place(self) -> Iterator[Place]:
