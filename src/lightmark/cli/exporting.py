@@ -35,8 +35,8 @@ def export(
 
     MODEL is a checkpoint, a shipped name or a float32 ONNX file. Forms are onnx, onnx-fp16, onnx-int8,
     onnx-int8-vnni, openvino, litert, litert-int8, coreml, ncnn and executorch, each but the first four with the extra
-    of its name. onnx-int8 gives the same points on every processor and is fast on those with VNNI (Intel from 2019,
-    AMD from Zen 4); onnx-int8-vnni uses all of int8's range and is wrong on x86 without it, where Lightmark runs it by
+    of its name. onnx-int8 is accurate on every processor and fast on those with VNNI (Intel from 2019, AMD from Zen
+    4); onnx-int8-vnni uses all of int8's range and is wrong on x86 without it, where Lightmark runs it by
     slower products and says so; onnx-fp16 halves the file, for GPUs. coreml is not verified, as nothing but Apple's
     systems runs it. ONNX from ONNX and openvino need no torch.
     """
