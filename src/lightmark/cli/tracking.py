@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("source")
-@click.option("--out", type=ANY_PATH, help="Video to write with points, boxes and ids: .mp4, .m4v, .mov or .avi.")
+@click.option("--out", type=ANY_PATH, help="Video to write with points, boxes and ids: .mp4, .m4v, .mov, .mkv.")
 @click.option("--records", type=ANY_PATH, help="A row a face and frame: .jsonl or .csv.")
 @click.option("--model", type=MODEL, default="fast", show_default=True, help="A shipped model or an ONNX file.")
 @click.option("--detector", default="auto", show_default=True, help="What finds faces that have come in.")
@@ -54,7 +54,8 @@ def track(
     from lightmark.runtime.landmarker import Landmarker
     from lightmark.runtime.records import require_records_name
     from lightmark.runtime.tracker import Tracker, Tracking
-    from lightmark.runtime.video import VideoReader, parse_source, require_video_name
+    from lightmark.runtime.video import VideoReader, parse_source
+    from lightmark.runtime.video_writer import require_video_name
 
     if out is not None:
         require_video_name(out)
@@ -115,7 +116,9 @@ def progress_bar(reader: VideoReader) -> Iterator[Callable[[Frame, Sequence[Trac
         TextColumn("{task.fields[faces]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Where nobody watches, rich would leave an empty line in the log.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("track", total=reader.total, rate="", faces="")
 
         def tell(_frame: Frame, faces: Sequence[TrackedFace]) -> None:
@@ -135,5 +138,8 @@ def report(source: str, done: Tracked, reader: VideoReader, written: Sequence[Pa
         click.echo("the camera or stream gives no more frames; what was done so far is kept", err=True)
     elif done.cut_short:
         click.echo(f"the file claims {reader.total} frames; is it cut? what it held is kept", err=True)
+    if done.sound_left_out:
+        codecs = ", ".join(done.sound_left_out)
+        click.echo(f"the overlay is without sound ({codecs}), which its format cannot hold; .mkv holds most", err=True)
     for path in written:
         click.echo(path)
