@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmark.errors import ConfigError, GeometryError
-from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_box, transform
+from lightmark.errors import ConfigError
+from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_boxes_near, transform
 from lightmark.image import Picture, warp
 from lightmark.runtime.detector import Detector, Proposer, open_detector
 from lightmark.runtime.face import Face
@@ -106,7 +106,7 @@ class Landmarker:
 
         `boxes` (F, 4) are tight 68-point boxes x0, y0, x1, y1 in pixels of `source`, turned upright, and may reach over
         its edges. No boxes give no faces. Raises `ImageError` for what cannot be read as a picture and
-        `GeometryError` for other boxes.
+        `GeometryError` for other boxes, and for those that have nothing to do with the picture (`require_boxes_near`).
         """
         image = to_picture(source)
         return [face for _, face in self._faces(self._crops(image, boxes, 0))]
@@ -125,12 +125,8 @@ class Landmarker:
         return [face for face, wanted in zip(faces, least, strict=True) if face.score is None or face.score >= wanted]
 
     def _crops(self, image: Picture, boxes: ArrayLike | Sequence[ArrayLike], number: int) -> Iterator[_Crop]:
-        rows = np.array(boxes, dtype=np.float64)
-        if rows.size == 0:
-            return
-        if rows.ndim != 2:
-            raise GeometryError(f"boxes of shape {rows.shape}: needs (F, 4), also for a single face: [box]")
-        matrices = [spec_crop_matrix(self.spec, require_box(box)) for box in rows]
+        rows = require_boxes_near(boxes, image.shape[1], image.shape[0])
+        matrices = [spec_crop_matrix(self.spec, box) for box in rows]
         for box, matrix in zip(rows, matrices, strict=True):
             yield _Crop(number, box, matrix, warp(image, matrix, self.spec.size))
 
