@@ -9,6 +9,7 @@ is NaN itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ LARGEST_BOX = 10
 SMALLEST_BOX = 1.0  # pixels of the longer side: a face of less has no landmarks to tell apart
 
 
-def require_boxes_near(boxes: ArrayLike, width: int, height: int) -> Array:
+def require_boxes_near(boxes: ArrayLike | Sequence[ArrayLike], width: int, height: int) -> Array:
     """`boxes` (F, 4) that a face in a picture of `width`×`height` pixels may have, as a float array.
 
     They may reach over the picture's edges. Raises `GeometryError` for boxes of another form, empty or not finite, that
