@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,7 @@ from lightmark.runtime.detector import Detector, Proposer, open_detector
 from lightmark.runtime.face import Face
 from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.onnx_model import CPU, Provider
-from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
+from lightmark.runtime.shipped import DEFAULT_MODEL, model_path, portable_model
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, spec_crop_matrix
 
@@ -49,7 +50,8 @@ class Landmarker:
 
     Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for
     pictures of more than its limit of pixels, which it takes as an option. Threads may share a Landmarker, if they may
-    share its detector, as they may those that have names. Raises `CheckpointError` or `SpecError` for a file that
+    share its detector, as they may those that have names; it can be pickled and copied, if its detector can, and the
+    copy opens the model's file anew. Raises `CheckpointError` or `SpecError` for a file that
     cannot be used, `MissingExtraError` for one whose runtime is not installed, `ConfigError` for an unknown detector, a
     provider that is not there, or a `min_score` for a model without scores.
     """
@@ -70,6 +72,11 @@ class Landmarker:
         if isinstance(detector, str):
             detector = open_detector(detector, threads)
         self._detector = detector
+        self._made_of = portable_model(model), detector, threads, providers, min_score
+
+    def __reduce__(self) -> tuple[type[Landmarker], tuple[Any, ...]]:
+        """What makes it anew in another process, where no session of a runtime can go."""
+        return type(self), self._made_of
 
     def detect(self, source: Source) -> list[Face]:
         """The faces of `source`, the largest first; none is an empty list.
