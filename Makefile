@@ -6,7 +6,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 .PHONY: demo test lint wheel-test figures page page-test clean
 
 demo: .venv/.demo
-	$(BIN)/lightmark demo --out demo
+	$(BIN)/lightmark demo --out demo --force
 
 test: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
