@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt
 
-.PHONY: demo test lint figures page page-test clean
+.PHONY: demo test lint wheel-test figures page page-test clean
 
 demo: .venv/.demo
-	$(BIN)/lightmark demo --out demo
+	$(BIN)/lightmark demo --out demo --force
 
 test: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
@@ -14,6 +14,15 @@ test: .venv/.dev
 lint: .venv/.dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# The wheel alone in an environment of its own: it detects, and brings neither torch nor the tests' tools.
+wheel-test: .venv/.dev
+	rm -rf build/wheel && $(BIN)/python -m hatchling build -t wheel -d build/wheel
+	$(PYTHON) -m venv --clear build/wheel/venv
+	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check build/wheel/*.whl
+	cd build/wheel && venv/bin/lightmark models
+	cd build/wheel && venv/bin/lightmark detect ../../web/public/samples/meeting.jpg --format json | grep -q '"points"'
+	! build/wheel/venv/bin/python -c 'import torch' 2> build/wheel/no-torch
 
 figures: .venv/.dev
 	$(BIN)/python benchmarks/plot_losses.py

@@ -60,3 +60,51 @@ def write_onnx(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture
+def film_of():
+    """Function that writes a film by PyAV: `images` RGB at `times` in seconds, and a second of a tone if `sound`.
+
+    `matrix` is a display matrix (9,), `aspect` that of a pixel; `codec` encodes the pictures, `sound` names the codec
+    of the tone, which starts at 0.
+    """
+    from fractions import Fraction
+
+    import av
+
+    def write(path, images, times, *, codec="mpeg4", matrix=None, aspect=None, sound=None):
+        ticks = 25 if path.suffix == ".avi" else 60_000  # AVI fills the time between frames with empty ones
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec)
+            stream.height, stream.width = images[0].shape[:2]
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            stream.codec_context.time_base = Fraction(1, ticks)
+            stream.codec_context.options = {"flags": "+qscale", "global_quality": "236"}
+            if matrix is not None:
+                stream.set_display_matrix([int(value) for value in matrix])
+            if aspect is not None:
+                stream.codec_context.sample_aspect_ratio = aspect
+            if sound is not None:
+                track = container.add_stream(sound, rate=48_000, layout="mono")
+            for image, seconds in zip(images, times, strict=True):
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts, frame.time_base = round(seconds * ticks), Fraction(1, ticks)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+            if sound is not None:
+                for packet in tone(track):
+                    container.mux(packet)
+        return path
+
+    def tone(track):
+        form = track.codec_context.format.name
+        wave = np.sin(np.arange(48_000) * 2 * np.pi * 440 / 48_000) * 0.3
+        samples = wave.astype(np.float32) if form.startswith("flt") else (wave * 32_767).astype(np.int16)
+        for start in range(0, len(samples), 1_000):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1_000], format=form, layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, start, Fraction(1, 48_000)
+            yield from track.encode(frame)
+        yield from track.encode()
+
+    return write

@@ -111,6 +111,25 @@ def test_bad_pictures_say_why_and_faceless_ones_are_no_error(source, tmp_path):
     assert (plain["width"], plain["height"], plain["faces"], plain["error"]) == (60, 40, [], None)
 
 
+def test_a_stray_file_is_named_and_skipped(source, tmp_path):
+    """A Parquet file of something else does not keep the pictures beside it from being done."""
+    parquet.write_table(pa.table({"sales": [1, 2]}), source / "stray.parquet")
+    job = open_job(source, tmp_path / "out", Settings())
+    (fault,) = job.listing.faults
+    assert fault.startswith(f"{source / 'stray.parquet'}: no column 'image'")
+    assert job.listing.pictures == 8
+
+
+def test_bad_pictures_are_named_by_their_first(source, tmp_path):
+    """How many for which reason, and where to look."""
+    job = open_job(source, tmp_path / "out", Settings())
+    for _ in run_local(job):
+        pass
+    summary = summarise(job)
+    assert summary.errors["no bytes in this row"] == 1
+    assert summary.first["no bytes in this row"] == "c.parquet#1"
+
+
 def test_rows_hold_what_detect_finds(source, tmp_path):
     """Box, score, points, uncertainty and pose are those of `Landmarker.detect`, in float32."""
     found = {row["key"]: row for row in run(source, tmp_path / "out")}

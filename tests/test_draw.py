@@ -5,7 +5,7 @@ import pytest
 from PIL import ImageFont
 
 from lightmark.draw import GREEN, TRUTH, contact_sheet, draw_landmarks, face_tile, wrap_caption, write_png
-from lightmark.errors import GeometryError, ImageError, SchemaError
+from lightmark.errors import GeometryError, ImageError, SchemaError, WriteError
 from lightmark.schema import IBUG68, Schema
 from lightmark.source import to_picture
 
@@ -183,5 +183,5 @@ def test_png_into_a_new_folder_makes_it(tmp_path):
 def test_png_below_a_file_is_refused(tmp_path):
     """Where no folder can be made the error names the picture."""
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(ImageError, match=r"taken/face\.png: cannot be written"):
+    with pytest.raises(WriteError, match=r"taken/face\.png: cannot be written"):
         write_png(black(), tmp_path / "taken" / "face.png")

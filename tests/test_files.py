@@ -1,9 +1,14 @@
 """Tests of files that are whole or not there, and of their hashes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from lightmark.errors import DataError
-from lightmark.files import replacing, replacing_together, sha256_of
+from lightmark.errors import DataError, WriteError
+from lightmark.files import is_stream, replacing, replacing_together, sha256_of
 
 
 def test_file_is_written_in_full(tmp_path):
@@ -85,7 +90,7 @@ def test_folders_are_made(tmp_path):
 
 def test_writing_nothing_is_an_error(tmp_path):
     """A block that wrote no file says so instead of passing."""
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "a.txt"):
+    with pytest.raises(WriteError, match=r"a\.txt: cannot be written: No such file"), replacing(tmp_path / "a.txt"):
         pass
 
 
@@ -131,3 +136,127 @@ def test_sha256_of_nothing_names_the_file(tmp_path):
     """A missing file is our error, not Python's."""
     with pytest.raises(DataError, match="gone: cannot be read"):
         sha256_of(tmp_path / "gone")
+
+
+def test_a_link_is_written_through(tmp_path):
+    """The link stays one, and the file that it names is new, in whole, with its permissions."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "real.txt").write_text("old")
+    (tmp_path / "store" / "real.txt").chmod(0o640)
+    (tmp_path / "link.csv").symlink_to("store/real.txt")
+    with replacing(tmp_path / "link.csv") as temporary:
+        assert (temporary.parent, temporary.suffix) == (tmp_path / "store", ".csv")
+        temporary.write_text("new")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "store" / "real.txt").read_text() == "new"
+    assert (tmp_path / "store" / "real.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_to_nothing_makes_its_file(tmp_path):
+    """A link whose file is still to come."""
+    (tmp_path / "link").symlink_to("real")
+    with replacing(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+@pytest.mark.parametrize("write", [replacing, replacing_together])
+def test_a_pipe_is_written_through(tmp_path, write):
+    """Its reader gets the whole file, and the pipe stays one."""
+    os.mkfifo(tmp_path / "pipe.txt")
+    reader = os.open(tmp_path / "pipe.txt", os.O_RDONLY | os.O_NONBLOCK)
+    with write(tmp_path / "pipe.txt") as temporary:
+        temporary.write_text("whole")
+    assert os.read(reader, 99) == b"whole"
+    os.close(reader)
+    assert is_stream(tmp_path / "pipe.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe.txt"]
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs /dev/null")
+def test_a_device_is_not_replaced(tmp_path):
+    """Neither by its name nor through a link to it."""
+    (tmp_path / "link").symlink_to("/dev/null")
+    for path in (Path("/dev/null"), tmp_path / "link"):
+        with replacing(path) as temporary:
+            assert temporary.parent not in (Path("/dev"), tmp_path)
+            temporary.write_text("gone")
+    assert Path("/dev/null").is_char_device()
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_standard_output_in_a_file_is_gone_on_with(tmp_path):
+    """What was printed before and after stays: the file is not opened anew, nor replaced."""
+    code = (
+        "from lightmark.files import replacing\n"
+        "print('before')\n"
+        "with replacing('/dev/stdout') as path: path.write_text('within\\n')\n"
+        "print('after')"
+    )
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True)
+    assert (tmp_path / "out").read_text().split() == ["before", "within", "after"]
+
+
+def test_a_refusal_names_the_target_alone(tmp_path):
+    """One error of ours, which tells no temporary name."""
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(WriteError, match=r"taken: cannot be written: Is a directory") as refused, replacing(
+        tmp_path / "taken"
+    ) as temporary:
+        temporary.write_text("x")
+    assert ".lightmark" not in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_file_in_a_folder_s_place_is_named(tmp_path):
+    """A file where a folder should be."""
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="a file is where its folder should be"), replacing(tmp_path / "file" / "x"):
+        pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_our_error(tmp_path):
+    """No room: the reason, one line."""
+    (tmp_path / "link.txt").symlink_to("/dev/full")
+    refusal = pytest.raises(WriteError, match=r"^[^\n]*link\.txt: cannot be written: No space left on device[^\n]*$")
+    with refusal, replacing(tmp_path / "link.txt") as temporary:
+        temporary.write_text("x")
+
+
+def test_long_names_are_written(tmp_path):
+    """A name as long as file systems allow leaves no room for more of it before it."""
+    name = "é" * 125 + ".csv"
+    with replacing(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody tells whether a process runs")
+def test_what_a_killed_run_left_is_swept(tmp_path):
+    """The next process that writes there takes it away, and nothing of one that runs, nor any other file."""
+    code = (
+        "import os, signal, sys\n"
+        "from lightmark.files import replacing, replacing_together\n"
+        "with replacing(sys.argv[1]) as file, replacing_together(sys.argv[1] + '.xml') as folder:\n"
+        "    file.touch(), folder.touch(), print(file, folder, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if sys.argv[2] == 'dead' else sys.stdin.read()"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "a.txt")]
+    (tmp_path / ".hidden-1-file").touch()
+    with subprocess.Popen([*words, "alive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as alive:
+        kept = alive.stdout.readline().split()
+        dead = subprocess.run([*words, "dead"], capture_output=True, text=True, check=False)
+        left = dead.stdout.split()
+        assert all(Path(path).exists() for path in [*kept, *left])
+        with replacing(tmp_path / "b.txt") as temporary:
+            temporary.touch()
+        assert not any(Path(path).exists() for path in left)
+        assert all(Path(path).exists() for path in kept)
+        alive.stdin.close()
+        assert alive.wait() == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden-1-file", "a.txt", "a.txt.xml", "b.txt"]

@@ -20,6 +20,7 @@ from lightmark.geometry import (
     matrix_scale,
     mirror_matrix,
     require_box,
+    require_boxes_near,
     rotation_angles,
     rotation_matrix,
     similarity_matrix,
@@ -302,3 +303,38 @@ def test_tight_box_is_that_of_the_labelled_points():
     assert np.isnan(tight_box(points)[1]).all()
     assert labelled(points).tolist() == [[True, False, True], [False] * 3]
     assert labelled(np.array([[np.nan, 3.0], [np.inf, 3.0]])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("box", "text"),
+    [
+        ([0, 0, 1e9, 1e9], r"its longer side is 1e\+09 px in a picture of 640×480; needs 1 to 6400"),
+        ([0.1, 0.1, 0.4, 0.5], r"its longer side is 0\.4 px .* \(is it in shares of the picture\?\)"),
+        ([10, 10, 10 + 1e-9, 10 + 1e-9], "its longer side is 1e-09 px"),
+        ([700, 10, 800, 100], "lies outside the picture of 640×480 pixels"),
+        ([10, -100, 80, -1], "lies outside the picture"),
+        ([1e300, 1e300, 1.1e300, 1.1e300], "longer side"),
+        ([0, 0, np.nan, 10], "needs four finite numbers"),
+        ([0, 0, np.inf, 10], "needs four finite numbers"),
+        ([50, 50, 10, 10], "x1 must exceed x0"),
+        ([0, 0, 10], "needs four finite numbers"),
+    ],
+)
+def test_box_that_no_face_in_the_picture_has_is_refused(box, text):
+    """Too large, too small, outside, reversed, not finite or no box; the message says which."""
+    with pytest.raises(GeometryError, match=text):
+        require_boxes_near([[10, 10, 90, 90], box] if len(box) == 4 else [box], 640, 480)
+
+
+@pytest.mark.parametrize("boxes", [[[0, 0, 1], [0, 0, 1, 1]], [["a", 0, 1, 1]], [[{}] * 4], 5, [[[0, 0, 9, 9]]]])
+def test_boxes_of_another_form_are_refused(boxes):
+    """Ragged lists, words, numbers alone and nested lists."""
+    with pytest.raises(GeometryError, match="boxes"):
+        require_boxes_near(boxes, 640, 480)
+
+
+def test_boxes_may_reach_over_the_edges():
+    """Faces at the border are labelled where they would be; the whole picture is a box, too."""
+    boxes = [[-300, -200, 20, 30], [0, 0, 639, 479], [-1000, -1000, 2000, 2000], [639, 479, 700, 500]]
+    assert require_boxes_near(boxes, 640, 480).tolist() == boxes
+    assert require_boxes_near([], 640, 480).shape == (0, 4)

@@ -575,3 +575,65 @@ def test_a_batch_without_any_label_has_no_loss() -> None:
     loss.backward()
     assert prediction.grad is not None
     assert loss.item() == 0 == prediction.grad.abs().sum().item()
+
+
+def gradient_of(loss: Callable[[Tensor], Tensor], prediction: Tensor) -> Tensor:
+    """Gradient of `loss` at `prediction`, of the sum over coordinates instead of the mean."""
+    leaf = prediction.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf) * leaf.numel(), leaf)
+    return gradient
+
+
+def noisy_points(seed: int, spread: float = 0.05) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Prediction, truth and both teachers' points (8, 68, 2), errors of up to `spread`."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.rand(8, 68, 2, generator=generator, dtype=torch.float64)
+    errors = spread * (2 * torch.rand(3, 8, 68, 2, generator=generator, dtype=torch.float64) - 1)
+    prediction, tough, tolerant = (truth + error for error in errors)
+    return prediction, truth, tough, tolerant
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figure_gradient_is_a_weighted_l1_gradient(seed: int) -> None:
+    """Below half a crop the figure preset only weighs L1's gradient, by 2.5 to 4.3 a coordinate."""
+    prediction, truth, tough, tolerant = noisy_points(seed, spread=0.49)
+    distilled = gradient_of(lambda points: kd_loss(points, truth, tough, tolerant, "figure"), prediction)
+    weight = distilled / gradient_of(lambda points: l1_loss(points, truth), prediction)
+    assert weight.min() >= 2.5
+    assert weight.max() <= 4.3 + 1e-12
+    assert weight.max() - weight.min() > 1.5  # the weights do differ, so the bounds are no accident
+
+
+@BOTH
+def test_kd_gradient_does_not_say_on_which_side_a_teacher_errs(preset: Preset) -> None:
+    """Teachers that err as far to the other side give the same loss and the same gradient: no direction is taught."""
+    prediction, truth, tough, tolerant = noisy_points(0)
+    mirrored = (2 * truth - tough, 2 * truth - tolerant)
+    assert (mirrored[0] - tough).abs().max() > 0.05
+    own, other = (
+        gradient_of(lambda points, teachers=teachers: kd_loss(points, truth, *teachers, preset), prediction)
+        for teachers in ((tough, tolerant), mirrored)
+    )
+    torch.testing.assert_close(own, other)
+
+
+def test_figure_gradient_cannot_leave_the_l1_direction() -> None:
+    """Its cosine to L1's gradient is at least 2·√(a·b)/(a + b), a = 2.5, b = 4.3; teachers that reach it exist."""
+    bound = 2 * math.sqrt(2.5 * 4.3) / (2.5 + 4.3)
+    assert bound == pytest.approx(0.9643, abs=1e-4)
+    truth = torch.zeros(1, 34, 2, dtype=torch.float64)
+    prediction = torch.full_like(truth, 0.1)
+    # 43 of 68 coordinates with far teachers, whose weight is nearly 2.5, and 25 with perfect ones, whose weight is 4.3.
+    teacher = torch.full((68,), 1e6, dtype=torch.float64)
+    teacher[:25] = 0.0
+    teacher = teacher.reshape(1, 34, 2)
+    worst = gradient_of(lambda points: kd_loss(points, truth, teacher, teacher, "figure"), prediction)
+    plain = gradient_of(lambda points: l1_loss(points, truth), prediction)
+    assert F.cosine_similarity(worst.flatten(), plain.flatten(), dim=0) == pytest.approx(bound, abs=1e-5)
+    for seed in range(5):
+        prediction, truth, tough, tolerant = noisy_points(seed)
+        found = gradient_of(
+            lambda points, given=(truth, tough, tolerant): kd_loss(points, *given, "figure"), prediction
+        )
+        plain = gradient_of(lambda points, truth=truth: l1_loss(points, truth), prediction)
+        assert F.cosine_similarity(found.flatten(), plain.flatten(), dim=0) >= bound

@@ -135,7 +135,10 @@ def test_missing_picture_is_named(tmp_path):
 @pytest.mark.parametrize("share", [0.3, 0.8])
 def test_cut_picture_is_named(tmp_path, kind, share):
     """Half a download is an error, not a half-grey face."""
-    whole = encoded(PilImage.fromarray(noise(40, 40)), kind)
+    try:
+        whole = encoded(PilImage.fromarray(noise(40, 40)), kind)
+    except KeyError:
+        pytest.skip(f"this Pillow does not write {kind}")
     (tmp_path / "cut.img").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ImageError, match=r"cut\.img: cannot be read as a picture: "):
         to_picture(tmp_path / "cut.img")

@@ -17,7 +17,7 @@ from lightmark.draw import contact_sheet, face_tile, write_png
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.provenance import git_commit
-from lightmark.evaluate.run import make_report, write_report
+from lightmark.evaluate.run import REPORT_FILES, make_report, write_report
 from lightmark.files import replacing
 from lightmark.geometry import Array
 from lightmark.image import Picture
@@ -39,6 +39,12 @@ PRODUCTS = (
     "report/report.html",
     "run/*/curves.png",
     "run/*/model.safetensors",
+)
+WRITTEN = (
+    "results.json",
+    "student-on-unseen-faces.png",
+    "astronaut.png",
+    *(f"report/{name}" for name in REPORT_FILES),
 )
 PHOTO_MODEL = "standard"  # the synthetic faces' student has never seen a photograph
 # Unseen faces come from another stream of the generator than any training face.

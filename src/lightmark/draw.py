@@ -123,13 +123,10 @@ def wrap_caption(caption: str, width: int, font: ImageFont.FreeTypeFont | ImageF
 
 
 def write_png(image: Picture, path: str | Path) -> None:
-    """Write `image` as PNG under `path`, whole or not at all; raises `ImageError` where it cannot be written."""
+    """Write `image` as PNG under `path`, whole or not at all; raises `WriteError` where it cannot be written."""
     picture = PilImage.fromarray(require_image(image))
-    try:
-        with replacing(path) as temporary:
-            picture.save(temporary, format="PNG")
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written: {error}") from error
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")
 
 
 def _draw_shape(canvas: Picture, points: Floats, schema: Schema | None, colour: Colour) -> None:

@@ -35,6 +35,10 @@ class DataError(LightmarkError):
     """A data set, annotation file or prediction file that cannot be used as it is."""
 
 
+class WriteError(LightmarkError):
+    """A file or standard output that cannot be written: no room, no permission, no such place."""
+
+
 class SpecError(LightmarkError):
     """A ModelSpec that is incomplete or contradicts the model beside it."""
 

@@ -19,7 +19,8 @@ from lightmark.image import Picture
 from lightmark.photo import BOX, box_corners
 from lightmark.runtime.records import writing_records
 from lightmark.runtime.tracker import TrackedFace, Tracker
-from lightmark.runtime.video import Frame, VideoReader, writing_video
+from lightmark.runtime.video import Frame, VideoReader
+from lightmark.runtime.video_writer import writing_video
 
 GOLDEN = 0.618034  # of the hue circle from one id to the next: no two of the first ids look alike
 
@@ -28,7 +29,8 @@ GOLDEN = 0.618034  # of the hue circle from one id to the next: no two of the fi
 class Tracked:
     """What came of a video: `frames` done, up to `seconds`; `ids` of the faces; the signal that `stopped_by`, if any.
 
-    `cut_short` is true where a file ended well before the frames it claims to have.
+    `cut_short` is true where a file ended well before the frames it claims to have. `sound_left_out` names the codecs
+    of its sound that the overlay cannot hold.
     """
 
     frames: int
@@ -36,6 +38,7 @@ class Tracked:
     ids: frozenset[int]
     stopped_by: int | None
     cut_short: bool
+    sound_left_out: tuple[str, ...] = ()
 
 
 def track_video(
@@ -47,6 +50,8 @@ def track_video(
 ) -> Tracked:
     """Follow the faces of `reader` to its end; write an overlay to `out` and `writing_records` to `records`.
 
+    The overlay has the reader's frames at their times, and its sound.
+
     SIGINT (Ctrl-C) and SIGTERM end it after the frame at hand; what is done so far is kept, as it is where a camera is
     unplugged or a file is cut. Any other error leaves neither file. `progress` is told of every frame. Raises
     `VideoError` where a file cannot be written or no frame is there.
@@ -55,7 +60,7 @@ def track_video(
     frames, seconds = 0, 0.0
     with ExitStack() as stack:
         stop = stack.enter_context(stop_signals())
-        film = None if out is None else stack.enter_context(writing_video(out, reader.fps))
+        film = None if out is None else stack.enter_context(writing_video(out, reader.sound))
         write = None if records is None else stack.enter_context(writing_records(records))
         for frame in reader:
             faces = tracker.update(frame.image, frame.seconds)
@@ -69,9 +74,13 @@ def track_video(
             progress(frame, faces)
             if stop:
                 break
+        else:
+            if film is not None:
+                film.write_rest_of_sound()
     # Containers count frames roughly; a file that is cut lacks more than a few.
     cut_short = not stop and reader.total is not None and frames < 0.95 * reader.total - 2
-    return Tracked(frames, seconds, frozenset(ids), stop[0] if stop else None, cut_short)
+    left_out = () if film is None else film.sound_left_out
+    return Tracked(frames, seconds, frozenset(ids), stop[0] if stop else None, cut_short, left_out)
 
 
 @contextmanager

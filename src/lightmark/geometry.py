@@ -9,6 +9,7 @@ is NaN itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,38 @@ def require_box(box: ArrayLike) -> Array:
         raise GeometryError(f"box {np.array2string(array)}: x1 must exceed x0 and y1 exceed y0; got width "
                             f"{array[2] - array[0]:g} and height {array[3] - array[1]:g} (is it x, y, width, height?)")
     return array
+
+
+# In the picture's longer side. A box of the whole picture is 1; beyond ten, the picture is a speck in the crop.
+LARGEST_BOX = 10
+SMALLEST_BOX = 1.0  # pixels of the longer side: a face of less has no landmarks to tell apart
+
+
+def require_boxes_near(boxes: ArrayLike | Sequence[ArrayLike], width: int, height: int) -> Array:
+    """`boxes` (F, 4) that a face in a picture of `width`×`height` pixels may have, as a float array.
+
+    They may reach over the picture's edges. Raises `GeometryError` for boxes of another form, empty or not finite, that
+    lie wholly outside the picture, are below a pixel, or are more than ten times as long as it.
+    """
+    try:
+        rows = np.array(boxes, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise GeometryError(f"boxes: {error}; needs (F, 4) numbers x0, y0, x1, y1") from error
+    if rows.size == 0:
+        return np.empty((0, 4))
+    if rows.ndim != 2:
+        raise GeometryError(f"boxes of shape {rows.shape}: needs (F, 4), also for a single face: [box]")
+    for row in rows:
+        x0, y0, x1, y1 = require_box(row)
+        side = max(x1 - x0, y1 - y0)
+        if not SMALLEST_BOX <= side <= LARGEST_BOX * max(width, height):
+            raise GeometryError(
+                f"box {np.array2string(row)}: its longer side is {side:g} px in a picture of {width}×{height}; needs 1 "
+                f"to {LARGEST_BOX * max(width, height)} (is it in shares of the picture?)"
+            )
+        if x1 < -0.5 or y1 < -0.5 or x0 > width - 0.5 or y0 > height - 0.5:
+            raise GeometryError(f"box {np.array2string(row)}: lies outside the picture of {width}×{height} pixels")
+    return rows
 
 
 def map_box(box: Array, offsets: ArrayLike) -> Array:

@@ -13,7 +13,6 @@ from typing import IO, Any, TypeAlias, cast
 
 import cv2
 import numpy as np
-from cv2.utils import logging
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 from PIL import ImageFile, ImageOps
@@ -181,16 +180,19 @@ def _read_bmp(picture: ImageFile.ImageFile) -> Picture:
     assert picture.fp is not None
     picture.fp.seek(0)
     data = np.frombuffer(picture.fp.read(), np.uint8)
-    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it would print what the error below says
+    # OpenCV would print what the error below says; 4.10 has its log's level elsewhere than later ones.
+    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    before = set_log_level(SILENT)
     try:
         decoded: NDArray[Any] | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
     finally:
-        logging.setLogLevel(before)
+        set_log_level(before)
     if decoded is None:
         raise ValueError("its runs are cut or broken")
     return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
 
 
+SILENT = 0  # the lowest of OpenCV's log levels
 # Pillow's decoders that are written in Python take half a minute for 20 MB; these take their place.
 READERS: dict[str | None, Callable[[ImageFile.ImageFile], Picture]] = {
     "ppm": read_pnm, "ppm_plain": read_pnm, "bmp_rle": _read_bmp,

@@ -31,10 +31,15 @@ def video_format(start: bytes) -> str | None:
     if start[:4] == b"RIFF" and start[8:12] == b"AVI ":
         return "AVI"
     if start[4:8] == b"ftyp":
-        return None if start[8:12] in PICTURE_BRANDS else "MP4 or QuickTime"
+        return None if is_picture_brand(start) else "MP4 or QuickTime"
     if start[4:8] in QUICKTIME_ATOMS:
         return "MP4 or QuickTime"
     return "MPEG transport stream" if _is_transport_stream(start) else None
+
+
+def is_picture_brand(start: bytes) -> bool:
+    """Whether a file that begins with `start` is a still picture in the container of MP4: AVIF, HEIC, JPEG XL."""
+    return start[4:8] == b"ftyp" and start[8:12] in PICTURE_BRANDS
 
 
 def _is_transport_stream(start: bytes) -> bool:

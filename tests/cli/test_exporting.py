@@ -60,7 +60,7 @@ def test_one_form_goes_into_a_file(tmp_path: Path) -> None:
     before = out.read_bytes()
     status, output = export("fast", "--to", "onnx-fp16", "--out", out)
     assert (status, out.read_bytes()) == (2, before)
-    assert "is there already; give another --out, or --force" in output
+    assert "is there already; give another name, or --force" in output
     assert export("fast", "--to", "onnx-fp16", "--out", out, "--force")[0] == 0
     assert len(out.read_bytes()) < len(before)
 
@@ -70,7 +70,7 @@ def test_what_lies_beside_a_file_is_not_replaced_unasked(tmp_path: Path) -> None
     (tmp_path / "m.bin").write_text("another's")
     status, output = export("fast", "--to", "openvino", "--out", tmp_path / "m.xml")
     assert status == 2
-    assert "m.bin: is there already; give another --out, or --force" in output
+    assert "m.bin: is there already; give another name, or --force" in output
     assert (tmp_path / "m.bin").read_text() == "another's"
 
 
@@ -80,7 +80,7 @@ def test_the_model_itself_is_never_replaced(tmp_path: Path) -> None:
     source.write_bytes(model_path("fast").read_bytes())
     status, output = export(source, "--to", "onnx,onnx-fp16", "--out", tmp_path, "--force")
     assert status == 2
-    assert "student.onnx: is the model itself; give another --out" in output
+    assert "student.onnx: is one of the inputs" in output
     assert [path.name for path in tmp_path.iterdir()] == ["student.onnx"]
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import signal
-from collections.abc import Iterator, Sequence
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,18 +23,20 @@ from lightmark.footage import draw_tracked, id_colour, stop_signals, track_video
 from lightmark.image import Picture
 from lightmark.runtime.face import Face
 from lightmark.runtime.tracker import TrackedFace
-from lightmark.runtime.video import Frame, VideoReader, writing_video
+from lightmark.runtime.video import Frame, VideoReader
+from lightmark.runtime.video_writer import writing_video
 from lightmark.schema import IBUG68
 
 FRAMES = 6
+FilmOf = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six frames of a painted face that the cascade finds."""
-    path = tmp_path_factory.mktemp("film") / "film.avi"
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
     image = np.asarray(synthetic_samples(5, 0)[4].image)
-    with writing_video(path, 25.0) as writer:
+    with writing_video(path) as writer:
         for index in range(FRAMES):
             writer.write(image, index / 25)
     return path
@@ -106,7 +112,7 @@ def test_the_video_itself_is_never_replaced(film: Path) -> None:
     before = film.read_bytes()
     status, said = track(film, "--out", film, "--force")
     assert status == 2
-    assert "is the video itself" in said
+    assert "is one of the inputs" in said
     assert film.read_bytes() == before
 
 
@@ -135,21 +141,101 @@ def test_wrong_options_are_one_line_and_write_nothing(
 def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
     """A missing file, and one that is something else."""
     (tmp_path / "text.mp4").write_text("hello")
-    for name, text in (("none.mp4", "no such video file"), ("text.mp4", "cannot be opened as a video")):
+    for name, text in (("none.mp4", "no such file"), ("text.mp4", "no video that FFmpeg knows")):
         status, said = track(tmp_path / name, "--records", tmp_path / "rows.csv")
         assert status == 2
         assert said.startswith(f"lightmark: {tmp_path / name}: {text}")
     assert not (tmp_path / "rows.csv").exists()
 
 
-def test_a_cut_file_is_kept_and_told(film: Path, tmp_path: Path) -> None:
+def portrait() -> Picture:
+    """A painted face that the cascade and our own detector find."""
+    return np.asarray(synthetic_samples(5, 0)[4].image)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_cut_file_is_kept_and_told(film_of: FilmOf, tmp_path: Path) -> None:
     """Status 0, the frames that it held, and a word."""
+    whole = film_of(tmp_path / "whole.avi", [portrait()] * 6, [index / 25 for index in range(6)], codec="mjpeg")
     cut = tmp_path / "cut.avi"
-    cut.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     status, said = track(cut, "--records", tmp_path / "rows.csv")
     assert status == 0
-    assert f"the file claims {FRAMES} frames; is it cut?" in said
-    assert 2 <= len((tmp_path / "rows.csv").read_text().splitlines()) < FRAMES + 1
+    assert "the file claims 6 frames; is it cut?" in said
+    assert 2 <= len((tmp_path / "rows.csv").read_text().splitlines()) < 6 + 1
+
+
+@pytest.mark.parametrize("matrix", [(1, 0, 0, -1), (-1, 0, 0, -1), (0, 1, 1, 0), (0, -1, 1, 0)])
+def test_a_face_is_found_in_films_that_lie_turned_or_mirrored_in_their_file(
+    film_of: FilmOf, tmp_path: Path, matrix: tuple[int, int, int, int]
+) -> None:
+    """Upside down, by half a turn, by a quarter, by a quarter and mirrored: points as in the upright picture."""
+    a, b, c, d = matrix
+    image = portrait()
+    stored = {
+        (1, 0, 0, -1): image[::-1],
+        (-1, 0, 0, -1): image[::-1, ::-1],
+        (0, 1, 1, 0): image.transpose(1, 0, 2),
+        (0, -1, 1, 0): image[::-1].transpose(1, 0, 2),
+    }[matrix]
+    header = [a * 65_536, b * 65_536, 0, c * 65_536, d * 65_536, 0, 0, 0, 1 << 30]
+    film_of(tmp_path / "plain.mp4", [image], [0.0])
+    film_of(tmp_path / "turned.mp4", [np.ascontiguousarray(stored)], [0.0], matrix=header)
+    points = []
+    for name in ("plain", "turned"):
+        assert track(tmp_path / f"{name}.mp4", "--records", tmp_path / f"{name}.jsonl")[0] == 0
+        (row,) = rows_of(tmp_path / f"{name}.jsonl")
+        points.append(np.array(row["points"]))
+    np.testing.assert_allclose(points[1], points[0], atol=1.0)
+
+
+def test_overlay_and_records_keep_times_and_sound(film_of: FilmOf, tmp_path: Path) -> None:
+    """A film that begins at 0.5 s, uneven, odd in size: every frame at its time in both, the sound in the overlay."""
+    image, times = portrait()[:-1, :-1], [0.5, 0.52, 0.6, 0.605, 1.0]
+    loud = film_of(tmp_path / "loud.mp4", [np.ascontiguousarray(image)] * 5, times, sound="aac")
+    out, records = tmp_path / "out.mp4", tmp_path / "rows.jsonl"
+    assert track(loud, "--out", out, "--records", records)[0] == 0
+    np.testing.assert_allclose([row["seconds"] for row in rows_of(records)], times, atol=6e-4)
+    with VideoReader(out) as reader:
+        frames = list(reader)
+        assert reader.sound == str(out)
+    np.testing.assert_allclose([frame.seconds for frame in frames], times, atol=6e-4)
+    assert frames[0].image.shape == image.shape
+
+
+def test_sound_that_the_overlay_cannot_hold_is_told(film_of: FilmOf, tmp_path: Path) -> None:
+    """With its codec and a format that can."""
+    loud = film_of(tmp_path / "loud.mkv", [portrait()], [0.0], sound="libopus")
+    status, said = track(loud, "--out", tmp_path / "out.mov")
+    assert status == 0
+    assert "the overlay is without sound (opus), which its format cannot hold; .mkv holds most" in said
+
+
+FULL_DISK = textwrap.dedent("""
+    import resource, signal, sys
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing beyond the limit fails, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+    from lightmark.cli import main
+    main()
+""")
+
+
+@pytest.mark.parametrize("option", [["--out", "out.mp4"], ["--out", "out.mkv"], ["--records", "rows.jsonl"]])
+def test_a_full_disk_is_one_line_and_status_2(film: Path, tmp_path: Path, option: list[str]) -> None:
+    """Nothing is left that would not open."""
+    out = tmp_path / option[1]
+    command = [sys.executable, "-c", FULL_DISK, "track", str(film), option[0], str(out), "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"lightmark: {out}: cannot be written: ")
+    assert "File too large" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -184,7 +270,7 @@ def raise_in_frame(monkeypatch: pytest.MonkeyPatch, index: int, number: int) -> 
 class Camera:
     """Stands in for a reader of a camera that is unplugged after two frames."""
 
-    fps, live, total = 30.0, True, None
+    fps, live, total, sound = 30.0, True, None, None
 
     def __iter__(self) -> Iterator[Frame]:
         for index in range(2):
@@ -212,10 +298,10 @@ def tracked(number: int, shift: float = 0.0) -> TrackedFace:
 
 def test_an_unplugged_camera_leaves_whole_files(tmp_path: Path) -> None:
     """What was done so far is closed and in place; a model without confidence leaves its columns empty."""
-    done = track_video(Camera(), Marks(), tmp_path / "out.avi", tmp_path / "rows.csv")  # type: ignore[arg-type]  # stubs
+    done = track_video(Camera(), Marks(), tmp_path / "out.mp4", tmp_path / "rows.csv")  # type: ignore[arg-type]  # stubs
     assert (done.frames, done.ids, done.stopped_by, done.cut_short) == (2, frozenset({3}), None, False)
-    with VideoReader(tmp_path / "out.avi") as reader:
-        assert len(list(reader)) == 3  # 0.05 s are one and a half frames of 30 a second
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        assert [frame.seconds for frame in reader] == pytest.approx([0.0, 0.05], abs=1e-4)
     with (tmp_path / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     found = [(row["frame"], row["id"], row["score"], row["u67"]) for row in rows]
@@ -225,7 +311,7 @@ def test_an_unplugged_camera_leaves_whole_files(tmp_path: Path) -> None:
 def test_an_error_leaves_neither_file(tmp_path: Path) -> None:
     """Only interruptions keep what was done: after an error nobody knows what it is worth."""
     with pytest.raises(ZeroDivisionError):
-        track_video(Camera(), Marks(broken=True), tmp_path / "out.avi", tmp_path / "rows.csv")  # type: ignore[arg-type]  # stubs
+        track_video(Camera(), Marks(broken=True), tmp_path / "out.mp4", tmp_path / "rows.csv")  # type: ignore[arg-type]  # stubs
     assert not list(tmp_path.iterdir())
 
 

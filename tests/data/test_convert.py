@@ -11,7 +11,7 @@ from PIL import Image
 from lightmark.data.convert import convert, write_coco, write_pts
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
-from lightmark.errors import DataError, ImageError
+from lightmark.errors import ConfigError, DataError, ImageError
 from lightmark.geometry import tight_box
 from lightmark.image import Picture
 from lightmark.schema import Schema
@@ -91,7 +91,7 @@ def test_nothing_is_overwritten_unasked(tmp_path, faces, write):
     write(faces, tmp_path / "out.json")
     before = {file: file.read_bytes() for file in sorted(tmp_path.rglob("*")) if file.is_file()}
     moved = [replace(face, points=face.points + 1) for face in faces]
-    with pytest.raises(DataError, match="is there already; choose another place, or pass force"):
+    with pytest.raises(ConfigError, match="is there already; give another name, or --force"):
         write(moved, tmp_path / "out.json")
     assert {file: file.read_bytes() for file in sorted(tmp_path.rglob("*")) if file.is_file()} == before
     write(moved, tmp_path / "out.json", force=True)

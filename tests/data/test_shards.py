@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image as PilImage
 
 from lightmark.cli import main
+from lightmark.data import pack as packing
 from lightmark.data.augment import Augmentation, random_matrix
 from lightmark.data.check import check
 from lightmark.data.coco import read_coco
@@ -167,6 +168,65 @@ def test_a_folder_in_use_is_refused(tmp_path, folder):
     (tmp_path / "out" / "mine.txt").touch()
     with pytest.raises(ConfigError, match="out: is there already, and not an empty folder"):
         pack(read_pts_tree(folder), tmp_path / "out")
+
+
+def pack_until(shard: int, faces, out, monkeypatch, **options) -> None:
+    """Pack, killed at the shard of that number."""
+
+    def kill(path, *rest):
+        if path.name == f"faces-{shard:06}.tar":
+            raise KeyboardInterrupt
+        write_shard(path, *rest)
+
+    write_shard = packing._write_shard
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "_write_shard", kill)
+        with pytest.raises(KeyboardInterrupt):
+            pack(faces, out, **options)
+
+
+def test_a_killed_packing_goes_on(tmp_path, folder, monkeypatch):
+    """What was written stays, what is new is as if nothing had happened: the same bytes and manifest."""
+    (folder / "1.jpg").write_bytes(b"broken")
+    faces = read_pts_tree(folder)
+    options = {"faces_per_shard": 2, "shuffle": 3}
+    pack(faces, tmp_path / "straight", **options)
+    pack_until(2, faces, tmp_path / "killed", monkeypatch, **options)
+    first = (tmp_path / "killed" / "faces-000000.tar").stat().st_mtime_ns
+    pack(faces, tmp_path / "killed", **options)
+    assert (tmp_path / "killed" / "faces-000000.tar").stat().st_mtime_ns == first
+    for path in (tmp_path / "straight").iterdir():
+        assert (tmp_path / "killed" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("shard", [0, 2])
+def test_an_unfinished_packing_does_not_pass_as_whole(tmp_path, folder, monkeypatch, shard):
+    """Whoever reads the folder is told what to do; a finished one is not packed into again."""
+    faces = read_pts_tree(folder)
+    pack_until(shard, faces, tmp_path / "out", monkeypatch, faces_per_shard=2)
+    with pytest.raises(DataError, match=r"packing was not finished|no labelled faces"):
+        read_samples(tmp_path / "out")
+    pack(faces, tmp_path / "out", faces_per_shard=2)
+    assert len(read_samples(tmp_path / "out")) == 8
+    with pytest.raises(ConfigError, match="out: is there already, and not an empty folder"):
+        pack(faces, tmp_path / "out", faces_per_shard=2)
+
+
+def test_only_the_same_packing_goes_on(tmp_path, folder, monkeypatch):
+    """Other options, other labels or other pictures: refused, and nothing is changed."""
+    faces = read_pts_tree(folder)
+    pack_until(2, faces, tmp_path / "out", monkeypatch, faces_per_shard=2)
+    moved = [replace(faces[0], points=faces[0].points + 1), *faces[1:]]
+    for others, options in ((faces, {"faces_per_shard": 3}), (moved, {"faces_per_shard": 2})):
+        with pytest.raises(ConfigError, match="was begun with other faces or options"):
+            pack(others, tmp_path / "out", **options)
+    (folder / "0.jpg").write_bytes((folder / "0.jpg").read_bytes() + b"more")
+    with pytest.raises(ConfigError, match="was begun with other faces or options"):
+        pack(faces, tmp_path / "out", faces_per_shard=2)
+    (folder / "0.jpg").write_bytes((folder / "0.jpg").read_bytes()[:-4])
+    (tmp_path / "out" / "faces-000001.tar").unlink()
+    with pytest.raises(DataError, match="is not whole any more"):
+        pack(faces, tmp_path / "out", faces_per_shard=2)
 
 
 def test_nothing_to_pack_is_an_error(tmp_path, folder):

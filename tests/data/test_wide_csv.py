@@ -1,16 +1,23 @@
 """Tests of the wide CSV reader."""
 
+import io
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightmark.data.wide_csv import read_csv
 from lightmark.errors import DataError
-from lightmark.schema import IBUG68
+from lightmark.runtime.detection import Detection
+from lightmark.runtime.face import Face
+from lightmark.runtime.inputs import Input
+from lightmark.runtime.results import write_csv
+from lightmark.schema import IBUG68, plain_schema
 
 
 def test_row_is_read_field_by_field(tmp_path):
-    """A row is a file name, then x and y of each point, counted from 0; the header only tells how many."""
+    """Under a header of numbers a row is a file name, then x and y of each point, counted from 0."""
     (tmp_path / "mine.csv").write_text(",0,1,2,3\na.jpg,1.5,2,10,20\n\n")
     (face,) = read_csv(tmp_path / "mine.csv")
     assert face.points.tolist() == [[1.5, 2.0], [10.0, 20.0]]
@@ -46,21 +53,21 @@ def test_schema_must_fit(tmp_path):
 def test_short_row_is_named(tmp_path):
     """A row shorter than the header is named with its line."""
     (tmp_path / "mine.csv").write_text(",0,1,2,3\na.jpg,1,2,3,4\nb.jpg,1,2,3\n")
-    with pytest.raises(DataError, match=r"mine\.csv: line 3: got 4 columns, wanted 5 as in the header"):
+    with pytest.raises(DataError, match=r"mine\.csv: line 3: got 4 columns, wanted 5 as in the first line"):
         read_csv(tmp_path / "mine.csv")
 
 
 def test_word_among_the_numbers_is_named(tmp_path):
     """A cell that is no number is quoted with its line."""
     (tmp_path / "mine.csv").write_text(",0,1,2,3\na.jpg,1,2,3,\n")
-    with pytest.raises(DataError, match=r"line 2: could not convert string to float: ''; wanted 4 numbers after"):
+    with pytest.raises(DataError, match=r"line 2: could not convert string to float: ''; wanted numbers for x and y"):
         read_csv(tmp_path / "mine.csv")
 
 
 def test_other_table_is_named(tmp_path):
-    """A header with an even number of columns cannot be a name and pairs."""
+    """A header of other columns names them."""
     (tmp_path / "mine.csv").write_text("epoch,loss\n1,2\n")
-    with pytest.raises(DataError, match=r"line 1: got 2 columns, wanted .* an odd number from 5 on"):
+    with pytest.raises(DataError, match=r"line 1: columns not understood: 'loss'; wanted a file name and"):
         read_csv(tmp_path / "mine.csv")
 
 
@@ -69,6 +76,115 @@ def test_empty_table_is_named(tmp_path, text, error):
     """A file without rows is an error, not an empty data set."""
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(DataError, match=error):
+        read_csv(tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("file,x0,y0,x1,y1", "a.jpg,1,2,3,4"),
+        ("file,x0,x1,y0,y1", "a.jpg,1,3,2,4"),
+        ("x1,y1,x2,y2,filename", "1,2,3,4,a.jpg"),
+        ("image, X_0, Y_0, X_1, Y_1", "a.jpg, 1, 2, 3, 4"),
+        (",0_x,0_y,1_x,1_y", "a.jpg,1,2,3,4"),
+        (",p0_x,p0_y,p1_x,p1_y", "a.jpg,1,2,3,4"),
+        (",y1,x1,y0,x0", "a.jpg,4,3,2,1"),
+        ("Image,left_eye_x,left_eye_y,nose_x,nose_y", "a.jpg,1,2,3,4"),
+        (",0,1,2,3", "a.jpg,1,2,3,4"),
+        (",1,2,3,4", "a.jpg,1,2,3,4"),
+        ("file;x0;y0;x1;y1", "a.jpg;1;2;3;4"),
+        ("file\tx0\ty0\tx1\ty1", "a.jpg\t1\t2\t3\t4"),
+        ("file;x0;y0;x1;y1", '"a.jpg";1.0;2e0;+3;4'),
+    ],
+)
+def test_header_decides_the_meaning(tmp_path, header, row):
+    """Points together or apart, in any order, named or numbered; commas, semicolons and tabs."""
+    (tmp_path / "mine.csv").write_text(f"{header}\n{row}\n")
+    (face,) = read_csv(tmp_path / "mine.csv")
+    assert face.points.tolist() == [[1, 2], [3, 4]]
+    assert face.path == tmp_path / "a.jpg"
+    assert "rect" not in face.attributes
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells"),
+    [
+        ("box_x0,box_y0,box_x1,box_y1", "10,20,30,50"),
+        ("xmin,ymin,xmax,ymax", "10,20,30,50"),
+        ("left,top,right,bottom", "10,20,30,50"),
+        ("left,top,width,height", "10,20,20,30"),
+        ("x,y,w,h", "10,20,20,30"),
+        ("bbox_x,bbox_y,bbox_w,bbox_h", "10,20,20,30"),
+    ],
+)
+def test_box_is_no_point(tmp_path, columns, cells):
+    """A box beside the points becomes "rect", wherever its columns stand."""
+    for header, row in ((f"file,{columns},x0,y0,x1,y1", f"a.jpg,{cells},1,2,3,4"),
+                        (f"file,x0,y0,x1,y1,{columns}", f"a.jpg,1,2,3,4,{cells}")):  # fmt: skip
+        (tmp_path / "mine.csv").write_text(f"{header}\n{row}\n")
+        (face,) = read_csv(tmp_path / "mine.csv")
+        assert face.points.tolist() == [[1, 2], [3, 4]]
+        assert face.attributes["rect"] == (10, 20, 30, 50)
+
+
+def test_table_of_detections_is_read(tmp_path):
+    """What `lightmark detect --format csv` writes is labels that `read_csv` reads."""
+    stream = io.StringIO()
+    face = Face(np.arange(6.0).reshape(3, 2), np.array([1.0, 2, 30, 40]), plain_schema(3), None, 0.5)
+    with write_csv(stream, plain_schema(3), tmp_path) as add:
+        add(Detection(Input(tmp_path / "a.jpg", Path("a.jpg")), 100, 80, [face, face]))
+    (tmp_path / "found.csv").write_text(stream.getvalue())
+    first, second = read_csv(tmp_path / "found.csv")
+    np.testing.assert_array_equal(first.points, face.points)
+    assert first.attributes == {"index": 0, "rect": (1, 2, 30, 40)}
+    assert second.attributes["index"] == 1
+
+
+def test_first_row_without_header_is_a_face(tmp_path):
+    """A table without a header loses no face."""
+    (tmp_path / "mine.csv").write_text("a.jpg,1,2,3,4\nb.jpg,5,6,7,8\n")
+    assert [face.points.tolist() for face in read_csv(tmp_path / "mine.csv")] == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
+    (tmp_path / "mine.csv").write_text("a.jpg,0,1,2,3\n")
+    assert [face.points.tolist() for face in read_csv(tmp_path / "mine.csv")] == [[[0, 1], [2, 3]]]
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        ("file,a,b,c,d", "columns not understood: 'a', 'b', 'c', 'd'"),
+        ("file,x0,y0,x1,y1,age", "columns not understood: 'age'"),
+        ("file,x0,y0,x1,y1,v0,v1", "columns not understood: 'v0', 'v1'"),
+        ("file,x0,y0,x2,y2", "points are numbered 0, 2 … 2; wanted 0, 1, 2"),
+        ("file,x0,y0,x1", "point 1 has x alone"),
+        ("file,x0,y0,x0,y1", "two columns are x of point 0"),
+        ("file,x0,y0,eye_lmk_x_0,eye_lmk_y_0", "columns not understood: 'eye_lmk_x_0'"),
+        ("file,score", "no columns of points"),
+        ("frame,seconds,id,x0,y0,x1,y1,score,p0_x,p0_y", "two columns are x of point 0"),
+    ],
+)
+def test_header_that_is_not_understood_is_refused(tmp_path, header, text):
+    """Nothing is guessed: the columns are named."""
+    (tmp_path / "mine.csv").write_text(f"{header}\n" + ",".join("1" * len(header.split(","))) + "\n")
+    with pytest.raises(DataError, match=rf"mine\.csv: line 1: .*{text}"):
+        read_csv(tmp_path / "mine.csv")
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ("a.jpg,1,2,3,4\nb.jpg,1,2,3,4\na.jpg,1,2,3,4\n", "line 4: is line 2 again"),
+        ("a.jpg,1,2,3,4\n,1,2,3,4\n", "line 3: no file name"),
+        ("a.jpg,1,2,3,4\n,,,,\n", "line 3: no file name"),
+        ("a.jpg,1,2,3,4,5\n", "line 2: got 6 columns, wanted 5"),
+        ("a.jpg,1,2,3,inf\n", "line 2: an infinite number"),
+        ('"a.jpg",1,2,3,"4,5"\n', "line 2: .*write numbers with a decimal point"),
+        ('"a\n.jpg",1,2,3,4\nb.jpg,1,2\n', "line 4: got 3 columns"),
+    ],
+)
+def test_row_that_cannot_be_a_face_is_named(tmp_path, rows, text):
+    """No row is lost without a word: rows that repeat, lack the file or cells, or hold other than numbers."""
+    (tmp_path / "mine.csv").write_text(f"file,x0,y0,x1,y1\n{rows}")
+    with pytest.raises(DataError, match=rf"mine\.csv: {text}"):
         read_csv(tmp_path / "mine.csv")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lightmark.data.read import read_samples
-from lightmark.errors import ConfigError, DataError, MissingExtraError, SchemaError
+from lightmark.errors import ConfigError, DataError, MissingExtraError, SchemaError, WriteError
 from lightmark.evaluate.compare import compare_runs
 from lightmark.evaluate.predictions import read_predictions, write_predictions
 from lightmark.evaluate.run import choose_faces, evaluate_model, threshold_for
@@ -135,7 +135,7 @@ def test_a_report_replaces_the_one_before(tree_300w, model_68, tmp_path) -> None
 def test_a_folder_that_cannot_be_made_is_named(tree_300w, model_68, tmp_path) -> None:
     """A file in the way is our error."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="the report cannot be written here"):
+    with pytest.raises(WriteError, match=r"r/report\.json: cannot be written: a file is where its folder should be"):
         evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "file" / "r")
 
 

@@ -14,11 +14,11 @@ from PIL import Image
 from lightmark.data.coco import read_coco
 from lightmark.data.pts import read_pts
 from lightmark.data.read import read_samples
-from lightmark.errors import ConfigError, DataError
+from lightmark.errors import ConfigError, DataError, WriteError
 from lightmark.runtime.detection import Detection
 from lightmark.runtime.face import Face
 from lightmark.runtime.inputs import Input
-from lightmark.runtime.results import WRITERS, Form, open_results, require_apart, require_free
+from lightmark.runtime.results import WRITERS, Form, open_results, planned_files, pts_writer
 from lightmark.schema import IBUG68
 
 POINTS = 10 + np.arange(136, dtype=np.float64).reshape(68, 2) / 7
@@ -176,7 +176,7 @@ def test_two_faces_never_share_a_pts(tmp_path: Path) -> None:
             add(Detection(inputs[0], 200, 100, [face()]))
             add(Detection(inputs[1], 200, 100, [face(), face(50)]))
 
-    with pytest.raises(DataError, match=r"x_0\.pts: is the name of two faces, the second in x\.jpg"):
+    with pytest.raises(DataError, match=r"x\.jpg: .*x_0\.pts is the name of another picture's face, too"):
         write()
     np.testing.assert_allclose(read_pts(tmp_path / "x_0.pts"), POINTS, atol=1e-6)
 
@@ -200,38 +200,44 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             add(FOUND[0])
 
     for form in ("json", "pts"):
-        with pytest.raises(DataError, match="cannot be written"):
+        with pytest.raises(WriteError, match="cannot be written"):
             write(form, tmp_path / "file" / "out")
 
 
-def test_what_is_there_is_kept(tmp_path: Path) -> None:
-    """A file, or a folder with anything in it, needs --force; an empty folder does not."""
-    (tmp_path / "file.json").touch()
-    (tmp_path / "empty").mkdir()
-    require_free(tmp_path / "empty", "pts", tmp_path / "new", force=False)
-    require_free(tmp_path / "file.json", "json", tmp_path, force=True)
-    with pytest.raises(ConfigError, match=r"file\.json: is there already; give another --out, or --force"):
-        require_free(tmp_path / "file.json", "json", None, force=False)
-    for out, draw in ((tmp_path, None), (tmp_path / "new", tmp_path)):
-        with pytest.raises(ConfigError, match="is there already, and not empty"):
-            require_free(out, "pts", draw, force=False)
+def test_the_files_of_results_are_known_before(tmp_path: Path) -> None:
+    """One for all, or one a picture in each folder: what is asked whether it is there already."""
+    inputs = [source("a/x.jpg"), source("a/x.png")]
+    assert planned_files(tmp_path / "o.csv", "csv", None, inputs) == [tmp_path / "o.csv"]
+    drawn = [tmp_path / "a" / "x.jpg.png", tmp_path / "a" / "x.png.png"]
+    labels = [tmp_path / "a" / "x.jpg.pts", tmp_path / "a" / "x.png.pts"]
+    assert planned_files(tmp_path, "pts", tmp_path, inputs) == [*drawn, *labels]
 
 
-@pytest.mark.parametrize("force", [True, False])
-def test_files_and_folders_are_not_mixed_up(tmp_path: Path, force: bool) -> None:
-    """Neither is taken for the other, --force or not; .pts need a folder."""
+def test_files_and_folders_are_not_mixed_up(tmp_path: Path) -> None:
+    """A file is not taken for a folder; .pts need one."""
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is a file; a folder is needed"):
-        require_free(tmp_path / "file", "pts", None, force)
-    with pytest.raises(ConfigError, match="is a folder; csv is one file"):
-        require_free(tmp_path, "csv", None, force)
+        planned_files(tmp_path / "file", "pts", None, [])
     with pytest.raises(ConfigError, match="give the folder to write them to with --out"):
-        require_free(None, "pts", None, force)
+        planned_files(None, "pts", None, [])
 
 
-def test_inputs_are_not_written_over(tmp_path: Path) -> None:
-    """Not even by a detour."""
-    inputs = [Input(tmp_path / "a.png", Path("a.png")), Input(None, Path("stdin"))]
-    require_apart([tmp_path / "b.png"], inputs)
-    with pytest.raises(ConfigError, match=r"a\.png: is one of the inputs"):
-        require_apart([tmp_path / "c" / ".." / "a.png"], inputs)
+def test_numbered_labels_that_are_there_are_kept(tmp_path: Path) -> None:
+    """How many faces a picture has is not known before: a label file in the way keeps all of its picture's back."""
+    (tmp_path / "x_1.pts").write_text("old")
+    two = detection("x.jpg", face(), face(50))
+    with pytest.raises(DataError, match=r"x\.jpg: .*x_1\.pts is there already; give another folder, or --force"):
+        pts_writer(tmp_path, [two.source])(two)
+    assert [path.name for path in tmp_path.iterdir()] == ["x_1.pts"]
+    pts_writer(tmp_path, [two.source], force=True)(two)
+    np.testing.assert_allclose(read_pts(tmp_path / "x_1.pts"), MOVED, atol=1e-6)
+
+
+def test_a_numbered_label_never_replaces_an_input(tmp_path: Path) -> None:
+    """A picture that is called so, or to which the name leads: --force or not."""
+    (tmp_path / "y.jpg").write_text("old")
+    (tmp_path / "x_1.pts").symlink_to("y.jpg")
+    two, other = detection("x.jpg", face(), face(50)), Input(tmp_path / "y.jpg", Path("y.jpg"))
+    with pytest.raises(DataError, match=r"x_1\.pts is there already; give another folder$"):
+        pts_writer(tmp_path, [two.source, other], force=True)(two)
+    assert (tmp_path / "y.jpg").read_text() == "old"

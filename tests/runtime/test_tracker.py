@@ -19,7 +19,8 @@ from lightmark.image import Picture, warp
 from lightmark.runtime.face import Face
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.tracker import TrackedFace, Tracker, Tracking
-from lightmark.runtime.video import VideoReader, writing_video
+from lightmark.runtime.video import VideoReader
+from lightmark.runtime.video_writer import writing_video
 from lightmark.schema import Schema
 
 FPS = 30.0
@@ -292,7 +293,7 @@ def long_story(people: Sequence[Person]) -> Story:
 
 def check_story(story: Story, path: Path, accuracy: float) -> None:
     """Film the story, read it back, follow it: one id a person, an id for one person only, points within `accuracy`."""
-    with writing_video(path, FPS) as writer:
+    with writing_video(path) as writer:
         for index, (frame, _) in enumerate(story):
             writer.write(frame, index / FPS)
     tracker = Tracker(Landmarker("fast", "cascade", threads=1), Tracking(redetect=4))
@@ -323,7 +324,7 @@ def nearness(face: TrackedFace, points: Array) -> float:
 def test_a_long_film_of_painted_faces(tmp_path: Path) -> None:
     """The shipped model and the cascade on procedural faces, through a video file."""
     samples = synthetic_samples(8, 0)
-    check_story(long_story([cut_out(samples[index]) for index in (4, 7, 1)]), tmp_path / "film.avi", 0.15)
+    check_story(long_story([cut_out(samples[index]) for index in (4, 7, 1)]), tmp_path / "film.mkv", 0.15)
 
 
 def test_a_long_film_of_real_faces(real_data: Path, tmp_path: Path) -> None:

@@ -81,11 +81,8 @@ def _manifest(source: Path, listing: Listing, settings: Settings, per_part: int)
 def _begin(out: Path, manifest: dict[str, Any]) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: holds something, and no {MANIFEST} of an earlier run; give another --out")
-    try:
-        with replacing(out / MANIFEST) as temporary:
-            temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error}; is it a place to write to, with room left?") from error
+    with replacing(out / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def _read_manifest(out: Path) -> dict[str, Any]:

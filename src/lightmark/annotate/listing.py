@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -49,7 +49,7 @@ def list_pictures(source: str | Path, per_chunk: int, column: str) -> Listing:
 
     Files are pictures, uncompressed tars with pictures in them, and Parquet files whose `column` holds encoded
     pictures, as bytes or as Hugging Face's struct of bytes and path. Nothing is decoded. Names that start with a dot
-    are passed over. Raises `DataError` where there is no picture, and for a Parquet file without that column.
+    are passed over. A file that cannot be used is a fault; raises `DataError` where there is nothing but such.
     """
     source = Path(source).resolve()
     root, files = _files(source)
@@ -58,9 +58,7 @@ def list_pictures(source: str | Path, per_chunk: int, column: str) -> Listing:
     faults: list[str] = []
     loose = [file for file in files if _kind(file) == "pictures"]
     for first in range(0, len(loose), per_chunk):
-        names = tuple(file.relative_to(root).as_posix() for file in loose[first : first + per_chunk])
-        for name in names:
-            digest.update(f"{key_of(name)}\t{(root / name).stat().st_size}\n".encode())
+        names = tuple(_sized(loose[first : first + per_chunk], root, digest, faults))
         parts.append({"kind": "pictures", "place": root, "count": len(names), "names": names})
     for file in files:
         name = key_of(file.relative_to(root).as_posix())
@@ -70,9 +68,11 @@ def list_pictures(source: str | Path, per_chunk: int, column: str) -> Listing:
                 parts += [{**known, **span} for span in _tar_spans(file, name, per_chunk, digest, faults)]
             elif _kind(file) == "parquet":
                 parts += [{**known, **span} for span in _parquet_spans(file, name, per_chunk, column, digest)]
+        except DataError as error:
+            faults.append(str(error))
         except OSError as error:
             faults.append(f"{file}: cannot be read: {error}")
-    chunks = tuple(Chunk(number=number, **part) for number, part in enumerate(parts))
+    chunks = tuple(Chunk(number=number, **part) for number, part in enumerate(part for part in parts if part["count"]))
     if not chunks:
         broken = f"; {'; '.join(faults)}" if faults else ""
         raise DataError(f"{source}: no pictures; looked for {', '.join(KINDS)} in it and below{broken}")
@@ -100,6 +100,18 @@ def _files(source: Path) -> tuple[Path, list[Path]]:
     if not source.is_file() or source.suffix.lower() not in KINDS:
         raise DataError(f"{source}: no such folder, nor a file that ends in {', '.join(KINDS)}")
     return source.parent, [source]
+
+
+def _sized(files: Sequence[Path], root: Path, digest: hashlib._Hash, faults: list[str]) -> Iterator[str]:
+    """Names of loose pictures below `root`, with their sizes in the digest; one that is gone meanwhile is a fault."""
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        try:
+            digest.update(f"{key_of(name)}\t{file.stat().st_size}\n".encode())
+        except OSError as error:
+            faults.append(f"{file}: cannot be read: {error}")
+            continue
+        yield name
 
 
 def _kind(file: Path) -> Kind:

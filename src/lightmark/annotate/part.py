@@ -19,12 +19,13 @@ METADATA_KEY = "lightmark"  # of the table's metadata: which model, detector and
 
 @dataclass
 class Summary:
-    """What parts hold: pictures, faces, pictures with a face, and how many pictures were bad for which reason."""
+    """What parts hold: pictures, faces, pictures with a face, how many were bad for which reason, and the first."""
 
     pictures: int = 0
     faces: int = 0
     with_faces: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
 
 
 def part_path(out: Path, number: int) -> Path:
@@ -43,16 +44,13 @@ def bad_row(key: str, reason: str) -> dict[str, Any]:
 
 
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Write `rows` to `path`, whole or not at all; raises `DataError` where it cannot be written."""
+    """Write `rows` to `path`, whole or not at all; raises `WriteError` where it cannot be written."""
     import pyarrow as pa
     from pyarrow import parquet
 
     schema = _schema().with_metadata({METADATA_KEY: json.dumps(settings)})
-    try:
-        with replacing(path) as temporary:
-            parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error}; is there room? The same command goes on") from error
+    with replacing(path) as temporary:
+        parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
 
 
 def add_part(summary: Summary, path: Path) -> None:
@@ -63,12 +61,15 @@ def add_part(summary: Summary, path: Path) -> None:
         foreign_errors_as(DataError, f"{path}: cannot be read, delete it, and the same command makes it anew"),
         parquet.ParquetFile(path) as file,
     ):
-        table = file.read(columns=["error", "faces.list.element.score"])  # lengths without the points
+        table = file.read(columns=["key", "error", "faces.list.element.score"])  # lengths without the points
     lengths = compute.list_value_length(table["faces"])
     summary.pictures += len(table)
     summary.faces += compute.sum(lengths).as_py() or 0
     summary.with_faces += compute.sum(compute.greater(lengths, 0)).as_py() or 0
-    summary.errors.update(_kind(error) for error in table["error"].to_pylist() if error is not None)
+    for key, reason in zip(table["key"].to_pylist(), table["error"].to_pylist(), strict=True):
+        if reason is not None:
+            summary.errors[_kind(reason)] += 1
+            summary.first.setdefault(_kind(reason), key)
 
 
 def _kind(reason: str) -> str:

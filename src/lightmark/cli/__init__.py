@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -15,24 +15,43 @@ from lightmark.cli.exporting import export
 from lightmark.cli.labels import data
 from lightmark.cli.measuring import compare, evaluate, info, models
 from lightmark.cli.serving import serve
+from lightmark.cli.signals import INTERRUPTED
+from lightmark.cli.streams import READER_GONE, standard_streams
 from lightmark.cli.tracking import track
 from lightmark.cli.training import confidence, demo, distill, recipes, train, train_detector
 from lightmark.errors import LightmarkError
 
 
-class _Command(click.Group):
-    """Group that turns our errors into one line and exit status 2."""
+class _Lightmark(click.Group):
+    """Group that turns our errors into one line and exit status 2, Ctrl-C into 130, a reader that is gone into 141."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run the command on guarded standard streams."""
+        try:
+            with standard_streams():
+                return super().main(*arguments, **settings)
+        except LightmarkError as error:  # of standard output, as it is flushed at the end
+            _fail(error)
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(context)
         except LightmarkError as error:
-            click.echo(f"lightmark: {error}", err=True)
-            sys.exit(2)
+            _fail(error)
+        except KeyboardInterrupt:
+            click.echo("lightmark: interrupted", err=True)
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            sys.exit(READER_GONE)
 
 
-@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"]})
+def _fail(error: LightmarkError) -> NoReturn:
+    click.echo(f"lightmark: {error}", err=True)
+    sys.exit(2)
+
+
+@click.group(cls=_Lightmark, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lightmark")
 def main() -> None:
     """Facial-landmark detectors small enough for a phone: distil, measure, compare."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.detecting import INTERRUPTED, UNREAD, quiet_pillow
-from lightmark.cli.options import EXISTING, FOLDER
+from lightmark.cli.detecting import UNREAD, quiet_pillow
+from lightmark.cli.options import EXISTING, OUT_FOLDER, WORD, Command
+from lightmark.cli.signals import INTERRUPTED, terminable
 from lightmark.errors import ConfigError
 from lightmark.runtime.shipped import DEFAULT_MODEL
 
@@ -24,9 +25,9 @@ REASONS = 10  # of bad pictures that are listed, the commonest first
 LINE_EVERY = 30.0  # seconds between lines where no terminal shows a bar
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", type=EXISTING)
-@click.option("--out", type=FOLDER, required=True, help="Folder of the parts; what a killed run did there is kept.")
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the parts; what a killed run did there is kept.")
 @click.option(
     "--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
     help="Ray's workers, or this one process.",
@@ -34,9 +35,9 @@ LINE_EVERY = 30.0  # seconds between lines where no terminal shows a bar
 @click.option("--workers", type=click.IntRange(1), help="Of Ray; by default as many as there are processors.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each worker.")
 @click.option("--address", help="A running Ray cluster, auto or HOST:PORT; by default Ray runs on this machine alone.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
+@click.option("--model", type=WORD, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
 @click.option(
-    "--detector", default="auto", show_default=True,
+    "--detector", type=WORD, default="auto", show_default=True,
     help="What finds the faces: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
 )  # fmt: skip
 @click.option(
@@ -63,7 +64,7 @@ def annotate(
       0    every picture was read
       1    some could not be read: their rows say why
       2    wrong use, other pictures or settings than the folder was begun with, or parts that cannot be written
-      130  interrupted: finished parts stay
+      130  interrupted, 143 ended by SIGTERM: finished parts stay
     """
     from lightmark.annotate.chunk import Settings
     from lightmark.annotate.engines import run_local, run_ray
@@ -76,7 +77,7 @@ def annotate(
         require_extra(("ray", "pyarrow"), "ray", "annotate with Ray (--engine local does without it)")
     settings = Settings(model, detector, min_score, max_pixels, image_column, threads)
     try:
-        with quiet_pillow():
+        with quiet_pillow(), terminable("finished parts stay, and the same command goes on"):
             job = open_job(source, out, settings, pictures_per_part)
             for fault in job.listing.faults:
                 click.echo(f"lightmark: {fault}", err=True)
@@ -129,6 +130,6 @@ def _tell(summary: Summary, todo: int, seconds: float, out: Path) -> None:
     found = f"{summary.faces:,} faces in {summary.with_faces:,} of them"
     click.echo(f"{summary.pictures:,} pictures in {out}: {found}, {bad:,} could not be read", err=True)
     for reason, count in summary.errors.most_common(REASONS):
-        click.echo(f"  {count:,} {reason}", err=True)
+        click.echo(f"  {count:,} {reason} ({'first ' * (count > 1)}{summary.first[reason]})", err=True)
     if todo:
         click.echo(f"{todo:,} in this run, {_duration(seconds)}, {todo / seconds:.1f} pictures/s", err=True)

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import click
 
-from lightmark.cli.options import ANY_PATH, number_list
-from lightmark.errors import ConfigError
+from lightmark.cli.options import FORCE, OUT_FILE, WORD, Command, number_list
 
 
-@click.command()
-@click.argument("models", nargs=-1)
+@click.command(cls=Command)
+@click.argument("models", type=WORD, nargs=-1)
 @click.option("--threads", callback=number_list, default="1", show_default=True, help="Processor threads, such as 1,4.")
 @click.option("--batch", "batches", callback=number_list, default="1,32", show_default=True, help="Crops a call.")
 @click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns of each model.")
-@click.option("--json", "out", type=ANY_PATH, help="Also write all that was measured to this file.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.option("--json", "out", type=OUT_FILE, help="Also write all that was measured to this file.")
+@FORCE
 def bench(
     models: Sequence[str],
     threads: tuple[int, ...],
@@ -41,8 +40,6 @@ def bench(
     from lightmark.files import replacing
     from lightmark.runtime.shipped import shipped_models
 
-    if out is not None and out.exists() and not force:
-        raise ConfigError(f"{out}: is there already; give another --json, or --force")
     report = {"command": ["lightmark", *sys.argv[1:]]}
     report |= bench_models(models or list(shipped_models()), threads, batches, rounds)
     console = Console(soft_wrap=not sys.stdout.isatty())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import ANY_PATH, FOLDER, MODEL
-from lightmark.errors import ConfigError
+from lightmark.cli.options import FORCE, MODEL, OUT_FOLDER, OUT_PLACE, WORD, Command, require_outputs
+from lightmark.cli.signals import terminable
+from lightmark.cli.streams import set_machine_output
+from lightmark.errors import ConfigError, ImageError
 from lightmark.runtime.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
     from lightmark.runtime.results import Add, Form
     from lightmark.schema import Schema
 
-UNREAD, INTERRUPTED = 1, 130  # 128 + SIGINT, as shells count
+UNREAD = 1
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("--out", type=ANY_PATH, help="File to write; for pts a folder.")
+@click.option("--out", type=OUT_PLACE, help="File to write; for pts a folder.")
 @click.option(
     "--format", "form", type=click.Choice(["json", "jsonl", "csv", "pts", "coco"]),
     help="By default what --out ends in; without --out a table on a terminal, else jsonl.",
 )  # fmt: skip
-@click.option("--draw", type=FOLDER, help="Also write each picture with its faces drawn, as PNG below this folder.")
+@click.option("--draw", type=OUT_FOLDER, help="Also write each picture with its faces drawn, as PNG below this folder.")
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
 @click.option(
-    "--detector", default="auto", show_default=True,
+    "--detector", type=WORD, default="auto", show_default=True,
     help="What finds the faces: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
 )  # fmt: skip
 @click.option(
@@ -46,7 +47,7 @@ UNREAD, INTERRUPTED = 1, 130  # 128 + SIGINT, as shells count
     help="Refuse larger pictures before they are decoded.",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), help="Processor threads of the model; all cores by default.")
-@click.option("--force", is_flag=True, help="Write over what is there; inputs are never written over.")
+@FORCE
 def detect(
     inputs: Sequence[str], out: Path | None, form: Form | None, draw: Path | None, model: Path, detector: str,
     min_score: float | None, max_pixels: int, threads: int | None, force: bool,
@@ -63,33 +64,32 @@ def detect(
       0    every input was read
       1    some could not be read: they are listed at the end, the others are done
       2    wrong use, or results that cannot be written
-      130  interrupted: a file of --out is left as it was; what is whole in folders stays
+      130  interrupted, 143 ended by SIGTERM: a file of --out is left as it was; what is whole in folders stays
+      141  nobody reads what is printed any more
     """
     from lightmark.runtime.detection import detect_inputs
     from lightmark.runtime.inputs import find_inputs, places_with
     from lightmark.runtime.landmarker import Landmarker
-    from lightmark.runtime.results import require_apart, require_free
+    from lightmark.runtime.results import planned_files
 
     form = form or _form_of(out)
-    require_free(out, form, draw, force)
     found, failures = find_inputs(inputs)
-    overlays = [] if draw is None else [draw / place for place in places_with(".png", found)]
-    require_apart([*overlays, *([] if out is None else [out])], found)
+    require_outputs(planned_files(out, form, draw, found), [one.path for one in found if one.path is not None])
     total = len(found) + len(failures)
-    try:
-        landmarker = Landmarker(model, detector, threads, min_score=min_score)
-        with quiet_pillow(), _results(out, form, landmarker.spec.schema, found) as add:
-            failures += detect_inputs(
-                landmarker,
-                _with_progress(found, hidden=out is None and form is not None),
-                add,
-                read_standard_input=sys.stdin.buffer.read,
-                max_pixels=max_pixels,
-                overlays=overlays,
-            )
-    except KeyboardInterrupt:
-        click.echo("lightmark: interrupted", err=True)
-        sys.exit(INTERRUPTED)
+    landmarker = Landmarker(model, detector, threads, min_score=min_score)
+    with (
+        terminable("what is whole in folders stays"),
+        quiet_pillow(),
+        _results(out, form, landmarker.spec.schema, found, force) as add,
+    ):
+        failures += detect_inputs(
+            landmarker,
+            _with_progress(found, hidden=out is None and form is not None),
+            add,
+            read_standard_input=_read_standard_input,
+            max_pixels=max_pixels,
+            overlays=[] if draw is None else [draw / place for place in places_with(".png", found)],
+        )
     if out is not None or draw is not None:
         places = " and ".join(str(place) for place in (out, draw) if place is not None)
         click.echo(f"{total - len(failures)} of {total} inputs read, written to {places}", err=True)
@@ -105,26 +105,36 @@ def _form_of(out: Path | None) -> Form | None:
 
     if out is None:
         return None if sys.stdout.isatty() else "jsonl"
+    if out.suffix.lower() == ".pts":
+        raise ConfigError(f"{out}: a .pts file holds one face; give a folder for all: --format pts --out FOLDER")
     if out.suffix.lower() not in SUFFIXES:
         raise ConfigError(f"{out}: ends in none of {', '.join(SUFFIXES)}; say what to write with --format")
     return SUFFIXES[out.suffix.lower()]
 
 
 @contextmanager
-def _results(out: Path | None, form: Form | None, schema: Schema, inputs: Sequence[Input]) -> Iterator[Add]:
+def _results(
+    out: Path | None, form: Form | None, schema: Schema, inputs: Sequence[Input], force: bool
+) -> Iterator[Add]:
     from lightmark.runtime.results import WRITERS, open_results, print_table
 
     if form is None:
         with print_table() as add:
             yield add
     elif out is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # names of files need not be text
+        set_machine_output()
         with WRITERS[form](sys.stdout, schema, Path()) as add:
             yield add
     else:
-        with open_results(form, out, schema, inputs) as add:
+        with open_results(form, out, schema, inputs, force) as add:
             yield add
+
+
+def _read_standard_input() -> bytes:
+    """All of standard input; raises `ImageError` where it is closed."""
+    if sys.stdin is None:
+        raise ImageError("standard input: is closed; give the picture's file, or pipe one in")
+    return sys.stdin.buffer.read()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import ANY_PATH, EXISTING, MODEL, SCHEMA, require_torch
+from lightmark.cli.options import EXISTING, FORCE, MODEL, OUT_PLACE, SCHEMA, Command, require_outputs, require_torch
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from lightmark.schema import Schema
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=MODEL)
 @click.option("--to", "forms", default="onnx", show_default=True, help="Forms, with commas between; see below.")
-@click.option("--out", type=ANY_PATH, required=True, help="File to write, or a folder for several.")
+@click.option("--out", type=OUT_PLACE, required=True, help="File to write, or a folder for several.")
 @click.option("--calibrate", type=EXISTING, multiple=True, help="Training faces, for int8; may be given again.")
 @click.option("--uint8-input", is_flag=True, help="Files take crops' bytes (B, S, S, 3) and normalise them inside.")
 @click.option("--evaluate", "measured", type=EXISTING, help="Labelled faces on which to say what each form loses.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the faces to calibrate on.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@FORCE
 @SCHEMA
 def export(
     model: Path, forms: str, out: Path, calibrate: Sequence[Path], uint8_input: bool, measured: Path | None, seed: int,
@@ -45,11 +45,7 @@ def export(
     from lightmark.export.forms import export_forms
 
     outs = _name_files(model, forms.split(","), out)
-    for path in (path for form, out in outs.items() for path in files_of(form, out)):
-        if path.exists() and path.resolve() == model.resolve():
-            raise ConfigError(f"{path}: is the model itself; give another --out")
-        if path.exists() and not force:
-            raise ConfigError(f"{path}: is there already; give another --out, or --force")
+    require_outputs(path for form, out in outs.items() for path in files_of(form, out))
     if model.suffix == ".safetensors":
         require_torch("a checkpoint")
     faces = training_samples(calibrate, schema) if calibrate else []

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from lightmark.cli.options import ANY_PATH, EXISTING, FOLDER, SCHEMA
+from lightmark.cli.options import EXISTING, FORCE, OUT_FILE, OUT_FOLDER, OUT_PLACE, SCHEMA, Command, noted_inputs
+from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
     from lightmark.schema import Schema
@@ -20,11 +21,12 @@ def data() -> None:
     """Check, convert and pack labelled faces."""
 
 
-@data.command("check")
+@data.command("check", cls=Command)
 @click.argument("path", type=EXISTING)
-@click.option("--sheet", type=ANY_PATH, help="Write a contact sheet of faces with their points to this PNG.")
+@click.option("--sheet", type=OUT_FILE, help="Write a contact sheet of faces with their points to this PNG.")
+@FORCE
 @SCHEMA
-def data_check(path: Path, sheet: Path | None, schema: Schema | None) -> None:
+def data_check(path: Path, sheet: Path | None, force: bool, schema: Schema | None) -> None:
     """Count and verify the labelled faces below PATH; status 1 if something is wrong."""
     import numpy as np
 
@@ -41,12 +43,12 @@ def data_check(path: Path, sheet: Path | None, schema: Schema | None) -> None:
         sys.exit(1)
 
 
-@data.command("convert")
+@data.command("convert", cls=Command)
 @click.argument("source", type=EXISTING)
-@click.argument("out", type=ANY_PATH)
+@click.argument("out", type=OUT_PLACE)
 @click.option("--to", "form", type=click.Choice(["coco", "pts"]), required=True)
 @click.option("--subset", help="Only this official subset.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@FORCE
 @SCHEMA
 def data_convert(
     source: Path, out: Path, form: Literal["coco", "pts"], subset: str | None, force: bool, schema: Schema | None
@@ -54,13 +56,13 @@ def data_convert(
     """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files."""
     from lightmark.data.convert import convert
 
-    count = convert(source, out, form, schema, subset, force)
+    count = convert(source, out, form, schema, subset, force, noted_inputs())
     click.echo(f"{count} faces written to {out}")
 
 
-@data.command("pack")
+@data.command("pack", cls=Command)
 @click.argument("sources", type=EXISTING, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, required=True, help="Folder of the shards; new or empty.")
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the shards; a killed run goes on in it.")
 @click.option(
     "--whole/--crops", "whole", default=True, show_default=True,
     help="Whole pictures, byte for byte, or a square around each face that holds all that training looks at.",
@@ -75,12 +77,16 @@ def data_pack(
 ) -> None:  # fmt: skip
     """Pack labelled faces of SOURCES into WebDataset shards (tar) and a manifest.
 
-    All that reads labelled faces reads the shards, too. Faces whose picture or labels are broken are left out and
+    All that reads labelled faces reads the shards, too, once all are there; a run that was killed goes on where it was,
+    started again with the same command. Faces whose picture or labels are broken are left out and
     listed; status 1 if there are such.
     """
     from lightmark.data.pack import pack
     from lightmark.data.read import read_samples
 
+    for source in sources:
+        if out.resolve().is_relative_to(source.resolve()):
+            raise ConfigError(f"{out}: lies in {source}, whose faces are packed: shards would be taken for some")
     samples = [sample for source in sources for sample in read_samples(source, schema, subset)]
     packed = pack(samples, out, "whole" if whole else "crops", faces_per_shard, shuffle, _with_progress)
     pictures = "pictures" if whole else "crops"

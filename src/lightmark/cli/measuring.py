@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import EXISTING, FOLDER, MODEL, SCHEMA
+from lightmark.cli.options import EXISTING, FORCE, MODEL, OUT_FOLDER, SCHEMA, Command, require_outputs
 
 if TYPE_CHECKING:
     from lightmark.schema import Schema
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=MODEL)
 def info(model: Path) -> None:
     """Print the ModelSpec inside MODEL (a shipped name, a checkpoint or an exported file), as JSON."""
@@ -25,7 +25,7 @@ def info(model: Path) -> None:
     click.echo(json.dumps(json.loads(spec_to_json(open_model(model).spec)), indent=1))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def models(as_json: bool) -> None:
     """List the models in the package: what they take, what they cost, how well they do, their licence."""
@@ -56,11 +56,12 @@ def _levels(_context: click.Context, _option: click.Parameter, text: str | None)
         raise click.BadParameter(f"{text!r}: give shares with commas between, such as 0,0.05,0.1") from None
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", type=MODEL)
 @click.option("--data", type=EXISTING, required=True, help="Labelled faces; test faces only where the set marks them.")
 @click.option("--subset", help="One official subset, such as common, challenging or pose.")
-@click.option("--report", "report_dir", type=FOLDER, help="Write report.json, .md, .html and faces.csv here.")
+@click.option("--report", "report_dir", type=OUT_FOLDER, help="Write report.json, .md, .html and faces.csv here.")
+@FORCE
 @click.option("--box-jitter", callback=_levels, help="Also measure with boxes off by these shares: 0,0.05,0.1,0.2.")
 @click.option(
     "--robustness",
@@ -75,6 +76,7 @@ def evaluate(
     data: Path,
     subset: str | None,
     report_dir: Path | None,
+    force: bool,
     box_jitter: tuple[float, ...],
     robustness: bool,
     threshold: float | None,
@@ -82,8 +84,11 @@ def evaluate(
 ) -> None:
     """Measure MODEL (a shipped name, a checkpoint, an ONNX file, or a JSON file of predictions) on labelled faces."""
     from lightmark.evaluate.robustness import DISTURBANCES, JITTER_LEVELS
-    from lightmark.evaluate.run import evaluate_model
+    from lightmark.evaluate.run import REPORT_FILES, evaluate_model
     from lightmark.evaluate.text import render_text
+
+    if report_dir is not None:
+        require_outputs(report_dir / name for name in REPORT_FILES)
 
     report = evaluate_model(
         model,
@@ -101,7 +106,7 @@ def evaluate(
         click.echo(f"report: {report_dir / 'report.html'}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("first", type=EXISTING)
 @click.argument("second", type=EXISTING)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

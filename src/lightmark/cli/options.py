@@ -1,8 +1,12 @@
-"""Options and arguments that several commands take."""
+"""Options and arguments that several commands take, and the command that keeps its outputs off what is there.
+
+The types of inputs and outputs note each path in the context, and `Command` compares the two before it runs. Commands
+whose outputs are several files ask `require_outputs` for these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +14,106 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lightmark.errors import MissingExtraError
+from lightmark.outputs import require_free
 
 if TYPE_CHECKING:
     from lightmark.schema import Schema
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
-EXISTING = click.Path(path_type=Path, exists=True)
-ANY_PATH = click.Path(path_type=Path)
+INPUTS, OUTPUTS = "lightmark.inputs", "lightmark.outputs"  # keys of a context's notes
+
+
+class Command(click.Command):
+    """Command that writes over no input, and over nothing else without --force."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command once its outputs are known to be free."""
+        with context.scope():
+            require_outputs(context.meta.get(OUTPUTS, ()))
+        return super().invoke(context)
+
+
+def require_outputs(targets: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
+    """`require_free` for files of the running command, with its --force, all its inputs and those given here."""
+    force = bool(click.get_current_context().params.get("force"))
+    require_free(targets, [*noted_inputs(), *inputs], force)
+
+
+def noted_inputs() -> list[Path]:
+    """All files and folders that the running command was given to read."""
+    noted: list[Path] = click.get_current_context().meta.get(INPUTS, [])
+    return noted
+
+
+def note(context: click.Context | None, key: str, path: Any) -> None:
+    """Note `path` as one of the running command's `INPUTS` or `OUTPUTS`."""
+    if context is not None:
+        context.meta.setdefault(key, []).append(Path(path))
+
+
+def refuse_url(value: Any) -> None:
+    """Raise click's error of a bad value where a file is meant and a URL is given."""
+    if "://" in str(value) and not Path(value).exists():
+        raise click.BadParameter(f"{value!r} is a URL, and nothing is fetched here: download it, and give the file")
+
+
+class InputPath(click.Path):
+    """A file or folder that is read and must be there."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Path, noted as an input."""
+        refuse_url(value)
+        path = super().convert(value, param, ctx)
+        note(ctx, INPUTS, path)
+        return path
+
+
+class InputWord(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
+    """A word that may name a file to read, by itself or behind a colon: a model, a detector, a video."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word itself; what it names is noted as an input."""
+        for path in (str(value), str(value).partition(":")[2]):
+            if path:
+                note(ctx, INPUTS, path)
+        return str(value)
+
+
+class OutputFile(click.Path):
+    """A file to write; `whole` false for a place that may be a file or a folder, whose command asks for itself."""
+
+    def __init__(self, whole: bool = True) -> None:
+        super().__init__(path_type=Path, readable=False)
+        self.whole = whole
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Path, noted as an output."""
+        if str(value) == "-":
+            self.fail("'-' names no file; standard output is /dev/stdout", param, ctx)
+        path = super().convert(value, param, ctx)
+        if self.whole:
+            note(ctx, OUTPUTS, path)
+        return path
+
+
+class OutputFolder(click.Path):
+    """A folder to write into; its command asks for the files in it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False, readable=False)
+
+
+FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+EXISTING = InputPath()
+WORD = InputWord()
+OUT_FILE = OutputFile()
+OUT_PLACE = OutputFile(whole=False)
+OUT_FOLDER = OutputFolder()
+FORCE = click.option("--force", is_flag=True, help="Write over files that are there; inputs are never written over.")
 
 
 class _SchemaType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
@@ -30,6 +127,7 @@ class _SchemaType(click.ParamType):  # type: ignore[type-arg]  # generic only in
 
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]  # click hands a default through
+        note(ctx, INPUTS, value)
         return get_schema(value) if value in SCHEMAS or not Path(value).exists() else read_schema(value)
 
 
@@ -42,7 +140,10 @@ class _ModelType(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         """Path of the file that the user named."""
         from lightmark.runtime.shipped import model_path
 
-        return model_path(value)
+        refuse_url(value)
+        path = model_path(value)
+        note(ctx, INPUTS, path)
+        return path
 
 
 MODEL = _ModelType()

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from lightmark.cli.detecting import quiet_pillow
-from lightmark.cli.options import FOLDER, MODEL
+from lightmark.cli.options import FOLDER, MODEL, WORD, Command
 from lightmark.errors import ConfigError, MissingExtraError
 from lightmark.runtime.shipped import DEFAULT_MODEL
 
@@ -27,7 +27,7 @@ ENDPOINT_ONLY = ("model", "detector", "threads", "workers", "queue", "max_bytes"
 MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them at the default --max-pixels
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--host", default="127.0.0.1", show_default=True,
     help="Address to listen on. Any but this machine's own lets the network in: no password, no encryption; and away "
@@ -48,7 +48,7 @@ MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them 
     "default: the page computes in the browser, and a server that takes no pictures shows it.",
 )  # fmt: skip
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
-@click.option("--detector", default="auto", show_default=True, help="What finds the faces, as for detect.")
+@click.option("--detector", type=WORD, default="auto", show_default=True, help="What finds the faces, as for detect.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
 @click.option(
     "--workers", type=click.IntRange(1),

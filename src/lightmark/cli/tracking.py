@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import ANY_PATH, MODEL
+from lightmark.cli.options import FORCE, MODEL, OUT_FILE, WORD, Command
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from lightmark.runtime.video import Frame, VideoReader
 
 
-@click.command()
-@click.argument("source")
-@click.option("--out", type=ANY_PATH, help="Video to write with points, boxes and ids: .mp4, .m4v, .mov or .avi.")
-@click.option("--records", type=ANY_PATH, help="A row a face and frame: .jsonl or .csv.")
+@click.command(cls=Command)
+@click.argument("source", type=WORD)
+@click.option("--out", type=OUT_FILE, help="Video to write with points, boxes and ids: .mp4, .m4v, .mov, .mkv.")
+@click.option("--records", type=OUT_FILE, help="A row a face and frame: .jsonl or .csv.")
 @click.option("--model", type=MODEL, default="fast", show_default=True, help="A shipped model or an ONNX file.")
-@click.option("--detector", default="auto", show_default=True, help="What finds faces that have come in.")
+@click.option("--detector", type=WORD, default="auto", show_default=True, help="What finds faces that have come in.")
 @click.option("--redetect", type=int, default=10, show_default=True, help="Let it look at every so many-th frame.")
 @click.option("--min-score", type=float, default=0.5, show_default=True, help="Below it, 0 to 1, a face is lost.")
 @click.option("--max-faces", type=int, help="Follow at most so many, larger ones taken up first.")
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--d-cutoff", type=float, help="Cutoff in Hz of the speed that this goes by.")
 @click.option("--raw", is_flag=True, help="Points as the model gives them, not smoothed.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@FORCE
 def track(
     source: str, out: Path | None, records: Path | None, model: Path, detector: str, redetect: int, min_score: float,
     max_faces: int | None, min_cutoff: float | None, beta: float | None, d_cutoff: float | None, raw: bool,
@@ -48,13 +48,15 @@ def track(
     for a camera or stream ended by Ctrl-C; 130 for a file ended so; 143 on SIGTERM; 2 on an error, with nothing
     written.
     """
-    require_targets(source, [path for path in (out, records) if path is not None], force)
+    if out is None and records is None:
+        raise ConfigError("nothing to write: give --out for a video with the points drawn, --records for their numbers")
     quieten_opencv()
     from lightmark.footage import track_video
     from lightmark.runtime.landmarker import Landmarker
     from lightmark.runtime.records import require_records_name
     from lightmark.runtime.tracker import Tracker, Tracking
-    from lightmark.runtime.video import VideoReader, parse_source, require_video_name
+    from lightmark.runtime.video import VideoReader, parse_source
+    from lightmark.runtime.video_writer import require_video_name
 
     if out is not None:
         require_video_name(out)
@@ -69,17 +71,6 @@ def track(
     report(source, done, reader, [path for path in (out, records) if path is not None])
     if done.stopped_by is not None and not (reader.live and done.stopped_by == signal.SIGINT):
         sys.exit(128 + done.stopped_by)
-
-
-def require_targets(source: str, targets: Sequence[Path], force: bool) -> None:
-    """Raise `ConfigError` where there is nothing to write, or where writing would lose what is there."""
-    if not targets:
-        raise ConfigError("nothing to write: give --out for a video with the points drawn, --records for their numbers")
-    for path in targets:
-        if path.exists() and Path(source).exists() and path.samefile(source):
-            raise ConfigError(f"{path}: is the video itself; write to another name")
-        if path.exists() and not force:
-            raise ConfigError(f"{path}: is there already; give another name, or --force")
 
 
 def chosen_smoothing(min_cutoff: float | None, beta: float | None, d_cutoff: float | None) -> Smoothing:
@@ -115,7 +106,9 @@ def progress_bar(reader: VideoReader) -> Iterator[Callable[[Frame, Sequence[Trac
         TextColumn("{task.fields[faces]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Where nobody watches, rich would leave an empty line in the log.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("track", total=reader.total, rate="", faces="")
 
         def tell(_frame: Frame, faces: Sequence[TrackedFace]) -> None:
@@ -135,5 +128,8 @@ def report(source: str, done: Tracked, reader: VideoReader, written: Sequence[Pa
         click.echo("the camera or stream gives no more frames; what was done so far is kept", err=True)
     elif done.cut_short:
         click.echo(f"the file claims {reader.total} frames; is it cut? what it held is kept", err=True)
+    if done.sound_left_out:
+        codecs = ", ".join(done.sound_left_out)
+        click.echo(f"the overlay is without sound ({codecs}), which its format cannot hold; .mkv holds most", err=True)
     for path in written:
         click.echo(path)

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import ANY_PATH, EXISTING, FOLDER, SCHEMA, needs_torch
+from lightmark.cli.options import (
+    EXISTING,
+    FORCE,
+    OUT_FILE,
+    OUT_FOLDER,
+    SCHEMA,
+    Command,
+    needs_torch,
+    noted_inputs,
+    require_outputs,
+)
 from lightmark.errors import ConfigError
+from lightmark.outputs import require_folder, require_free
 
 if TYPE_CHECKING:
     from lightmark.data.sample import Sample
@@ -20,7 +31,7 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of every run that trains; a seed, a folder, a machine."""
     options = [
         click.option("--data", type=EXISTING, multiple=True, required=True, help="Labelled faces; may be given again."),
-        click.option("--out", type=FOLDER, required=True, help="Folder of the run; a killed run goes on in it."),
+        click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the run; a killed run goes on in it."),
         click.option("--seed", type=int, default=0, show_default=True),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …"),
         click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default."),
@@ -63,6 +74,23 @@ def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> lis
     return kept
 
 
+def require_runs(folders: Sequence[Path]) -> None:
+    """Raise `ConfigError` where a run in one of `folders` would write over an input, or over what no run has written.
+
+    A run that was begun there goes on, or is refused by its own fingerprint.
+    """
+    from lightmark.train.folder import RESULT, RUN_FILES, STATE
+
+    inputs = [path for path in noted_inputs() if path.is_file()]
+    for folder in folders:
+        files = [folder / name for name in RUN_FILES]
+        require_folder(folder)
+        require_free(files, inputs, force=True)
+        there = [file for file in files if file.exists()]
+        if there and not any((folder / name).exists() for name in (STATE, RESULT)):
+            raise ConfigError(f"{there[0]}: is there already, and is no part of a run; give another --out")
+
+
 def _say(text: object, err: bool = False) -> None:
     """Print `text`, once where torchrun started several processes."""
     from lightmark.train.world import world
@@ -71,7 +99,7 @@ def _say(text: object, err: bool = False) -> None:
         click.echo(text, err=err)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("recipe")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
 @TENSORBOARD
@@ -97,12 +125,13 @@ def train(
     if chosen.objective in DISTILLED:
         raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
     chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
+    require_runs([out])
     split = carve(training_samples(data, schema), chosen)
     made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
     _say(made)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--recipe", default="cpu128", show_default=True)
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the student begins at.")
@@ -128,6 +157,8 @@ def distill(
         raise ConfigError("--tough and --tolerant come together: the student learns from both teachers")
     changes = _changes(steps=steps, batch=batch, precision=precision)
     chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), **changes) for stage in STAGES})
+    stages = ["student", *(() if tough else ("tough", "tolerant")), *(("plain",) if plain else ())]
+    require_runs([out / stage for stage in stages])
     made = distil(
         chosen,
         training_samples(data, schema),
@@ -145,12 +176,13 @@ def distill(
             _say(f"{stage:9} {getattr(made, stage)}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("checkpoint", type=EXISTING)
 @click.option("--data", type=EXISTING, multiple=True, required=True, help="The faces that it was trained on.")
 @click.option("--background", type=EXISTING, multiple=True, help="Pictures without faces, or folders of such.")
 @click.option("--present", type=EXISTING, multiple=True, help="More faces, turned ones say, for the presence alone.")
-@click.option("--out", type=ANY_PATH, required=True, help="Checkpoint to write, .safetensors.")
+@click.option("--out", type=OUT_FILE, required=True, help="Checkpoint to write, .safetensors.")
+@FORCE
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--copies", type=click.IntRange(1), default=8, show_default=True, help="Augmented crops a face.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
@@ -158,8 +190,8 @@ def distill(
 @SCHEMA
 @needs_torch
 def confidence(
-    checkpoint: Path, data: Sequence[Path], background: Sequence[Path], present: Sequence[Path], out: Path, seed: int,
-    copies: int, device: str, threads: int | None, schema: Schema | None,
+    checkpoint: Path, data: Sequence[Path], background: Sequence[Path], present: Sequence[Path], out: Path, force: bool,
+    seed: int, copies: int, device: str, threads: int | None, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay."""
     from lightmark.train.confidence import ConfidenceRecipe, train_confidence
@@ -177,14 +209,17 @@ def confidence(
 
 
 def pictures_of(paths: Sequence[Path]) -> list[Path]:
-    """The pictures among `paths`, and those below the folders among them."""
-    from lightmark.data.pictures import pictures_below
+    """The pictures among `paths`, and those below the folders among them; `ConfigError` for a folder without any."""
+    from lightmark.data.pictures import PICTURE_SUFFIXES, pictures_below
 
-    pictures = [path for path in paths if path.is_file()]
-    return pictures + [picture for path in paths if path.is_dir() for picture in pictures_below(path)]
+    below = {path: pictures_below(path) for path in paths if path.is_dir()}
+    for folder, pictures in below.items():
+        if not pictures:
+            raise ConfigError(f"{folder}: no picture in this folder or below ({', '.join(PICTURE_SUFFIXES)})")
+    return [picture for path in paths for picture in below.get(path, [path])]
 
 
-@click.command("train-detector")
+@click.command("train-detector", cls=Command)
 @click.option("--background", type=EXISTING, multiple=True, required=True, help="Pictures without faces, or folders.")
 @click.option("--start", type=EXISTING, help="Weights of another run that this one begins at.")
 @_run_options
@@ -200,11 +235,12 @@ def train_detector(
 
     recipe = DetectorRecipe(seed=seed)
     recipe = recipe if steps is None else replace(recipe, steps=steps)
+    require_runs([out])
     samples = training_samples(data, schema)
     click.echo(train_face_detector(recipe, samples, pictures_of(background), out, start, device, workers))
 
 
-@click.command()
+@click.command(cls=Command)
 @needs_torch
 def recipes() -> None:
     """List the recipes and what each stage trains."""
@@ -223,12 +259,14 @@ def recipes() -> None:
             )
 
 
-@click.command()
-@click.option("--out", type=FOLDER, default=Path("demo"), show_default=True)
+@click.command(cls=Command)
+@click.option("--out", type=OUT_FOLDER, default=Path("demo"), show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
+@FORCE
 @needs_torch
-def demo(out: Path, seed: int) -> None:
+def demo(out: Path, seed: int, force: bool) -> None:
     """Distil a student on synthetic faces and measure it, in a few minutes, with nothing but this package."""
-    from lightmark.demo import run_demo
+    from lightmark.demo import WRITTEN, run_demo
 
+    require_outputs(out / name for name in WRITTEN)
     run_demo(out, seed)

@@ -265,7 +265,7 @@ def write_contact_sheet(
 ) -> None:
     """Write a PNG of up to `count` labelled faces: those of the findings first, at most half, then others at random.
 
-    Raises `DataError` for no samples and `ImageError` where `path` cannot be written.
+    Raises `DataError` for no samples and `WriteError` where `path` cannot be written.
     """
     if not samples:
         raise DataError(f"{path}: no samples for a contact sheet")

@@ -18,6 +18,7 @@ from lightmark.data.sample import Sample, encoded_picture, encoded_suffix, load_
 from lightmark.errors import DataError
 from lightmark.files import replacing
 from lightmark.geometry import labelled
+from lightmark.outputs import require_free
 from lightmark.schema import Schema
 
 Form = Literal["coco", "pts"]
@@ -30,25 +31,32 @@ def convert(
     schema: Schema | None = None,
     subset: str | None = None,
     force: bool = False,
+    inputs: Sequence[Path] = (),
 ) -> int:
-    """Write the faces of `source` to `target` as `form` and return how many; see `read_samples` and the writers."""
+    """Write the faces of `source` to `target` as `form` and return how many; see `read_samples` and the writers.
+
+    `source` and `inputs` are not written over, whatever `force` is.
+    """
     samples = read_samples(source, schema, subset)
     if form not in _WRITERS:
         raise DataError(f"{target}: no format {form!r} to convert to; known: {', '.join(_WRITERS)}")
-    _WRITERS[form](samples, target, force)
+    _WRITERS[form](samples, target, force, [Path(source), *inputs])
     return len(samples)
 
 
-def write_coco(samples: Sequence[Sample], path: str | Path, force: bool = False) -> None:
+def write_coco(
+    samples: Sequence[Sample], path: str | Path, force: bool = False, inputs: Sequence[Path] = ()
+) -> None:
     """Write `samples` as a COCO keypoints file that names their pictures relative to its own folder.
 
     Pictures that are no files of their own (COFW, packed shards) are written beside it, into a folder called as the
-    file without suffix. Raises `DataError` where something is there already and `force` is not set, and for points that
-    are not finite. Needs each picture's size, so it raises `ImageError` for one that cannot be read.
+    file without suffix. Raises `ConfigError` where something is there already and `force` is not set, and, force or
+    not, where it is one of the samples' pictures or one of `inputs`; `DataError` for points that are not finite. Needs
+    each picture's size, so it raises `ImageError` for one that cannot be read.
     """
     path = Path(path)
     inside = _pictures_without_file(samples, path.with_suffix(""))
-    _require_new([path, *inside.values()], force)
+    _require_free([path, *inside.values()], samples, inputs, force)
     pictures = [inside.get(i, sample.path) for i, sample in enumerate(samples)]
     document = coco_document(samples, pictures, [_size(sample) for sample in samples], path.parent)
     for i, picture in inside.items():
@@ -56,25 +64,30 @@ def write_coco(samples: Sequence[Sample], path: str | Path, force: bool = False)
     _write_whole(path, json.dumps(document, allow_nan=False).encode())
 
 
-def write_pts(samples: Sequence[Sample], folder: str | Path, force: bool = False) -> None:
+def write_pts(
+    samples: Sequence[Sample], folder: str | Path, force: bool = False, inputs: Sequence[Path] = ()
+) -> None:
     """Write one `.pts` file a face, its picture copied beside it, into `folder`.
 
     The folders between the samples' common folder and each picture are kept; photograph and subsets are told by these
-    when the tree is read again, and occlusion flags and attributes are lost: COCO keeps them. Raises `DataError` where
-    a file is there already and `force` is not set; with it, only files of the same names are replaced.
+    when the tree is read again, and occlusion flags and attributes are lost: COCO keeps them. Raises `ConfigError` as
+    `write_coco` does; with `force`, only files of the same names are replaced.
     """
     folder = Path(folder)
     stems = _stems(samples)
     pictures = [_beside(folder / stem, encoded_suffix(sample)) for stem, sample in zip(stems, samples, strict=True)]
     labels = [_beside(folder / stem, ".pts") for stem in stems]
-    _require_new([*labels, *pictures], force)
+    _require_free([*labels, *pictures], samples, inputs, force)
     texts = [_pts_text(sample) for sample in samples]
     for sample, label, picture, text in zip(samples, labels, pictures, texts, strict=True):
         _write_whole(picture, encoded_picture(sample))
         _write_whole(label, text.encode())
 
 
-_WRITERS: dict[str, Callable[[Sequence[Sample], str | Path, bool], None]] = {"coco": write_coco, "pts": write_pts}
+_WRITERS: dict[str, Callable[[Sequence[Sample], str | Path, bool, Sequence[Path]], None]] = {
+    "coco": write_coco,
+    "pts": write_pts,
+}
 
 
 def _beside(stem: Path, suffix: str) -> Path:
@@ -109,10 +122,8 @@ def _pictures_without_file(samples: Sequence[Sample], folder: Path) -> dict[int,
     }
 
 
-def _require_new(paths: Sequence[Path], force: bool) -> None:
-    for path in paths:
-        if path.exists() and not force:
-            raise DataError(f"{path}: is there already; choose another place, or pass force to write over it")
+def _require_free(paths: Sequence[Path], samples: Sequence[Sample], inputs: Sequence[Path], force: bool) -> None:
+    require_free(paths, [*inputs, *(sample.path for sample in samples if sample.image is None)], force)
 
 
 def _pts_text(sample: Sample) -> str:
@@ -129,8 +140,5 @@ def _size(sample: Sample) -> tuple[int, int]:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error}; does its folder exist, and is there room?") from error
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -17,11 +18,12 @@ from PIL import Image as PilImage
 
 from lightmark.data.augment import Augmentation, crop_reach
 from lightmark.data.sample import Sample, encoded_picture, encoded_suffix, load_image
-from lightmark.data.shards import MANIFEST, MARK, VERSION, face_labels
+from lightmark.data.shards import MANIFEST, MARK, UNFINISHED, VERSION, face_labels, read_manifest
 from lightmark.errors import ConfigError, DataError, LightmarkError
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, require_box, tight_box, transform
 from lightmark.image import Picture, reduce_by_area
+from lightmark.outputs import require_folder
 from lightmark.source import to_picture
 
 Form = Literal["whole", "crops"]
@@ -59,29 +61,34 @@ def pack(
     shuffle: int | None = None,
     track: Track = iter,
 ) -> Packed:
-    """Write `samples` into the folder `out`, new or empty, as shards of about `faces_per_shard` faces and a manifest.
+    """Write `samples` as shards of about `faces_per_shard` faces and a manifest into the folder `out`.
+
+    The folder is new, empty, or was begun by the same call.
 
     "whole" keeps each picture's encoded bytes, once for all its faces; "crops" cuts a square of `CONTEXT` times the
     face's longer side around each, enough for the augmentation of all recipes, and keeps it as JPEG. Shards hold
     equally many pictures, give or take one. They follow the samples' order, or a random one with the seed `shuffle`.
-    Faces whose picture or labels are broken are left out, and said. The manifest is written last: a folder without one
-    was not finished. Raises `ConfigError` where `out` holds something, `DataError` where nothing can be packed.
+    Faces whose picture or labels are broken are left out, and said. The manifest is written after each shard, and is
+    that of a whole folder after the last: until then nothing reads it, and the same call goes on. Raises `ConfigError`
+    where `out` holds something else, `DataError` where nothing can be packed.
     """
     out = Path(out)
-    _require_empty(out)
+    job = _fingerprint(samples, form, faces_per_shard, shuffle)
+    packed = _begun(out, form, job)
     units = by_picture(samples) if form == "whole" else [[sample] for sample in samples]
     if shuffle is not None:
         units = [units[i] for i in np.random.default_rng(shuffle).permutation(len(units))]
     count = -(-len(samples) // faces_per_shard)
     edges = [number * len(units) // max(1, count) for number in range(count + 1)]
-    packed = Packed(form)
-    for number, shard in enumerate(track([out / f"faces-{number:06}.tar" for number in range(count)])):
+    done = len(packed.shards)
+    _write_manifest(out, packed, job)
+    for number, shard in enumerate(track([out / f"faces-{number:06}.tar" for number in range(done, count)]), done):
         _write_shard(shard, units[edges[number] : edges[number + 1]], packed)
+        _write_manifest(out, packed, job)
     if not packed.faces:
         first = f", {packed.left_out[0]} first" if packed.left_out else ""
         raise DataError(f"{out}: none of {len(samples)} faces could be packed{first}")
-    with replacing(out / MANIFEST) as temporary:
-        temporary.write_text(json.dumps(_manifest(packed), indent=1), encoding="utf-8")
+    _write_manifest(out, packed)
     return packed
 
 
@@ -113,31 +120,65 @@ def recipe_reach() -> float:
     return crop_reach(Augmentation(), CROP_SCALE)
 
 
-def _require_empty(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out}: is there already, and not an empty folder; give another --out, or delete it")
+def _begun(out: Path, form: Form, job: str) -> Packed:
+    """What a killed run of the same `job` has packed into `out`, nothing where there is nothing."""
+    require_folder(out)
+    manifest = read_manifest(out) if out.exists() else {}
+    if UNFINISHED not in manifest:
+        if out.exists() and any(not path.name.startswith(".lightmark-") for path in out.iterdir()):
+            raise ConfigError(f"{out}: is there already, and not an empty folder; give another --out, or delete it")
+        return Packed(form)
+    if manifest[UNFINISHED] != job:
+        raise ConfigError(
+            f"{out}: its packing was begun with other faces or options; go on with the same, or give another --out"
+        )
+    try:
+        kept = {name: manifest[name] for name in ("faces", "pictures", "shards", "left_out")}
+        packed = Packed(form, schemas=Counter(manifest["schemas"]), subsets=Counter(manifest["subsets"]), **kept)
+        whole = all((out / shard["file"]).stat().st_size == shard["bytes"] for shard in packed.shards)
+    except (OSError, KeyError, TypeError) as error:
+        raise DataError(f"{out}: what was packed is not whole any more ({error!r}); delete it to begin anew") from error
+    if not whole:
+        raise DataError(f"{out}: a shard is not as it was packed; delete the folder to begin anew")
+    return packed
+
+
+def _fingerprint(samples: Sequence[Sample], form: Form, faces_per_shard: int, shuffle: int | None) -> str:
+    """Sixteen hex digits that change with the options, the labels, and the pictures by name and size."""
+    whole = hashlib.sha256(repr((form, faces_per_shard, shuffle)).encode())
+    for sample in samples:
+        try:
+            size = sample.path.stat().st_size if sample.member is None else sample.member.size
+        except OSError:  # a picture that is missing, or inside another file
+            size = -1
+        whole.update(repr((sample.name, sample.schema.name, sorted(sample.subsets), size)).encode("utf-8", "replace"))
+        whole.update(sample.points.tobytes())
+    return whole.hexdigest()[:16]
+
+
+def _write_manifest(out: Path, packed: Packed, unfinished: str | None = None) -> None:
+    content = _manifest(packed) | ({} if unfinished is None else {UNFINISHED: unfinished})
+    with replacing(out / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _write_shard(path: Path, units: Sequence[Sequence[Sample]], packed: Packed) -> None:
     faces = pictures = 0
-    try:
-        with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
-            for unit in units:
-                key = f"{packed.pictures:08}"
-                try:
-                    content, suffix, kept = _packed_picture(unit, packed.form)
-                    labels = _labels(kept, content)
-                except (LightmarkError, ValueError, TypeError) as error:
-                    packed.left_out += [f"{sample.name}: {error}" for sample in unit]
-                    continue
-                _add(archive, f"{key}{suffix}", content)
-                _add(archive, f"{key}.json", labels)
-                faces, pictures = faces + len(kept), pictures + 1
-                packed.pictures += 1
-                packed.schemas.update(sample.schema.name for sample in kept)
-                packed.subsets.update(name for sample in kept for name in sample.subsets)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error}; is there room?") from error
+    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for unit in units:
+            key = f"{packed.pictures:08}"
+            try:
+                content, suffix, kept = _packed_picture(unit, packed.form)
+                labels = _labels(kept, content)
+            except (LightmarkError, ValueError, TypeError) as error:
+                packed.left_out += [f"{sample.name}: {error}" for sample in unit]
+                continue
+            _add(archive, f"{key}{suffix}", content)
+            _add(archive, f"{key}.json", labels)
+            faces, pictures = faces + len(kept), pictures + 1
+            packed.pictures += 1
+            packed.schemas.update(sample.schema.name for sample in kept)
+            packed.subsets.update(name for sample in kept for name in sample.subsets)
     packed.faces += faces
     entry = {"file": path.name, "pictures": pictures, "faces": faces}
     packed.shards.append({**entry, "bytes": path.stat().st_size, "sha256": sha256_of(path)})

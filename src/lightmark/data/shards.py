@@ -32,7 +32,8 @@ from lightmark.source import to_picture
 
 VERSION = 1
 MARK = "lightmark"  # the key by which our .json members are known
-MANIFEST = "lightmark-shards.json"  # beside the shards, written last
+MANIFEST = "lightmark-shards.json"  # beside the shards
+UNFINISHED = "unfinished"  # key of a manifest whose shards are still being written, by a run or a killed one
 LOOKED_AT = 20  # pictures of a tar that may be anybody's: the first of them may be broken
 
 LOGGER = logging.getLogger(__name__)
@@ -92,8 +93,11 @@ def read_shards(files: Iterable[Path], report: Report = LOGGER.warning) -> list[
     Every picture's bytes are read once and checked. What is broken (a cut picture, labels that are missing, the end of
     a cut tar) is left out, and `report` gets a sentence a shard that says what and how many; so it does for shards that
     a manifest names and that are not there. Without other handlers a log's warnings go to the standard error stream.
+    Raises `DataError` for a folder whose packing was not finished.
     """
     files = list(files)
+    for folder in dict.fromkeys(file.parent for file in files):
+        require_finished(folder)
     tell_missing(files, report)
     return [sample for file in files for sample in _faces_of(file, report)]
 
@@ -123,6 +127,12 @@ def tell_missing(files: Iterable[Path], report: Report = LOGGER.warning) -> None
         for name in _manifest(folder):
             if not (folder / name).exists():
                 report(f"{folder / name}: missing, though {MANIFEST} names it; copy it again")
+
+
+def require_finished(folder: Path) -> None:
+    """Raise `DataError` where the shards in `folder` are not all there yet."""
+    if UNFINISHED in read_manifest(folder):
+        raise DataError(f"{folder}: its packing was not finished; the same `lightmark data pack` goes on")
 
 
 def whole_pictures(file: Path, faults: Faults) -> Iterator[PackedPicture]:
@@ -270,9 +280,16 @@ def _plain(value: Any) -> Any:
 
 def _manifest(folder: Path) -> dict[str, int]:
     """Shards that the folder's manifest names, and their numbers of pictures; none where there is no manifest."""
+    return {str(shard["file"]): int(shard["pictures"]) for shard in read_manifest(folder).get("shards", ())}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What the manifest in `folder` holds, nothing where there is none; raises `DataError` for a file that is none."""
     manifest = folder / MANIFEST
     if not manifest.exists():
         return {}
     with foreign_errors_as(DataError, f"{manifest}: no manifest of shards; take it away to read what is there"):
-        shards = json.loads(manifest.read_text(encoding="utf-8"))["shards"]
-        return {str(shard["file"]): int(shard["pictures"]) for shard in shards}
+        content: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        for shard in content["shards"]:
+            str(shard["file"]), int(shard["pictures"])
+        return content

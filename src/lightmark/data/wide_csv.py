@@ -1,20 +1,23 @@
-"""Wide CSV tables, a row a face: file name, then x0, y0, x1, y1 and so on, as YouTube Faces keypoints come."""
+"""Wide CSV tables, a row a face: the picture's file name and x, y of each point, in columns that the header names."""
 
 from __future__ import annotations
 
 import csv
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lightmark.data.csv_columns import Columns, columns_in_turn, read_header
 from lightmark.data.missing import missing_as_nan
 from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
-from lightmark.errors import DataError
-from lightmark.geometry import tight_box
+from lightmark.errors import DataError, reader
+from lightmark.geometry import Array, tight_box
 from lightmark.schema import Schema
 
 # training_frames_keypoints.csv and test_frames_keypoints.csv are cut from YouTube Faces: name of the person, frame.
@@ -22,61 +25,82 @@ _YTF_TABLE = re.compile(r"(training|test)_frames_keypoints\.csv")
 _YTF_FRAME = re.compile(r"(.+)_\d+")
 
 
-def read_csv(path: str | Path, schema: Schema | None = None) -> list[Sample]:
-    """Faces of a wide CSV file with a header row; coordinates count from 0.
+# Spreadsheets of countries with a decimal comma separate by semicolons; databases by tabs.
+_SEPARATORS = (",", ";", "\t")
 
-    Empty cells, nan, `-1, -1` and `0, 0` are missing points.
-    Pictures lie in the folder beside the file with which its name begins (training_frames_keypoints.csv: training/),
-    else in its own folder. The `photo` of a YouTube Faces frame is its person. Where a picture has several rows,
-    "index" numbers them. Without `schema` the number of points picks it. Raises `DataError` naming the line.
+
+@reader("CSV")
+def read_csv(path: str | Path, schema: Schema | None = None) -> list[Sample]:
+    """Faces of a wide CSV file; coordinates count from 0. The header says what columns mean: see `csv_columns`.
+
+    Commas, semicolons or tabs stand between the cells. Empty cells, nan, `-1, -1` and `0, 0` are missing points; "rect"
+    is the box, where there is one. Pictures lie in the folder beside the file with which its name begins
+    (training_frames_keypoints.csv: training/), else in its own folder. The `photo` of a YouTube Faces frame is its
+    person. Where a picture has several rows, "index" numbers them. Without `schema` the number of points picks it.
+    Raises `DataError` naming the line, also for one that is there twice.
     """
     path = Path(path)
-    header, *rows = _read_rows(path)
-    if len(header) < 5 or len(header) % 2 == 0:
-        raise DataError(
-            f"{path}: line 1: got {len(header)} columns, wanted a file name and x, y of each point, so an odd number "
-            "from 5 on; is this a table of landmarks?"
-        )
-    filled = [(number, row) for number, row in enumerate(rows, start=2) if row]
-    if not filled:
+    (first, cells), *rows = _read_rows(path)
+    columns = read_header(f"{path}: line {first}", cells)
+    if columns is None:
+        columns = columns_in_turn(f"{path}: line {first}", len(cells))
+        rows = [(first, cells), *rows]
+    if not rows:
         raise DataError(f"{path}: no face below the header row; is the file cut?")
-    several = Counter(row[0] for _, row in filled)
-    schema = schema_for(len(header) // 2, schema, path)
+    _require_columns(path, rows, columns)
+    _require_once(path, rows)
+    several = Counter(row[columns.name].strip() for _, row in rows)
+    schema = schema_for(len(columns.points), schema, path)
     seen: Counter[str] = Counter()
     samples = []
-    for number, row in filled:
-        index = seen[row[0]] if several[row[0]] > 1 else None
-        seen[row[0]] += 1
-        samples.append(_sample(path, number, row, len(header), schema, index))
+    for number, row in rows:
+        name = row[columns.name].strip()
+        index = seen[name] if several[name] > 1 else None
+        seen[name] += 1
+        samples.append(_sample(path, number, row, columns, schema, index))
     return samples
 
 
-def _read_rows(path: Path) -> list[list[str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
+def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows that are not blank, each with the number of its line."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        head = file.readline()
+        file.seek(0)
+        table = csv.reader(file, delimiter=max(_SEPARATORS, key=head.count))
+        rows = [(table.line_num, row) for row in table if row]
     if not rows:
         raise DataError(f"{path}: empty; wanted a header row, then a row a face")
     return rows
 
 
-def _sample(path: Path, number: int, row: list[str], columns: int, schema: Schema, index: int | None) -> Sample:
-    if len(row) != columns:
-        raise DataError(
-            f"{path}: line {number}: got {len(row)} columns, wanted {columns} as in the header "
-            f"(file name, x and y of {columns // 2} points); correct the row or take it out"
-        )
-    name, *numbers = row
-    try:
-        # Spreadsheets and pandas leave the cells of a missing point empty.
-        pairs = zip(numbers[::2], numbers[1::2], strict=True)
-        values = np.array([("nan", "nan") if not "".join(pair).strip() else pair for pair in pairs], dtype=np.float64)
-    except ValueError as error:
-        raise DataError(f"{path}: line {number}: {error}; wanted {columns - 1} numbers after {name!r}") from None
-    points = missing_as_nan(values)
-    picture = _picture_folder(path) / name
+def _require_columns(path: Path, rows: Sequence[tuple[int, list[str]]], columns: Columns) -> None:
+    for number, row in rows:
+        if len(row) != columns.count:
+            raise DataError(
+                f"{path}: line {number}: got {len(row)} columns, wanted {columns.count} as in the first line "
+                f"({len(columns.points)} points); correct the row or take it out"
+            )
+        if not row[columns.name].strip():
+            raise DataError(f"{path}: line {number}: no file name; correct the row or take it out")
+
+
+def _require_once(path: Path, rows: Sequence[tuple[int, list[str]]]) -> None:
+    lines: dict[tuple[str, ...], int] = {}
+    for number, row in rows:
+        before = lines.setdefault(tuple(row), number)
+        if before != number:
+            raise DataError(f"{path}: line {number}: is line {before} again; take one of them out")
+
+
+def _sample(
+    path: Path, number: int, row: Sequence[str], columns: Columns, schema: Schema, index: int | None
+) -> Sample:
+    points = missing_as_nan(_numbers(path, number, [[row[i] for i in point] for point in columns.points]))
+    picture = _picture_folder(path) / row[columns.name].strip()
+    attributes: dict[str, Any] = {} if index is None else {"index": index}
+    if columns.box is not None:
+        a, b, c, d = _numbers(path, number, [[row[i] for i in columns.box]])[0].tolist()
+        attributes["rect"] = (a, b, c, d) if columns.corners else (a, b, a + c, b + d)
     return Sample(
         path=picture,
         points=points,
@@ -84,8 +108,25 @@ def _sample(path: Path, number: int, row: list[str], columns: int, schema: Schem
         schema=schema,
         photo=_photo(path, picture),
         subsets=subsets_of(picture.resolve()),
-        attributes={} if index is None else {"index": index},
+        attributes=attributes,
     )
+
+
+def _numbers(path: Path, number: int, groups: Sequence[Sequence[str]]) -> Array:
+    """The cells of `groups` as numbers; NaN where all of a group are empty, as spreadsheets and pandas leave them.
+
+    Raises `DataError` for words, for a cell that alone is empty, and for infinite numbers.
+    """
+    filled = [["nan"] * len(group) if not "".join(group).strip() else group for group in groups]
+    try:
+        values = np.array([[float(cell) for cell in group] for group in filled], dtype=np.float64)
+    except ValueError as error:
+        comma = any("," in cell for group in groups for cell in group)
+        hint = "; write numbers with a decimal point" if comma else ""
+        raise DataError(f"{path}: line {number}: {error}; wanted numbers for x and y{hint}") from None
+    if np.isinf(values).any():
+        raise DataError(f"{path}: line {number}: an infinite number; correct the row or take it out")
+    return values
 
 
 def _picture_folder(path: Path) -> Path:

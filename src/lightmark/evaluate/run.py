@@ -35,6 +35,11 @@ TEST = "test"
 THRESHOLDS = {IBUG68.name: 0.08}  # what 300W is usually quoted at; WFLW and COFW take a tenth
 USUAL_THRESHOLD = 0.10
 
+# All that a report may hold.
+REPORT_FILES = (
+    *("report.json", "report.md", "report.html", "faces.csv", "predictions.json"),
+    *("robustness.png", "calibration.png", "presence.png"),
+)
 LABEL_BOX_NOTE = "Each crop was cut around the tight box of the labels; a detector's boxes are worse."
 ROBUSTNESS_NOTE = (
     "Faces are spoilt only downwards: one smaller than a level is left out of it, so compare a level with the same "
@@ -170,22 +175,19 @@ def write_report(
     A report with robustness curves also has robustness.png, one with confidence calibration.png and presence.png; one
     without removes those of the report before it.
     `samples` and predicted `points` (F, N, 2) are those of the report's rows. Raises `MissingExtraError` without
-    matplotlib, `DataError` for a folder that cannot be written.
+    matplotlib, `WriteError` for a folder that cannot be written.
     """
     folder = Path(folder)
     page = render_html(report, worst_tiles(report, samples, points))
     texts = {"report.json": report_to_json(report), "report.md": render_markdown(report), "report.html": page}
-    try:
-        for name, text in texts.items():
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-        write_rows(folder / "faces.csv", report.rows, report.key)
-        write_predictions(folder / "predictions.json", report.schema, face_names(samples, root), points)
-        _write_picture(folder / "robustness.png", robustness_png(report) if report.robustness else None)
-        _write_picture(folder / "calibration.png", calibration_png(report) if report.confidence else None)
-        _write_picture(folder / "presence.png", presence_png(report) if report.confidence else None)
-    except OSError as error:
-        raise DataError(f"{folder}: the report cannot be written here: {error}") from error
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_rows(folder / "faces.csv", report.rows, report.key)
+    write_predictions(folder / "predictions.json", report.schema, face_names(samples, root), points)
+    _write_picture(folder / "robustness.png", robustness_png(report) if report.robustness else None)
+    _write_picture(folder / "calibration.png", calibration_png(report) if report.confidence else None)
+    _write_picture(folder / "presence.png", presence_png(report) if report.confidence else None)
 
 
 def _write_picture(path: Path, png: bytes | None) -> None:

@@ -42,6 +42,10 @@ class CascadeDetector:
         self._classifier = open_cascade(CASCADE)
         self._turn = threading.Lock()  # OpenCV's classifier keeps the picture it works on in itself
 
+    def __reduce__(self) -> tuple[type[CascadeDetector], tuple[float, int, int]]:
+        """What makes it anew in another process, where OpenCV's classifier cannot go."""
+        return type(self), (self._min_size, self._neighbours, self._longest)
+
     def __call__(self, image: NDArray[np.uint8]) -> Array:
         """Boxes (F, 4) x0, y0, x1, y1 in pixels of `image`, RGB uint8 (H, W, 3), the largest first.
 

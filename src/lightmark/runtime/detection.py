@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmark.draw import write_png
-from lightmark.errors import LightmarkError
+from lightmark.errors import LightmarkError, WriteError
 from lightmark.image import Picture
 from lightmark.photo import draw_faces_in_place
 from lightmark.runtime.face import Face
@@ -41,7 +41,7 @@ def detect_inputs(
     max_pixels: int,
     overlays: Sequence[Path] = (),
 ) -> list[str]:
-    """Hand what is found in each of `inputs` to `add`; return a sentence for each that could not be read.
+    """Hand what is found in each of `inputs` to `add`; return a sentence for each that could not be done.
 
     One picture is held in memory at a time. `overlays`, if any are given one an input, are PNG files to draw the whole
     picture with its faces into.
@@ -50,13 +50,15 @@ def detect_inputs(
     for index, one in enumerate(inputs):
         try:
             picture = _read(one, read_standard_input, max_pixels)
-            faces = landmarker.detect(picture)
+            detection = Detection(one, picture.shape[1], picture.shape[0], landmarker.detect(picture))
+            add(detection)
+        except WriteError:  # no picture's fault: the next would not be written either
+            raise
         except LightmarkError as error:
             failures.append(" ".join(str(error).split()))
             continue
         if overlays:
-            write_png(draw_faces_in_place(picture, faces), overlays[index])
-        add(Detection(one, picture.shape[1], picture.shape[0], faces))
+            write_png(draw_faces_in_place(picture, detection.faces), overlays[index])
     return failures
 
 

@@ -14,7 +14,7 @@ from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_er
 from lightmark.geometry import Array, invert, order_by_area, overlaps, transform
 from lightmark.image import require_image, warp
 from lightmark.runtime.onnx_model import open_session
-from lightmark.runtime.shipped import DETECTORS, model_path
+from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
 
 DETECTOR_KEY = "lightmark_detector"  # under which a detector's file keeps its settings, as JSON
 SAME_IOU = 0.4  # boxes that overlap by more are one face, found twice
@@ -49,6 +49,11 @@ class FaceDetector:
             raise ConfigError(f"longest {longest}: needs at least {self._multiple} pixels")
         if not 0 < self.threshold < 1:
             raise ConfigError(f"threshold {threshold}: needs a score between 0 and 1")
+        self._made_of = portable_model(model, registry=DETECTORS), longest, threshold, threads
+
+    def __reduce__(self) -> tuple[type[FaceDetector], tuple[Any, ...]]:
+        """What makes it anew in another process, where onnxruntime's session cannot go."""
+        return type(self), self._made_of
 
     def __call__(self, image: NDArray[np.uint8]) -> Array:
         """Boxes (F, 4) x0, y0, x1, y1 in pixels of `image`, RGB uint8 (H, W, 3), the largest first.

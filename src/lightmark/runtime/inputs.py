@@ -12,6 +12,9 @@ from pathlib import Path
 from lightmark.data.pictures import PICTURE_SUFFIXES, pictures_below
 
 STANDARD_INPUT = "-"
+FILM_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp", ".mts", ".m2ts"),
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,12 @@ def find_inputs(words: Sequence[str]) -> tuple[list[Input], list[str]]:
         except LookupError as error:
             failures.append(f"{word or repr(word)}: {error.args[0]}")
             continue
+        films = [path for path in paths if path.suffix.lower() in FILM_SUFFIXES and path.is_file()]
+        failures += [f"{film}: is a video; `lightmark track` follows the faces in it" for film in films]
         roots.append(absolute(root))
         for path in paths:
+            if path in films:
+                continue
             found.setdefault(absolute(path), path)
     common = os.path.commonpath(roots) if roots else ""
     return [Input(path, full.relative_to(common) if full else Path("stdin")) for full, path in found.items()], failures
@@ -77,6 +84,8 @@ def _meant(word: str) -> tuple[list[Path], Path]:
     path = Path(word)
     if not word:
         raise LookupError("an empty name")
+    if "://" in word and not path.exists():
+        raise LookupError("is a URL, and nothing is fetched here: download the picture, and give its file")
     if path.is_dir():
         return _pictures_in(path), path
     if not glob.has_magic(word) or path.exists():

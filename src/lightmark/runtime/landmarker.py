@@ -6,18 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmark.errors import ConfigError, GeometryError
-from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_box, transform
+from lightmark.errors import ConfigError
+from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_boxes_near, transform
 from lightmark.image import Picture, warp
 from lightmark.runtime.detector import Detector, Proposer, open_detector
 from lightmark.runtime.face import Face
 from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.onnx_model import CPU, Provider
-from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
+from lightmark.runtime.shipped import DEFAULT_MODEL, model_path, portable_model
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, spec_crop_matrix
 
@@ -49,7 +50,8 @@ class Landmarker:
 
     Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for
     pictures of more than its limit of pixels, which it takes as an option. Threads may share a Landmarker, if they may
-    share its detector, as they may those that have names. Raises `CheckpointError` or `SpecError` for a file that
+    share its detector, as they may those that have names; it can be pickled and copied, if its detector can, and the
+    copy opens the model's file anew. Raises `CheckpointError` or `SpecError` for a file that
     cannot be used, `MissingExtraError` for one whose runtime is not installed, `ConfigError` for an unknown detector, a
     provider that is not there, or a `min_score` for a model without scores.
     """
@@ -70,6 +72,11 @@ class Landmarker:
         if isinstance(detector, str):
             detector = open_detector(detector, threads)
         self._detector = detector
+        self._made_of = portable_model(model), detector, threads, providers, min_score
+
+    def __reduce__(self) -> tuple[type[Landmarker], tuple[Any, ...]]:
+        """What makes it anew in another process, where no session of a runtime can go."""
+        return type(self), self._made_of
 
     def detect(self, source: Source) -> list[Face]:
         """The faces of `source`, the largest first; none is an empty list.
@@ -106,7 +113,7 @@ class Landmarker:
 
         `boxes` (F, 4) are tight 68-point boxes x0, y0, x1, y1 in pixels of `source`, turned upright, and may reach over
         its edges. No boxes give no faces. Raises `ImageError` for what cannot be read as a picture and
-        `GeometryError` for other boxes.
+        `GeometryError` for other boxes, and for those that have nothing to do with the picture (`require_boxes_near`).
         """
         image = to_picture(source)
         return [face for _, face in self._faces(self._crops(image, boxes, 0))]
@@ -125,12 +132,8 @@ class Landmarker:
         return [face for face, wanted in zip(faces, least, strict=True) if face.score is None or face.score >= wanted]
 
     def _crops(self, image: Picture, boxes: ArrayLike | Sequence[ArrayLike], number: int) -> Iterator[_Crop]:
-        rows = np.array(boxes, dtype=np.float64)
-        if rows.size == 0:
-            return
-        if rows.ndim != 2:
-            raise GeometryError(f"boxes of shape {rows.shape}: needs (F, 4), also for a single face: [box]")
-        matrices = [spec_crop_matrix(self.spec, require_box(box)) for box in rows]
+        rows = require_boxes_near(boxes, image.shape[1], image.shape[0])
+        matrices = [spec_crop_matrix(self.spec, box) for box in rows]
         for box, matrix in zip(rows, matrices, strict=True):
             yield _Crop(number, box, matrix, warp(image, matrix, self.spec.size))
 

@@ -31,7 +31,11 @@ class MediaPipeDetector:
         except ImportError as error:
             raise MissingExtraError(f'MediaPipe: {error}; pip install "lightmark[mediapipe]"') from error
         self._network = solutions.FaceDetection(model_selection=FULL_RANGE, min_detection_confidence=score)
-        self._turn = threading.Lock()
+        self._turn, self._score = threading.Lock(), score
+
+    def __reduce__(self) -> tuple[type[MediaPipeDetector], tuple[float]]:
+        """What makes it anew in another process, where MediaPipe's network cannot go."""
+        return type(self), (self._score,)
 
     def __call__(self, image: NDArray[np.uint8]) -> Array:
         """Boxes (F, 4) x0, y0, x1, y1 in pixels of `image`, RGB uint8 (H, W, 3), the largest first.

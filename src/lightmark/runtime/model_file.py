@@ -23,10 +23,12 @@ def open_exported(path: Path, threads: int | None = None, providers: Sequence[Pr
     be used, `ConfigError` for providers of another runtime than onnxruntime.
     """
     if path.suffix not in SUFFIXES:
-        known = ", ".join(SUFFIXES)
-        raise CheckpointError(
-            f"{path}: got a file ending in {path.suffix!r}, a model ends in {known} or, where torch is, .safetensors"
-        )
+        if path.suffix == ".safetensors":
+            raise CheckpointError(
+                f"{path}: a checkpoint, which is not run here; `lightmark export {path} --out {path.stem}.onnx` makes "
+                'what is (pip install "lightmark[export]")'
+            )
+        raise CheckpointError(f"{path}: got a file ending in {path.suffix!r}, a model ends in {', '.join(SUFFIXES)}")
     if path.suffix == ".onnx":
         return OnnxModel(path, threads, providers)
     if tuple(providers) != (CPU,):

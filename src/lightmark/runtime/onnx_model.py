@@ -53,6 +53,11 @@ class OnnxModel:
 
         bytes_in, one_by_one = taken.type == "tensor(uint8)", taken.shape[0] == 1
         self._exported = ExportedModel(path, self.spec, run, bytes_in, one_by_one)
+        self._made_of = path.absolute(), threads, providers
+
+    def __reduce__(self) -> tuple[type[OnnxModel], tuple[Any, ...]]:
+        """What makes it anew in another process, where onnxruntime's session cannot go."""
+        return type(self), self._made_of
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """unit_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` where either has another form."""

@@ -26,14 +26,12 @@ def writing_records(path: str | Path) -> Iterator[Write]:
 
     `.jsonl` holds an object a line: frame, seconds, id, then what `Face.to_dict` holds. `.csv` holds the columns
     frame, seconds, id, x0, y0, x1, y1 (the box), score, then p0_x, p0_y … and u0 … (uncertainty) for each point; what
-    the model does not give is empty. Pixels and seconds have three decimals. Raises `VideoError` for other suffixes.
+    the model does not give is empty. Pixels and seconds have three decimals. Raises `VideoError` for other suffixes,
+    `WriteError` where the file cannot be written.
     """
     target = require_records_name(path)
-    try:
-        with replacing(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            yield FORMATS[target.suffix.lower()](file)
-    except OSError as error:
-        raise VideoError(f"{target}: cannot be written: {error}") from error
+    with replacing(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield FORMATS[target.suffix.lower()](file)
 
 
 def require_records_name(path: str | Path) -> Path:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
@@ -17,6 +18,7 @@ from lightmark.data.coco import coco_annotation, coco_category
 from lightmark.data.pts import format_pts
 from lightmark.errors import ConfigError, DataError
 from lightmark.files import replacing
+from lightmark.outputs import identities, is_among, require_folder
 from lightmark.runtime.detection import Detection
 from lightmark.runtime.face import Face
 from lightmark.runtime.inputs import Input, absolute, places_with
@@ -129,40 +131,49 @@ WRITERS: dict[str, Writer] = {
 
 
 @contextmanager
-def open_results(form: Form, out: Path, schema: Schema, inputs: Sequence[Input]) -> Iterator[Add]:
+def open_results(
+    form: Form, out: Path, schema: Schema, inputs: Sequence[Input], force: bool = False
+) -> Iterator[Add]:
     """Function that takes detections for `out`, a file that is there in whole at the end, or for .pts a folder.
 
-    Raises `DataError` where it cannot be written.
+    With `force` it may be there already. Raises `WriteError` where it cannot be written.
     """
-    try:
-        if form == "pts":
-            yield pts_writer(out, inputs)
-            return
-        with (
-            replacing(out) as temporary,
-            # Names of files need not be text; surrogateescape gives their bytes back.
-            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-            WRITERS[form](stream, schema, out.parent) as add,
-        ):
-            yield add
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error}; is it a place to write to, with room left?") from error
+    if form == "pts":
+        yield pts_writer(out, inputs, force)
+        return
+    with (
+        replacing(out) as temporary,
+        # Names of files need not be text; surrogateescape gives their bytes back.
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        WRITERS[form](stream, schema, out.parent) as add,
+    ):
+        yield add
 
 
-def pts_writer(folder: Path, inputs: Sequence[Input]) -> Add:
+def pts_writer(folder: Path, inputs: Sequence[Input], force: bool = False) -> Add:
     """Function that writes one `.pts` a face below `folder`: x.pts for a picture's only face, else x_0.pts, x_1.pts …
 
-    Raises `DataError` where two faces would get one name, as the only one of x_0.jpg and the first of several in x.jpg.
+    It writes no face of a picture, and raises `DataError`, where two faces would get one name, as the only one of
+    x_0.jpg and the first of several in x.jpg, or where there is a file of that name without `force`, or an input.
     """
     places = dict(zip(inputs, places_with(".pts", inputs), strict=True))
+    read = cache(lambda: identities(one.path for one in inputs if one.path is not None))
     written: set[Path] = set()
 
+    def require_own(path: Path, source: str) -> None:
+        if path in written:
+            raise DataError(f"{source}: {path} is the name of another picture's face, too; rename one")
+        if path.exists() and (not force or is_among(path, read())):
+            raise DataError(f"{source}: {path} is there already; give another folder{', or --force' * (not force)}")
+
     def add(detection: Detection) -> None:
-        place = folder / places[detection.source]
-        for index, face in enumerate(detection.faces):
-            path = place if len(detection.faces) == 1 else place.with_name(f"{place.stem}_{index}.pts")
-            if path in written:
-                raise DataError(f"{path}: is the name of two faces, the second in {detection.source.name}; rename one")
+        place, several = folder / places[detection.source], len(detection.faces) > 1
+        paths = [
+            place.with_name(f"{place.stem}_{index}.pts") if several else place for index in range(len(detection.faces))
+        ]
+        for path in paths:
+            require_own(path, detection.source.name)
+        for path, face in zip(paths, detection.faces, strict=True):
             written.add(path)
             with replacing(path) as temporary:
                 temporary.write_text(format_pts(face.points), encoding="utf-8")
@@ -192,35 +203,20 @@ def print_table() -> Iterator[Add]:
     Console().print(table)
 
 
-def require_free(out: Path | None, form: Form | None, draw: Path | None, force: bool) -> None:
-    """Raise `ConfigError` where results would meet what is there: a file, or a folder with anything in it.
+def planned_files(out: Path | None, form: Form | None, draw: Path | None, inputs: Sequence[Input]) -> list[Path]:
+    """The files that results of `inputs` will be in, as far as their names are known before faces are counted.
 
-    So it does for `.pts` without a folder.
+    Raises `ConfigError` for `.pts` without a folder and for a folder that is a file, `WriteError` for one that cannot
+    be written to.
     """
     if form == "pts" and out is None:
         raise ConfigError("pts are many files: give the folder to write them to with --out")
-    folders = [path for path in (out if form == "pts" else None, draw) if path is not None]
-    for folder in folders:
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"{folder}: is a file; a folder is needed here")
-        if folder.is_dir() and any(folder.iterdir()) and not force:
-            raise ConfigError(
-                f"{folder}: is there already, and not empty; give another folder, or --force to write over files of "
-                "the same names"
-            )
-    if out is not None and form != "pts":
-        if out.is_dir():
-            raise ConfigError(f"{out}: is a folder; {form} is one file")
-        if out.exists() and not force:
-            raise ConfigError(f"{out}: is there already; give another --out, or --force")
-
-
-def require_apart(targets: Sequence[Path], inputs: Sequence[Input]) -> None:
-    """Raise `ConfigError` where a result would replace one of the pictures it is made from, --force or not."""
-    pictures = {absolute(one.path) for one in inputs if one.path is not None}
-    for target in targets:
-        if absolute(target) in pictures:
-            raise ConfigError(f"{target}: is one of the inputs, which are not written over; give another place")
+    files = [] if out is None or form == "pts" else [out]
+    for folder, suffix in ((draw, ".png"), (out if form == "pts" else None, ".pts")):
+        if folder is not None:
+            require_folder(folder)
+            files += [folder / place for place in places_with(suffix, inputs)]
+    return files
 
 
 def format_uncertainty(face: Face, form: str) -> str:

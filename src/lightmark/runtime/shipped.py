@@ -108,6 +108,13 @@ def model_path(model: str | Path, folder: Path = FOLDER, registry: str = REGISTR
     return known.path
 
 
+def portable_model(model: str | Path, folder: Path = FOLDER, registry: str = REGISTRY) -> str | Path:
+    """`model` as another process can open it: a shipped name as it is, a path from the root."""
+    if isinstance(model, str) and model in shipped_models(folder, registry):
+        return model
+    return Path(model).absolute()
+
+
 def shipped_name(path: Path, folder: Path = FOLDER) -> str | None:
     """Name of the shipped model that lies at `path`, None for any other file."""
     found = (model.name for model in shipped_models(folder).values() if model.path.resolve() == path.resolve())

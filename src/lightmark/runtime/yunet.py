@@ -39,6 +39,11 @@ class YuNetDetector:
             raise CheckpointError(f"{path}: OpenCV {cv2.__version__} does not open it as YuNet: {error}") from error
         self._longest = longest
         self._turn = threading.Lock()  # the network keeps the size of the picture it works on
+        self._made_of = Path(path).absolute(), score, longest
+
+    def __reduce__(self) -> tuple[type[YuNetDetector], tuple[Path, float, int]]:
+        """What makes it anew in another process, where OpenCV's network cannot go."""
+        return type(self), self._made_of
 
     def __call__(self, image: NDArray[np.uint8]) -> Array:
         """Boxes (F, 4) x0, y0, x1, y1 in pixels of `image`, RGB uint8 (H, W, 3), the largest first.

@@ -14,6 +14,7 @@ from lightmark.train.config import Recipe, fingerprint
 from lightmark.train.faces import Split
 
 STATE, MODEL, RESULT, LOG, CURVES = "state.safetensors", "model.safetensors", "result.json", "log.csv", "curves.png"
+RUN_FILES = (STATE, MODEL, RESULT, LOG, CURVES)
 
 
 def run_mark(recipe: Recipe, split: Split, start: Path | None) -> str:
