@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { ModelSpec } from "../src/lightmark/spec";
-import { normaliseCrops } from "../src/lightmark/spec";
+import { normaliseCrops, specFromJson } from "../src/lightmark/spec";
 import { furthest, golden } from "./golden";
 
 it("normalises crops to Python's planes", () => {
@@ -11,4 +11,33 @@ it("normalises crops to Python's planes", () => {
   }));
   const planes = normaliseCrops(crops, { mean, std, size } as unknown as ModelSpec);
   expect(furthest([...planes].filter((_, index) => index % 13 === 0), every_13th)).toBeLessThan(1e-6);
+});
+
+const FITTING = {
+  lightmark: 1, size: 112, crop_scale: 1.25, box_offsets: [0, 0, 0, 0], mean: [0, 0, 0], std: [1, 1, 1],
+  schema: { name: "one", mirror: [0] },
+};
+
+it("reads a ModelSpec", () => {
+  expect(specFromJson(JSON.stringify(FITTING), "a.onnx").size).toBe(112);
+});
+
+it.each([
+  ["size", 15], ["size", 4097], ["size", 1e9], ["size", 100.5], ["size", "112"], ["size", null],
+  ["crop_scale", 0], ["crop_scale", 101], ["box_offsets", [0, 0, 0, -101]], ["box_offsets", [0, 0, 0, "1"]],
+  ["mean", [0, 0]], ["std", [1, 0, 1]], ["std", [1, -1, 1]],
+])("refuses a %s of %j", (key, value) => {
+  expect(() => specFromJson(JSON.stringify({ ...FITTING, [key]: value }), "a.onnx")).toThrow(
+    new RegExp(`^a\\.onnx holds no usable ModelSpec: ${key} is `),
+  );
+});
+
+it("refuses more points than any model has", () => {
+  const mirror = Array.from({ length: 4097 }, (_, index) => index);
+  const spec = { ...FITTING, schema: { name: "many", mirror } };
+  expect(() => specFromJson(JSON.stringify(spec), "a.onnx")).toThrow("it has 4097 points, more than 4096");
+});
+
+it("refuses what is nested without end", () => {
+  expect(() => specFromJson("[".repeat(1_000_000), "a.onnx")).toThrow("holds no usable ModelSpec");
 });

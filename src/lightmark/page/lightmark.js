@@ -552,6 +552,9 @@ function ibug68FromWflw98(points) {
 /** ModelSpec: what a landmark model takes and gives, as its file says (lightmark/spec.py). */
 var METADATA_KEY = "lightmark";
 var VERSION = 1;
+var MOST_PIXELS = 4096;
+var MOST_POINTS = 4096;
+var MOST_SCALE = 100;
 /** The ModelSpec in the metadata of the file called `name`; throws a sentence for the person who chose it. */
 function specFromMetadata(metadata, name) {
 	const text = metadata.get(METADATA_KEY);
@@ -563,13 +566,17 @@ function specFromJson(text, name) {
 	try {
 		const data = JSON.parse(text);
 		if (data.lightmark !== VERSION) throw new LightmarkError(`its ModelSpec has version ${String(data.lightmark)}, this page reads ${VERSION}`);
+		const schema = schemaFromJson(data.schema);
+		if (schema.size > MOST_POINTS) throw new LightmarkError(`it has ${schema.size} points, more than ${MOST_POINTS}`);
+		const size = number(data, "size", 16, MOST_PIXELS);
+		if (!Number.isInteger(size)) throw new LightmarkError(`size is ${size}`);
 		return {
-			schema: schemaFromJson(data.schema),
-			size: number(data, "size", 16),
-			cropScale: number(data, "crop_scale", Number.MIN_VALUE),
-			boxOffsets: numbers(data, "box_offsets", 4),
+			schema,
+			size,
+			cropScale: number(data, "crop_scale", Number.MIN_VALUE, MOST_SCALE),
+			boxOffsets: numbers(data, "box_offsets", 4, -100, MOST_SCALE),
 			mean: numbers(data, "mean", 3),
-			std: numbers(data, "std", 3),
+			std: numbers(data, "std", 3, Number.MIN_VALUE),
 			confidence: data.confidence === true,
 			provenance: data.provenance ?? {}
 		};
@@ -591,14 +598,15 @@ function detectorFromMetadata(metadata, name) {
 		throw new LightmarkError(`${name} is not a face detector that Lightmark exported.`);
 	}
 }
-function number(data, key, least) {
+function number(data, key, least, most = Number.MAX_VALUE) {
 	const value = data[key];
-	if (typeof value !== "number" || !(value >= least)) throw new LightmarkError(`${key} is ${String(value)}`);
+	if (typeof value !== "number" || !(value >= least && value <= most)) throw new LightmarkError(`${key} is ${String(value)}`);
 	return value;
 }
-function numbers(data, key, count) {
+function numbers(data, key, count, least = -Number.MAX_VALUE, most = Number.MAX_VALUE) {
 	const values = data[key];
-	if (!Array.isArray(values) || values.length !== count || !values.every(Number.isFinite)) throw new LightmarkError(`${key} is ${JSON.stringify(values)}, needs ${count} numbers`);
+	const fits = (value) => typeof value === "number" && value >= least && value <= most;
+	if (!Array.isArray(values) || values.length !== count || !values.every(fits)) throw new LightmarkError(`${key} is ${String(JSON.stringify(values)).slice(0, 80)}, needs ${count} numbers that fit`);
 	return values;
 }
 /** Planes (B, 3, S, S) that the model takes: (pixel / 255 − mean) / std, one crop after the other. */

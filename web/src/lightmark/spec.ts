@@ -7,6 +7,10 @@ import { schemaFromJson, type Schema } from "./schema";
 export const METADATA_KEY = "lightmark";
 export const DETECTOR_KEY = "lightmark_detector";
 const VERSION = 1;
+// Bounds of what a file may ask for, as in lightmark/spec.py: a crop of 4096² takes 201 MB.
+const MOST_PIXELS = 4096;
+const MOST_POINTS = 4096;
+const MOST_SCALE = 100;
 
 type Triple = readonly [number, number, number];
 
@@ -53,13 +57,17 @@ export function specFromJson(text: string, name: string): ModelSpec {
     if (data.lightmark !== VERSION) {
       throw new LightmarkError(`its ModelSpec has version ${String(data.lightmark)}, this page reads ${VERSION}`);
     }
+    const schema = schemaFromJson(data.schema);
+    if (schema.size > MOST_POINTS) throw new LightmarkError(`it has ${schema.size} points, more than ${MOST_POINTS}`);
+    const size = number(data, "size", 16, MOST_PIXELS);
+    if (!Number.isInteger(size)) throw new LightmarkError(`size is ${size}`);
     return {
-      schema: schemaFromJson(data.schema),
-      size: number(data, "size", 16),
-      cropScale: number(data, "crop_scale", Number.MIN_VALUE),
-      boxOffsets: numbers(data, "box_offsets", 4) as unknown as Box,
+      schema,
+      size,
+      cropScale: number(data, "crop_scale", Number.MIN_VALUE, MOST_SCALE),
+      boxOffsets: numbers(data, "box_offsets", 4, -MOST_SCALE, MOST_SCALE) as unknown as Box,
       mean: numbers(data, "mean", 3) as unknown as Triple,
-      std: numbers(data, "std", 3) as unknown as Triple,
+      std: numbers(data, "std", 3, Number.MIN_VALUE) as unknown as Triple,
       confidence: data.confidence === true,
       provenance: (data.provenance ?? {}) as Record<string, unknown>,
     };
@@ -79,16 +87,19 @@ export function detectorFromMetadata(metadata: ReadonlyMap<string, string>, name
   }
 }
 
-function number(data: Record<string, unknown>, key: string, least: number): number {
+function number(data: Record<string, unknown>, key: string, least: number, most = Number.MAX_VALUE): number {
   const value = data[key];
-  if (typeof value !== "number" || !(value >= least)) throw new LightmarkError(`${key} is ${String(value)}`);
+  if (typeof value !== "number" || !(value >= least && value <= most)) throw new LightmarkError(`${key} is ${String(value)}`);
   return value;
 }
 
-function numbers(data: Record<string, unknown>, key: string, count: number): number[] {
+function numbers(
+  data: Record<string, unknown>, key: string, count: number, least = -Number.MAX_VALUE, most = Number.MAX_VALUE,
+): number[] {
   const values = data[key];
-  if (!Array.isArray(values) || values.length !== count || !values.every(Number.isFinite)) {
-    throw new LightmarkError(`${key} is ${JSON.stringify(values)}, needs ${count} numbers`);
+  const fits = (value: unknown): boolean => typeof value === "number" && value >= least && value <= most;
+  if (!Array.isArray(values) || values.length !== count || !values.every(fits)) {
+    throw new LightmarkError(`${key} is ${String(JSON.stringify(values)).slice(0, 80)}, needs ${count} numbers that fit`);
   }
   return values as number[];
 }
