@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Points of the shipped students on emulated Arm processors beside this machine's: whether they are right, never how fast.
 #
-#   PYTHON=.venv/bin/python benchmarks/arm.sh 300w /tmp/arm [result.json]
+#   [EVERY=6] PYTHON=.venv/bin/python benchmarks/arm.sh 300w /tmp/arm [result.json]
 #
 # For Debian 12 on x86-64, without root: qemu-user-static and the arm64 packages of Python are downloaded by apt and unpacked
-# into the work folder, the aarch64 wheels by pip. onnxruntime is 1.24.4, since 1.32's aarch64 wheel crashes on import under
-# Debian's qemu 7.2. LiteRT files are made and compared where PYTHON has the extra `litert`. cortex-a53 has no instruction for
-# products of bytes, cortex-a76 has (dotprod). Takes about a quarter of an hour.
+# into the work folder, the aarch64 wheels by pip. onnxruntime is 1.24.4 and LiteRT 1.4.0, since newer aarch64 wheels (1.32,
+# 2.3.0) crash under Debian's qemu 7.2. LiteRT files are made and compared where PYTHON has the extra `litert`. cortex-a53
+# has no instruction for products of bytes, cortex-a76 has (dotprod). Takes a quarter of an hour on an idle core.
 set -euo pipefail
 
 data=$(realpath "$1") work=$(realpath -m "$2") result=$(realpath -m "${3:-$(dirname "$0")/results/arm.json}")
@@ -32,7 +32,8 @@ fi
 if [ ! -d "$site/onnxruntime" ]; then
   platforms=(--platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_17_aarch64)
   "$python" -m pip download -q --no-deps --only-binary :all: "${platforms[@]}" --python-version 3.11 -d "$work/wheels" \
-    numpy==2.4.6 opencv-python-headless==4.14.0.94 pillow==13.0.0 onnxruntime==1.24.4 ai-edge-litert==2.3.0
+    numpy==2.4.6 opencv-python-headless==4.14.0.94 pillow==13.0.0 onnxruntime==1.24.4 ai-edge-litert==1.4.0 \
+    flatbuffers==25.12.19
   for wheel in "$work"/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$site"; done
 fi
 
@@ -48,7 +49,7 @@ else
 fi
 
 mapfile -t files < <(find "$models" -name "*.onnx" -o -name "*.tflite" | sort)
-measure=("$here/arm.py" points "${files[@]}" --data "$data")
+measure=("$here/arm.py" points "${files[@]}" --data "$data" --every "${EVERY:-6}")
 runs=("$work/x86-64.npz")
 "$python" "${measure[@]}" --machine x86-64 --out "${runs[0]}"
 for processor in cortex-a53 cortex-a76; do
