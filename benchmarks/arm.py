@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,9 +60,10 @@ def save_points(models: list[Path], data: Path, every: int, machine: str, out: P
         arrays[path.name] = predict(model, faces, batch=1)
         arrays["normaliser"] = interocular(truth, model.spec.schema)
         print(f"{machine}: {path.name} {error_of(arrays, path.name):.4f} %", flush=True)
+    host = platform.machine() == "x86_64"  # emulated processors show the host's /proc/cpuinfo
     origin = {
         "faces": f"{FACES}, one in {every}: {len(faces)}",
-        "machine": {"name": machine} | processor_kind(),
+        "machine": {"name": machine, "architecture": platform.machine()} | (processor_kind() if host else {}),
         "versions": versions(),
         "models": {path.name: sha256_of(path) for path in models},
     }
