@@ -39,6 +39,10 @@ class WriteError(LightmarkError):
     """A file or standard output that cannot be written: no room, no permission, no such place."""
 
 
+class NoLabelsError(DataError):
+    """A file that holds no labelled faces at all: a table or JSON of something else."""
+
+
 class SpecError(LightmarkError):
     """A ModelSpec that is incomplete or contradicts the model beside it."""
 

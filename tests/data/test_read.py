@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from lightmark.data.read import read_samples
-from lightmark.errors import DataError
+from lightmark.errors import DataError, NoLabelsError
 from lightmark.schema import IBUG68, WFLW98
 
 
@@ -54,6 +54,33 @@ def test_json_is_taken_for_coco(tmp_path):
     for path in (tmp_path, tmp_path / "faces.json"):
         with pytest.raises(DataError, match="wanted COCO's images, annotations, categories"):
             read_samples(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("settings.json", '{"a": 1}'), ("list.json", "[1]"), ("loss.csv", "epoch,loss\n1,2\n"), ("a.csv", "1,2\n")],
+)
+def test_stray_file_in_a_folder_is_named_and_passed_over(tmp_path, caplog, name, content):
+    """Settings and tables of something else stop nothing; read alone they are an error."""
+    write_pts(tmp_path / "one.pts")
+    (tmp_path / name).write_text(content)
+    assert len(read_samples(tmp_path)) == 1
+    (record,) = caplog.records
+    assert record.getMessage().startswith(str(tmp_path / name))
+    assert record.getMessage().endswith("; passed over")
+    with pytest.raises(NoLabelsError, match=name):
+        read_samples(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", "file,x0,y0\na.jpg,1\n"), ("a.json", '{"images": ['), ("b.pts", "1 x\n")]
+)
+def test_broken_label_file_in_a_folder_is_an_error(tmp_path, name, content):
+    """Faces would be lost with it, so nobody trains or measures on the rest without a word."""
+    write_pts(tmp_path / "one.pts")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=name):
+        read_samples(tmp_path)
 
 
 def test_subset_is_kept(tmp_path):

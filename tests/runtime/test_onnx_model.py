@@ -104,6 +104,14 @@ def test_refuses_a_spec_that_cannot_be_read(write_onnx) -> None:
         OnnxModel(write_onnx("m.onnx", SHAPE, 16, "{}"))
 
 
+def test_metadata_that_is_no_text_is_named(write_onnx) -> None:
+    """onnxruntime decodes all keys and values at once, in whatever error that ends."""
+    path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
+    path.write_bytes(path.read_bytes().replace(b'"architecture"', b'"archi\xff\xfecture"'))
+    with pytest.raises(SpecError, match=r"m\.onnx: metadata that cannot be read: UnicodeDecodeError"):
+        OnnxModel(path)
+
+
 def test_refuses_an_output_of_other_points_than_the_spec(write_onnx) -> None:
     """Three points under a spec of 29 would be drawn as nonsense."""
     spec = ModelSpec(COFW29, size=16)

@@ -16,7 +16,7 @@ from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.own_fields import own_fields
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
-from lightmark.errors import DataError, SchemaError, describe_error, foreign_errors_as, reader
+from lightmark.errors import DataError, NoLabelsError, SchemaError, describe_error, foreign_errors_as, reader
 from lightmark.geometry import Array, labelled, tight_box
 from lightmark.schema import SCHEMAS, Schema, plain_schema, schema_from_dict, schema_to_dict
 
@@ -58,7 +58,8 @@ def _load(path: Path) -> dict[str, Any]:
     held = list(document) if isinstance(document, dict) else type(document).__name__
     for name in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(name), list):
-            raise DataError(f"{path}: no list {name!r}; it holds {held}; wanted COCO's images, annotations, categories")
+            wanted = "COCO's images, annotations, categories"
+            raise NoLabelsError(f"{path}: no list {name!r}; it holds {held}; wanted {wanted}")
     return document
 
 

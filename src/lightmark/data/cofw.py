@@ -10,7 +10,7 @@ import numpy as np
 from lightmark.data.extra import import_extra
 from lightmark.data.missing import missing_as_nan
 from lightmark.data.sample import Sample
-from lightmark.errors import DataError, reader
+from lightmark.errors import DataError, NoLabelsError, reader
 from lightmark.geometry import Array, tight_box
 from lightmark.image import Picture
 from lightmark.schema import COFW29
@@ -41,7 +41,7 @@ def _samples(path: Path, file: Any) -> list[Sample]:
     part = next((part for part, names in _VARIABLES.items() if all(name in file for name in names)), None)
     if part is None:
         held = ", ".join(sorted(map(str, file))) or "nothing"
-        raise DataError(
+        raise NoLabelsError(
             f"{path}: holds {held}; wanted IsTr, phisTr, bboxesTr or IsT, phisT, "
             "bboxesT as in COFW_train_color.mat and COFW_test_color.mat"
         )

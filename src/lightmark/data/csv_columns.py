@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightmark.errors import DataError
+from lightmark.errors import DataError, NoLabelsError
 
 NAMES = ("file", "filename", "file_name", "image", "image_name", "image_path", "img", "name", "path", "picture")
 PASSED_OVER = ("face", "score", "confidence", "uncertainty", "expected_error", "detector_score")
@@ -74,7 +74,7 @@ def read_header(where: str, cells: Sequence[str]) -> Columns | None:
     if left or not points:
         shown = ", ".join(map(repr, left[:_SHOWN])) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
         wrong = f"columns not understood: {shown}" if left else "no columns of points"
-        raise DataError(
+        raise NoLabelsError(
             f"{where}: {wrong}; wanted a file name and "
             "x0, y0, x1, y1 … (or x0, x1 …, y0, y1 …), a box if there is one; is this a table of landmarks?"
         )
@@ -84,7 +84,7 @@ def read_header(where: str, cells: Sequence[str]) -> Columns | None:
 def columns_in_turn(where: str, count: int) -> Columns:
     """Columns of a table without names: the file's, then x and y of each point; raises `DataError` for an odd one."""
     if count < 3 or count % 2 == 0:
-        raise DataError(
+        raise NoLabelsError(
             f"{where}: got {count} columns, wanted a file name and x, y of each point, so an odd number from 3 on; is "
             "this a table of landmarks?"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ from lightmark.data.schema_choice import schema_for
 from lightmark.data.shards import MANIFEST, is_shard, read_shard, read_shards
 from lightmark.data.wflw import is_wflw_list, read_wflw_list
 from lightmark.data.wide_csv import read_csv
-from lightmark.errors import DataError
+from lightmark.errors import DataError, NoLabelsError
 from lightmark.schema import Schema
 
+LOGGER = logging.getLogger(__name__)
 _WANTED = (
     ".pts files with pictures beside them (300W and the like), WFLW_annotations/ with list_98pt_rect_attr_*.txt, "
     "COFW_*_color.mat, 300W-LP's .mat files, a wide .csv, COCO keypoints .json, or .tar shards of `lightmark data pack`"
@@ -28,8 +30,9 @@ def read_samples(path: str | Path, schema: Schema | None = None, subset: str | N
     """Labelled faces of a file, of a data set's folder, or of a folder tree that mixes several.
 
     `schema` is for `.pts`, CSV and COCO files; the rest have theirs. `subset` keeps the faces of one official subset,
-    such as "train", "common" or "pose". What is broken in packed shards is left out and told by a warning in the log
-    (see `read_shards`). Raises `DataError` where nothing of a known format is there, and for a subset that is not.
+    such as "train", "common" or "pose". In a folder a table or JSON of something else is passed over and named by a
+    warning in the log, and so is what is broken in packed shards (see `read_shards`); any other broken label file is an
+    error. Raises `DataError` where nothing of a known format is there, and for a subset that is not.
     """
     path = Path(path)
     samples = _read_folder(path, schema) if path.is_dir() else _read_file(path, schema)
@@ -49,12 +52,20 @@ def keep_subset(samples: Sequence[Sample], subset: str, where: str | Path) -> li
 def _read_folder(folder: Path, schema: Schema | None) -> list[Sample]:
     files = sorted(file for file in folder.rglob("*") if not file.name.startswith(".") and file.is_file())
     samples = read_pts_tree(folder, schema) if any(file.suffix.lower() == ".pts" for file in files) else []
+    strays: list[NoLabelsError] = []
     for file in files:
         if _is_table(file):
-            samples += _read_file(file, schema)
+            try:
+                samples += _read_file(file, schema)
+            except NoLabelsError as error:  # settings, a table of results: no labels are lost with it
+                strays.append(error)
     shards = [file for file in files if is_shard(file)]
     if shards:
         samples += _of_schema(read_shards(shards), schema, folder)
+    if not samples and strays:
+        raise strays[0]
+    for stray in strays:
+        LOGGER.warning("%s; passed over", stray)
     if not samples:
         raise DataError(f"{folder}: no labelled faces in this folder or below; looked for {_WANTED}")
     return samples

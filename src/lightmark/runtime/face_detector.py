@@ -111,8 +111,8 @@ def choose_boxes(boxes: Array, scores: NDArray[np.floating[Any]], least: float) 
 
 
 def _read_settings(session: Any, path: Path) -> dict[str, Any]:
-    metadata = session.get_modelmeta().custom_metadata_map
     try:
+        metadata = session.get_modelmeta().custom_metadata_map
         settings: dict[str, Any] = json.loads(metadata[DETECTOR_KEY])
         scores, multiple = [float(settings[name]) for name in ("threshold", "possible")], int(settings["multiple"])
         if not all(0 <= score <= 1 for score in scores) or multiple < 1:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.errors import CheckpointError, ConfigError, SpecError
+from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
 from lightmark.runtime.exported_model import ExportedModel
 from lightmark.runtime.onnx_file import read_onnx
 from lightmark.runtime.saturation import EXACT_INT8, may_saturate, saturates
@@ -135,14 +135,16 @@ def _require_providers(wanted: Sequence[str], known: Sequence[str], but: str) ->
 
 
 def _read_spec(session: Any, path: Path) -> ModelSpec:
-    metadata = session.get_modelmeta().custom_metadata_map
+    with foreign_errors_as(SpecError, f"{path}: metadata that cannot be read"):  # bytes that are no text
+        metadata = session.get_modelmeta().custom_metadata_map
     if METADATA_KEY not in metadata:
         raise SpecError(f"{path}: an ONNX file without Lightmark's metadata; write it with `lightmark export`")
     return spec_from_json(metadata[METADATA_KEY], str(path))
 
 
 def _only_input(session: Any, path: Path) -> Any:
-    inputs = session.get_inputs()
+    with foreign_errors_as(SpecError, f"{path}: inputs that cannot be read"):
+        inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs)
         raise SpecError(

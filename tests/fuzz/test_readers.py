@@ -1,0 +1,310 @@
+"""Every reader, given files that were changed at random: what comes out is a result or a `LightmarkError`.
+
+Each seed is a small whole file made by code. The examples are the same in every run, and few; LIGHTMARK_FUZZ=20000 asks
+for as many a reader, at random: `LIGHTMARK_FUZZ=20000 pytest tests/fuzz`.
+"""
+
+import io
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image as PilImage
+
+from lightmark import shape
+from lightmark.data.coco import coco_document, read_coco
+from lightmark.data.cofw import read_cofw
+from lightmark.data.lp import read_300w_lp_file
+from lightmark.data.pts import format_pts, read_pts
+from lightmark.data.sample import Sample, load_image
+from lightmark.data.shards import is_shard, read_shard
+from lightmark.data.wflw import read_wflw_list
+from lightmark.data.wide_csv import read_csv
+from lightmark.errors import LightmarkError
+from lightmark.evaluate.predictions import read_predictions
+from lightmark.evaluate.rows import read_rows
+from lightmark.runtime.onnx_file import read_onnx
+from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.schema import plain_schema, read_schema, schema_to_dict
+from lightmark.source import to_picture
+from lightmark.spec import ModelSpec, spec_from_json, spec_to_json
+
+COUNT = os.environ.get("LIGHTMARK_FUZZ")
+fuzz = settings(
+    max_examples=int(COUNT or 40),
+    derandomize=COUNT is None,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+POINTS = np.arange(6.0).reshape(3, 2) + 1
+ODD = (
+    *(b"", b"\0", b"\xff" * 4, b"\x7f" + b"\xff" * 7, b"\x80" + b"\0" * 7),
+    *(b"nan", b"-1", b"1e999", b"\xd8\x00", b"[" * 3000),
+)
+
+
+@st.composite
+def changes(draw):
+    """Places of a file as shares of its length, how many bytes are taken out there and which are put in."""
+    odd = st.one_of(st.sampled_from(ODD), st.binary(max_size=8))
+    return draw(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 16), odd), min_size=1, max_size=4))
+
+
+def changed(seed, edits):
+    """The bytes `seed` after `edits`."""
+    content = bytearray(seed)
+    for place, out, put in edits:
+        at = int(place * len(content))
+        content[at : at + out] = put
+    return bytes(content)
+
+
+def only_ours(read, *arguments):
+    """Call `read`; any error but ours fails the test."""
+    try:
+        return read(*arguments)
+    except LightmarkError:
+        return None
+
+
+def picture(kind="PNG", **options):
+    """An encoded picture of noise."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    PilImage.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def coco(tmp_path):
+    """A COCO document of two faces with all fields of ours."""
+    faces = [
+        Sample(tmp_path / "a.png", POINTS + i, np.array([1.0, 2, 5, 6]), plain_schema(3), "a", frozenset({"train"}),
+               {"index": i, "yaw": 3.0, "rect": (1, 2, 3, 4)}, np.array([True, False, False]))
+        for i in range(2)
+    ]  # fmt: skip
+    return coco_document(faces, [tmp_path / "a.png"] * 2, [(9, 8)] * 2, tmp_path)
+
+
+def spec():
+    """A ModelSpec's JSON value."""
+    return json.loads(spec_to_json(ModelSpec(plain_schema(3), 16, confidence=True, provenance={"nme": {"full": 1}})))
+
+
+def shard_labels():
+    """The .json of a packed picture."""
+    face = {"points": POINTS.tolist(), "photo": "a", "subsets": ["train"], "attributes": {"yaw": 1, "rect": [1, 2]}}
+    schema = {"schema": schema_to_dict(plain_schema(3)), "occluded": [True, False, False]}
+    return {"lightmark": 1, "picture": {"crc32": None}, "faces": [face | schema]}
+
+
+def tar_of(labels):
+    """A shard with one picture of `labels`."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in (("é" * 120 + ".png", picture()), ("é" * 120 + ".json", labels)):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def read_whole_shard(path):
+    """Faces and pictures of a shard."""
+    is_shard(path)
+    for sample in read_shard(path, lambda _: None):
+        only_ours(load_image, sample)
+
+
+def write_cofw(path):
+    """A COFW file of two faces."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        references = np.empty((1, 2), dtype=h5py.ref_dtype)
+        for i in range(2):
+            references[0, i] = file.create_dataset(f"#refs#/{i}", data=np.zeros((3, 4, 5), np.uint8)).ref
+        file.create_dataset("IsT", data=references, dtype=h5py.ref_dtype)
+        file.create_dataset("phisT", data=np.arange(174.0).reshape(87, 2), compression="gzip")
+        file.create_dataset("bboxesT", data=np.ones((4, 2)))
+
+
+def seeds(tmp_path):
+    """Reader, name and bytes of a whole file for each format."""
+    wflw = " ".join(["1.5"] * 196 + ["0", "0", "9", "9"] + ["0"] * 6 + ["a/b.jpg"]) + "\n"
+    rows = "name,subsets,nme_x,nme_x_inner,nme_x_jaw,size_px,normaliser_px\na,test;full,0.1,0.1,0.1,9,9\n"
+    predictions = {"schema": "points3", "predictions": {"a.jpg": POINTS.tolist(), "b.jpg#0": POINTS.tolist()}}
+    model = shape.ShapeModel(POINTS, np.ones((1, 3, 2)), np.ones(1), "none", 0.9)
+    shape.save(model, tmp_path / "seed.npz")
+    label = {"pt2d": np.ones((2, 68)), "Pose_Para": np.ones((1, 7), np.float32), "text": "a"}
+    scipy.io.savemat(tmp_path / "seed.mat", label)
+    scipy.io.savemat(tmp_path / "packed.mat", label, do_compression=True)
+    write_cofw(tmp_path / "cofw.mat")
+    return {
+        "pts": (read_pts, "a.pts", format_pts(POINTS).encode()),
+        "wide csv": (read_csv, "a.csv", b"file,left,top,right,bottom,x0,y0,x1,y1\na.jpg,1,2,3,4,5,6,7,8\n"),
+        "csv in turn": (read_csv, "a.csv", b",0,1,2,3\na.jpg,1.5,2,,\nb.jpg,1,2,3,4\n"),
+        "wflw": (read_wflw_list, "W/l/list_98pt_rect_attr_test.txt", wflw.encode()),
+        "coco": (read_coco, "a.json", json.dumps(coco(tmp_path)).encode()),
+        "schema": (read_schema, "a.json", json.dumps(schema_to_dict(plain_schema(3))).encode()),
+        "predictions": (read_predictions, "a.json", json.dumps(predictions).encode()),
+        "rows": (read_rows, "faces.csv", rows.encode()),
+        "shape model": (shape.load, "a.npz", (tmp_path / "seed.npz").read_bytes()),
+        "300w-lp": (read_300w_lp_file, "AFW_1_1_0.mat", (tmp_path / "seed.mat").read_bytes()),
+        "300w-lp packed": (read_300w_lp_file, "AFW_1_1_0.mat", (tmp_path / "packed.mat").read_bytes()),
+        "cofw": (read_cofw, "COFW_test_color.mat", (tmp_path / "cofw.mat").read_bytes()),
+        "shard": (read_whole_shard, "a.tar", tar_of(json.dumps(shard_labels()).encode())),
+    }
+
+
+FORMATS = (
+    *("pts", "wide csv", "csv in turn", "wflw", "coco", "schema", "predictions", "rows", "shape model", "300w-lp"),
+    *("300w-lp packed", "cofw", "shard"),
+)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_changed_bytes(tmp_path, name):
+    """Label files, tables and models with bytes changed, taken out and put in."""
+    read, place, seed = seeds(tmp_path)[name]
+    path = tmp_path / "fuzz" / place
+    path.parent.mkdir(parents=True)
+    path.write_bytes(seed)
+    assert only_ours(read, path) is not None or name == "shard", "the seed itself is read"
+
+    @fuzz
+    @given(changes())
+    def run(edits):
+        path.write_bytes(changed(seed, edits))
+        only_ours(read, path)
+
+    run()
+
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([2**31, -(2**63), 10**400]), st.floats(),
+    st.sampled_from(["", "a", "\0", "\ud800", "a" * 5000, "nan", "../../x", "/dev/null"]),
+)  # fmt: skip
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "a"]), inner),
+    max_leaves=4,
+)
+
+
+def nodes(value, where=()):
+    """The place of every value inside a JSON value."""
+    yield where
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from nodes(inner, (*where, key))
+
+
+def replaced(value, where, new):
+    """`value` with `new` at the place `where`."""
+    if not where:
+        return new
+    copied = dict(value) if isinstance(value, dict) else list(value)
+    copied[where[0]] = replaced(copied[where[0]], where[1:], new)
+    return copied
+
+
+DOCUMENTS = {
+    "coco": lambda tmp_path: (lambda text: read_coco(write(tmp_path / "a.json", text)), coco(tmp_path)),
+    "spec": lambda _: (lambda text: spec_from_json(text, "m.onnx"), spec()),
+    "schema": lambda tmp_path: (
+        lambda text: read_schema(write(tmp_path / "a.json", text)), schema_to_dict(plain_schema(3))
+    ),
+    "predictions": lambda tmp_path: (
+        lambda text: read_predictions(write(tmp_path / "a.json", text)),
+        {"schema": "points3", "predictions": {"a.jpg": POINTS.tolist()}},
+    ),
+    "shard": lambda tmp_path: (
+        lambda text: read_whole_shard(write(tmp_path / "a.tar", tar_of(text.encode("utf-8", "surrogatepass")))),
+        shard_labels(),
+    ),
+}  # fmt: skip
+
+
+def write(path: Path, content: "str | bytes") -> Path:
+    """`path`, with `content` in it."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+    return path
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_changed_values(tmp_path, name):
+    """JSON that is whole, with values of another type, size or kind at any place."""
+    read, document = DOCUMENTS[name](tmp_path)
+    places = list(nodes(document))
+
+    @fuzz
+    @given(st.lists(st.tuples(st.sampled_from(places), VALUES), min_size=1, max_size=2))
+    def run(edits):
+        value = document
+        for where, new in edits:
+            try:
+                value = replaced(value, where, new)
+            except (KeyError, IndexError, TypeError, ValueError):  # the place went with the first edit
+                continue
+        only_ours(read, json.dumps(value))
+
+    run()
+
+
+def deep(suffix):
+    """An encoded picture of 16 bits a channel that uses 12 of them."""
+    return cv2.imencode(suffix, np.full((9, 8, 3), 4000, np.uint16))[1].tobytes()
+
+
+PICTURES = {
+    "png": picture,
+    "png 16": lambda: deep(".png"),
+    "jpeg": lambda: picture("JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"),
+    "progressive": lambda: picture("JPEG", progressive=True),
+    "gif": lambda: picture("GIF"),
+    "bmp": lambda: picture("BMP"),
+    "tiff": lambda: picture("TIFF", compression="tiff_lzw"),
+    "tiff 16": lambda: deep(".tiff"),
+    "webp": lambda: picture("WEBP"),
+    "ppm": lambda: b"P3 2 2 255\n" + b"1 2 3 " * 4,
+    "pgm 16": lambda: b"P5 2 2 65535\n" + bytes(8),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")  # which the command line does not show either
+@pytest.mark.parametrize("kind", PICTURES)
+def test_changed_pictures(kind):
+    """Encoded pictures, as a server gets them from anybody."""
+    seed = PICTURES[kind]()
+    assert to_picture(seed) is not None
+
+    @fuzz
+    @given(changes())
+    def run(edits):
+        only_ours(to_picture, changed(seed, edits), 10_000)
+
+    run()
+
+
+def test_changed_onnx(tmp_path, write_onnx):
+    """Model files: what `read_onnx` lets through, onnxruntime opens or refuses with an error of ours."""
+    seed = write_onnx("m.onnx", POINTS / 10, 16, json.dumps(spec() | {"confidence": False})).read_bytes()
+    path = tmp_path / "fuzz.onnx"
+
+    @fuzz
+    @given(changes())
+    def run(edits):
+        content = changed(seed, edits)
+        path.write_bytes(content)
+        only_ours(read_onnx, path)
+        if content.find(b"ReduceMean") > 0:
+            only_ours(OnnxModel, path, 1)
+
+    run()
