@@ -11,7 +11,7 @@ from PIL import Image
 
 from lightmark.data.check import CheckReport, check, format_report, write_contact_sheet
 from lightmark.data.read import read_samples
-from lightmark.data.sample import Sample
+from lightmark.data.sample import LABELLED_SIZE, Sample
 from lightmark.errors import DataError
 from lightmark.geometry import tight_box
 from lightmark.schema import Schema, plain_schema
@@ -127,6 +127,26 @@ def test_points_far_outside_are_found(faces):
     assert finding.kind == "points outside picture"
     assert finding.names == (faces[1].name,)
     assert "beyond the edge of 200 × 200 px" in finding.detail
+
+
+def test_another_size_than_the_label_files_is_found(faces):
+    """A picture that was scaled or turned after it was labelled is named with both sizes."""
+    for number, size in ((0, (200, 200)), (1, (100, 200))):
+        faces[number] = replace(faces[number], attributes={LABELLED_SIZE: size})
+    (finding,) = check(faces).findings
+    assert (finding.kind, finding.names) == ("size contradicts picture", (faces[1].name,))
+    assert finding.detail == "labelled on 100 × 200 px, the picture has 200 × 200: scaled, cut or turned since"
+
+
+def test_labels_of_half_the_size_are_found(faces):
+    """No label of eight faces in the right or lower half is no chance; one that is there says they were meant."""
+    many = [replace(face, path=face.path, attributes={"index": i}) for i in range(2) for face in faces]
+    halved = [replace(face, points=(face.points + 0.5) / 2 - 0.5) for face in many]
+    (finding,) = check(halved).findings
+    assert (finding.kind, finding.names) == ("labels of a smaller picture", (halved[0].name,))
+    assert "no label of 12 faces lies beyond 0.3" in finding.detail
+    assert check([*halved[1:], many[0]]).clean
+    assert check(halved[:6]).clean
 
 
 def test_swapped_sides_are_found(faces):

@@ -112,6 +112,14 @@ def test_annotation_without_labels_is_passed_over(tmp_path):
     assert len(read_coco(write(tmp_path, content))) == 2
 
 
+def test_the_images_size_is_kept(tmp_path):
+    """Width and height of the file are there to be compared with the picture's, where the file has them."""
+    content = document()
+    del content["images"][1]["width"]
+    faces = read_coco(write(tmp_path, content))
+    assert [face.attributes.get("labelled_size") for face in faces] == [(100, 80), None, (100, 80)]
+
+
 def test_flag_0_is_a_missing_point(tmp_path):
     """It is NaN whatever its coordinates, and the box is that of the others; (0, 0) with flag 2 is a point."""
     content = document()

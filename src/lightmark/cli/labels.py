@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from lightmark.cli.options import EXISTING, FORCE, OUT_FILE, OUT_FOLDER, OUT_PLACE, SCHEMA, Command, noted_inputs
+from lightmark.cli.options import EXISTING, FORCE, MODEL, OUT_FILE, OUT_FOLDER, OUT_PLACE, SCHEMA, Command, noted_inputs
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lightmark.data.sample import Sample
     from lightmark.schema import Schema
 
 
@@ -23,24 +24,41 @@ def data() -> None:
 
 @data.command("check", cls=Command)
 @click.argument("path", type=EXISTING)
+@click.option(
+    "--against", type=MODEL, metavar="MODEL",
+    help="Also compare the labels with this model's points (fast, say): systematic offsets by folder, worst faces.",
+)  # fmt: skip
 @click.option("--sheet", type=OUT_FILE, help="Write a contact sheet of faces with their points to this PNG.")
 @FORCE
 @SCHEMA
-def data_check(path: Path, sheet: Path | None, force: bool, schema: Schema | None) -> None:
+def data_check(path: Path, against: Path | None, sheet: Path | None, force: bool, schema: Schema | None) -> None:
     """Count and verify the labelled faces below PATH; status 1 if something is wrong."""
     import numpy as np
 
-    from lightmark.data.check import check, format_report, write_contact_sheet
+    from lightmark.data.check import check, format_report, usable, write_contact_sheet
     from lightmark.data.read import read_samples
 
     samples = read_samples(path, schema)
     report = check(samples)
     click.echo(format_report(report))
+    clean = report.clean
+    if against is not None:
+        clean &= _compare_labels(against, usable(samples, report), path)
     if sheet is not None:
         write_contact_sheet(samples, report, sheet, np.random.default_rng(0))
         click.echo(f"contact sheet: {sheet}")
-    if not report.clean:
+    if not clean:
         sys.exit(1)
+
+
+def _compare_labels(model: Path, samples: Sequence[Sample], path: Path) -> bool:
+    """Show how `samples` below `path` differ from what `model` says; whether that wants no look."""
+    from lightmark.evaluate.label_offsets import format_offsets, label_offsets
+    from lightmark.evaluate.models import open_model
+
+    found = label_offsets(open_model(model), samples, path if path.is_dir() else path.parent)
+    click.echo(f"\n{format_offsets(found, model.name)}")
+    return found.clean
 
 
 @data.command("convert", cls=Command)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.own_fields import own_fields
-from lightmark.data.sample import Sample
+from lightmark.data.sample import LABELLED_SIZE, Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.errors import DataError, NoLabelsError, SchemaError, describe_error, foreign_errors_as, reader
 from lightmark.geometry import Array, labelled, tight_box
@@ -24,6 +24,7 @@ from lightmark.schema import SCHEMAS, Schema, plain_schema, schema_from_dict, sc
 _UNLABELLED, _COVERED, _VISIBLE = 0, 1, 2
 # What COCO has no field for lies under this key of a category or annotation, where other readers pass it over.
 _OURS = "lightmark"
+_COCOS_OWN = ("index", "rect", LABELLED_SIZE)  # attributes that COCO's own fields hold
 
 
 @reader("COCO keypoints JSON")
@@ -32,9 +33,9 @@ def read_coco(path: str | Path, pictures: str | Path | None = None, schema: Sche
 
     Coordinates count from 0. Flag 1 sets `occluded`. An annotation none of whose points is labelled (flag 0), as COCO
     marks crowds, is passed over; in others such points are missing ones, whatever their coordinates. "rect"
-    (x0, y0, x1, y1) is the bbox; "index" numbers the faces of a picture that has several. Without `schema` it is the
-    one of the category: its "lightmark" entry, the usual one of that many points, or a plain one with the category's
-    names and skeleton.
+    (x0, y0, x1, y1) is the bbox; "labelled_size" the image's width and height; "index" numbers the faces of a picture
+    that has several. Without `schema` it is the one of the category: its "lightmark" entry, the usual one of that many
+    points, or a plain one with the category's names and skeleton.
     """
     path = Path(path)
     document = _load(path)
@@ -115,7 +116,9 @@ def _sample(
 ) -> Sample:
     where = f"{path}: annotation {entry.get('id')}"
     try:
-        picture = pictures / images[entry["image_id"]]["file_name"]
+        image = images[entry["image_id"]]
+        picture = pictures / image["file_name"]
+        size = _size(image)
         schema = schemas[entry["category_id"]]
         values = np.array(entry["keypoints"], dtype=np.float64).reshape(-1, 3)
         x, y, width, height = (float(value) for value in entry["bbox"])
@@ -138,9 +141,16 @@ def _sample(
         subsets=subsets_of(place) if ours.subsets is None else ours.subsets,
         attributes=dict(ours.attributes)
         | {"rect": (x, y, x + width, y + height)}
+        | size
         | ({} if index is None else {"index": index}),
         occluded=flags == _COVERED,
     )
+
+
+def _size(image: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """The attribute with an image's width and height; none where it lacks them or has zeros in their place."""
+    width, height = float(image.get("width") or 0), float(image.get("height") or 0)
+    return {LABELLED_SIZE: (width, height)} if width > 0 and height > 0 else {}
 
 
 def coco_document(
@@ -190,7 +200,7 @@ def _annotation(number: int, sample: Sample, image: int, category: int) -> dict[
         _OURS: {
             "photo": sample.photo,
             "subsets": sorted(sample.subsets),
-            "attributes": {name: value for name, value in sample.attributes.items() if name not in ("index", "rect")},
+            "attributes": {name: value for name, value in sample.attributes.items() if name not in _COCOS_OWN},
         },
     }
 

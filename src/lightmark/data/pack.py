@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image as PilImage
 
 from lightmark.data.augment import Augmentation, crop_reach
-from lightmark.data.sample import Sample, encoded_picture, encoded_suffix, load_image
+from lightmark.data.sample import LABELLED_SIZE, Sample, encoded_picture, encoded_suffix, load_image
 from lightmark.data.shards import MANIFEST, MARK, UNFINISHED, VERSION, face_labels, read_manifest
 from lightmark.errors import ConfigError, DataError, LightmarkError
 from lightmark.files import replacing, sha256_of
@@ -197,6 +197,7 @@ def _packed_picture(unit: Sequence[Sample], form: Form) -> tuple[bytes, str, Seq
 def _moved(sample: Sample, matrix: Array) -> Sample:
     """`sample` in the pixels of the crop that `matrix` cuts; the box that came with the labels moves along."""
     points, attributes = transform(matrix, sample.points), dict(sample.attributes)
+    attributes.pop(LABELLED_SIZE, None)  # the whole picture's
     if "rect" in attributes:
         corners = np.array(attributes["rect"], dtype=np.float64).reshape(2, 2)
         attributes["rect"] = tuple(transform(matrix, corners).ravel().tolist())

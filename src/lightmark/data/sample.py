@@ -19,6 +19,8 @@ from lightmark.image import Picture
 from lightmark.schema import Schema
 from lightmark.source import to_picture
 
+LABELLED_SIZE = "labelled_size"  # attribute: width and height of the picture, as the label file has them
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
