@@ -14,8 +14,8 @@ from typing import IO, Any, TypeAlias, cast
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, ImageFile, ImageOps
 from PIL import Image as PilImage
-from PIL import ImageFile, ImageOps
 
 from lightmark.bit_depth import HIGH_BYTE_USED, is_deep_colour, read_deep_colour, to_8_bits
 from lightmark.bounds import BoundedReads, has_small_exif, require_bounded
@@ -36,6 +36,7 @@ PLUGINS = {
 # ISO 14496-12's file type brands, bytes 8 to 12 after "ftyp"; mif1 and msf1 are shared by both.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations whose width is the height that is shown
 
 _PILLOWS_LIMIT = threading.Lock()
 
@@ -70,6 +71,21 @@ def to_picture(source: Source, max_pixels: int = MAX_PIXELS, name: str | None = 
         raise ImageError(f"{name or source}: cannot be read as a picture: {error}") from error
 
 
+def header_size(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of an encoded picture, turned as its EXIF says, from its header: nothing is decoded.
+
+    Raises `ImageError` naming `name` for what is no picture, or one of more than `max_pixels`.
+    """
+    opened = _open_named(io.BytesIO(content), name)
+    _require_pixels(opened, max_pixels, name)
+    try:
+        turned = has_small_exif(opened) and opened.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
+    except Exception as error:  # see _decode
+        raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
+    width, height = opened.size
+    return (height, width) if turned else (width, height)
+
+
 def from_bgr(image: NDArray[Any]) -> Picture:
     """RGB copy of OpenCV's BGR (H, W, 3) or BGRA (H, W, 4); no array says by itself which of the two it is."""
     coloured = image.ndim == 3 and image.shape[2] in (3, 4)
@@ -87,13 +103,16 @@ def _array_to_rgb(image: NDArray[Any], name: str) -> Picture:
 
 
 def _read(stream: IO[bytes], max_pixels: int, name: str) -> Picture:
+    return _decode(_open_named(stream, name), max_pixels, name)
+
+
+def _open_named(stream: IO[bytes], name: str) -> ImageFile.ImageFile:
     try:
-        opened = _open(stream, name)
+        return _open(stream, name)
     except LightmarkError:
         raise
     except Exception as error:  # see _decode
         raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
-    return _decode(opened, max_pixels, name)
 
 
 def _open(stream: IO[bytes], name: str) -> ImageFile.ImageFile:
@@ -128,13 +147,17 @@ def _open_heif(stream: IO[bytes], name: str) -> ImageFile.ImageFile:
     return opened
 
 
-def _decode(picture: PilImage.Image, max_pixels: int, name: str) -> Picture:
+def _require_pixels(picture: PilImage.Image, max_pixels: int, name: str) -> None:
     width, height = picture.size
     if width * height > max_pixels:
         raise ImageError(
             f"{name}: {width}×{height} are {width * height:,} pixels, more than the limit of {max_pixels:,}; "
             "raise max_pixels (--max-pixels) if you trust the picture"
         )
+
+
+def _decode(picture: PilImage.Image, max_pixels: int, name: str) -> Picture:
+    _require_pixels(picture, max_pixels, name)
     try:
         if isinstance(picture, ImageFile.ImageFile) and picture.tile:
             _require_bounded(picture, name)
@@ -142,7 +165,7 @@ def _decode(picture: PilImage.Image, max_pixels: int, name: str) -> Picture:
             if reader is not None:
                 return require_image(reader(picture), name)
         deep = picture.fp if isinstance(picture, ImageFile.ImageFile) and is_deep_colour(picture) else None
-        with _pillows_limit_lifted_for(width * height):
+        with _pillows_limit_lifted_for(picture.width * picture.height):
             picture.load()
         # EXIF that is broken turns nothing; nor does it where Pillow would make gigabytes of it.
         turned = has_small_exif(picture)

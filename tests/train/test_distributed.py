@@ -170,7 +170,7 @@ def test_two_processes_train_as_one_does(together: Path, alone: Path) -> None:
     require_same_run(together, alone)
     results = [json.loads((folder / "result.json").read_text()) for folder in (together, alone)]
     assert [result["processes"] for result in results] == [2, 1]
-    assert results[0]["mark"] == results[1]["mark"]
+    assert results[0]["fingerprint"] == results[1]["fingerprint"]
 
 
 def test_a_slice_passes_as_in_the_whole_batch(together: Path, alone: Path) -> None:

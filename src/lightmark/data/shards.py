@@ -12,7 +12,7 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -194,7 +194,9 @@ def read_packed(packed: PackedPicture) -> tuple[list[Sample], bytes]:
         checksum = labels.get("picture", {}).get("crc32")
     except Exception as error:  # of whatever kind: the JSON may come from anybody
         raise DataError(f"with labels that cannot be used: {describe_error(error)}") from error
-    return samples, _checked(pictures[0], checksum)
+    content = _checked(pictures[0], checksum)
+    member = replace(pictures[0], crc32=zlib.crc32(content))
+    return [replace(sample, member=member) for sample in samples], content
 
 
 def face_labels(sample: Sample) -> dict[str, Any]:

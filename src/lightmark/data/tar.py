@@ -14,13 +14,17 @@ BLOCK = 512  # bytes; POSIX.1-1988 ends an archive by two blocks of zeros
 
 @dataclass(frozen=True)
 class Member:
-    """A file inside the uncompressed tar `file`: `size` bytes from `offset` on; its header begins at `header`."""
+    """A file inside the uncompressed tar `file`: `size` bytes from `offset` on; its header begins at `header`.
+
+    `crc32` is that of its bytes where they were read before.
+    """
 
     file: Path
     name: str
     header: int
     offset: int
     size: int
+    crc32: int | None = None
 
 
 def tar_members(file: Path, start: int = 0) -> Iterator[Member]:

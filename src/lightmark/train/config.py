@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -106,9 +103,3 @@ class DetectorRecipe:
     def __post_init__(self) -> None:
         if self.rules.size % MULTIPLE:
             raise ConfigError(f"recipe {self.name}: mosaics of {self.rules.size} px; needs a multiple of {MULTIPLE}")
-
-
-def fingerprint(settings: Mapping[str, object], *more: str) -> str:
-    """Sixteen hexadecimal digits that change whenever one of the `settings`, or of `more`, does."""
-    text = json.dumps([settings, *more], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from lightmark.data.inspection import require_trainable
 from lightmark.data.sample import Sample
 from lightmark.train.config import Distillation
 from lightmark.train.faces import Split, carve, require_no_tests
@@ -49,6 +50,7 @@ def distil(
     device = join(device)
     split = carve(samples, recipe.student)
     require_no_tests(student_extra)
+    require_trainable([*split.train, *student_extra], judged=split.validation)
     wider = Split([*split.train, *student_extra], split.validation)
     run = partial(
         train,

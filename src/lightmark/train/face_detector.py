@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightmark import __version__
+from lightmark.data.inspection import require_trainable
 from lightmark.data.mosaic import MosaicRules, Sources, draw_mosaic
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, TrainingError
@@ -26,10 +27,11 @@ from lightmark.nets.checkpoint import load_weights, read_tensors, write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet
 from lightmark.nets.network import parameter_count
 from lightmark.runtime.face_detector import DETECTOR_KEY, choose_boxes
-from lightmark.train.config import DetectorRecipe, fingerprint
+from lightmark.train.config import DetectorRecipe
 from lightmark.train.detection_loss import Cells, assign, cells_of, detection_loss
 from lightmark.train.faces import carve_share
-from lightmark.train.folder import LOG, MODEL, STATE, is_finished, start_mark, write_result
+from lightmark.train.fingerprint import detector_fingerprint
+from lightmark.train.folder import LOG, MODEL, STATE, is_finished, write_result
 from lightmark.train.progress import progress_bar
 from lightmark.train.ranks import require_alone
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
@@ -85,13 +87,13 @@ def train_face_detector(
         raise ConfigError(f"{len(backgrounds)} pictures without faces; needs at least 2, to train on and to check with")
     split = carve_share(_whole_faces(samples), recipe.validation, recipe.seed)
     known, unknown = split_backgrounds(backgrounds, recipe.validation)
-    names = (sample.name.rsplit("/", 2)[-1] for sample in split.train)
-    mark = fingerprint(asdict(recipe), *names, "" if start is None else start_mark(start))
-    if is_finished(out, mark):
+    require_trainable([*split.train, *split.validation])
+    fingerprint = detector_fingerprint(recipe, split, known, unknown, start)
+    if is_finished(out, fingerprint):
         return out / MODEL
     out.mkdir(parents=True, exist_ok=True)
     trainee = make_detector_trainee(recipe, start, device)
-    standing = load_state(out / STATE, mark, trainee) if (out / STATE).exists() else Standing()
+    standing = load_state(out / STATE, fingerprint, trainee) if (out / STATE).exists() else Standing()
     batches = _batches(Sources(split.train, known), recipe, standing.step, workers)
     checked = MosaicDataset(Sources(split.validation, unknown), recipe.rules, recipe.seed, VALIDATION)
     with progress_bar(recipe.name, recipe.steps, standing.step, quiet) as bar:
@@ -106,7 +108,7 @@ def train_face_detector(
             if due:
                 standing.rows[-1]["validation_ap"] = validate(trainee, checked, recipe.validation_mosaics)
                 standing.seconds = time.monotonic() - began
-                save_state(out / STATE, mark, trainee, standing)
+                save_state(out / STATE, fingerprint, trainee, standing)
                 write_log(out / LOG, standing.rows)
                 bar.console.print(
                     f"{recipe.name} {standing.step}/{recipe.steps} steps, {standing.seconds:.0f} s, "
@@ -126,7 +128,7 @@ def train_face_detector(
         "lightmark": __version__,
     }
     write_tensors(out / MODEL, trainee.average.state_dict(), {DETECTOR_KEY: json.dumps(result)})
-    write_result(out, mark, result)
+    write_result(out, fingerprint, result)
     (out / STATE).unlink()
     return out / MODEL
 

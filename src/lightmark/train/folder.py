@@ -1,47 +1,39 @@
-"""The folder of a run: its files' names, and the mark that tells one run from another."""
+"""The folder of a run: its files' names, its result, and whether it is the run that is asked for."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lightmark.errors import CheckpointError, ConfigError, DataError
-from lightmark.files import replacing, sha256_of
-from lightmark.train.config import Recipe, fingerprint
-from lightmark.train.faces import Split
+from lightmark.errors import CheckpointError, ConfigError
+from lightmark.files import replacing
+from lightmark.train.fingerprint import Fingerprint, differences
 
 STATE, MODEL, RESULT, LOG, CURVES = "state.safetensors", "model.safetensors", "result.json", "log.csv", "curves.png"
 RUN_FILES = (STATE, MODEL, RESULT, LOG, CURVES)
 
-
-def run_mark(recipe: Recipe, split: Split, start: Path | None) -> str:
-    """Mark of a run: changes with the recipe, the seed, the faces (names, in order) and the weights it begins at."""
-    names = [sample.name.rsplit("/", 2)[-1] for sample in split.train]
-    return fingerprint(asdict(recipe), *names, "" if start is None else start_mark(start))
+NEXT = "give another --out, or delete it"
 
 
-def start_mark(start: Path) -> str:
-    """The mark of the run that made the checkpoint `start`; of one that lies alone, its sha256."""
-    if start.name == MODEL and (start.parent / RESULT).exists():
-        return str(read_result(start.parent)["mark"])
-    try:
-        return sha256_of(start)
-    except DataError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def is_finished(out: Path, mark: str) -> bool:
-    """Whether the run in `out` has ended with these settings; raises `ConfigError` where it ended with others."""
+def is_finished(out: Path, fingerprint: Fingerprint) -> bool:
+    """Whether the run in `out` has ended with this fingerprint; raises `ConfigError` where it ended with another."""
     if not (out / RESULT).exists():
         return False
-    if read_result(out)["mark"] != mark:
-        raise ConfigError(
-            f"{out}: holds a finished run of another recipe, seed or data set; give another --out, or delete it"
-        )
+    require_same(read_result(out).get("fingerprint"), fingerprint, f"{out}: holds a finished run")
     return True
+
+
+def require_same(kept: Fingerprint | None, fingerprint: Fingerprint, what: str) -> None:
+    """Raise `ConfigError`, which begins with `what` and names the difference, unless the kept fingerprint is this one.
+
+    None is that of a run which an older Lightmark began, before fingerprints covered the data.
+    """
+    if kept is None:
+        raise ConfigError(f"{what} of an older Lightmark, which did not record its data; {NEXT}")
+    if found := differences(kept, fingerprint):
+        raise ConfigError(f"{what} of another recipe, seed or data set: {found}; {NEXT}")
 
 
 def read_result(out: Path) -> dict[str, Any]:
@@ -49,13 +41,14 @@ def read_result(out: Path) -> dict[str, Any]:
     path = out / RESULT
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        result["mark"]
+        result["recipe"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the result of a finished training run ({error})") from error
     return result
 
 
-def write_result(out: Path, mark: str, result: Mapping[str, object]) -> None:
+def write_result(out: Path, fingerprint: Fingerprint, result: Mapping[str, object]) -> None:
     """Write result.json, whose presence says that the run has ended."""
+    text = json.dumps({"fingerprint": fingerprint, **result}, indent=1)
     with replacing(out / RESULT) as temporary:
-        temporary.write_text(json.dumps({"mark": mark, **result}, indent=1), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")

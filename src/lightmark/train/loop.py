@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from lightmark import __version__
 from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
+from lightmark.data.inspection import require_trainable
 from lightmark.data.missing import with_normaliser
 from lightmark.errors import ConfigError, MissingExtraError, TrainingError
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
@@ -27,7 +28,8 @@ from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.curves import plot_curves
 from lightmark.train.faces import Split, ValidationCrops, mean_unit_points, targets_of
-from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, run_mark, write_result
+from lightmark.train.fingerprint import Fingerprint, run_fingerprint
+from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, write_result
 from lightmark.train.progress import progress_bar
 from lightmark.train.ranks import from_first, join, meet, mine, slice_of, whole
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
@@ -50,22 +52,24 @@ def train(
 
     `start` names a checkpoint of another run, whose weights this one begins at. The folder holds model.safetensors
     (best by validation NME against what it learns), log.csv, curves.png, result.json once the run has ended, and until
-    then the state that it resumes from. `tensorboard` also writes the log for TensorBoard. Raises `ConfigError` where
-    the folder holds another run, or the batch or the validation faces cannot be shared out to the processes that
-    torchrun started; `TrainingError` where the loss is no longer finite or another process has ended.
+    then the state that it resumes from. `tensorboard` also writes the log for TensorBoard. Raises `DataError` or
+    `ImageError` naming a face that cannot be trained on; `ConfigError` where the folder holds another run, or the batch
+    or the validation faces cannot be shared out to the processes that torchrun started; `TrainingError` where the loss
+    is no longer finite or another process has ended.
     """
     device = join(device)
     split = replace(split, validation=with_normaliser(split.validation))
-    mark = run_mark(recipe, split, start)
-    _require_one_run(recipe, split, mark)
-    if from_first(is_finished(out, mark)):
+    require_trainable(split.train, judged=split.validation)
+    fingerprint = run_fingerprint(recipe, split, start, teachers)
+    _require_one_run(recipe, split, fingerprint)
+    if from_first(is_finished(out, fingerprint)):
         return out / MODEL
     out.mkdir(parents=True, exist_ok=True)
     first = world().rank == 0
     board = _Board(out) if tensorboard and first else None
     spec = new_spec(recipe, split)
     trainee = new_trainee(recipe, split, spec, start, device)
-    standing = load_state(out / STATE, mark, trainee) if from_first((out / STATE).exists()) else Standing()
+    standing = load_state(out / STATE, fingerprint, trainee) if from_first((out / STATE).exists()) else Standing()
     validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
     validation = ValidationCrops(mine(split.validation), mine(validation_targets), spec)
     batches = batches_of(recipe, split, spec, teachers, standing.step, workers, device)
@@ -81,23 +85,23 @@ def train(
                 _validate(trainee, spec, validation, len(split.validation), standing, recipe, out)
                 standing.seconds = time.monotonic() - began
                 if first:
-                    save_state(out / STATE, mark, trainee, standing)
+                    save_state(out / STATE, fingerprint, trainee, standing)
                     write_log(out / LOG, standing.rows)
                     _tell(bar, recipe, standing)
                 if board is not None:
                     board.write(standing.rows)
     if first:
         plot_curves(standing.rows, out / CURVES, recipe.name)
-        write_result(out, mark, _result(recipe, split, trainee, standing))
+        write_result(out, fingerprint, _result(recipe, split, trainee, standing))
         (out / STATE).unlink()
     meet()  # whoever goes on finds the run finished
     return out / MODEL
 
 
-def _require_one_run(recipe: Recipe, split: Split, mark: str) -> None:
+def _require_one_run(recipe: Recipe, split: Split, fingerprint: Fingerprint) -> None:
     """Raise `ConfigError` unless all processes train the same, and each has a share of everything."""
     rank, size, _ = world()
-    if from_first(mark) != mark:
+    if from_first(fingerprint) != fingerprint:
         raise ConfigError(
             f"{recipe.name}: process {rank} of {size} was given another recipe or other faces than process 0; "
             "give all machines the same command and data"

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightmark.errors import CheckpointError, ConfigError
+from lightmark.errors import CheckpointError
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import read_tensors, write_tensors
+from lightmark.train.fingerprint import Fingerprint
+from lightmark.train.folder import require_same
 from lightmark.train.step import Net, Trainee
 
 Row = dict[str, float | int]
@@ -55,24 +57,22 @@ class Standing:
         return json.dumps({**vars(self), "sums": sums})
 
 
-def save_state(path: Path, mark: str, trainee: Trainee[Net], standing: Standing) -> None:
+def save_state(path: Path, fingerprint: Fingerprint, trainee: Trainee[Net], standing: Standing) -> None:
     """Write everything a run needs to go on, as safetensors; the old state stays until the new one is whole."""
     tensors = {f"network.{name}": tensor for name, tensor in trainee.network.state_dict().items()}
     tensors |= {f"average.{name}": tensor for name, tensor in trainee.average.state_dict().items()}
     for index, slots in trainee.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-    write_tensors(path, tensors, {"mark": mark, "standing": standing.to_json()})
+    metadata = {"fingerprint": json.dumps(fingerprint), "standing": standing.to_json()}
+    write_tensors(path, tensors, metadata)
 
 
-def load_state(path: Path, mark: str, trainee: Trainee[Net]) -> Standing:
-    """Put a saved state back; raises `ConfigError` where another recipe or data set made it."""
+def load_state(path: Path, fingerprint: Fingerprint, trainee: Trainee[Net]) -> Standing:
+    """Put a saved state back; raises `ConfigError` naming the difference where another recipe or data set made it."""
     tensors, metadata = read_tensors(path)
-    if metadata.get("mark") != mark:
-        raise ConfigError(
-            f"{path}: this run was started with another recipe, seed or data set; "
-            "give another --out, or delete the folder"
-        )
     try:
+        kept = json.loads(metadata["fingerprint"]) if "fingerprint" in metadata else None
+        require_same(kept, fingerprint, f"{path.parent}: holds an unfinished run")
         trainee.network.load_state_dict(_under("network.", tensors))
         trainee.average.load_state_dict(_under("average.", tensors))
         slots: dict[int, dict[str, Tensor]] = {}

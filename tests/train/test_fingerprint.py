@@ -1,0 +1,144 @@
+"""Fingerprints cover all that decides a run, and name what has changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightmark.data.dataset import TeacherPoints
+from lightmark.data.sample import Sample
+from lightmark.errors import CheckpointError
+from lightmark.train.config import DetectorRecipe, Recipe
+from lightmark.train.faces import Split
+from lightmark.train.fingerprint import detector_fingerprint, differences, digest_of, plain, run_fingerprint
+from lightmark.train.recipes import get_recipe
+
+
+@pytest.fixture
+def split(faces: list[Sample], tmp_path: Path) -> Split:
+    """Six training and two validation faces, each with a picture file."""
+    made = []
+    for number, face in enumerate(faces[:8]):
+        assert face.image is not None
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(face.image).save(path)
+        made.append(replace(face, path=path, image=None))
+    return Split(made[:6], made[6:])
+
+
+def darker(path: Path) -> None:
+    """Rewrite one pixel of a picture in place."""
+    pixels = np.array(Image.open(path))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+
+
+def changed(before: Split, after: Split, recipe: Recipe) -> str:
+    """What the fingerprints say of a run on other faces."""
+    return differences(run_fingerprint(recipe, before, None), run_fingerprint(recipe, after, None))
+
+
+def test_a_fingerprint_changes_with_every_field_of_the_recipe() -> None:
+    """Two recipes that differ anywhere never share one."""
+    recipe = get_recipe("cpu128-plain")
+    others = [
+        replace(recipe, seed=1),
+        replace(recipe, steps=7),
+        replace(recipe, augmentation=replace(recipe.augmentation, blur=0.9)),
+        replace(recipe, architecture=replace(recipe.architecture, width=0.5)),
+    ]
+    assert len({digest_of(asdict(r)) for r in (recipe, *others)}) == len(others) + 1
+
+
+def test_the_same_run_has_the_same_fingerprint(split: Split, recipe: Recipe) -> None:
+    """Nothing in it depends on the process, and it survives JSON."""
+    fingerprint = run_fingerprint(recipe, split, None)
+    assert differences(fingerprint, run_fingerprint(recipe, split, None)) == ""
+    assert plain(fingerprint) == fingerprint
+
+
+def test_settings_are_named_with_their_values(split: Split, recipe: Recipe) -> None:
+    """A reader sees which setting and from what to what."""
+    longer = replace(recipe, steps=9, augmentation=replace(recipe.augmentation, blur=0.5))
+    found = differences(run_fingerprint(recipe, split, None), run_fingerprint(longer, split, None))
+    assert found == "recipe: steps (was 8, is 9), recipe: augmentation: blur (was 0.15, is 0.5)"
+
+
+@pytest.mark.parametrize("side", ["train", "validation"])
+def test_one_moved_label_is_seen(split: Split, recipe: Recipe, side: str) -> None:
+    """A single point of a single face, in training or validation."""
+    whose = {"train": "training faces", "validation": "validation faces"}[side]
+    moved = list(getattr(split, side))
+    moved[1] = replace(moved[1], points=moved[1].points + np.eye(5, 2) * 1e-6)
+    assert changed(split, replace(split, **{side: moved}), recipe) == f"{whose}: labels"
+
+
+def test_one_changed_pixel_is_seen(split: Split, recipe: Recipe) -> None:
+    """The picture keeps its name and its size in pixels."""
+    before = run_fingerprint(recipe, split, None)
+    darker(split.train[3].path)
+    assert differences(before, run_fingerprint(recipe, split, None)) == "training faces: pictures"
+
+
+def test_boxes_order_and_number_are_seen(split: Split, recipe: Recipe) -> None:
+    """Each changes what a run learns."""
+    box = [replace(split.train[0], box=split.train[0].box + 1), *split.train[1:]]
+    assert changed(split, replace(split, train=box), recipe) == "training faces: boxes"
+    assert "labels" in changed(split, replace(split, train=split.train[::-1]), recipe)
+    assert "number (was 6, is 5)" in changed(split, replace(split, train=split.train[:5]), recipe)
+
+
+def test_folders_do_not_count(split: Split, recipe: Recipe, tmp_path: Path) -> None:
+    """A data set may be moved: the same bytes and labels are the same faces."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    moved = [replace(face, path=face.path.rename(folder / face.path.name)) for face in split.train]
+    before = run_fingerprint(recipe, replace(split, train=moved), None)
+    for face in moved:
+        face.path.rename(tmp_path / face.path.name)
+    assert differences(before, run_fingerprint(recipe, split, None)) == ""
+
+
+def test_pictures_in_memory_are_told_by_their_pixels(faces: list[Sample], recipe: Recipe) -> None:
+    """As COFW's are."""
+    image = faces[0].image
+    assert image is not None
+    other = [replace(faces[0], image=image ^ 1), *faces[1:4]]
+    assert changed(Split(faces[:4], faces[4:6]), Split(other, faces[4:6]), recipe) == "training faces: pictures"
+
+
+def test_weights_of_the_start_are_seen(split: Split, recipe: Recipe, tmp_path: Path) -> None:
+    """The same path with other bytes is another start."""
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"one")
+    before = run_fingerprint(recipe, split, start)
+    start.write_bytes(b"two")
+    assert differences(before, run_fingerprint(recipe, split, start)) == "start"
+    with pytest.raises(CheckpointError, match=r"gone\.safetensors: cannot be read"):
+        run_fingerprint(recipe, split, tmp_path / "gone.safetensors")
+
+
+def test_teachers_points_are_seen(split: Split, recipe: Recipe) -> None:
+    """A student of other teachers is another student."""
+    points = np.zeros((2, 6, 5, 2), np.float32)
+    before, after = TeacherPoints(points, points), TeacherPoints(points, points + 1e-3)
+    found = differences(run_fingerprint(recipe, split, None, before), run_fingerprint(recipe, split, None, after))
+    assert found == "teachers' points: tolerant"
+
+
+def test_backgrounds_of_the_detector_are_seen(split: Split) -> None:
+    """By their bytes; training's and validation's apart."""
+    known, unknown = [face.path for face in split.train[:2]], [face.path for face in split.train[2:4]]
+    before = detector_fingerprint(DetectorRecipe(), split, known, unknown, None)
+    after = detector_fingerprint(DetectorRecipe(), split, known, unknown[::-1], None)
+    assert differences(before, after) == "backgrounds: validation: pictures"
+
+
+def test_a_long_list_of_differences_is_cut() -> None:
+    """Five are named, the others counted."""
+    before, after = (dict.fromkeys("abcdefg", value) for value in (1, 2))
+    assert differences(before, after).endswith("e (was 1, is 2) and 2 more")
