@@ -48,3 +48,10 @@ def test_copies_and_faces_of_a_photograph_share_its_key(path, photo):
 def test_subsets_follow_the_official_folders(path, subsets):
     """Each folder of 300W stands for the subsets the field reports."""
     assert subsets_of(Path(path)) == subsets
+
+
+@pytest.mark.parametrize("number", ["0215", "0828", "0862"])
+def test_training_pictures_that_repeat_test_ones_are_known(number):
+    """LFPW's training set holds three photographs of its own test set; the same numbers elsewhere are others."""
+    assert subsets_of(Path(f"/d/300w/lfpw/trainset/image_{number}.png")) == {"train", "repeats-test"}
+    assert "repeats-test" not in subsets_of(Path(f"/d/300w/lfpw/testset/image_{number}.png"))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from lightmark.errors import DataError
-from lightmark.evaluate.compare import compare_runs, comparison_to_json, render_comparison
+from lightmark.evaluate.compare import PairedSummary, compare_runs, comparison_to_json, render_comparison
 from lightmark.evaluate.rows import FaceRow, write_rows
+from lightmark.metrics import Interval
 
 KEY = "nme_inter_ocular"
 
@@ -58,6 +59,22 @@ def test_a_known_difference_is_found(run, errors) -> None:
     assert (whole.difference.low, whole.difference.high) == pytest.approx((0.01, 0.01))
     assert whole.p < 0.001
     assert whole.verdict == "a is better"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (0.001, 0.02, 0.001, "a is better"),
+        (0.001, 0.02, 0.049, "a is better"),
+        (0.001, 0.02, 0.05, "no difference shown"),
+        (0.001, 0.02, 0.3, "no difference shown"),
+        (-0.001, 0.02, 0.001, "no difference shown"),
+    ],
+)
+def test_a_verdict_needs_both_the_interval_and_p(low, high, p, verdict) -> None:
+    """Each of the two tests errs on its own on few faces: neither is enough."""
+    summary = PairedSummary(60, 0.05, 0.06, Interval(0.01, low, high), p, b_better=0.3, a_better=0.7)
+    assert summary.verdict == verdict
 
 
 def test_pairing_finds_what_two_means_would_not(run, errors) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from lightmark.data.dataset import Key
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.image import warp
-from lightmark.nets.checkpoint import load_model
+from lightmark.nets.checkpoint import load_checkpoint, load_model
 from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import Architecture
 from lightmark.schema import IBUG68
@@ -31,7 +31,7 @@ from lightmark.train.confidence import (
     train_confidence,
 )
 from lightmark.train.config import Recipe
-from lightmark.train.faces import carve
+from lightmark.train.faces import carve, carve_share
 from lightmark.train.loop import train
 
 SHORT = ConfidenceRecipe(copies=4, steps=150, batch=64)
@@ -123,6 +123,25 @@ def test_faces_are_told_from_other_crops(confident):
     measured, out = confident
     assert measured.presence_auc > 0.85
     assert load_model(out).spec.provenance["confidence"]["presence_auc"] == measured.presence_auc
+
+
+def test_expected_errors_are_measured_on_validation_faces_alone(trained, tmp_path):
+    """With labels moved on those alone, the scale tells of it; what was learnt before the scale is the same."""
+    faces, checkpoint = trained
+    short = replace(SHORT, copies=1, steps=5)
+    provenance = load_model(checkpoint).spec.provenance
+    split = carve_share(faces, provenance["validation"], provenance["seed"])
+    judged = {face.name for face in split.validation}
+    moved = [replace(face, points=face.points + 6.0) if face.name in judged else face for face in faces]
+    measured, heads = [], []
+    for samples in (faces, moved):
+        out = tmp_path / f"{len(heads)}.safetensors"
+        measured.append(train_confidence(checkpoint, samples, out, recipe=short, quiet=True))
+        heads.append(load_checkpoint(out)[0].confidence)
+    assert measured[1].scale > 1.5 * measured[0].scale
+    torch.testing.assert_close(heads[0].describe.weight, heads[1].describe.weight, rtol=0, atol=0)
+    gained = (heads[1].bias - heads[0].bias).exp()
+    torch.testing.assert_close(gained, torch.full((5,), measured[1].scale / measured[0].scale), rtol=1e-4, atol=0)
 
 
 def negatives(faces):

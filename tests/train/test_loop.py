@@ -22,11 +22,14 @@ from lightmark.data.augment import NO_AUGMENTATION
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError, MissingExtraError, TrainingError
 from lightmark.geometry import Array
-from lightmark.nets.checkpoint import load_model, read_tensors
+from lightmark.nets.checkpoint import TorchModel, load_model, read_tensors
+from lightmark.shape import fit
 from lightmark.spec import ModelSpec
+from lightmark.train import faces as faces_module
+from lightmark.train import loop
 from lightmark.train.config import Recipe
 from lightmark.train.faces import ValidationCrops, carve, mean_unit_points, targets_of, unit_points_of
-from lightmark.train.loop import train
+from lightmark.train.loop import new_spec, train
 from lightmark.train.step import learning_rate, size_at
 
 KILLED_RUN = """
@@ -129,6 +132,50 @@ def test_the_best_weights_are_kept(tmp_path: Path, faces: list[Sample], recipe: 
     assert result["validation_nme"] == min(logged)
     validation = ValidationCrops(split.validation, [s.points for s in split.validation], model.spec)
     assert validation(model).mean() == pytest.approx(min(logged), rel=1e-6)
+
+
+def test_a_later_worse_checkpoint_does_not_replace_the_best(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four validations the second is the best: its weights are the model, to the bit, and its step is told."""
+    averages = []
+
+    class Scripted:
+        def __init__(self, samples: list[Sample], *others: object) -> None:
+            self.faces = len(samples)
+
+        def __call__(self, model: TorchModel) -> Array:
+            averages.append({name: t.clone() for name, t in model.network.state_dict().items()})
+            return np.full(self.faces, (0.3, 0.1, 0.2, 0.4)[len(averages) - 1])
+
+    monkeypatch.setattr(loop, "ValidationCrops", Scripted)
+    path = train(replace(recipe, validate_every=2), carve(faces, recipe), tmp_path / "run", quiet=True)
+    tensors = read_tensors(path)[0]
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in averages[1].items())
+    assert any(not torch.equal(tensors[name], tensor) for name, tensor in averages[3].items())
+    assert load_model(path).spec.provenance["step"] == 4
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert (result["best_step"], result["validation_nme"]) == (4, 0.1)
+
+
+def test_soft_landmarks_are_fitted_on_training_faces_alone(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what a run learns nor what it is judged by is told from the judged faces' shapes."""
+    soft = replace(recipe, soft_variance=0.5, steps=2)
+    split = carve(faces, soft)
+    fitted = []
+
+    def watched(shapes: Array, *options: object) -> object:
+        fitted.append(shapes)
+        return fit(shapes, *options)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(faces_module, "fit", watched)
+    train(soft, split, tmp_path / "run", quiet=True)
+    training = np.stack([unit_points_of(sample, new_spec(soft, split)) for sample in split.train])
+    assert len(fitted) >= 2
+    for shapes in fitted:
+        np.testing.assert_array_equal(shapes, training)
 
 
 def test_log_averages_the_loss_over_its_interval(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:

@@ -30,3 +30,13 @@ def test_reduced_planes_are_block_means():
     assert planes.shape == (1, 3, 16, 16)
     np.testing.assert_allclose(planes[0, 0, 1::4, 1::4].numpy(), flat / 255, atol=0.08)
     np.testing.assert_allclose(planes.mean(), flat.mean() / 255, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [48, 32, 24])
+def test_reduced_planes_do_not_alias(size):
+    """Stripes one pixel wide become their mean, whatever the factor: without a low-pass they would become a moiré."""
+    stripes = torch.zeros(1, 3, 96, 96, dtype=torch.uint8)
+    stripes[..., ::2] = 255
+    planes = planes_of(stripes, ModelSpec(IBUG68, 96), size)
+    inside = planes[..., 2:-2].numpy()
+    assert np.abs(inside - 0.5).max() < 0.06  # a third of a pixel is left at a factor of 3

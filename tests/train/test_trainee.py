@@ -1,0 +1,52 @@
+"""What a step does to weights and their moving average, beside the gradient."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lightmark.train.config import Recipe
+from lightmark.train.step import Trainee, learn_from, make_trainee, prepare_step
+
+
+@pytest.fixture
+def trainee() -> Trainee[nn.Sequential]:
+    """A convolution with its bias and a norm, all ones."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    for parameter in network.parameters():
+        nn.init.ones_(parameter)
+    return make_trainee(network, learning_rate=0.1, weight_decay=0.5, device="cpu")
+
+
+def step_without_gradient(trainee: Trainee[nn.Sequential], step: int, recipe: Recipe) -> None:
+    """A step whose loss is the same whatever the weights."""
+    prepare_step(trainee, step, recipe)
+    learn_from(trainee, sum(p.sum() * 0 for p in trainee.network.parameters()), step, recipe)  # type: ignore[arg-type]  # a tensor
+
+
+def test_weight_decay_shrinks_kernels_alone(trainee: Trainee[nn.Sequential], recipe: Recipe) -> None:
+    """By rate times decay; biases and norms stay, since zero is no plainer a norm than one."""
+    step_without_gradient(trainee, 0, replace(recipe, learning_rate=0.1, warmup=0))
+    weights = dict(trainee.network.named_parameters())
+    torch.testing.assert_close(weights["0.weight"], torch.full((4, 3, 1, 1), 1 - 0.1 * 0.5))
+    for name in ("0.bias", "1.weight", "1.bias"):
+        torch.testing.assert_close(weights[name], torch.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("step", "decay"), [(0, 1 / 10), (8, 9 / 18), (989, 990 / 999), (100_000, 0.999)], ids=["first", "9", "990", "late"]
+)
+def test_the_average_forgets_untrained_weights_first(
+    trainee: Trainee[nn.Sequential], recipe: Recipe, step: int, decay: float
+) -> None:
+    """Its decay rises as (1 + step) / (10 + step) to the recipe's: the first weights are soon forgotten."""
+    before = copy.deepcopy(trainee.average.state_dict())
+    with torch.no_grad():
+        for parameter in trainee.network.parameters():
+            parameter.fill_(3.0)
+    step_without_gradient(trainee, step, replace(recipe, learning_rate=0.0, ema=0.999, steps=10**6))
+    torch.testing.assert_close(trainee.average.state_dict()["0.weight"], decay * before["0.weight"] + (1 - decay) * 3.0)
