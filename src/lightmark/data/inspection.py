@@ -51,8 +51,8 @@ def inspect_files(paths: Sequence[Path]) -> list[PictureFacts]:
 def require_trainable(samples: Sequence[Sample], judged: Sequence[Sample] = ()) -> None:
     """Raise `DataError` or `ImageError` naming the first face of either that no training can use, and why.
 
-    That is one whose points are infinite, all missing, span no box or lie beside their picture, or whose picture is missing, cut
-    or no picture; among those that a run is `judged` by also one whose normaliser is zero.
+    That is one whose points are infinite, all missing, span no box or lie beside their picture, or whose picture is
+    missing, cut or no picture; among those that a run is `judged` by also one whose normaliser is zero.
     """
     faces = [*samples, *judged]
     for sample in faces:
