@@ -25,7 +25,7 @@ wheel-test: .venv/.dev
 	! build/wheel/venv/bin/python -c 'import torch' 2> build/wheel/no-torch
 
 figures: .venv/.dev
-	$(BIN)/python benchmarks/plot_losses.py
+	$(BIN)/python benchmarks/plot_losses.py --force
 
 # The browser page needs node to build and to test, never to run; the built page is committed.
 page: web/node_modules

@@ -36,6 +36,7 @@ from lightmark.evaluate.provenance import git_commit
 from lightmark.files import replacing, sha256_of
 from lightmark.metrics import interocular, nme
 from lightmark.nets.checkpoint import crops_at_once, load_model
+from lightmark.outputs import require_free
 from lightmark.shape import Align
 from lightmark.train.config import Distillation, Recipe
 from lightmark.train.faces import Split, carve
@@ -91,7 +92,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=names, default=names, help="default: all")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
+    parser.add_argument("--force", action="store_true", help="write the table over the one that is there")
     options = parser.parse_args()
+    require_free([options.out / "summary.md"], force=options.force)
     if not options.table:
         if options.data is None or options.teacher is None:
             parser.error("--data and --teacher are needed, but for --table")

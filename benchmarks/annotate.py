@@ -42,6 +42,7 @@ from lightmark.data.synthetic import synthetic_samples
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
 from lightmark.image import Picture
+from lightmark.outputs import require_free
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.machine import processor
 from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
@@ -62,7 +63,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--part", type=int, default=256, help="pictures a part")
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     commit = git_commit()  # of the code that runs: it takes minutes
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), options.pictures, options.workers, options.part)

@@ -24,6 +24,7 @@ from lightmark.evaluate.predict import predict
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
 from lightmark.metrics import interocular, nme
+from lightmark.outputs import require_free
 from lightmark.runtime.machine import processor_kind
 from lightmark.runtime.model_file import open_exported
 
@@ -43,7 +44,10 @@ def main() -> None:
     compare = tasks.add_parser("compare")
     compare.add_argument("files", type=Path, nargs="+", help="of `points`, the reference first")
     compare.add_argument("--out", type=Path, required=True)
+    for task in (points, compare):
+        task.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], options.models if options.task == "points" else options.files, options.force)
     if options.task == "points":
         save_points(options.models, options.data, options.every, options.machine, options.out)
     else:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Points of the shipped students on emulated Arm processors beside this machine's: whether they are right, never how fast.
 #
-#   [EVERY=6] PYTHON=.venv/bin/python benchmarks/arm.sh 300w /tmp/arm [result.json]
+#   [EVERY=6] [FORCE=1] PYTHON=.venv/bin/python benchmarks/arm.sh 300w /tmp/arm [result.json]
 #
 # For Debian 12 on x86-64, without root: qemu-user-static and the arm64 packages of Python are downloaded by apt and unpacked
 # into the work folder, the aarch64 wheels by pip. onnxruntime is 1.24.4 and LiteRT 1.4.0, since newer aarch64 wheels (1.32,
@@ -10,6 +10,10 @@
 set -euo pipefail
 
 data=$(realpath "$1") work=$(realpath -m "$2") result=$(realpath -m "${3:-$(dirname "$0")/results/arm.json}")
+if [ -e "$result" ] && [ -z "${FORCE:-}" ]; then
+  echo "$result: is there already; give another name, or FORCE=1 to write over it" >&2
+  exit 2
+fi
 python=${PYTHON:-python3}
 here=$(realpath "$(dirname "$0")")
 export PYTHONPATH=$here/../src ORT_DISABLE_TELEMETRY=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
@@ -49,7 +53,7 @@ else
 fi
 
 mapfile -t files < <(find "$models" -name "*.onnx" -o -name "*.tflite" | sort)
-measure=("$here/arm.py" points "${files[@]}" --data "$data" --every "${EVERY:-6}")
+measure=("$here/arm.py" points --force "${files[@]}" --data "$data" --every "${EVERY:-6}")
 runs=("$work/x86-64.npz")
 "$python" "${measure[@]}" --machine x86-64 --out "${runs[0]}"
 for processor in cortex-a53 cortex-a76; do
@@ -57,4 +61,4 @@ for processor in cortex-a53 cortex-a76; do
     "$root/usr/bin/python3.11" "${measure[@]}" --machine "$processor" --out "$work/$processor.npz"
   runs+=("$work/$processor.npz")
 done
-"$python" "$here/arm.py" compare "${runs[@]}" --out "$result"
+"$python" "$here/arm.py" compare "${runs[@]}" --out "$result" --force

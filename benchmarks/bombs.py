@@ -31,6 +31,7 @@ from PIL import Image
 from lightmark.errors import ImageError
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
+from lightmark.outputs import require_free
 from lightmark.runtime.machine import processor
 from lightmark.source import to_picture
 
@@ -44,11 +45,13 @@ RESULT = Path(__file__).parent / "results" / "bombs.json"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
         print(json.dumps(measure(options.one.read_bytes())))
         return
+    require_free([options.out], force=options.force)
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, make in FILES.items():

@@ -49,6 +49,7 @@ from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, align, crop_matrix, invert, overlaps, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.metrics import Interval, auc, bootstrap_interval, interocular, nme, paired_bootstrap, percentile
+from lightmark.outputs import require_free
 from lightmark.runtime.crop_model import CropModel
 from lightmark.runtime.shipped import model_path
 from lightmark.schema import IBUG68
@@ -143,12 +144,14 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="LFPW's training faces, on which MediaPipe is fitted")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.add_argument("--view", choices=("crop", "picture"), default="crop", help="what MediaPipe is given")
     parser.add_argument("--margins", type=float, nargs="+", default=MARGINS, help="crop sides to try, in boxes")
     parser.add_argument("--refine", action="store_true", help="refine_landmarks: MediaPipe's attention mesh")
     parser.add_argument("--threads", type=int, help="processor threads of the Lightmark model")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     text = compare(options)
     with replacing(options.out) as path:
         path.write_text(text, encoding="utf-8")

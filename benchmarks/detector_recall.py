@@ -39,6 +39,7 @@ from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, overlaps, similarity_matrix, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.metrics import interocular, nme
+from lightmark.outputs import require_free
 from lightmark.runtime.detector import Detector, open_detector
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.pose import head_pose
@@ -64,7 +65,9 @@ def main() -> None:
     parser.add_argument("--held-out", type=float, default=0.12, help="share of photographs kept from training")
     parser.add_argument("--split-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     empty = pictures_of([options.face_free])
     backgrounds = Sources([], empty)
     frontal = [sample for sample in read_samples(options.data) if "test" in sample.subsets]

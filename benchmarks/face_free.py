@@ -51,7 +51,7 @@ def main() -> None:
             except (subprocess.CalledProcessError, DataError) as error:
                 missing.append(f"{package}: {error}")
                 continue
-            for name, path in targets.items():
+            for name, path in ((name, path) for name, path in targets.items() if not path.exists()):
                 reduce(found[name], path)
             print(f"{role}: {len(targets)} pictures of {package}", flush=True)
     if missing:

@@ -26,6 +26,7 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.geometry import Array, map_box, overlaps
+from lightmark.outputs import require_free
 from lightmark.runtime.cascade import (
     CASCADE,
     LONGEST,
@@ -63,8 +64,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.add_argument("--every", type=int, default=1, help="only each so many-th face, to be quicker")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     samples = training_samples([options.data])[:: options.every]
     rows: list[Row] = []
     for cascade in CASCADES:

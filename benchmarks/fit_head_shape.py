@@ -24,6 +24,7 @@ from lightmark.cli.training import training_samples
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.geometry import Array, rotation_angles, rotation_matrix
+from lightmark.outputs import require_free
 from lightmark.runtime.head import RIGID
 from lightmark.runtime.pose import fit_rotation
 from lightmark.schema import IBUG68
@@ -42,7 +43,9 @@ def main() -> None:
     parser.add_argument("--turned", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     turned, frontal = (labels(root) for root in (options.turned, options.data))
     solid, singular = factorise(turned)
     faces = np.concatenate([turned, frontal])

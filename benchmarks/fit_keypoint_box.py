@@ -21,6 +21,7 @@ from lightmark.cli.training import training_samples
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.geometry import Array, overlaps, tight_box
+from lightmark.outputs import require_free
 from lightmark.runtime.keypoint_box import MEDIAPIPE, YUNET, Keypoint, box_of_keypoints
 
 # Of the 68 points; right and left are the person's own.
@@ -39,7 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     shapes = np.stack([sample.points for sample in training_samples([options.data])])
     centred = np.stack([upright(shape) for shape in shapes])
     places = {name: keypoint(centred.mean(axis=0), name).round(4).tolist() for name in MEMBERS}

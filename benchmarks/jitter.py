@@ -34,6 +34,7 @@ from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, compose, tight_box, transform
 from lightmark.image import Picture, compress_jpeg
 from lightmark.metrics import bootstrap_interval
+from lightmark.outputs import require_free
 from lightmark.runtime.detector import FixedBoxes
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.shipped import model_path
@@ -109,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.add_argument("--model", default="fast")
     parser.add_argument("--faces", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -116,6 +118,7 @@ def main() -> None:
     parser.add_argument("--smoothing", help="min_cutoff,beta,d_cutoff")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     smoothing = Smoothing(*map(float, options.smoothing.split(","))) if options.smoothing else Smoothing()
     commit = git_commit()  # of the code that runs: it takes minutes
     samples = pick_faces(options.data, options.split, options.faces, options.seed)

@@ -35,6 +35,7 @@ from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
+from lightmark.outputs import require_free
 from lightmark.runtime.machine import processor
 from lightmark.train.config import Recipe
 from lightmark.train.faces import Split
@@ -69,7 +70,9 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=256)
     parser.add_argument("--pixels", type=int, default=320, help="side of the painted pictures")
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     if options.device != "cpu" and not torch.cuda.is_available():
         parser.error(f"--device {options.device}: torch finds no GPU here")
     commit = git_commit()

@@ -20,6 +20,7 @@ from lightmark.evaluate.report import Report
 from lightmark.evaluate.run import evaluate_model
 from lightmark.files import replacing
 from lightmark.metrics import Interval
+from lightmark.outputs import require_free
 
 NAMES = {
     "tough": "Tough-Teacher",
@@ -27,6 +28,8 @@ NAMES = {
     "student": "student, distilled (KD-Loss)",
     "plain": "student, plain (L1)",
 }
+KEPT = ("report.json", "training.json", "log.csv", "curves.png")
+TOLD = ("student-against-plain.json", "summary.md")
 JITTER = (0.0, 0.05, 0.1, 0.2)
 
 
@@ -35,11 +38,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
     stages = [stage for stage in NAMES if (options.run / stage / "result.json").exists()]
     if not stages:
         sys.exit(f"{options.run}: no finished stage; run `lightmark distill` to its end")
-    options.out.mkdir(parents=True, exist_ok=True)
+    kept = [f"{stage}.{name}" for stage in stages for name in KEPT]
+    require_free([options.out / name for name in (*kept, *TOLD)], [options.run], options.force)
     with tempfile.TemporaryDirectory() as scratch:
         reports = {stage: measure(stage, options.run, options.data, Path(scratch)) for stage in stages}
         keep(stages, options.run, Path(scratch), options.out)
@@ -62,12 +67,9 @@ def measure(stage: str, run: Path, data: Path, scratch: Path) -> Report:
 def keep(stages: list[str], run: Path, scratch: Path, out: Path) -> None:
     """Copy what is small and says how the numbers came about; faces and predictions stay out."""
     for stage in stages:
-        for source, name in (
-            (scratch / stage / "report.json", "report.json"),
-            (run / stage / "result.json", "training.json"),
-            (run / stage / "log.csv", "log.csv"),
-            (run / stage / "curves.png", "curves.png"),
-        ):
+        trained = (run / stage / name for name in ("result.json", "log.csv", "curves.png"))
+        sources = (scratch / stage / "report.json", *trained)
+        for source, name in zip(sources, KEPT, strict=True):
             with replacing(out / f"{stage}.{name}") as path:
                 shutil.copyfile(source, path)
 

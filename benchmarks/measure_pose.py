@@ -41,6 +41,7 @@ from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.geometry import Array, rotation_angles, tight_box
 from lightmark.metrics import spearman
+from lightmark.outputs import require_free
 from lightmark.runtime import pose
 from lightmark.runtime.head import RIGID, head_points
 
@@ -62,7 +63,9 @@ def main() -> None:
     parser.add_argument("--turned", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     result = {
         "command": ["python", *sys.argv],
         "commit": git_commit(),

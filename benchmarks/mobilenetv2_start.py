@@ -26,6 +26,7 @@ from lightmark.image import warp
 from lightmark.nets.checkpoint import save_checkpoint
 from lightmark.nets.mobilenet import MobileNetV2
 from lightmark.nets.network import SPATIAL_HEADS, Architecture, build_network
+from lightmark.outputs import require_free
 from lightmark.spec import ModelSpec, label_crop_matrix
 from lightmark.train.faces import mean_unit_points
 from lightmark.train.step import planes_of
@@ -42,7 +43,9 @@ def main() -> None:
     parser.add_argument("--head", choices=SPATIAL_HEADS, default="spatial", help="the students', untrained")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--faces", type=int, default=256)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], [options.model, options.data], options.force)
     samples = training_samples([options.data])
     architecture = Architecture("mobilenetv2", options.head)
     spec = ModelSpec(samples[0].schema, options.size, 1.25, provenance={"weights": "SSDLite MobileNetV2, COCO"})

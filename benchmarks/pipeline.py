@@ -35,6 +35,7 @@ from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.geometry import Array, similarity_matrix, tight_box
 from lightmark.image import Picture, warp
+from lightmark.outputs import require_free
 from lightmark.runtime.detector import open_detector
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.machine import processor
@@ -55,7 +56,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     os.sched_setaffinity(0, {options.core})
     cv2.setNumThreads(1)
     faces = [sample for sample in read_samples(options.data) if "lfpw" in sample.subsets]

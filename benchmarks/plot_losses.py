@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lightmark.losses import PRESETS, KDConstants, Preset, assistive_of, main_of
+from lightmark.outputs import require_free
 
 # The teachers' distances of the published figure, in unit coordinates.
 TOUGH, TOLERANT = 0.40, 0.49
@@ -34,7 +35,10 @@ Curve = Callable[[Tensor], Tensor]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=PICTURE)
-    draw(parser.parse_args().out)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
+    options = parser.parse_args()
+    require_free([options.out], force=options.force)
+    draw(options.out)
 
 
 def draw(out: Path) -> None:

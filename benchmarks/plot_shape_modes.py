@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from lightmark.data.pts import read_300w
 from lightmark.geometry import Array, crop_matrix, tight_box, to_unit, transform
+from lightmark.outputs import require_free
 from lightmark.schema import IBUG68
 from lightmark.shape import POSES, REACH, ShapeModel, fit
 
@@ -27,7 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=PICTURE)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     draw(training_shapes(options.data), options.out)
 
 

@@ -32,6 +32,7 @@ from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.export.formats import FORMATS, Form, files_of
 from lightmark.export.forms import Exported, export_forms
 from lightmark.files import replacing, sha256_of
+from lightmark.outputs import require_free
 from lightmark.runtime.machine import processor_kind
 from lightmark.runtime.shipped import model_path
 
@@ -53,7 +54,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out, options.out.with_suffix(".md")], force=options.force)
     os.sched_setaffinity(0, {options.core})
     faces = training_samples([options.data])
     forms = [form for form, one in FORMATS.items() if one.verified and all(map(find_spec, one.packages))]

@@ -28,6 +28,7 @@ import torch
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
+from lightmark.outputs import require_free
 from lightmark.runtime.machine import processor
 from lightmark.train.faces import Split
 from lightmark.train.loop import batches_of, new_spec, new_trainee
@@ -48,8 +49,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.add_argument("--worker-threads", type=int, help=argparse.SUPPRESS)  # in the processes that it starts
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     if options.worker_threads:
         work(options.recipe, options.steps, options.worker_threads)
         return

@@ -35,6 +35,7 @@ from PIL import Image
 
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
+from lightmark.outputs import require_free
 from lightmark.runtime.machine import processor
 from lightmark.runtime.shipped import model_path
 from serve_load import Visitor, jpeg, resident_bytes, serving, stop
@@ -53,7 +54,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--model", default="fast")
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     commit, picture = git_commit(), jpeg()
     with serving(options.model, options.workers, 16) as (server, port):
         reference = Visitor(port, picture).ask()

@@ -37,6 +37,7 @@ import numpy as np
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
+from lightmark.outputs import require_free
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.machine import processor
 from lightmark.runtime.shipped import model_path
@@ -57,7 +58,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--model", default="fast")
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([options.out], force=options.force)
     commit = git_commit()  # of the code that runs: it takes minutes
     picture = jpeg()
     with serving(options.model, options.workers, options.concurrency) as (server, port):

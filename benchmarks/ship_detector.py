@@ -20,6 +20,7 @@ from lightmark.cli.training import pictures_of
 from lightmark.export.detector import export_detector, load_face_detector
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array
+from lightmark.outputs import require_free
 from lightmark.runtime.face_detector import FaceDetector
 from lightmark.runtime.shipped import DETECTORS, FOLDER
 from lightmark.source import to_picture
@@ -34,7 +35,9 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--name", required=True)
     parser.add_argument("--face-free", type=Path, required=True)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    require_free([FOLDER / f"{options.name}.onnx"], [options.checkpoint], options.force)
     _, trained = load_face_detector(options.checkpoint)
     recipe = trained["recipe"]
     assert isinstance(recipe, dict)

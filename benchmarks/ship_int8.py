@@ -21,6 +21,7 @@ from lightmark.evaluate.run import evaluate_model
 from lightmark.export.forms import export_forms
 from lightmark.export.graph import read_graph, write_model
 from lightmark.files import replacing
+from lightmark.outputs import require_free
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import FOLDER, model_path
 from lightmark.spec import METADATA_KEY, spec_to_json
@@ -34,7 +35,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--summary", required=True)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/shipped"))
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    report = options.results / f"{options.name}.report.json"
+    require_free([FOLDER / f"{options.name}.onnx", report], [model_path(options.model)], options.force)
     with tempfile.TemporaryDirectory() as scratch:
         exported = Path(scratch) / f"{options.name}.onnx"
         faces = training_samples([options.data])

@@ -22,6 +22,7 @@ from lightmark.export.onnx import export_onnx
 from lightmark.files import replacing, sha256_of
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.network import architecture_from_dict, multiply_adds, parameter_count
+from lightmark.outputs import require_free
 from lightmark.runtime.shipped import FOLDER, REGISTRY
 
 LICENCE = "research use only, as its training pictures (300W)."
@@ -35,7 +36,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--summary", required=True)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/shipped"))
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
+    report = options.results / f"{options.name}.report.json"
+    require_free([FOLDER / f"{options.name}.onnx", report], [options.checkpoint], options.force)
     with tempfile.TemporaryDirectory() as scratch:
         report = evaluate_model(options.checkpoint, options.data, None, Path(scratch), command=["python", *sys.argv])
         options.results.mkdir(parents=True, exist_ok=True)

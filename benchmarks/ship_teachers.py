@@ -17,6 +17,7 @@ import torch
 from lightmark.files import sha256_of
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.network import architecture_from_dict
+from lightmark.outputs import require_free
 from lightmark.train.folder import MODEL
 
 
@@ -26,9 +27,15 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a finished distillation")
     parser.add_argument("--name", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    for stage in ("tough", "tolerant"):
+    stages = ("tough", "tolerant")
+    require_free(
+        [options.out / f"{options.name}-{stage}.safetensors" for stage in stages],
+        [options.run / stage / MODEL for stage in stages],
+        options.force,
+    )
+    for stage in stages:
         source, path = options.run / stage / MODEL, options.out / f"{options.name}-{stage}.safetensors"
         network, spec = load_checkpoint(source)
         architecture = architecture_from_dict(dict(spec.architecture), str(source))

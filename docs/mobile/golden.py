@@ -1,6 +1,6 @@
 """Write the golden picture, crop and points that an app's own pre- and post-processing can be checked against.
 
-    python docs/mobile/golden.py
+    python docs/mobile/golden.py --force
 
 A drawn face, nobody's photograph; the points are those of the shipped `fast` in float32. Run it again
 when `fast` changes.
@@ -8,6 +8,7 @@ when `fast` changes.
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lightmark.data.synthetic import render_face
 from lightmark.files import replacing
 from lightmark.geometry import tight_box
 from lightmark.image import warp
+from lightmark.outputs import require_free
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path
@@ -28,7 +30,12 @@ MODEL, SIDE = "fast", 480
 
 
 def main() -> None:
-    """Write picture.png, crop.png and golden.json beside this file."""
+    """Write picture.png, crop.png and golden.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder; by default this file's")
+    parser.add_argument("--force", action="store_true", help="write over what is there")
+    options = parser.parse_args()
+    require_free([options.out / name for name in ("picture.png", "crop.png", "golden.json")], force=options.force)
     face = render_face(np.random.default_rng(7), SIDE)
     assert face.image is not None
     box = np.round(tight_box(face.points), 1)
@@ -51,9 +58,9 @@ def main() -> None:
         "uncertainty": found.uncertainty.astype(float).round(3).tolist(),
     }
     for name, pixels in (("picture.png", face.image), ("crop.png", crop)):
-        with replacing(FOLDER / name) as path:
+        with replacing(options.out / name) as path:
             Image.fromarray(pixels).save(path, format="PNG")
-    with replacing(FOLDER / "golden.json") as path:
+    with replacing(options.out / "golden.json") as path:
         path.write_text(json.dumps(golden) + "\n", encoding="utf-8")
 
 
