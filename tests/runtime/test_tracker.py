@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,7 @@ from lightmark.geometry import Array, crop_matrix, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.runtime.face import Face
 from lightmark.runtime.landmarker import Landmarker
-from lightmark.runtime.tracker import TrackedFace, Tracker, Tracking
+from lightmark.runtime.tracker import TrackedFace, Tracker, Tracking, correlation, thumbnail_of
 from lightmark.runtime.video import VideoReader
 from lightmark.runtime.video_writer import writing_video
 from lightmark.schema import Schema
@@ -88,7 +88,7 @@ def ids(faces: Sequence[TrackedFace]) -> list[int]:
     return [face.id for face in faces]
 
 
-def tracker_of(model: Blobs, **options: object) -> Tracker:
+def tracker_of(model: Blobs | Script, **options: object) -> Tracker:
     """Tracker on the stand-in, not smoothed, so that points are exact."""
     return Tracker(model, Tracking(**options), smoothing=None)  # type: ignore[arg-type]  # stands in
 
@@ -239,6 +239,297 @@ def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     ((name, value),) = options.items()
     with pytest.raises(ConfigError, match=f"{name} {value}: needs"):
         Tracking(**options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@dataclass
+class Script:
+    """Stands in for a Landmarker that does as it is told: `found` are the boxes that `detect` finds.
+
+    `looks` says where a look into a box ends, at what box; None for no face. A box that it does not name is looked into
+    in vain unless it is one of `found`. Scores are `score`, or 0 where there is no face; None for a model without.
+    """
+
+    found: list[Sequence[float]]
+    looks: dict[tuple[float, ...], Sequence[float] | None] = field(default_factory=dict)
+    score: float | None = 1.0
+    asked: int = 0
+
+    def detect(self, image: Picture) -> list[Face]:
+        """A face a box of `found`, whose points are where a look into it ends."""
+        self.asked += 1
+        return [self._face(box, box, self.score) for box in self.found]
+
+    def landmarks(self, image: Picture, boxes: Sequence[Array]) -> list[Face]:
+        """One face a box."""
+        return [self._look(tuple(float(value) for value in box)) for box in boxes]
+
+    def _look(self, box: tuple[float, ...]) -> Face:
+        end = self.looks.get(box, box if box in [tuple(one) for one in self.found] else None)
+        if end is None:
+            return self._face(box, box, None if self.score is None else 0.0)
+        return self._face(box, end, self.score)
+
+    def _face(self, box: Sequence[float], ends: Sequence[float], score: float | None) -> Face:
+        x0, y0, x1, y1 = ends
+        points = np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]], dtype=float)
+        return Face(points, np.array(box, dtype=float), CORNERS, score=score)
+
+
+def square(x: float, size: float = 26.0, y: float = 40.0) -> tuple[float, ...]:
+    """Box of `size` px at (x, y); two of 26 px that are 14 px apart have an IoU of 0.3, 15 px one of 0.27."""
+    return (float(x), float(y), float(x + size), float(y + size))
+
+
+SAME_SCENE = scene()
+
+
+def step(tracker: Tracker, seconds: float) -> list[int]:
+    """Ids in the next frame, of the same scene."""
+    return ids(tracker.update(SAME_SCENE, seconds))
+
+
+@pytest.mark.parametrize(("shift", "number"), [(14, 0), (15, 1), (-14, 0), (-15, 1)])
+def test_a_face_that_comes_back_is_the_same_from_an_overlap_of_three_tenths(shift: int, number: int) -> None:
+    """Farther from where it was last it is another."""
+    model = Script([square(60)])
+    tracker = tracker_of(model)
+    assert step(tracker, 0.0) == [0]
+    model.found = []
+    assert step(tracker, 0.1) == []
+    model.found = [square(60 + shift)]
+    assert step(tracker, 0.2) == [number]
+
+
+@pytest.mark.parametrize(("shift", "faces"), [(14, 1), (15, 2)])
+def test_a_find_beside_a_track_is_its_face_from_an_overlap_of_three_tenths(shift: int, faces: int) -> None:
+    """A detector's box is loose: one that overlaps a known face is no second one."""
+    model = Script([square(60)])
+    tracker = tracker_of(model, redetect=1)
+    step(tracker, 0.0)
+    model.found = [square(60), square(60 + shift)]
+    assert len(step(tracker, 0.1)) == faces
+
+
+@pytest.mark.parametrize(("shift", "number"), [(14, 0), (15, 1)])
+def test_a_track_without_score_is_seen_from_an_overlap_of_three_tenths(shift: int, number: int) -> None:
+    """Three searches in a row that find nothing so near it end it."""
+    model = Script([square(60)], {square(60): square(60)}, score=None)
+    tracker = tracker_of(model, redetect=1, max_faces=1)
+    step(tracker, 0.0)
+    model.found = [square(60 + shift)]
+    found = [step(tracker, 0.1 * index) for index in range(1, 5)]
+    assert found[:2] == [[0], [0]]
+    assert found[3] == [number]
+
+
+def test_three_misses_in_a_row_end_a_track_without_score() -> None:
+    """Two do not, nor do two and two with a find between; one with score goes on whatever the detector misses."""
+    for score, last in ((None, []), (0.9, [0])):
+        model = Script([square(60)], {square(60): square(60)}, score=score)
+        tracker = tracker_of(model, redetect=1)
+        step(tracker, 0.0)
+        seen = [True, False, False, True, False, False, False]
+        found = []
+        for index, there in enumerate(seen):
+            model.found = [square(60)] if there else []
+            found.append(step(tracker, 0.01 * (index + 1)))
+        assert found == [[0]] * 6 + [last]
+
+
+def pattern(share: float) -> Picture:
+    """A picture whose 16×16 blocks correlate by `share` with those of `pattern(1.0)`."""
+    rng = np.random.default_rng(0)
+    first, second = rng.choice([-1.0, 1.0], (2, 16, 16))
+    first -= first.mean()
+    second -= second.mean() + (second * first).sum() / (first**2).sum() * first
+    second *= np.sqrt((first**2).sum() / (second**2).sum())
+    mixed = 128 + 40 * (share * first + np.sqrt(1 - share**2) * second)
+    return np.repeat(np.repeat(np.round(mixed).astype(np.uint8), 8, axis=0), 10, axis=1)[..., None].repeat(3, axis=2)
+
+
+@pytest.mark.parametrize(("share", "number"), [(0.52, 0), (0.48, 1), (1.0, 0), (0.0, 1)])
+def test_a_scene_is_cut_where_it_correlates_by_less_than_half(share: float, number: int) -> None:
+    """The face is where it was, its id is another only behind a cut."""
+    tracker = tracker_of(Script([square(60)]))
+    assert ids(tracker.update(pattern(1.0), 0.0)) == [0]
+    assert ids(tracker.update(pattern(share), 0.1)) == [number]
+
+
+def test_each_frame_is_compared_with_the_one_before() -> None:
+    """A slow change is no cut, however far it leads in the end."""
+    tracker = tracker_of(Script([square(60)]))
+    shares = [1.0, 0.8, 0.5, 0.2, 0.0]
+    assert [ids(tracker.update(pattern(share), 0.1 * index)) for index, share in enumerate(shares)] == [[0]] * 5
+
+
+def test_a_face_that_was_away_never_ousts_one_in_sight() -> None:
+    """A track walks to where another was lost, and both find its face there: the one in sight keeps it.
+
+    The other has not moved at all, which alone would decide between two in sight.
+    """
+    here, there = square(30), square(100)
+    model = Script([here, there])
+    tracker = tracker_of(model, redetect=100)
+    assert step(tracker, 0.0) == [0, 1]
+    model.found, model.looks = [], {here: here, there: None}
+    assert step(tracker, 0.1) == [0]
+    model.looks = {here: there, there: there}
+    assert step(tracker, 0.2) == [0]
+
+
+def test_of_two_in_sight_the_one_that_moved_less_stays() -> None:
+    """The other waits where it last saw its own face, and has it again when that comes back."""
+    left, right = square(30), square(100)
+    model = Script([left, right])
+    tracker = tracker_of(model, redetect=100)
+    step(tracker, 0.0)
+    model.looks, model.found = {left: right, right: right}, [right]
+    assert step(tracker, 0.1) == [1]
+    model.looks, model.found = {left: left, right: right}, [left, right]
+    assert step(tracker, 0.2) == [0, 1]
+
+
+def test_where_both_moved_alike_the_older_one_stays() -> None:
+    """Two tracks meet half way."""
+    left, middle, right = square(40), square(50), square(60)
+    model = Script([left])
+    tracker = tracker_of(model, redetect=1)
+    step(tracker, 0.0)
+    model.found, model.looks = [left, square(90)], {square(90): right, left: left}
+    assert step(tracker, 0.1) == [0, 1]
+    model.found, model.looks = [], {left: middle, right: middle}
+    assert step(tracker, 0.2) == [0]
+
+
+@pytest.mark.parametrize(("apart", "known"), [(10, [0, 1]), (9, [0])])
+def test_two_tracks_are_on_one_face_beyond_an_overlap_of_a_half(apart: int, known: list[int]) -> None:
+    """Boxes of 30 px that are 10 px apart overlap by exactly a half: still two faces."""
+    first, second = square(40, 30), square(100, 30)
+    model = Script([first, second])
+    tracker = tracker_of(model, redetect=100)
+    step(tracker, 0.0)
+    model.found, model.looks = [], {first: square(60, 30), second: square(60 + apart, 30)}
+    assert len(step(tracker, 0.1)) == len(known)
+
+
+@pytest.mark.parametrize(("apart", "faces"), [(10, 2), (9, 1)])
+def test_a_find_whose_points_lead_to_a_known_face_is_not_taken_up(apart: int, faces: int) -> None:
+    """The detector's box is elsewhere, the points in it are another's by more than a half."""
+    known, loose = square(40, 30), square(90, 30)
+    model = Script([known])
+    tracker = tracker_of(model, redetect=1)
+    step(tracker, 0.0)
+    model.found, model.looks = [known, loose], {loose: square(40 + apart, 30)}
+    assert len(step(tracker, 0.1)) == faces
+
+
+@pytest.mark.parametrize(("box", "holds"), [
+    ((60, 40, 68, 70), True), ((60, 40, 67.9, 70), False), ((60, 40, 90, 48), True), ((60, 40, 90, 47.9), False),
+    ((-15, 40, 15, 70), True), ((-15.2, 40, 15, 70), False), ((60, -15, 90, 15), True), ((60, -15.2, 90, 15), False),
+    ((144, 40, 174, 70), True), ((144.2, 40, 174, 70), False), ((60, 104, 90, 134), True),
+    ((60, 104.2, 90, 134), False),
+])  # fmt: skip
+def test_a_face_is_at_least_8_pixels_large_with_its_centre_in_the_picture(
+    box: tuple[float, ...], holds: bool
+) -> None:
+    """Pictures are 160×120: the centres of their first and last pixels are 0 and 159, 0 and 119."""
+    tracker = tracker_of(Script([box]))
+    assert step(tracker, 0.0) == ([0] if holds else [])
+
+
+@pytest.mark.parametrize(("score", "known"), [(0.5, [0]), (0.499, []), (None, [0])])
+def test_a_face_below_the_least_score_is_none(score: float | None, known: list[int]) -> None:
+    """A model without scores is believed."""
+    assert step(tracker_of(Script([square(60)], score=score)), 0.0) == known
+
+
+@pytest.mark.parametrize(("hidden_until", "number"), [(0.5, 0), (0.5625, 1)])
+def test_patience_counts_from_when_the_face_was_last_there(hidden_until: float, number: int) -> None:
+    """After exactly half a second it is still waited for, after more no longer."""
+    model = Script([square(60)])
+    tracker = tracker_of(model, patience=0.5)
+    step(tracker, 0.0)
+    model.found = []
+    for seconds in (0.25, hidden_until):
+        assert step(tracker, seconds) == []
+    model.found = [square(60)]
+    assert step(tracker, 0.625) == [number]
+
+
+def test_the_detector_looks_when_none_is_known_one_is_lost_or_it_is_time() -> None:
+    """At every frame without a face, at once when one of several goes, and at every `redetect`-th."""
+    model = Script([])
+    tracker = tracker_of(model, redetect=4)
+    for index in range(3):
+        step(tracker, 0.01 * index)
+    assert model.asked == 3
+    model.found = [square(30), square(100)]
+    step(tracker, 0.1)
+    assert model.asked == 4
+    asked = []
+    for index in range(8):
+        step(tracker, 0.11 + 0.01 * index)
+        asked.append(model.asked)
+    assert asked == [4, 4, 4, 5, 5, 5, 5, 6]
+    step(tracker, 0.3)
+    model.looks = {square(100): None}
+    step(tracker, 0.31)
+    assert model.asked == 7
+
+
+def test_at_most_max_faces_are_taken_up_and_the_next_when_one_goes() -> None:
+    """Exactly one where one is asked for."""
+    model = Script([square(30), square(100)])
+    tracker = tracker_of(model, max_faces=1, redetect=1)
+    assert [step(tracker, 0.1), step(tracker, 0.2)] == [[0], [0]]
+    model.found = [square(100)]
+    assert step(tracker, 0.3) == [1]
+
+
+@pytest.mark.parametrize("seconds", [1.0, 0.9, float("nan"), float("inf")])
+def test_a_frame_that_is_refused_changes_nothing(seconds: float) -> None:
+    """The same moment again is refused, too; the next frame counts its age from the first."""
+    tracker = tracker_of(Script([square(60)]))
+    step(tracker, 1.0)
+    with pytest.raises(VideoError, match="each must be later than the last"):
+        tracker.update(SAME_SCENE, seconds)
+    (face,) = tracker.update(SAME_SCENE, 1.5)
+    assert (face.id, face.age) == (0, 0.5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"redetect": 1}, {"min_score": 0.0}, {"min_score": 1.0}, {"patience": 0.0}, {"max_faces": 1}]
+)
+def test_options_at_the_end_of_their_range_are_taken(options: dict[str, float]) -> None:
+    """And are what they were given as."""
+    tracking = Tracking(**options)  # type: ignore[arg-type]  # one of several types
+    ((name, value),) = options.items()
+    assert getattr(tracking, name) == value
+
+
+def test_the_defaults_are_as_documented() -> None:
+    """Every tenth frame, a probability of a half, half a second, all faces."""
+    assert asdict(Tracking()) == {"redetect": 10, "min_score": 0.5, "patience": 0.5, "max_faces": None}
+
+
+def test_correlation_is_pearsons() -> None:
+    """As NumPy computes it; flat pictures are alike, and unlike any other."""
+    rng = np.random.default_rng(0)
+    first, second = rng.uniform(0, 255, (2, 16, 16))
+    second = second + first
+    known = np.corrcoef(first.ravel(), second.ravel())[0, 1]
+    assert correlation(first, second) == pytest.approx(known)
+    assert correlation(first, 3 * first + 7) == pytest.approx(1.0)
+    assert correlation(first, -first) == pytest.approx(-1.0)
+    flat = np.full((16, 16), 9.0)
+    assert [correlation(flat, flat + 1), correlation(flat, first), correlation(first, flat)] == [1.0, 0.0, 0.0]
+
+
+def test_a_thumbnail_is_the_mean_of_each_block_in_grey() -> None:
+    """16 columns and rows, whatever the picture's size."""
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    blocks = image.reshape(16, 2, 16, 3, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(thumbnail_of(image), blocks.mean(axis=2), atol=0.6)
 
 
 @dataclass(frozen=True, eq=False)
