@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -223,6 +224,41 @@ FULL_DISK = textwrap.dedent("""
     from lightmark.cli import main
     main()
 """)
+
+
+def run(*arguments: object, stdout: int | IO[bytes]) -> subprocess.CompletedProcess[bytes]:
+    """`lightmark track` in a process of its own, as shells start it."""
+    command = [sys.executable, "-m", "lightmark", "track", *map(str, arguments), "--threads", "1"]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
+
+
+def test_a_dash_writes_lines_to_standard_output(film: Path, tmp_path: Path) -> None:
+    """Nothing but the rows is there; what else there is to say goes to the error stream."""
+    done = run(film, "--records", "-", "--out", tmp_path / "out.mp4", stdout=subprocess.PIPE)
+    assert done.returncode == 0
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["frame"], row["id"]) for row in rows] == [(index, 0) for index in range(FRAMES)]
+    assert str(tmp_path / "out.mp4") in done.stderr.decode()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_full_standard_output_is_one_line_and_status_2(film: Path, tmp_path: Path) -> None:
+    """The overlay is not kept either: an error leaves nothing."""
+    with Path("/dev/full").open("wb") as full:
+        done = run(film, "--records", "-", "--out", tmp_path / "out.mp4", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("lightmark: standard output cannot be written: No space left on device")
+    assert done.stderr.count(b"\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_that_has_gone_ends_it_quietly(film: Path) -> None:
+    """As `| head` does: 128 + SIGPIPE, and not a word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = run(film, "--records", "-", stdout=closed)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("option", [["--out", "out.mp4"], ["--out", "out.mkv"], ["--records", "rows.jsonl"]])

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from lightmark.errors import LightmarkError, VideoError
+from lightmark.errors import VideoError, WriteError
 from lightmark.image import Picture
 from lightmark.runtime import video_writer
 from lightmark.runtime.video import VideoReader
@@ -179,7 +179,7 @@ def test_a_suffix_without_format_is_refused_at_once(tmp_path: Path, name: str, w
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A file where the folder should be."""
     (tmp_path / "file").touch()
-    with pytest.raises(LightmarkError, match=r"film\.mp4: cannot be written"):
+    with pytest.raises(WriteError, match=r"film\.mp4: cannot be written"):
         write_film(tmp_path / "file" / "film.mp4", [10])
 
 
@@ -203,10 +203,10 @@ def test_a_film_that_lacks_frames_is_not_whole(tmp_path: Path) -> None:
     """What the writer says and what can be read back must agree; a film cut by a full disk lacks its end."""
     path = write_film(tmp_path / "film.mkv", [10, 20, 30])
     require_whole(path, 3, "film.mkv")
-    with pytest.raises(VideoError, match=r"out\.mkv: of 4 frames only 3 can be read back; is the disk full\?"):
+    with pytest.raises(WriteError, match=r"out\.mkv: of 4 frames only 3 can be read back; is the disk full\?"):
         require_whole(path, 4, "out.mkv")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(VideoError, match=r"out\.mkv: what was written cannot be read back; is the disk full\?"):
+    with pytest.raises(WriteError, match=r"out\.mkv: what was written cannot be read back; is the disk full\?"):
         require_whole(path, 3, "out.mkv")
 
 
@@ -223,7 +223,7 @@ def test_a_writer_that_says_nothing_of_a_full_disk_is_found_out(
         part.write_bytes(part.read_bytes()[: part.stat().st_size * 2 // 3])
 
     monkeypatch.setattr(video_writer.VideoWriter, "close", cut)
-    with pytest.raises(VideoError, match=rf"{name}: .*read back; is the disk full\?"):
+    with pytest.raises(WriteError, match=rf"{name}: .*read back; is the disk full\?"):
         write_film(tmp_path / name, range(0, 250, 5))
     assert not list(tmp_path.iterdir())
 

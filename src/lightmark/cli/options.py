@@ -84,14 +84,19 @@ class InputWord(click.ParamType):  # type: ignore[type-arg]  # generic only in n
 
 
 class OutputFile(click.Path):
-    """A file to write; `whole` false for a place that may be a file or a folder, whose command asks for itself."""
+    """A file to write; `whole` false for a place that may be a file or a folder, whose command asks for itself.
 
-    def __init__(self, whole: bool = True) -> None:
+    With `dash`, "-" stands for standard output, to which the command writes line by line.
+    """
+
+    def __init__(self, whole: bool = True, dash: bool = False) -> None:
         super().__init__(path_type=Path, readable=False)
-        self.whole = whole
+        self.whole, self.dash = whole, dash
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Path, noted as an output."""
+        if str(value) == "-" and self.dash:
+            return Path("-")
         if str(value) == "-":
             self.fail("'-' names no file; standard output is /dev/stdout", param, ctx)
         path = super().convert(value, param, ctx)
@@ -111,6 +116,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 EXISTING = InputPath()
 WORD = InputWord()
 OUT_FILE = OutputFile()
+OUT_LINES = OutputFile(dash=True)
 OUT_PLACE = OutputFile(whole=False)
 OUT_FOLDER = OutputFolder()
 FORCE = click.option("--force", is_flag=True, help="Write over files that are there; inputs are never written over.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import FORCE, MODEL, OUT_FILE, WORD, Command
+from lightmark.cli.options import FORCE, MODEL, OUT_FILE, OUT_LINES, WORD, Command
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from lightmark.runtime.tracker import TrackedFace
     from lightmark.runtime.video import Frame, VideoReader
 
+STANDARD_OUTPUT = Path("-")  # of --records
+
 
 @click.command(cls=Command)
 @click.argument("source", type=WORD)
 @click.option("--out", type=OUT_FILE, help="Video to write with points, boxes and ids: .mp4, .m4v, .mov, .mkv.")
-@click.option("--records", type=OUT_FILE, help="A row a face and frame: .jsonl or .csv.")
+@click.option(
+    "--records", type=OUT_LINES, help="A row a face and frame: .jsonl or .csv, or - for JSON lines on standard output."
+)
 @click.option("--model", type=MODEL, default="fast", show_default=True, help="A shipped model or an ONNX file.")
 @click.option("--detector", type=WORD, default="auto", show_default=True, help="What finds faces that have come in.")
 @click.option("--redetect", type=int, default=10, show_default=True, help="Let it look at every so many-th frame.")
@@ -132,4 +136,5 @@ def report(source: str, done: Tracked, reader: VideoReader, written: Sequence[Pa
         codecs = ", ".join(done.sound_left_out)
         click.echo(f"the overlay is without sound ({codecs}), which its format cannot hold; .mkv holds most", err=True)
     for path in written:
-        click.echo(path)
+        if path != STANDARD_OUTPUT:
+            click.echo(path, err=STANDARD_OUTPUT in written)  # where rows are, nothing else may be

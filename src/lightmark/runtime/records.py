@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from lightmark.runtime.video import Frame
 
 DECIMALS = 3  # of pixels and seconds: a hundredth of what any point is worth
 
+STANDARD_OUTPUT = Path("-")
+
 Write: TypeAlias = Callable[[Frame, TrackedFace], None]
 
 
@@ -26,27 +29,33 @@ def writing_records(path: str | Path) -> Iterator[Write]:
 
     `.jsonl` holds an object a line: frame, seconds, id, then what `Face.to_dict` holds. `.csv` holds the columns
     frame, seconds, id, x0, y0, x1, y1 (the box), score, then p0_x, p0_y … and u0 … (uncertainty) for each point; what
-    the model does not give is empty. Pixels and seconds have three decimals. Raises `VideoError` for other suffixes,
-    `WriteError` where the file cannot be written.
+    the model does not give is empty. Pixels and seconds have three decimals. "-" writes `.jsonl`'s lines to standard
+    output, each at once. Raises `VideoError` for other suffixes, `WriteError` where the file cannot be written.
     """
     target = require_records_name(path)
+    if target == STANDARD_OUTPUT:
+        yield json_lines(sys.stdout, at_once=True)
+        return
     with replacing(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield FORMATS[target.suffix.lower()](file)
 
 
 def require_records_name(path: str | Path) -> Path:
     """`path` where its suffix names a form of records; raises `VideoError` listing them."""
-    if Path(path).suffix.lower() not in FORMATS:
-        raise VideoError(f"{path}: records are written as {', '.join(FORMATS)}; give a name that ends in one of them")
+    if Path(path) != STANDARD_OUTPUT and Path(path).suffix.lower() not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise VideoError(f"{path}: records are written as {known}; give a name that ends in one of them, or -")
     return Path(path)
 
 
-def json_lines(file: TextIO) -> Write:
-    """Writes an object a line into `file`."""
+def json_lines(file: TextIO, at_once: bool = False) -> Write:
+    """Writes an object a line into `file`; handed on `at_once` where somebody reads along."""
 
     def write(frame: Frame, tracked: TrackedFace) -> None:
         row = {"frame": frame.index, "seconds": frame.seconds, "id": tracked.id, **tracked.face.to_dict()}
         file.write(json.dumps(rounded(row)) + "\n")
+        if at_once:
+            file.flush()
 
     return write
 

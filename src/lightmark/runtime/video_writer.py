@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from lightmark.errors import VideoError
+from lightmark.errors import VideoError, WriteError
 from lightmark.extras import require_extra
 from lightmark.files import replacing
 from lightmark.image import Picture, require_image
@@ -49,7 +49,7 @@ class VideoWriter:
     def write(self, image: Picture, seconds: float) -> None:
         """Show `image`, RGB (H, W, 3), from `seconds` on, later than the frame before.
 
-        Raises `VideoError` for another size than the first frame's, and where the film cannot be written.
+        Raises `VideoError` for another size than the first frame's, `WriteError` where the film cannot be written.
         """
         import av
 
@@ -75,14 +75,14 @@ class VideoWriter:
                 self._sound.copy_rest(self._start)
 
     def close(self) -> None:
-        """Write the end of the file; raises `VideoError` where that fails, and where there was no frame."""
+        """Write the end of the file; raises `WriteError` where that fails, `VideoError` where there was no frame."""
         try:
             if self._stream is None:
                 raise VideoError(f"{self._name}: cannot be written: there is no frame to write")
             with self._faults():
                 self._container.mux(self._stream.encode())
                 self._container.close()
-        except VideoError:
+        except (VideoError, WriteError):
             self.abandon()
             raise
         self._close_sound()
@@ -118,39 +118,36 @@ class VideoWriter:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """FFmpeg's errors as `VideoError` that calls the film by its own name."""
+        """FFmpeg's errors as `WriteError` that calls the film by its own name."""
         from av.error import FFmpegError
 
         try:
             yield
         except FFmpegError as error:
-            raise VideoError(f"{self._name}: cannot be written: {error.strerror}") from error
+            raise WriteError(f"{self._name}: cannot be written: {error.strerror}; is there room left?") from error
 
 
 @contextmanager
 def writing_video(path: str | Path, sound: str | None = None) -> Iterator[VideoWriter]:
     """A writer whose film is at `path` when the block is left, and not there if it is left by an error.
 
-    What was written is read back before it gets its name. Raises `VideoError` for a suffix of another format, where
-    the film cannot be written in full, and where there was no frame.
+    What was written is read back before it gets its name. Raises `VideoError` for a suffix of another format and where
+    there was no frame, `WriteError` where the film cannot be written in full.
     """
     target = require_video_name(path)
-    try:
-        with replacing(target) as temporary:
-            writer = VideoWriter(temporary, str(target), sound)
-            try:
-                yield writer
-            except BaseException:
-                writer.abandon()
-                raise
-            writer.close()
-            require_whole(temporary, writer.frames, str(target))
-    except OSError as error:
-        raise VideoError(f"{target}: cannot be written: {error.strerror or error}") from error
+    with replacing(target) as temporary:
+        writer = VideoWriter(temporary, str(target), sound)
+        try:
+            yield writer
+        except BaseException:
+            writer.abandon()
+            raise
+        writer.close()
+        require_whole(temporary, writer.frames, str(target))
 
 
 def require_whole(path: Path, frames: int, name: str) -> None:
-    """Raise `VideoError` where the film at `path`, called `name`, does not open or holds other than `frames` frames."""
+    """Raise `WriteError` where the film at `path`, called `name`, does not open or holds other than `frames` frames."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)  # network file systems tell of a full disk only now
@@ -160,9 +157,9 @@ def require_whole(path: Path, frames: int, name: str) -> None:
         with open_container(str(path)) as container:
             found = sum(1 for packet in container.demux(video=0) if packet.size)
     except (VideoError, ValueError) as error:
-        raise VideoError(f"{name}: what was written cannot be read back; is the disk full?") from error
+        raise WriteError(f"{name}: what was written cannot be read back; is the disk full?") from error
     if found != frames:
-        raise VideoError(f"{name}: of {frames} frames only {found} can be read back; is the disk full?")
+        raise WriteError(f"{name}: of {frames} frames only {found} can be read back; is the disk full?")
 
 
 def require_video_name(path: str | Path) -> Path:
