@@ -40,7 +40,7 @@ from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import DataError, MissingExtraError, SchemaError
 from lightmark.evaluate.models import open_model
-from lightmark.evaluate.predict import label_boxes, predict, same_points, to_schema
+from lightmark.evaluate.predict import face_boxes, predict, same_points, to_schema
 from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.evaluate.report import ALL
 from lightmark.evaluate.rows import FaceRow, face_names, face_rows, nme_key
@@ -236,7 +236,7 @@ def face_mesh(refine: bool) -> Iterator[Detector]:
 
 def find_meshes(samples: Sequence[Sample], detector: Detector, margin: float | None) -> list[Array | None]:
     """Mesh (M, 2) of each face in image pixels, None where it is missed; `margin` None takes whole pictures."""
-    boxes = label_boxes(samples)
+    boxes = face_boxes(samples)
     meshes: list[Array | None] = [None] * len(samples)
     for faces, picture, matrix in views(samples, boxes, margin):
         extent = (picture.shape[1], picture.shape[0])

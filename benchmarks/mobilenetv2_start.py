@@ -27,7 +27,7 @@ from lightmark.nets.checkpoint import save_checkpoint
 from lightmark.nets.mobilenet import MobileNetV2
 from lightmark.nets.network import SPATIAL_HEADS, Architecture, build_network
 from lightmark.outputs import require_free
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec, spec_crop_matrix
 from lightmark.train.faces import mean_unit_points
 from lightmark.train.step import planes_of
 
@@ -53,7 +53,7 @@ def main() -> None:
     assert isinstance(network.backbone, MobileNetV2)
     chosen = np.random.default_rng(0).choice(len(samples), options.faces, replace=False)
     crops = [
-        warp(load_image(face), label_crop_matrix(spec, face.points), spec.size) for face in (samples[i] for i in chosen)
+        warp(load_image(face), spec_crop_matrix(spec, face.box), spec.size) for face in (samples[i] for i in chosen)
     ]
     take_folded(network.backbone, tensors_of(options.model))
     with torch.no_grad():

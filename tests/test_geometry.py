@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from lightmark.errors import GeometryError
 from lightmark.geometry import (
     align,
-    box_offsets,
     compose,
     crop_matrix,
     from_unit,
@@ -147,23 +146,6 @@ def test_map_box_by_hand():
 def test_zero_offsets_keep_the_box():
     """A model of the 68 points uses the 68-point box."""
     assert map_box(np.array([1.0, 2.0, 3.0, 4.0]), [0, 0, 0, 0]).tolist() == [1, 2, 3, 4]
-
-
-def test_box_offsets_are_what_map_box_undoes():
-    """Boxes made by map_box give their offsets back."""
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(-20, 20, (50, 2))
-    source = np.concatenate([corner, corner + rng.uniform(5, 60, (50, 2))], axis=1)
-    offsets = [-0.05, 0.31, 0.02, -0.11]
-    target = np.stack([map_box(box, offsets) for box in source])
-    np.testing.assert_allclose(box_offsets(source, target), offsets, atol=1e-12)
-
-
-def test_box_offsets_are_the_mean():
-    """Where boxes differ, the offsets are the mean share, however large a face is."""
-    source = np.array([[0.0, 0, 10, 10], [0, 0, 100, 100]])
-    target = source + np.array([[1, 0, 0, 2], [30, 0, 0, 0]])
-    np.testing.assert_allclose(box_offsets(source, target), [0.2, 0, 0, 0.1], atol=1e-12)
 
 
 @SEEDS

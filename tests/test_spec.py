@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from lightmark.errors import GeometryError, SpecError
-from lightmark.geometry import box_offsets, tight_box, to_unit, transform
-from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98, plain_schema
+from lightmark.geometry import similarity_matrix, to_unit, transform
+from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
 from lightmark.spec import (
     ModelSpec,
-    label_crop_matrix,
+    face_box,
     normalise_crops,
+    require_face_box,
+    spans_face,
     spec_crop_matrix,
     spec_from_json,
     spec_to_json,
@@ -21,7 +23,7 @@ FULL = ModelSpec(
     schema=WFLW98,
     size=112,
     crop_scale=1.3,
-    box_offsets=(-0.05, 0.1, 0.07, -0.2),
+    template=tuple((index / 98, 0.5 - index / 98) for index in range(98)),
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     architecture={"backbone": "mobilenetv2", "width": 0.5, "head": "spatial"},
@@ -52,8 +54,9 @@ def test_json_is_the_same_text_every_time():
         ({"size": 4097}, "size 4097; a crop has at most 4096 pixels a side"),
         ({"schema": plain_schema(4097)}, "4097 points; a model has at most 4096"),
         ({"crop_scale": 1e3}, r"crop_scale 1000\.0; needs a positive factor, 1\.25 say, up to 100"),
-        ({"box_offsets": (0.0, 0.0, float("nan"), 0.0)}, "box_offsets .* is a share of the box's side, at most 100"),
-        ({"box_offsets": (0.0, 0.0, -1e9, 0.0)}, "box_offsets .* is a share of the box's side, at most 100"),
+        ({"template": ((0.0, float("nan")),) * 68}, "template has shares of the box's side beyond 100"),
+        ({"template": ((-1e9, 0.0),) * 68}, "template has shares of the box's side beyond 100"),
+        ({"template": ((0.0, 0.0),)}, "template of 1 points for 68"),
         ({"mean": (0.0, float("inf"), 0.0)}, "mean .* each must be a finite number"),
         ({"std": (1.0, float("inf"), 1.0)}, "std .* each must be positive and finite"),
         ({"std": (1.0, 0.0, 1.0)}, r"std \(1\.0, 0\.0, 1\.0\); each must be positive"),
@@ -65,7 +68,7 @@ def test_impossible_spec_is_refused(changes, text):
         ModelSpec(**{"schema": IBUG68, "size": 64, **changes})
 
 
-@pytest.mark.parametrize("key", sorted(json.loads(spec_to_json(FULL)).keys() - {"confidence"}))
+@pytest.mark.parametrize("key", sorted(json.loads(spec_to_json(FULL)).keys() - {"confidence", "template"}))
 def test_missing_key_is_named(key):
     """A spec without one of its keys is refused, naming file and key."""
     data = json.loads(spec_to_json(FULL))
@@ -88,7 +91,9 @@ def test_files_older_than_confidence_have_none():
         ("size", None, "TypeError"),
         ("size", 3, "size 3; a crop needs at least 16"),
         ("size", float("inf"), "OverflowError"),
-        ("box_offsets", [0, 0, 0], "ValueError"),
+        ("template", [0, 0, 0], "TypeError"),
+        ("template", [[0, 0, 0]], "ValueError"),
+        ("box_offsets", [0, 0.1, 0, 0], "box_offsets, which this release knows no more"),
         ("mean", [0.5], "ValueError"),
         ("mean", 0.5, "TypeError"),
         ("std", [1, 1, 0], "each must be positive"),
@@ -179,23 +184,40 @@ def face98():
     return np.random.default_rng(5).uniform([30, 50], [190, 240], (98, 2))
 
 
-def test_label_crop_is_the_square_around_the_points(face98):
-    """The points' own tight box, enlarged by the crop's scale, fills the crop."""
-    unit = to_unit(transform(label_crop_matrix(FULL, face98), face98), FULL.size)
+def test_crop_is_the_square_around_the_box(face98):
+    """The face's box, enlarged by the crop's scale, fills the crop."""
+    unit = to_unit(transform(spec_crop_matrix(FULL, face_box(FULL, face98)), face98), FULL.size)
     extent = unit.max(axis=0) - unit.min(axis=0)
     assert extent.max() == pytest.approx(1 / 1.3, rel=1e-9)
     np.testing.assert_allclose((unit.max(axis=0) + unit.min(axis=0)) / 2, [0.5, 0.5], atol=1e-9)
 
 
-@pytest.mark.parametrize("angle", [0.0, 15.0])
-def test_box_offsets_make_the_labels_crop(face98, angle):
-    """From the 68-point box, the offsets between the two boxes give the crop that the labels give."""
-    box68, box98 = tight_box(ibug68_from_wflw98(face98)), tight_box(face98)
-    offsets = tuple(box_offsets(box68[None], box98[None]))
-    spec = ModelSpec(WFLW98, 112, box_offsets=offsets)
-    found = spec_crop_matrix(spec, box68, angle)
-    np.testing.assert_allclose(found, label_crop_matrix(spec, face98, angle), rtol=1e-9)
-    assert not np.allclose(found, spec_crop_matrix(ModelSpec(WFLW98, 112), box68, angle))
+FIVE = ModelSpec(plain_schema(5), 64, template=((-0.2, -0.1), (0.2, -0.1), (0.0, 0.1), (-0.15, 0.3), (0.15, 0.3)))
+
+
+@pytest.mark.parametrize("angle", [0.0, 40.0, 170.0])
+def test_box_follows_from_points_however_they_are_turned(angle):
+    """A face of 80 px about (100, 120) is found again from its five points, and from three of them."""
+    matrix = similarity_matrix(np.zeros(2), np.array([100.0, 120.0]), 80.0, angle)
+    points = transform(matrix, np.array(FIVE.template))
+    np.testing.assert_allclose(face_box(FIVE, points), [60, 80, 140, 160], atol=1e-9)
+    points[[1, 4]] = np.nan
+    np.testing.assert_allclose(face_box(FIVE, points), [60, 80, 140, 160], atol=1e-9)
+
+
+def test_one_point_has_the_size_of_the_box_before():
+    """A single labelled point moves the box that was there; without one it does not say how large the face is."""
+    points = np.full((5, 2), np.nan)
+    points[3] = [58.0, 84.0]
+    np.testing.assert_allclose(face_box(FIVE, points, np.array([0.0, 0.0, 80.0, 60.0])), [30, 20, 110, 100])
+    with pytest.raises(GeometryError, match="1 labelled points in one place: they do not say how large the face is"):
+        face_box(FIVE, points)
+
+
+def test_full_schemas_keep_their_tight_box(face98):
+    """The 68 and the 98 points span the face, with names or without; others do not."""
+    assert face_box(FULL, face98).tolist() == [*face98.min(axis=0), *face98.max(axis=0)]
+    assert [spans_face(s) for s in (IBUG68, WFLW98, plain_schema(68), COFW29)] == [True, True, True, False]
 
 
 def test_empty_box_has_no_crop():
@@ -204,7 +226,9 @@ def test_empty_box_has_no_crop():
         spec_crop_matrix(FULL, [3, 3, 3, 8])
 
 
-def test_face_of_one_place_has_no_crop():
-    """Labels that all coincide are refused."""
-    with pytest.raises(GeometryError, match="x1 must exceed x0"):
-        label_crop_matrix(FULL, np.ones((98, 2)))
+def test_models_without_a_detectors_box_are_named():
+    """Only a model of other points without a template is refused."""
+    for spec in (FIVE, FULL, ModelSpec(IBUG68, 64)):
+        require_face_box(spec, "a.onnx")
+    with pytest.raises(SpecError, match=r"a\.onnx: its crops are cut around its own points \(cofw29\)"):
+        require_face_box(ModelSpec(COFW29, 64), "a.onnx")

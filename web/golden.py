@@ -18,7 +18,7 @@ import numpy as np
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
 from lightmark.files import replacing
-from lightmark.geometry import Array, crop_matrix, invert, map_box, rotation_matrix
+from lightmark.geometry import Array, crop_matrix, invert, rotation_matrix, similarity_matrix, transform
 from lightmark.image import Picture, reduce_by_area, region_of, warp
 from lightmark.photo import astronaut
 from lightmark.runtime.face import Face
@@ -30,7 +30,7 @@ from lightmark.runtime.shipped import shipped_models
 from lightmark.runtime.smoothing import OneEuro
 from lightmark.schema import IBUG68, WFLW98, ibug68_from_wflw98
 from lightmark.source import to_picture
-from lightmark.spec import normalise_crops
+from lightmark.spec import box_around, normalise_crops
 
 HERE = Path(__file__).parent
 GOLDEN, SAMPLES = HERE / "tests" / "golden.json", HERE / "public" / "samples"
@@ -81,14 +81,17 @@ WARPS = {  # name → box, size, scale: what `crop_matrix` takes
 
 
 def matrices() -> list[dict[str, Any]]:
-    offsets = [0.05, -0.1, -0.02, 0.08]
+    template = np.array([[-0.2, -0.1], [0.2, -0.12], [0.0, 0.1], [0.1, 0.35]])
     listed = []
     for box, size, scale in WARPS.values():
         matrix = crop_matrix(box, size, scale)
-        mapped = map_box(np.array(box), offsets)
+        centre, side = np.array([box[0] + box[2], box[1] + box[3]]) / 2, max(box[2] - box[0], box[3] - box[1])
+        turned = similarity_matrix(np.zeros(2), centre, side, 25.0)
+        points = transform(turned, template) + np.array([[1, 0], [0, 2], [-1, 1], [0, 0]])
+        around = box_around(template, points)
         listed.append(
-            {"box": box, "size": size, "scale": scale, "offsets": offsets, "mapped": mapped.tolist(),
-             "matrix": matrix.ravel().tolist(), "inverse": invert(matrix).ravel().tolist()}
+            {"box": box, "size": size, "scale": scale, "template": template.tolist(), "points": points.tolist(),
+             "around": around.tolist(), "matrix": matrix.ravel().tolist(), "inverse": invert(matrix).ravel().tolist()}
         )  # fmt: skip
     return listed
 

@@ -77,18 +77,9 @@ def require_boxes_near(boxes: ArrayLike | Sequence[ArrayLike], width: int, heigh
 
 
 def map_box(box: Array, offsets: ArrayLike) -> Array:
-    """Move each side of `box` by `offsets` (4,), in shares of the box's width and height; zeros keep it.
-
-    This is how a model whose points span another part of the face derives its box from the 68-point one.
-    """
+    """Move each side of `box` by `offsets` (4,), in shares of the box's width and height; zeros keep it."""
     width, height = box[2] - box[0], box[3] - box[1]
     return np.asarray(box + np.asarray(offsets, dtype=np.float64) * [width, height, width, height])
-
-
-def box_offsets(source: Floats, target: Floats) -> Array:
-    """Mean offsets (4,) for `map_box` from boxes `source` (F, 4) to boxes `target` (F, 4)."""
-    extent = np.stack([source[:, 2] - source[:, 0], source[:, 3] - source[:, 1]] * 2, axis=1)
-    return np.asarray(((target - source) / extent).mean(axis=0), dtype=np.float64)
 
 
 def overlaps(first: Array, second: Array) -> Array:

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmark.errors import SpecError, describe_error
-from lightmark.geometry import Array, Floats, crop_matrix, map_box, require_box, tight_box
-from lightmark.schema import Schema, schema_from_dict, schema_to_dict
+from lightmark.errors import GeometryError, SpecError, describe_error
+from lightmark.geometry import Array, Floats, align, crop_matrix, labelled, matrix_scale, tight_box
+from lightmark.schema import IBUG68, WFLW98, Schema, schema_from_dict, schema_to_dict
 
 SPEC_VERSION = 1
 # Bounds of what a file may ask for: opening it runs one crop, whose planes take 12 bytes a pixel (201 MB at the bound).
 MOST_PIXELS = 4096
 MOST_POINTS = 4096
 MOST_SCALE = 100.0  # crop_scale, and offsets in shares of the box: a hundred boxes wide is no crop of a face
+FULL_SCHEMAS = (IBUG68, WFLW98)
 METADATA_KEY = "lightmark"  # under which model files of every format keep the spec's JSON
 
 
@@ -28,15 +29,17 @@ class ModelSpec:
     """What a landmark model takes and gives.
 
     The model takes crops of `size`×`size` RGB pixels, as (pixel / 255 − `mean`) / `std`, in planes (B, 3, size, size),
-    and gives unit_points (B, N, 2) of `schema`. The crop is the square around the face's tight box, enlarged by
-    `crop_scale`; `box_offsets` first maps the 68-point box to the box of this model's own points. A model with
-    `confidence` gives all that `Outputs` names.
+    and gives unit_points (B, N, 2) of `schema`. The crop is the square around the face's box, which is the tight box of
+    its 68 points whatever points the model gives, enlarged by `crop_scale`. A model of other points has their places
+    in that box as `template` (N, 2), in shares of the box's longer side from its centre, so that a box follows from
+    points. Without one, its crops are cut around its own points, which no detector knows. A model with `confidence`
+    gives all that `Outputs` names.
     """
 
     schema: Schema
     size: int
     crop_scale: float = 1.25
-    box_offsets: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    template: tuple[tuple[float, float], ...] | None = None
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     confidence: bool = False
@@ -54,10 +57,10 @@ class ModelSpec:
             raise SpecError(
                 f"ModelSpec: crop_scale {self.crop_scale}; needs a positive factor, 1.25 say, up to {MOST_SCALE:g}"
             )
-        if not all(abs(value) <= MOST_SCALE for value in self.box_offsets):
-            raise SpecError(
-                f"ModelSpec: box_offsets {self.box_offsets}; each is a share of the box's side, at most {MOST_SCALE:g}"
-            )
+        if self.template is not None and len(self.template) != self.schema.size:
+            raise SpecError(f"ModelSpec: template of {len(self.template)} points for {self.schema.size}")
+        if not all(abs(value) <= MOST_SCALE for point in self.template or () for value in point):
+            raise SpecError(f"ModelSpec: template has shares of the box's side beyond {MOST_SCALE:g}")
         if not all(math.isfinite(value) for value in self.mean):
             raise SpecError(f"ModelSpec: mean {self.mean}; each must be a finite number")
         if not all(0 < value < math.inf for value in self.std):
@@ -78,13 +81,56 @@ class Outputs:
 
 
 def spec_crop_matrix(spec: ModelSpec, box: ArrayLike, angle: float = 0.0) -> Array:
-    """Matrix (2, 3) from the image to the model's crop, given the 68-point tight box (x0, y0, x1, y1)."""
-    return crop_matrix(map_box(require_box(box), spec.box_offsets), spec.size, spec.crop_scale, angle)
+    """Matrix (2, 3) from the image to the model's crop, given the face's box (x0, y0, x1, y1)."""
+    return crop_matrix(box, spec.size, spec.crop_scale, angle)
 
 
-def label_crop_matrix(spec: ModelSpec, points: Floats, angle: float = 0.0) -> Array:
-    """Matrix (2, 3) from the image to the model's crop, given points (N, 2) of the model's own schema."""
-    return crop_matrix(require_box(tight_box(points)), spec.size, spec.crop_scale, angle)
+def spans_face(schema: Schema) -> bool:
+    """Whether the tight box of a schema's points is the face's box: of the 68 and of WFLW's 98 points, named or not."""
+    return any(schema.size == full.size and schema.name in (full.name, f"points{full.size}") for full in FULL_SCHEMAS)
+
+
+def has_face_box(spec: ModelSpec) -> bool:
+    """Whether the model's crops are cut around the box that detectors give."""
+    return spans_face(spec.schema) or spec.template is not None
+
+
+def require_face_box(spec: ModelSpec, where: str) -> None:
+    """Raise `SpecError` naming `where` for a model whose crops are cut around a box that no detector gives."""
+    if not has_face_box(spec):
+        raise SpecError(
+            f"{where}: its crops are cut around its own points ({spec.schema.name}), and nothing tells where these lie "
+            "in a detector's box; train it again on pictures in which `lightmark detect` finds most of the faces"
+        )
+
+
+def face_box(spec: ModelSpec, points: Floats, near: Array | None = None) -> Array:
+    """Box (4,) of the face that has a model's `points` (N, 2), as its crop wants it.
+
+    One point does not say how large a face is: it has the size of the box `near`, (4,), and without one is refused by
+    `GeometryError`.
+    """
+    if spans_face(spec.schema) or spec.template is None:
+        return tight_box(points)
+    return box_around(np.asarray(spec.template), points, near)
+
+
+def box_around(template: Array, points: Floats, near: Array | None = None) -> Array:
+    """Square box (4,) whose `template` (N, 2), by least squares over the labelled `points` (N, 2), lies on them.
+
+    The face may be turned in the picture; the box is upright. `near` and errors are those of `face_box`.
+    """
+    there = labelled(points)
+    known, places = np.asarray(points, dtype=np.float64)[there], template[there]
+    if there.sum() > 1 and (np.ptp(known, axis=0) > 0).any() and (np.ptp(places, axis=0) > 0).any():
+        matrix = align(places, known)
+        centre, side = matrix[:, 2], matrix_scale(matrix)
+    elif near is not None and there.any():
+        side = float((near[2:] - near[:2]).max())
+        centre = (known - side * places).mean(axis=0)
+    else:
+        raise GeometryError(f"{there.sum()} labelled points in one place: they do not say how large the face is")
+    return np.concatenate([centre - side / 2, centre + side / 2])
 
 
 def require_crops(crops: NDArray[np.uint8], spec: ModelSpec) -> None:
@@ -121,7 +167,7 @@ def spec_to_json(spec: ModelSpec) -> str:
             "schema": schema_to_dict(spec.schema),
             "size": spec.size,
             "crop_scale": spec.crop_scale,
-            "box_offsets": list(spec.box_offsets),
+            "template": None if spec.template is None else [list(point) for point in spec.template],
             "mean": list(spec.mean),
             "std": list(spec.std),
             "confidence": spec.confidence,
@@ -147,18 +193,26 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
 
 
 def _spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
-    x0, y0, x1, y1 = (float(v) for v in data["box_offsets"])
+    if any(data.get("box_offsets", ())):
+        raise SpecError("box_offsets, which this release knows no more; export the model again from its training run")
     return ModelSpec(
         schema=schema_from_dict(data["schema"]),
         size=int(data["size"]),
         crop_scale=float(data["crop_scale"]),
-        box_offsets=(x0, y0, x1, y1),
+        template=_template(data.get("template")),  # older files and those of the 68 points have none
         mean=_triple(data["mean"]),
         std=_triple(data["std"]),
         confidence=bool(data.get("confidence", False)),  # files older than confidence lack it
         architecture=dict(data["architecture"]),
         provenance=dict(data["provenance"]),
     )
+
+
+def _template(rows: Any) -> tuple[tuple[float, float], ...] | None:
+    if rows is None:
+        return None
+    pairs = [(float(x), float(y)) for x, y in rows]
+    return tuple(pairs)
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

@@ -24,10 +24,11 @@ from lightmark.data.augment import (
 from lightmark.geometry import crop_matrix, invert, matrix_scale, transform
 from lightmark.image import warp
 from lightmark.schema import Schema
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec, spec_crop_matrix
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 POINTS = np.array([[70.0, 80.0], [130.0, 76.0], [104.0, 110.0], [80.0, 145.0], [125.0, 140.0]])
+BOX = np.array([*POINTS.min(axis=0), *POINTS.max(axis=0)])
 SIZE, SCALE = 64, 1.25
 GEOMETRY = {"rotation": 30.0, "scale": 0.15, "shift": 0.05, "box": 0.04, "mirror": 0.5}
 EFFECTS = ("colour", "grey", "blur", "jpeg", "low_resolution", "noise", "occlusion")
@@ -41,7 +42,7 @@ def only(**strengths):
 def draws(augmentation, count=300):
     """`count` random matrices and whether they mirror."""
     rng = np.random.default_rng(1)
-    return [random_matrix(POINTS, SIZE, SCALE, augmentation, rng) for _ in range(count)]
+    return [random_matrix(BOX, SIZE, SCALE, augmentation, rng) for _ in range(count)]
 
 
 def relative(matrix):
@@ -92,15 +93,15 @@ def test_defaults_are_those_of_the_shipped_recipes():
 
 def test_no_augmentation_is_the_labels_crop():
     """Without augmentation, training crops are those that evaluation cuts."""
-    matrix, mirrored = random_matrix(POINTS, SIZE, SCALE, NO_AUGMENTATION, np.random.default_rng(0))
+    matrix, mirrored = random_matrix(BOX, SIZE, SCALE, NO_AUGMENTATION, np.random.default_rng(0))
     assert not mirrored
-    np.testing.assert_array_equal(matrix, label_crop_matrix(ModelSpec(FIVE, SIZE, SCALE), POINTS))
+    np.testing.assert_array_equal(matrix, spec_crop_matrix(ModelSpec(FIVE, SIZE, SCALE), BOX))
 
 
 def test_matrix_depends_on_the_generator_alone():
     """One seed gives one matrix, another seed another."""
     first, again, other = (
-        random_matrix(POINTS, SIZE, SCALE, Augmentation(), np.random.default_rng(seed)) for seed in (7, 7, 8)
+        random_matrix(BOX, SIZE, SCALE, Augmentation(), np.random.default_rng(seed)) for seed in (7, 7, 8)
     )
     np.testing.assert_array_equal(first[0], again[0])
     assert first[1] == again[1]
@@ -176,7 +177,7 @@ def test_two_covers_hide_what_each_of_them_hides():
 def test_draws_of_published_weights_can_be_made_again(seed, digest):
     """Without steep turns and second covers the draws are those of releases that had neither."""
     rng = np.random.default_rng(seed)
-    drawn = [random_matrix(POINTS, SIZE, SCALE, Augmentation(), rng)[0].round(6).tolist() for _ in range(5)]
+    drawn = [random_matrix(BOX, SIZE, SCALE, Augmentation(), rng)[0].round(6).tolist() for _ in range(5)]
     drawn.append([draw_changes((SIZE, SIZE), Augmentation(), rng).quality for _ in range(40)])
     assert hashlib.sha256(json.dumps(drawn).encode()).hexdigest()[:12] == digest
 
@@ -216,7 +217,7 @@ def test_box_error_keeps_its_range():
 @pytest.mark.parametrize("seed", range(8))
 def test_points_move_with_the_pixels(seed):
     """A dot drawn at a point lies, in the crop, at the moved point, of mirrored crops at the mirrored index."""
-    matrix, mirrored = random_matrix(POINTS, SIZE, 2.2, only(**GEOMETRY), np.random.default_rng(seed))
+    matrix, mirrored = random_matrix(BOX, SIZE, 2.2, only(**GEOMETRY), np.random.default_rng(seed))
     moved = move_points(POINTS, matrix, mirrored, FIVE)
     y, x = np.mgrid[:200, :200]
     for index, point in enumerate(POINTS):
@@ -231,7 +232,7 @@ def test_points_move_with_the_pixels(seed):
 def test_points_move_test_sees_both_kinds():
     """The seeds of the test above draw mirrored and plain crops."""
     kinds = {
-        random_matrix(POINTS, SIZE, 2.2, only(**GEOMETRY), np.random.default_rng(seed))[1] for seed in range(8)
+        random_matrix(BOX, SIZE, 2.2, only(**GEOMETRY), np.random.default_rng(seed))[1] for seed in range(8)
     }
     assert kinds == {True, False}
 

@@ -7,7 +7,7 @@ import numpy as np
 from lightmark.data.wrong_crop import WRONG_OVERLAP, faceless_matrix, tempting_matrix, wrong_matrix
 from lightmark.geometry import invert, tight_box, transform
 from lightmark.schema import plain_schema
-from lightmark.spec import ModelSpec, label_crop_matrix, spec_crop_matrix
+from lightmark.spec import ModelSpec, spec_crop_matrix
 
 POINTS = np.array([[16.0, 18.0], [32.0, 18.0], [24.0, 26.0], [18.0, 34.0], [30.0, 34.0]])
 
@@ -16,10 +16,11 @@ def test_wrong_crops_are_never_the_faces() -> None:
     """No square shares more of the union with the face's own than allowed; some overlap it, some lie beside it."""
     spec = ModelSpec(plain_schema(5), 32)
     rng = np.random.default_rng(0)
-    own = tight_box(transform(invert(label_crop_matrix(spec, POINTS)), np.array([[-0.5, -0.5], [31.5, 31.5]])))
+    to_image = invert(spec_crop_matrix(spec, tight_box(POINTS)))
+    own = tight_box(transform(to_image, np.array([[-0.5, -0.5], [31.5, 31.5]])))
     shares = []
     for _ in range(300):
-        matrix = wrong_matrix(POINTS, (48, 48), spec, rng)
+        matrix = wrong_matrix(tight_box(POINTS), (48, 48), spec, rng)
         corners = transform(invert(matrix), np.array([[-0.5, -0.5], [31.5, -0.5], [31.5, 31.5], [-0.5, 31.5]]))
         side = np.linalg.norm(corners[1] - corners[0])
         centre = corners.mean(0)

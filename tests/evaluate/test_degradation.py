@@ -10,7 +10,7 @@ from lightmark.evaluate import degradation
 from lightmark.evaluate.degradation import measure_degradation, render_degradation
 from lightmark.geometry import to_unit, transform
 from lightmark.schema import IBUG68
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec, spec_crop_matrix
 
 FACES = synthetic_samples(6, seed=0)
 
@@ -21,7 +21,7 @@ class OffBy:
     spec = ModelSpec(IBUG68, 64)
 
     def __init__(self, pixels: float) -> None:
-        crops = [transform(label_crop_matrix(self.spec, face.points), face.points) for face in FACES]
+        crops = [transform(spec_crop_matrix(self.spec, face.box), face.points) for face in FACES]
         self._points = to_unit(np.mean(crops, axis=0) + np.array([pixels, 0]), 64)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:

@@ -11,11 +11,11 @@ import pytest
 
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, DataError, SchemaError, SpecError
-from lightmark.evaluate.predict import jitter_boxes, label_boxes, predict, to_schema
+from lightmark.evaluate.predict import face_boxes, jitter_boxes, predict, to_schema
 from lightmark.geometry import tight_box, to_unit, transform
 from lightmark.metrics import interocular, nme
 from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98, plain_schema
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec, spec_crop_matrix
 
 
 def truth_of(samples: list[Sample]) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_crop_and_uncrop_are_exact_inverses(fixed_model, blob_sample) -> None:
     unit_points = np.array([[0.1, 0.9], [0.5, 0.5], [1.2, -0.3]])
     sample = blob_sample(3)
     model = fixed_model(ModelSpec(sample.schema, size=48, crop_scale=1.4), unit_points)
-    matrix = label_crop_matrix(model.spec, sample.points)
+    matrix = spec_crop_matrix(model.spec, sample.box)
     back = to_unit(transform(matrix, predict(model, [sample])[0]), 48)
     assert back == pytest.approx(unit_points, abs=1e-12)
 
@@ -123,7 +123,7 @@ def test_an_output_of_a_wrong_shape_is_refused(fixed_model, blob_sample) -> None
 
 def test_jitter_of_zero_keeps_boxes(blob_samples) -> None:
     """Level 0 is the label's own box."""
-    boxes = label_boxes(blob_samples)
+    boxes = face_boxes(blob_samples)
     assert jitter_boxes(boxes, 0.0, np.random.default_rng(0)) == pytest.approx(boxes)
 
 

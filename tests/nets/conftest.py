@@ -23,7 +23,6 @@ def small_spec() -> ModelSpec:
         COFW29,
         64,
         crop_scale=1.3,
-        box_offsets=(-0.05, 0.1, 0.07, -0.2),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         provenance={"recipe": "größe", "seed": 3},

@@ -18,7 +18,7 @@ from PIL import Image
 
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.errors import ConfigError, GeometryError, ImageError
+from lightmark.errors import ConfigError, GeometryError, ImageError, SpecError
 from lightmark.geometry import Array
 from lightmark.image import Picture
 from lightmark.runtime import landmarker as landmarker_module
@@ -31,7 +31,8 @@ from lightmark.spec import ModelSpec, Outputs, spec_to_json
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.35, 0.7], [0.65, 0.7]])
-SPEC = ModelSpec(FIVE, 32, crop_scale=1.5)
+PLACES = ((-0.2, -0.1), (0.2, -0.1), (0.0, 0.1), (-0.15, 0.3), (0.15, 0.3))
+SPEC = ModelSpec(FIVE, 32, crop_scale=1.5, template=PLACES)
 GREY = np.full((100, 120, 3), 128, np.uint8)
 BOXES = [[40, 30, 60, 50], [10, 10, 30, 30]]
 
@@ -163,13 +164,21 @@ def test_the_picture_is_looked_at(write_onnx: WriteOnnx) -> None:
     np.testing.assert_allclose(white - black, 0.25 * 30, atol=1e-4)
 
 
-def test_a_spec_for_other_points_maps_the_box(write_onnx: WriteOnnx) -> None:
-    """`box_offsets` turn the 68-point box into the model's own before the crop."""
-    spec = replace(SPEC, box_offsets=(0.0, -0.5, 0.0, 0.5))
-    landmarker = Landmarker(write_onnx("offset.onnx", SHAPE, spec.size, spec_to_json(spec)))
-    (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
-    # The box grows to 20 × 40, so the crop is 60 px wide about (50, 40).
-    np.testing.assert_allclose(face.points, np.array([20, 10]) + SHAPE * 60, atol=1e-5)
+def test_points_of_ones_own_need_a_place_in_the_face(write_onnx: WriteOnnx) -> None:
+    """A model whose crops no detector's box serves is refused by `detect`, which would give wrong points."""
+    placed = tuple((float(x), float(y)) for x, y in SHAPE - 0.5)
+    for template, refused in ((None, True), (placed, False)):
+        spec = replace(SPEC, schema=replace(SPEC.schema, name="own"), template=template)
+        path = write_onnx("own.onnx", SHAPE, spec.size, spec_to_json(spec))
+        landmarker = Landmarker(path, lambda _: np.zeros((0, 4)))
+        if refused:
+            with pytest.raises(SpecError, match=r"own: its crops are cut around its own points .*; train it again on"):
+                landmarker.detect(GREY)
+        else:
+            assert landmarker.detect(GREY) == []
+            # The box is the face's, whatever points the model gives: the crop is 1.5 times 20 px wide about (50, 40).
+            (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+            np.testing.assert_allclose(face.points, np.array([35, 25]) + SHAPE * 30, atol=1e-5)
 
 
 @pytest.mark.parametrize("none", [[], np.zeros((0, 4))])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -22,9 +22,11 @@ from lightmark.runtime.tracker import TrackedFace, Tracker, Tracking, correlatio
 from lightmark.runtime.video import VideoReader
 from lightmark.runtime.video_writer import writing_video
 from lightmark.schema import Schema
+from lightmark.spec import ModelSpec
 
 FPS = 30.0
 CORNERS = Schema("corners", mirror=(1, 0, 3, 2), normaliser=(0, 1))
+PLACES = ((-1 / 6, -1 / 6), (1 / 6, -1 / 6), (-1 / 6, 1 / 6), (1 / 6, 1 / 6))
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Blobs:
 
     scored: bool = True
     asked: int = 0
+    spec: ModelSpec = field(default_factory=lambda: ModelSpec(CORNERS, 32))
 
     def detect(self, image: Picture) -> list[Face]:
         """Faces of every colour, the largest first."""
@@ -68,6 +71,27 @@ class Blobs:
         x0, y0, x1, y1 = box
         points = np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]])
         return Face(points, box, CORNERS, score=score if self.scored else None)
+
+
+@dataclass
+class Inner(Blobs):
+    """A model of points of its own: the corners of a square a third as large, in the middle of the face.
+
+    `boxes` are those that it was asked for.
+    """
+
+    spec: ModelSpec = field(default_factory=lambda: ModelSpec(CORNERS, 32, template=PLACES))
+    boxes: list[Array] = field(default_factory=list)
+
+    def landmarks(self, image: Picture, boxes: Sequence[Array]) -> list[Face]:
+        """One face a box, as Blobs gives it."""
+        self.boxes.extend(np.asarray(box) for box in boxes)
+        return super().landmarks(image, boxes)
+
+    def _face(self, box: Array, score: float) -> Face:
+        face = super()._face(box, score)
+        centre = face.points.mean(axis=0)
+        return replace(face, points=centre + (face.points - centre) / 3)
 
 
 def scene(*squares: tuple[int, int, int], size: int = 30) -> Picture:
@@ -253,6 +277,7 @@ class Script:
     looks: dict[tuple[float, ...], Sequence[float] | None] = field(default_factory=dict)
     score: float | None = 1.0
     asked: int = 0
+    spec: ModelSpec = field(default_factory=lambda: ModelSpec(CORNERS, 32))
 
     def detect(self, image: Picture) -> list[Face]:
         """A face a box of `found`, whose points are where a look into it ends."""
@@ -622,3 +647,15 @@ def test_a_long_film_of_real_faces(real_data: Path, tmp_path: Path) -> None:
     """The same with photographs of people that may be trained on."""
     samples = read_pts_tree(real_data / "300w" / "helen" / "trainset")
     check_story(long_story([cut_out(samples[index]) for index in (10, 20, 40)]), tmp_path / "film.mp4", 0.12)
+
+
+def test_points_of_ones_own_are_sought_in_the_faces_box() -> None:
+    """A model whose points fill a third of the face is asked for the whole face's box, frame after frame."""
+    model = Inner()
+    tracker = Tracker(model)  # type: ignore[arg-type]  # all that it needs of a Landmarker
+    for number in range(6):
+        (tracked,) = tracker.update(scene((40 + 3 * number, 50, 200)), number / FPS)
+        assert tracked.id == 0
+    sides = [box[2:] - box[:2] for box in model.boxes]
+    np.testing.assert_allclose(sides, 29, atol=0.5)
+    assert len(sides) == 6

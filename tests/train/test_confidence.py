@@ -16,7 +16,7 @@ from lightmark.nets.checkpoint import load_checkpoint, load_model
 from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import Architecture
 from lightmark.schema import IBUG68
-from lightmark.spec import label_crop_matrix
+from lightmark.spec import spec_crop_matrix
 from lightmark.train import confidence as confidence_module
 from lightmark.train.confidence import (
     FACELESS,
@@ -157,7 +157,7 @@ def test_presence_learns_from_faces_that_the_points_do_not(trained, confident, t
     assert measured.present_auc > 0.8
     with_them, without = load_model(out), load_model(confident[1])
     spec = without.spec
-    crops = np.stack([warp(f.image, label_crop_matrix(spec, f.points), spec.size) for f in negatives(faces[120:])])
+    crops = np.stack([warp(f.image, spec_crop_matrix(spec, f.box), spec.size) for f in negatives(faces[120:])])
     np.testing.assert_array_equal(with_them(crops), without(crops))
     doubt, doubt_before = (1 - model.outputs(crops).presence.mean() for model in (with_them, without))
     assert doubt < doubt_before / 2

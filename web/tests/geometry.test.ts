@@ -1,16 +1,20 @@
 import { describe, expect, it } from "vitest";
 import {
-  compose, cropMatrix, invert, largestFirst, mapBox, overlap, requireBox, tightBox, transform, type Box,
+  boxAround, compose, cropMatrix, invert, largestFirst, overlap, requireBox, tightBox, transform, type Box, type Point,
 } from "../src/lightmark/geometry";
 import { furthest, golden, matrixOf } from "./golden";
 
 const boxOf = (numbers: readonly number[]): Box => numbers as unknown as Box;
+const pointsOf = (rows: readonly (readonly number[])[]): Point[] => rows as unknown as Point[];
 
 describe("crops", () => {
-  it.each(golden.matrices)("are cut where Python cuts them: $box", ({ box, size, scale, offsets, mapped, matrix, inverse }) => {
+  it.each(golden.matrices)("are cut where Python cuts them: $box", ({ box, size, scale, template, points, around, matrix, inverse }) => {
     expect(furthest(cropMatrix(boxOf(box), size, scale), matrix)).toBeLessThan(1e-9);
     expect(furthest(invert(matrixOf(matrix)), inverse)).toBeLessThan(1e-9);
-    expect(furthest(mapBox(boxOf(box), boxOf(offsets)), mapped)).toBeLessThan(1e-9);
+    const near = boxOf([0, 0, 40, 30]);
+    expect(furthest(boxAround(pointsOf(template), pointsOf(points), near), around)).toBeLessThan(1e-9);
+    const [x0, y0, x1, y1] = boxAround([[0.25, 0]], [[50, 60]], near);
+    expect([x0, y0, x1, y1]).toEqual([20, 40, 60, 80]);
   });
 });
 

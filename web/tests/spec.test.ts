@@ -14,7 +14,7 @@ it("normalises crops to Python's planes", () => {
 });
 
 const FITTING = {
-  lightmark: 1, size: 112, crop_scale: 1.25, box_offsets: [0, 0, 0, 0], mean: [0, 0, 0], std: [1, 1, 1],
+  lightmark: 1, size: 112, crop_scale: 1.25, mean: [0, 0, 0], std: [1, 1, 1],
   schema: { name: "one", mirror: [0] },
 };
 
@@ -24,12 +24,21 @@ it("reads a ModelSpec", () => {
 
 it.each([
   ["size", 15], ["size", 4097], ["size", 1e9], ["size", 100.5], ["size", "112"], ["size", null],
-  ["crop_scale", 0], ["crop_scale", 101], ["box_offsets", [0, 0, 0, -101]], ["box_offsets", [0, 0, 0, "1"]],
+  ["crop_scale", 0], ["crop_scale", 101], 
   ["mean", [0, 0]], ["std", [1, 0, 1]], ["std", [1, -1, 1]],
 ])("refuses a %s of %j", (key, value) => {
   expect(() => specFromJson(JSON.stringify({ ...FITTING, [key]: value }), "a.onnx")).toThrow(
     new RegExp(`^a\\.onnx holds no usable ModelSpec: ${key} is `),
   );
+});
+
+it.each([[[]], [[[0, -101]]], [[[0, "1"]]], [[[0, 0], [0, 0]]], [5]])("refuses a template of %j", (template) => {
+  expect(() => specFromJson(JSON.stringify({ ...FITTING, template }), "a.onnx")).toThrow("holds no usable ModelSpec");
+});
+
+it("reads a template", () => {
+  expect(specFromJson(JSON.stringify({ ...FITTING, template: [[0.1, -0.2]] }), "a.onnx").template).toEqual([[0.1, -0.2]]);
+  expect(specFromJson(JSON.stringify({ ...FITTING, template: null }), "a.onnx").template).toBeNull();
 });
 
 it("refuses more points than any model has", () => {

@@ -116,6 +116,7 @@ def train(
     """
     from dataclasses import replace
 
+    from lightmark.evaluate.face_boxes import with_face_boxes
     from lightmark.train.faces import carve
     from lightmark.train.loop import train as run
     from lightmark.train.objectives import DISTILLED
@@ -126,7 +127,7 @@ def train(
         raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
     chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
     require_runs([out])
-    split = carve(training_samples(data, schema), chosen)
+    split = carve(with_face_boxes(training_samples(data, schema)), chosen)
     made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
     _say(made)
 

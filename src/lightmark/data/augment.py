@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.geometry import Array, compose, crop_matrix, map_box, mirror_matrix, require_box, tight_box, transform
+from lightmark.geometry import Array, compose, crop_matrix, map_box, mirror_matrix, require_box, transform
 from lightmark.image import Picture, compress_jpeg
 from lightmark.schema import Schema
 
@@ -51,10 +51,10 @@ NO_AUGMENTATION = Augmentation(*([0.0] * 15))
 
 
 def random_matrix(
-    points: Array, size: int, crop_scale: float, augmentation: Augmentation, rng: np.random.Generator
+    box: Array, size: int, crop_scale: float, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Array, bool]:
-    """Matrix (2, 3) from the image to a randomly placed crop around `points` (N, 2), and whether it mirrors."""
-    box = require_box(tight_box(points))
+    """Matrix (2, 3) from the image to a randomly placed crop around a face's `box` (4,), and whether it mirrors."""
+    box = require_box(box)
     side = crop_scale * float((box[2:] - box[:2]).max())
     box = map_box(box, rng.uniform(-augmentation.box, augmentation.box, 4))
     offset = rng.uniform(-augmentation.shift, augmentation.shift, 2) * side

@@ -99,7 +99,7 @@ class CropDataset(Dataset[Batch]):
 
     def _geometry(self, key: Key, size: int) -> tuple[Array, bool]:
         rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.face))
-        return random_matrix(self.samples[key.face].points, size, self.spec.crop_scale, self.augmentation, rng)
+        return random_matrix(self.samples[key.face].box, size, self.spec.crop_scale, self.augmentation, rng)
 
     def _pixel_rng(self, key: Key) -> np.random.Generator:
         return np.random.default_rng((self.seed, PIXEL_STREAM, key.turn, key.face))

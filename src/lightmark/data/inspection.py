@@ -75,7 +75,7 @@ def _require_labels(sample: Sample) -> None:
     if not labelled(sample.points).any():
         raise DataError(f"{sample.name}: none of its {len(sample.points)} points is labelled; {NEXT}")
     try:
-        require_box(tight_box(sample.points))
+        require_box(sample.box)
     except GeometryError as error:
         raise DataError(f"{sample.name}: its points span no box ({error}); {NEXT}") from error
 

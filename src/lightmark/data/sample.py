@@ -24,10 +24,11 @@ LABELLED_SIZE = "labelled_size"  # attribute: width and height of the picture, a
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One face: `points` (N, 2) and tight `box` (4,) in image pixels, counted from 0, pixel centres at integers.
+    """One face: `points` (N, 2) and face `box` (4,) in image pixels, counted from 0, pixel centres at integers.
 
-    A missing point, one that nobody labelled, is NaN in both coordinates (see `lightmark.geometry.labelled`); the box
-    is that of the labelled ones.
+    The box is what crops are cut around: the tight box of the labelled points, as readers set it, where these are the
+    68 or WFLW's 98; `lightmark.evaluate.face_boxes` replaces it for other points, by the box of the 68 that the shipped
+    model sees. A missing point, one that nobody labelled, is NaN in both coordinates (`lightmark.geometry.labelled`).
     `photo` names the source photograph or person: samples that share it must not be split between training and
     validation. `image` holds the pixels where the format keeps them inside its own file, `member` is where they lie
     encoded in a packed shard, else `path` is read. `occluded` (N,) is true for covered points where the set says so.

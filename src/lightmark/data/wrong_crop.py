@@ -6,19 +6,19 @@ import numpy as np
 
 from lightmark.geometry import Array, crop_matrix, from_unit, invert, map_box, overlaps, tight_box, transform
 from lightmark.image import Picture
-from lightmark.spec import ModelSpec, label_crop_matrix, spec_crop_matrix
+from lightmark.spec import ModelSpec, spec_crop_matrix
 
 # A crop that shares no more than this of the union with a face's own square is no crop of that face.
 WRONG_OVERLAP = 0.4
 
 
-def wrong_matrix(points: Array, shape: tuple[int, int], spec: ModelSpec, rng: np.random.Generator) -> Array:
-    """Matrix (2, 3) of a crop that is not the face's with `points` (N, 2): of a part of it, too wide, or beside it.
+def wrong_matrix(box: Array, shape: tuple[int, int], spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a crop that is not that of the face in `box` (4,): of a part of it, too wide, or beside it.
 
     Squares are drawn with their centre anywhere in the picture (H, W) = `shape` or, every other time, near the face,
     and a side of 0.25 to 3 times the face's own crop, until one overlaps that by no more than `WRONG_OVERLAP`.
     """
-    own = _square(label_crop_matrix(spec, points), spec.size)
+    own = _square(spec_crop_matrix(spec, box), spec.size)
     side = own[2] - own[0]
     while True:
         half = side * np.exp(rng.uniform(np.log(0.25), np.log(3.0))) / 2

@@ -25,7 +25,7 @@ from lightmark.metrics import (
     roc_auc,
 )
 from lightmark.runtime.crop_model import CropModel
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec, spec_crop_matrix
 
 BINS = 10
 WRONG_A_FACE = 4  # a share of 1 % then rests on 28 crops for 300W's 689 test faces
@@ -92,7 +92,7 @@ def measure_confidence(
     if found.errors is None or found.presence is None:
         raise SpecError("measure_confidence: the model gives points only; teach it with `lightmark confidence` first")
     truth = np.stack([sample.points for sample in samples])
-    errors = point_errors(found.points, truth) / _crop_sides(model.spec, truth)[:, None]
+    errors = point_errors(found.points, truth) / _crop_sides(model.spec, samples)[:, None]
     return Confidence(
         calibrate(found.errors, errors, seed),
         judge_presence(found.presence, wrong_scores(model, samples, seed, batch)),
@@ -140,7 +140,7 @@ def _wrong_crops(spec: ModelSpec, samples: Sequence[Sample], seed: int) -> Itera
         picture, rng = load_image(sample), np.random.default_rng((seed, WRONG_STREAM, index))
         height, width = picture.shape[:2]
         for _ in range(WRONG_A_FACE):
-            yield warp(picture, wrong_matrix(sample.points, (height, width), spec, rng), spec.size)
+            yield warp(picture, wrong_matrix(sample.box, (height, width), spec, rng), spec.size)
 
 
 def confidence_to_dict(confidence: Confidence) -> dict[str, Any]:
@@ -170,9 +170,9 @@ def confidence_to_dict(confidence: Confidence) -> dict[str, Any]:
     }
 
 
-def _crop_sides(spec: ModelSpec, truth: Array) -> Array:
+def _crop_sides(spec: ModelSpec, samples: Sequence[Sample]) -> Array:
     """Side (F,) of each face's crop, px."""
-    return np.array([spec.size / matrix_scale(label_crop_matrix(spec, points)) for points in truth])
+    return np.array([spec.size / matrix_scale(spec_crop_matrix(spec, sample.box)) for sample in samples])
 
 
 def _bin(expected: Array, errors: Array, members: NDArray[np.intp], seed: int) -> CalibrationBin:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, DataError, GeometryError, SchemaError, SpecError
-from lightmark.geometry import Array, from_unit, invert, require_box, tight_box, transform
+from lightmark.geometry import Array, from_unit, invert, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.runtime.crop_model import CropModel
 from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, plain_schema
-from lightmark.spec import ModelSpec, Outputs, label_crop_matrix
+from lightmark.spec import ModelSpec, Outputs, spec_crop_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Found:
 def predict(
     model: CropModel, samples: Sequence[Sample], batch: int = 32, box_jitter: float = 0.0, seed: int = 0
 ) -> Array:
-    """Points (F, N, 2) in image pixels that `model` gives on the crops around the labelled points of `samples`.
+    """Points (F, N, 2) in image pixels that `model` gives on the crops around the boxes of `samples`.
 
     `box_jitter` spoils the boxes first, as `jitter_boxes` says. Raises what `predict_outputs` raises.
     """
@@ -50,7 +50,7 @@ def predict_outputs(
     box, `SpecError` for points of a wrong shape.
     """
     _require_schema(samples, model.spec.schema)
-    boxes = jitter_boxes(label_boxes(samples), box_jitter, np.random.default_rng(seed))
+    boxes = jitter_boxes(face_boxes(samples), box_jitter, np.random.default_rng(seed))
     matrices = [_crop_matrix(model.spec, sample, box) for sample, box in zip(samples, boxes, strict=True)]
     outputs = run_crops(model, _crops(samples, matrices, model.spec.size), batch)
     wanted = (len(samples), model.spec.schema.size, 2)
@@ -78,9 +78,9 @@ def to_schema(samples: Sequence[Sample], schema: Schema) -> list[Sample]:
     return [_convert(sample, schema) for sample in samples]
 
 
-def label_boxes(samples: Sequence[Sample]) -> Array:
-    """Tight boxes (F, 4) of the labelled points."""
-    return np.stack([tight_box(sample.points) for sample in samples])
+def face_boxes(samples: Sequence[Sample]) -> Array:
+    """Boxes (F, 4) that the samples' crops are cut around."""
+    return np.stack([sample.box for sample in samples])
 
 
 def jitter_boxes(boxes: Array, level: float, rng: np.random.Generator) -> Array:
@@ -134,9 +134,9 @@ def _require_schema(samples: Sequence[Sample], schema: Schema) -> None:
 
 
 def _crop_matrix(spec: ModelSpec, sample: Sample, box: Array) -> Array:
-    """The crop of the labels' rule around `box`: two corners are points whose tight box is the box."""
+    """The crop around `box`; raises `DataError` naming the face where that is none."""
     try:
-        return label_crop_matrix(spec, require_box(box).reshape(2, 2))
+        return spec_crop_matrix(spec, box)
     except GeometryError as error:
         raise DataError(f"{sample.name}: the labelled points span no box: {error}") from error
 

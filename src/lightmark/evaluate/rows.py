@@ -11,7 +11,7 @@ import numpy as np
 
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError, SchemaError, reader
-from lightmark.evaluate.predict import label_boxes, same_points
+from lightmark.evaluate.predict import face_boxes, same_points
 from lightmark.files import replacing
 from lightmark.geometry import Floats, labelled
 from lightmark.metrics import interocular, labelled_mean, nme, point_errors
@@ -54,7 +54,7 @@ def face_rows(samples: Sequence[Sample], points: Floats, root: Path | None = Non
     inner = labelled_mean(shares[:, list(schema.inner or range(schema.size))])
     groups = {group: labelled_mean(shares[:, list(members)]) for group, members in schema.groups.items()}
     counts = labelled(truth).sum(axis=1)
-    boxes = label_boxes(samples)
+    boxes = face_boxes(samples)
     sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     names = face_names(samples, root)
     return [

@@ -13,6 +13,7 @@ from lightmark.data.read import keep_subset, read_samples
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, DataError
 from lightmark.evaluate.confidence import Confidence, measure_confidence
+from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.evaluate.html import render_html, worst_tiles
 from lightmark.evaluate.jitter import box_jitter_curve
 from lightmark.evaluate.models import open_model
@@ -249,7 +250,7 @@ def _judge_model(
     threads: int | None,
 ) -> _Judged:
     model = open_model(source, threads)
-    labelled_faces = to_schema(chosen, model.spec.schema)
+    labelled_faces = with_face_boxes(to_schema(chosen, model.spec.schema), model.spec)
     samples = with_normaliser(labelled_faces)
     found = predict_outputs(model, samples, batch)
     confident = model.spec.confidence

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, DataError, ExportError, GeometryError, LightmarkError
+from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.evaluate.predict import to_schema
 from lightmark.export.first_layer import group_pixels
 from lightmark.export.formats import FORMATS, PRECISIONS, Form, require_format
@@ -26,7 +27,7 @@ from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.saturation import PAIR_LIMIT, PAIR_LIMIT_KEY
 from lightmark.runtime.sidecar import write_sidecar
-from lightmark.spec import METADATA_KEY, ModelSpec, label_crop_matrix, spec_to_json
+from lightmark.spec import METADATA_KEY, ModelSpec, require_face_box, spec_crop_matrix, spec_to_json
 
 CALIBRATION = 256  # faces; 32 to 512 make int8 files of the same accuracy (lab notes, 2026-11-21)
 
@@ -64,6 +65,7 @@ def export_forms(
     with TemporaryDirectory() as scratch:
         base, parity = _single_precision(source, Path(scratch) / "fp32.onnx")
         original = OnnxModel(base)
+        require_face_box(original.spec, str(source))
         crops = calibration_crops(faces, original.spec, CALIBRATION + CROPS, seed) if faces else None
         plan = _Plan(read_graph(base), original, sha256_of(base), crops, uint8_input, seed)
         wanted = [form for form in FORMATS if form in outs]
@@ -113,12 +115,13 @@ def calibration_crops(faces: Sequence[Sample], spec: ModelSpec, most: int, seed:
     Raises `SchemaError` for faces that do not fit the spec, `DataError` naming a face whose labels span no box.
     """
     order = np.random.default_rng(seed).permutation(len(faces))[:most]
-    return np.stack([_crop(face, spec) for face in to_schema([faces[index] for index in order], spec.schema)])
+    chosen = with_face_boxes(to_schema([faces[index] for index in order], spec.schema), spec)
+    return np.stack([_crop(face, spec) for face in chosen])
 
 
 def _crop(face: Sample, spec: ModelSpec) -> NDArray[np.uint8]:
     try:
-        matrix = label_crop_matrix(spec, face.points)
+        matrix = spec_crop_matrix(spec, face.box)
     except GeometryError as error:
         raise DataError(f"{face.name}: the labelled points span no box: {error}") from error
     return warp(load_image(face), matrix, spec.size)

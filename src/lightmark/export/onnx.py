@@ -16,7 +16,7 @@ from lightmark.files import replacing, sha256_of
 from lightmark.nets.checkpoint import TorchModel, load_model
 from lightmark.nets.network import LandmarkNet
 from lightmark.runtime.onnx_model import OnnxModel
-from lightmark.spec import METADATA_KEY, ModelSpec, spec_to_json
+from lightmark.spec import METADATA_KEY, ModelSpec, require_face_box, spec_to_json
 
 
 def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLERANCE_PX) -> Parity:
@@ -24,9 +24,11 @@ def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLE
 
     Input `crops` (B, 3, S, S) normalised as the spec says, output `unit_points` (B, N, 2) and, of a network with
     confidence, `errors` (B, N) and `presence` (B,). Raises `ExportError` and leaves no file where the written file's
-    points or expected errors differ from torch's by more than `tolerance` crop pixels, or its presence by as much.
+    points or expected errors differ from torch's by more than `tolerance` crop pixels, or its presence by as much;
+    `SpecError` for a model that no detector's box serves.
     """
     model = load_model(checkpoint)
+    require_face_box(model.spec, str(checkpoint))
     # What is told of the checkpoint already stands: it may be an annotated copy of the one that was trained.
     origin = {"checkpoint_sha256": sha256_of(checkpoint), **model.spec.provenance, "precision": "fp32"}
     with replacing(out) as temporary:

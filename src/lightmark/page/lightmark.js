@@ -72,15 +72,39 @@ function requireBox(box) {
 	if (box[2] <= box[0] || box[3] <= box[1]) throw new LightmarkError(`box [${box.join(", ")}]: x1 must exceed x0 and y1 exceed y0`);
 	return box;
 }
-/** Each side of `box` moved by `offsets`, in shares of the box's width and height. */
-function mapBox(box, offsets) {
-	const [width, height] = [box[2] - box[0], box[3] - box[1]];
-	return [
-		box[0] + offsets[0] * width,
-		box[1] + offsets[1] * height,
-		box[2] + offsets[2] * width,
-		box[3] + offsets[3] * height
+/**
+* Square box whose `template` (places in shares of its side from its centre), by least squares, lies on `points`
+* (lightmark/spec.py, box_around). Points in one place do not say how large the face is: it is as large as `near`.
+*/
+function boxAround(template, points, near) {
+	const [from, to] = [meanOf(template), meanOf(points)];
+	let [real, imaginary, energy] = [
+		0,
+		0,
+		0
 	];
+	template.forEach(([x, y], index) => {
+		const [ax, ay] = [x - from[0], y - from[1]];
+		const [bx, by] = [points[index][0] - to[0], points[index][1] - to[1]];
+		real += ax * bx + ay * by;
+		imaginary += ax * by - ay * bx;
+		energy += ax * ax + ay * ay;
+	});
+	let [cos, sin] = energy > 0 ? [real / energy, imaginary / energy] : [0, 0];
+	if (!(Math.hypot(cos, sin) > 0)) [cos, sin] = [Math.max(near[2] - near[0], near[3] - near[1]), 0];
+	const half = Math.hypot(cos, sin) / 2;
+	const x = to[0] - (cos * from[0] - sin * from[1]);
+	const y = to[1] - (sin * from[0] + cos * from[1]);
+	return [
+		x - half,
+		y - half,
+		x + half,
+		y + half
+	];
+}
+function meanOf(points) {
+	const sum = points.reduce(([a, b], [x, y]) => [a + x, b + y], [0, 0]);
+	return [sum[0] / points.length, sum[1] / points.length];
 }
 /** Intersection over union of two boxes. */
 function overlap(first, second) {
@@ -574,7 +598,7 @@ function specFromJson(text, name) {
 			schema,
 			size,
 			cropScale: number(data, "crop_scale", Number.MIN_VALUE, MOST_SCALE),
-			boxOffsets: numbers(data, "box_offsets", 4, -100, MOST_SCALE),
+			template: template(data, schema.size),
 			mean: numbers(data, "mean", 3),
 			std: numbers(data, "std", 3, Number.MIN_VALUE),
 			confidence: data.confidence === true,
@@ -597,6 +621,12 @@ function detectorFromMetadata(metadata, name) {
 	} catch {
 		throw new LightmarkError(`${name} is not a face detector that Lightmark exported.`);
 	}
+}
+function template(data, size) {
+	if (data.template === void 0 || data.template === null) return null;
+	const rows = data.template;
+	if (!Array.isArray(rows) || rows.length !== size) throw new LightmarkError(`template needs ${size} points`);
+	return rows.map((_, index) => numbers(rows, index, 2, -100, MOST_SCALE));
 }
 function number(data, key, least, most = Number.MAX_VALUE) {
 	const value = data[key];
@@ -1067,7 +1097,7 @@ var Landmarker = class {
 	async landmarks(picture, boxes) {
 		const { spec } = this;
 		const began = performance.now();
-		const matrices = boxes.map((box) => cropMatrix(mapBox(requireBox(box), spec.boxOffsets), spec.size, spec.cropScale));
+		const matrices = boxes.map((box) => cropMatrix(requireBox(box), spec.size, spec.cropScale));
 		const crops = matrices.map((matrix) => warp(picture, matrix, spec.size, spec.size));
 		const cropped = performance.now();
 		const most = this.session.input.batch ?? BATCH;
@@ -1114,7 +1144,7 @@ var Landmarker = class {
 		return outputs;
 	}
 	face([points, errors, presence], index, matrix, box) {
-		const { size, schema } = this.spec;
+		const { size, schema, template } = this.spec;
 		const back = invert(matrix);
 		const start = index * schema.size;
 		const found = Array.from({ length: schema.size }, (_, point) => {
@@ -1127,7 +1157,8 @@ var Landmarker = class {
 			box,
 			uncertainty: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
 			score: presence ? presence.data[index] : null,
-			pose: headPose(found, schema)
+			pose: headPose(found, schema),
+			...template && { next: boxAround(template, found, box) }
 		};
 	}
 };
@@ -1226,7 +1257,7 @@ var Tracker = class {
 		const finds = this.tracks.map((track, index) => ({
 			track,
 			face: faces[index],
-			stayed: overlap(boxOf(track), tightBox(faces[index].points))
+			stayed: overlap(boxOf(track), boxByPoints(faces[index]))
 		})).filter(({ face }) => holds(face, picture)).sort((a, b) => Number(a.track.hidden) - Number(b.track.hidden) || b.stayed - a.stayed);
 		for (const track of this.tracks) track.hidden = true;
 		for (const { track, face } of finds) if (bestMatch(face, this.inSight()).share <= CONVERGED) see(track, face, seconds);
@@ -1238,7 +1269,7 @@ var Tracker = class {
 		this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
 		const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
 		const sure = (await this.landmarker.landmarks(picture, fresh.map((one) => one.box))).filter((face, index) => stands(fresh[index], face) && holds(face, picture));
-		const closer = await this.landmarker.landmarks(picture, sure.map((face) => tightBox(face.points)));
+		const closer = await this.landmarker.landmarks(picture, sure.map(boxByPoints));
 		for (const face of closer) if (this.inSight().length < MOST_FACES && holds(face, picture)) this.takeUp(face, seconds);
 	}
 	forgetMissed(boxes) {
@@ -1268,13 +1299,16 @@ function see(track, face, seconds) {
 	track.seen = seconds;
 	track.hidden = false;
 }
-/** Where to look next: the tight box of the last raw points. */
+/** Where to look next: the face's box by the last raw points. */
 function boxOf(track) {
-	return tightBox(track.face.points);
+	return boxByPoints(track.face);
+}
+function boxByPoints(face) {
+	return face.next ?? tightBox(face.points);
 }
 /** Whether `face` is one, as far as model and geometry can tell. */
 function holds(face, { width, height }) {
-	const [x0, y0, x1, y1] = tightBox(face.points);
+	const [x0, y0, x1, y1] = boxByPoints(face);
 	const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
 	const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
 	return inside && large && (face.score === null || face.score >= MIN_SCORE);
@@ -1285,7 +1319,7 @@ function bestMatch(face, tracks) {
 		share: 0
 	};
 	for (const track of tracks) {
-		const share = overlap(tightBox(face.points), boxOf(track));
+		const share = overlap(boxByPoints(face), boxOf(track));
 		if (best.track === null || share > best.share) best = {
 			track,
 			share

@@ -20,7 +20,7 @@ from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.onnx_model import CPU, Provider
 from lightmark.runtime.shipped import DEFAULT_MODEL, model_path, portable_model
 from lightmark.source import Source, to_picture
-from lightmark.spec import Outputs, spec_crop_matrix
+from lightmark.spec import Outputs, require_face_box, spec_crop_matrix
 
 LIKELY = 0.5  # a score from here on is more likely a face's than not
 BATCH = 32  # crops that run at once, 19 MB of float32 at 224 px: a crowd costs time, not memory
@@ -119,7 +119,11 @@ class Landmarker:
         return [face for _, face in self._faces(self._crops(image, boxes, 0))]
 
     def _propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]]:
-        """Boxes (F, 4) to look at, and which of them (F,) the detector is sure of."""
+        """Boxes (F, 4) to look at, and which of them (F,) the detector is sure of.
+
+        Raises `SpecError` for a model that no detector's box serves (`require_face_box`).
+        """
+        require_face_box(self.spec, self.spec.schema.name)
         if self.spec.confidence and isinstance(self._detector, Proposer):
             return self._detector.propose(image)
         boxes = self._detector(image)

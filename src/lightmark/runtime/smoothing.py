@@ -66,13 +66,16 @@ class OneEuro:
         self._points: Array | None = None
         self._velocity: Array | None = None
 
-    def __call__(self, points: Floats, seconds: float, uncertainty: Floats | None = None) -> Array:
+    def __call__(
+        self, points: Floats, seconds: float, uncertainty: Floats | None = None, size: float | None = None
+    ) -> Array:
         """Smoothed points (N, 2) of `points` (N, 2) at `seconds`, with their `uncertainty` (N,) in the same pixels.
 
+        `size` is the face's, px; None takes that of the points.
         Raises `VideoError` where `seconds` is not after the last call's, `GeometryError` for points that are not finite
         or all in one place.
         """
-        size = face_size(points)
+        size = face_size(points) if size is None else size
         if not self._seconds < seconds < math.inf:
             raise VideoError(f"points at {seconds} s after some at {self._seconds} s: each must be later than the last")
         elapsed, self._seconds = seconds - self._seconds, seconds

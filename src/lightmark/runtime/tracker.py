@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 
 from lightmark.errors import ConfigError, VideoError
-from lightmark.geometry import Array, overlaps, tight_box
+from lightmark.geometry import Array, overlaps
 from lightmark.image import Picture, require_image
 from lightmark.runtime.face import Face
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.smoothing import SMOOTHING, OneEuro, Smoothing
+from lightmark.spec import ModelSpec, face_box
 
 SAME_FACE = 0.3  # IoU from which a find of the detector may be the face of a track: cascades' boxes are loose
 CONVERGED = 0.5  # IoU from which two tracks are on one face; two people's tight boxes hardly ever overlap so much
@@ -75,6 +76,7 @@ class _Track:
     id: int
     born: float
     smoother: OneEuro | None
+    spec: ModelSpec
     face: Face
     seen: float
     hidden: bool = False
@@ -82,8 +84,8 @@ class _Track:
 
     @property
     def box(self) -> Array:
-        """Where to look next: the tight box (4,) of the last raw points."""
-        return tight_box(self.face.points)
+        """Where to look next: the face's box (4,) by the last raw points."""
+        return face_box(self.spec, self.face.points, self.face.box)
 
     def see(self, face: Face, seconds: float) -> None:
         """It is there, as `face`."""
@@ -93,7 +95,7 @@ class _Track:
 class Tracker:
     """Follows the faces of one video with the model and the detector of `landmarker`.
 
-    A face is sought in the tight box of its last points, which costs one crop a face; what else, `tracking` says.
+    A face is sought in the box that its last points give, which costs one crop a face; what else, `tracking` says.
     `smoothing` None leaves the points as the model gives them.
     """
 
@@ -143,19 +145,23 @@ class Tracker:
         """
         faces = self._landmarker.landmarks(image, [track.box for track in self._tracks])
         finds = [(track, face) for track, face in zip(self._tracks, faces, strict=True) if self._holds(face, image)]
-        finds.sort(key=lambda find: (find[0].hidden, 1 - overlap(find[0].box, tight_box(find[1].points))))
+        finds.sort(key=lambda find: (find[0].hidden, 1 - overlap(find[0].box, self._box(find[1]))))
         for track in self._tracks:
             track.hidden = True
         for track, face in finds:
-            if best_match(face, self._in_sight())[1] <= CONVERGED:
+            if best_match(self._box(face), self._in_sight())[1] <= CONVERGED:
                 track.see(face, self._seconds)
+
+    def _box(self, face: Face) -> Array:
+        """Box (4,) of a face by its own points."""
+        return face_box(self._landmarker.spec, face.points, face.box)
 
     def _holds(self, face: Face, image: Picture) -> bool:
         """Whether `face` is one, as far as model and geometry can tell."""
         if not np.isfinite(face.points).all():
             return False
         height, width = image.shape[:2]
-        x0, y0, x1, y1 = tight_box(face.points)
+        x0, y0, x1, y1 = self._box(face)
         inside = 0 <= x0 + x1 <= 2 * (width - 1) and 0 <= y0 + y1 <= 2 * (height - 1)
         large = min(x1 - x0, y1 - y0) >= SMALLEST
         return bool(inside and large and (face.score is None or face.score >= self._tracking.min_score))
@@ -184,21 +190,22 @@ class Tracker:
     def _take_up(self, found: Face, image: Picture) -> None:
         """Follow `found`, under its old id if it has only been away, unless it is followed already."""
         # Once more in the box of its own points, as in every frame to come: a detector's box is looser.
-        (face,) = self._landmarker.landmarks(image, [tight_box(found.points)])
-        if not self._holds(face, image) or best_match(face, self._in_sight())[1] > CONVERGED:
+        (face,) = self._landmarker.landmarks(image, [self._box(found)])
+        if not self._holds(face, image) or best_match(self._box(face), self._in_sight())[1] > CONVERGED:
             return
-        known, share = best_match(face, [track for track in self._tracks if track.hidden])
+        known, share = best_match(self._box(face), [track for track in self._tracks if track.hidden])
         if known is not None and share >= SAME_FACE:
             known.see(face, self._seconds)
             return
         smoother = None if self._smoothing is None else OneEuro(self._smoothing)
-        self._tracks.append(_Track(self._ids, self._seconds, smoother, face, self._seconds))
+        self._tracks.append(_Track(self._ids, self._seconds, smoother, self._landmarker.spec, face, self._seconds))
         self._ids += 1
 
     def _result(self, track: _Track) -> TrackedFace:
         face = track.face
         if track.smoother is not None:
-            face = replace(face, points=track.smoother(face.points, self._seconds, face.uncertainty))
+            size = float((track.box[2:] - track.box[:2]).max())
+            face = replace(face, points=track.smoother(face.points, self._seconds, face.uncertainty, size))
         return TrackedFace(track.id, face, track.face.points, self._seconds - track.born)
 
 
@@ -207,9 +214,9 @@ def overlap(first: Array, second: Array) -> float:
     return float(overlaps(first[None], second[None])[0, 0])
 
 
-def best_match(face: Face, tracks: Sequence[_Track]) -> tuple[_Track | None, float]:
-    """The one of `tracks` whose box overlaps the tight box of the points of `face` most, and their IoU."""
-    pairs = [(track, overlap(tight_box(face.points), track.box)) for track in tracks]
+def best_match(box: Array, tracks: Sequence[_Track]) -> tuple[_Track | None, float]:
+    """The one of `tracks` whose box overlaps a face's `box` (4,) most, and their IoU."""
+    pairs = [(track, overlap(box, track.box)) for track in tracks]
     return max(pairs, key=lambda pair: pair[1], default=(None, 0.0))
 
 

@@ -24,6 +24,7 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
 from lightmark.data.wrong_crop import faceless_matrix, tempting_matrix, wrong_matrix
 from lightmark.errors import ConfigError, TrainingError
+from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.geometry import Array
 from lightmark.image import Picture, warp
 from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
@@ -123,6 +124,7 @@ def train_confidence(
     recipe = recipe or ConfidenceRecipe()
     network, spec = load_checkpoint(checkpoint)
     trained = spec.provenance
+    samples, present = with_face_boxes(samples, spec), with_face_boxes(present, spec)
     split = carve_share(samples, trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed))
     require_no_tests(present)
     if other := [face.schema.name for face in (*samples, *present) if face.schema != spec.schema]:
@@ -191,7 +193,7 @@ def _read_wrong(
             matrix = faceless_matrix(picture, spec, rng)
         else:
             picture = faces[key.face]
-            matrix = wrong_matrix(samples[key.face].points, picture.shape[:2], spec, rng)
+            matrix = wrong_matrix(samples[key.face].box, picture.shape[:2], spec, rng)
         return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), nowhere
 
     return _read(network, spec, crop, len(samples), copies, "other crops", quiet)

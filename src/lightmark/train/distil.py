@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightmark.data.inspection import require_trainable
 from lightmark.data.sample import Sample
+from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.train.config import Distillation
 from lightmark.train.faces import Split, carve, require_no_tests
 from lightmark.train.loop import train
@@ -48,8 +49,10 @@ def distil(
     A killed run, called again, goes on where it was. Raises `ConfigError` where test faces are among either.
     """
     device = join(device)
+    require_no_tests([*samples, *student_extra])
+    found = with_face_boxes([*samples, *student_extra])  # together, so that they have one template
+    samples, student_extra = found[: len(samples)], found[len(samples) :]
     split = carve(samples, recipe.student)
-    require_no_tests(student_extra)
     require_trainable([*split.train, *student_extra], judged=split.validation)
     wider = Split([*split.train, *student_extra], split.validation)
     run = partial(

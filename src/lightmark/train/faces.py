@@ -15,7 +15,7 @@ from lightmark.image import warp
 from lightmark.metrics import interocular, nme
 from lightmark.runtime.crop_model import CropModel
 from lightmark.shape import fit, soften
-from lightmark.spec import ModelSpec, label_crop_matrix
+from lightmark.spec import ModelSpec, spec_crop_matrix
 from lightmark.train.config import Recipe
 
 
@@ -47,7 +47,7 @@ def require_no_tests(samples: Sequence[Sample]) -> None:
 
 def unit_points_of(sample: Sample, spec: ModelSpec) -> Array:
     """unit_points (N, 2) of a sample in its upright crop."""
-    return to_unit(transform(label_crop_matrix(spec, sample.points), sample.points), spec.size)
+    return to_unit(transform(spec_crop_matrix(spec, sample.box), sample.points), spec.size)
 
 
 def mean_unit_points(samples: Sequence[Sample], spec: ModelSpec) -> Array:
@@ -86,7 +86,7 @@ def _upright_shapes(samples: Sequence[Sample], spec: ModelSpec) -> Array:
 
 def image_points_of(unit_points: Array, sample: Sample, spec: ModelSpec) -> Array:
     """Image points (N, 2) of unit_points in a sample's upright crop: the way back of `unit_points_of`."""
-    return transform(invert(label_crop_matrix(spec, sample.points)), from_unit(unit_points, spec.size))
+    return transform(invert(spec_crop_matrix(spec, sample.box)), from_unit(unit_points, spec.size))
 
 
 class ValidationCrops:
@@ -97,7 +97,7 @@ class ValidationCrops:
     """
 
     def __init__(self, samples: Sequence[Sample], targets: Sequence[Array], spec: ModelSpec) -> None:
-        matrices = [label_crop_matrix(spec, sample.points) for sample in samples]
+        matrices = [spec_crop_matrix(spec, sample.box) for sample in samples]
         self.crops = [warp(load_image(s), matrix, spec.size) for s, matrix in zip(samples, matrices, strict=True)]
         crop_points = [transform(matrix, points) for matrix, points in zip(matrices, targets, strict=True)]
         self.targets = to_unit(np.stack(crop_points), spec.size)

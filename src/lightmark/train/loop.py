@@ -22,6 +22,7 @@ from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.data.inspection import require_trainable
 from lightmark.data.missing import with_normaliser
 from lightmark.errors import ConfigError, MissingExtraError, TrainingError
+from lightmark.evaluate.face_boxes import template_of
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
 from lightmark.nets.network import LandmarkNet, build_network, parameter_count
 from lightmark.spec import ModelSpec
@@ -122,7 +123,8 @@ def new_spec(recipe: Recipe, split: Split) -> ModelSpec:
         "faces": len(split.train),
         "lightmark": __version__,
     }
-    return ModelSpec(split.train[0].schema, recipe.size, recipe.crop_scale, provenance=provenance)
+    template = template_of(split.train)
+    return ModelSpec(split.train[0].schema, recipe.size, recipe.crop_scale, template, provenance=provenance)
 
 
 def new_trainee(

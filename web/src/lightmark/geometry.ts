@@ -34,15 +34,31 @@ export function requireBox(box: Box): Box {
   return box;
 }
 
-/** Each side of `box` moved by `offsets`, in shares of the box's width and height. */
-export function mapBox(box: Box, offsets: Box): Box {
-  const [width, height] = [box[2] - box[0], box[3] - box[1]];
-  return [
-    box[0] + offsets[0] * width,
-    box[1] + offsets[1] * height,
-    box[2] + offsets[2] * width,
-    box[3] + offsets[3] * height,
-  ];
+/**
+ * Square box whose `template` (places in shares of its side from its centre), by least squares, lies on `points`
+ * (lightmark/spec.py, box_around). Points in one place do not say how large the face is: it is as large as `near`.
+ */
+export function boxAround(template: readonly Point[], points: readonly Point[], near: Box): Box {
+  const [from, to] = [meanOf(template), meanOf(points)];
+  let [real, imaginary, energy] = [0, 0, 0];
+  template.forEach(([x, y], index) => {
+    const [ax, ay] = [x - from[0], y - from[1]];
+    const [bx, by] = [points[index][0] - to[0], points[index][1] - to[1]];
+    real += ax * bx + ay * by;
+    imaginary += ax * by - ay * bx;
+    energy += ax * ax + ay * ay;
+  });
+  let [cos, sin] = energy > 0 ? [real / energy, imaginary / energy] : [0, 0];
+  if (!(Math.hypot(cos, sin) > 0)) [cos, sin] = [Math.max(near[2] - near[0], near[3] - near[1]), 0];
+  const half = Math.hypot(cos, sin) / 2;
+  const x = to[0] - (cos * from[0] - sin * from[1]);
+  const y = to[1] - (sin * from[0] + cos * from[1]);
+  return [x - half, y - half, x + half, y + half];
+}
+
+function meanOf(points: readonly Point[]): Point {
+  const sum = points.reduce<[number, number]>(([a, b], [x, y]) => [a + x, b + y], [0, 0]);
+  return [sum[0] / points.length, sum[1] / points.length];
 }
 
 /** Intersection over union of two boxes. */

@@ -1,7 +1,7 @@
 /** Landmarker: boxes of a picture in, faces out (lightmark/runtime/landmarker.py). */
 import { LightmarkError } from "./errors";
 import { nameOf } from "./face_detector";
-import { cropMatrix, invert, mapBox, matrixScale, requireBox, transform, type Box, type Matrix, type Point } from "./geometry";
+import { boxAround, cropMatrix, invert, matrixScale, requireBox, transform, type Box, type Matrix, type Point } from "./geometry";
 import { warp, type Crop, type Picture } from "./image";
 import { headPose, type Pose } from "./pose";
 import { openSession, readBytes, type Output, type RuntimeOptions, type Session } from "./runtime";
@@ -19,6 +19,8 @@ export interface Face {
   /** Probability that the box frames a face. */
   readonly score: number | null;
   readonly pose: Pose | null;
+  /** The face's box by its points, where that is not their tight box: a model of other points has it from its spec. */
+  readonly next?: Box;
 }
 
 export class Landmarker {
@@ -34,7 +36,7 @@ export class Landmarker {
   async landmarks(picture: Picture, boxes: readonly Box[]): Promise<Face[]> {
     const { spec } = this;
     const began = performance.now();
-    const matrices = boxes.map((box) => cropMatrix(mapBox(requireBox(box), spec.boxOffsets), spec.size, spec.cropScale));
+    const matrices = boxes.map((box) => cropMatrix(requireBox(box), spec.size, spec.cropScale));
     const crops = matrices.map((matrix) => warp(picture, matrix, spec.size, spec.size));
     const cropped = performance.now();
     const most = this.session.input.batch ?? BATCH;
@@ -74,7 +76,7 @@ export class Landmarker {
   }
 
   private face([points, errors, presence]: Output[], index: number, matrix: Matrix, box: Box): Face {
-    const { size, schema } = this.spec;
+    const { size, schema, template } = this.spec;
     const back = invert(matrix);
     const start = index * schema.size;
     const found = Array.from({ length: schema.size }, (_, point): Point => {
@@ -88,6 +90,7 @@ export class Landmarker {
       uncertainty: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
       score: presence ? presence.data[index] : null,
       pose: headPose(found, schema),
+      ...(template && { next: boxAround(template, found, box) }),
     };
   }
 }

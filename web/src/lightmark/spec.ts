@@ -1,6 +1,6 @@
 /** ModelSpec: what a landmark model takes and gives, as its file says (lightmark/spec.py). */
 import { LightmarkError } from "./errors";
-import type { Box } from "./geometry";
+import type { Point } from "./geometry";
 import type { Crop } from "./image";
 import { schemaFromJson, type Schema } from "./schema";
 
@@ -20,7 +20,8 @@ export interface ModelSpec {
   readonly size: number;
   /** Side of the crop over the longer side of the box. */
   readonly cropScale: number;
-  readonly boxOffsets: Box;
+  /** Places of a model's own points in the face's box, in shares of its longer side from its centre. */
+  readonly template: readonly Point[] | null;
   readonly mean: Triple;
   readonly std: Triple;
   /** Whether it tells each point's expected error and the presence of a face. */
@@ -65,7 +66,7 @@ export function specFromJson(text: string, name: string): ModelSpec {
       schema,
       size,
       cropScale: number(data, "crop_scale", Number.MIN_VALUE, MOST_SCALE),
-      boxOffsets: numbers(data, "box_offsets", 4, -MOST_SCALE, MOST_SCALE) as unknown as Box,
+      template: template(data, schema.size),
       mean: numbers(data, "mean", 3) as unknown as Triple,
       std: numbers(data, "std", 3, Number.MIN_VALUE) as unknown as Triple,
       confidence: data.confidence === true,
@@ -85,6 +86,13 @@ export function detectorFromMetadata(metadata: ReadonlyMap<string, string>, name
   } catch {
     throw new LightmarkError(`${name} is not a face detector that Lightmark exported.`);
   }
+}
+
+function template(data: Record<string, unknown>, size: number): readonly Point[] | null {
+  if (data.template === undefined || data.template === null) return null;
+  const rows = data.template as unknown[];
+  if (!Array.isArray(rows) || rows.length !== size) throw new LightmarkError(`template needs ${size} points`);
+  return rows.map((_, index) => numbers(rows as never, index as never, 2, -MOST_SCALE, MOST_SCALE) as unknown as Point);
 }
 
 function number(data: Record<string, unknown>, key: string, least: number, most = Number.MAX_VALUE): number {

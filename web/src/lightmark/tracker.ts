@@ -64,7 +64,7 @@ export class Tracker {
   private async follow(picture: Picture, seconds: number): Promise<void> {
     const faces = await this.landmarker.landmarks(picture, this.tracks.map(boxOf));
     const finds = this.tracks
-      .map((track, index) => ({ track, face: faces[index], stayed: overlap(boxOf(track), tightBox(faces[index].points)) }))
+      .map((track, index) => ({ track, face: faces[index], stayed: overlap(boxOf(track), boxByPoints(faces[index])) }))
       .filter(({ face }) => holds(face, picture))
       .sort((a, b) => Number(a.track.hidden) - Number(b.track.hidden) || b.stayed - a.stayed);
     for (const track of this.tracks) track.hidden = true;
@@ -82,7 +82,7 @@ export class Tracker {
     const found = await this.landmarker.landmarks(picture, fresh.map((one) => one.box));
     const sure = found.filter((face, index) => stands(fresh[index], face) && holds(face, picture));
     // Once more in the box of its own points, as in every frame to come: a detector's box is looser.
-    const closer = await this.landmarker.landmarks(picture, sure.map((face) => tightBox(face.points)));
+    const closer = await this.landmarker.landmarks(picture, sure.map(boxByPoints));
     for (const face of closer) {
       if (this.inSight().length < MOST_FACES && holds(face, picture)) this.takeUp(face, seconds);
     }
@@ -114,14 +114,18 @@ function see(track: Track, face: Face, seconds: number): void {
   track.hidden = false;
 }
 
-/** Where to look next: the tight box of the last raw points. */
+/** Where to look next: the face's box by the last raw points. */
 function boxOf(track: Track): Box {
-  return tightBox(track.face.points);
+  return boxByPoints(track.face);
+}
+
+function boxByPoints(face: Face): Box {
+  return face.next ?? tightBox(face.points);
 }
 
 /** Whether `face` is one, as far as model and geometry can tell. */
 function holds(face: Face, { width, height }: Picture): boolean {
-  const [x0, y0, x1, y1] = tightBox(face.points);
+  const [x0, y0, x1, y1] = boxByPoints(face);
   const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
   const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
   return inside && large && (face.score === null || face.score >= MIN_SCORE);
@@ -130,7 +134,7 @@ function holds(face: Face, { width, height }: Picture): boolean {
 function bestMatch(face: Face, tracks: readonly Track[]): { track: Track | null; share: number } {
   let best: { track: Track | null; share: number } = { track: null, share: 0 };
   for (const track of tracks) {
-    const share = overlap(tightBox(face.points), boxOf(track));
+    const share = overlap(boxByPoints(face), boxOf(track));
     if (best.track === null || share > best.share) best = { track, share };
   }
   return best;
