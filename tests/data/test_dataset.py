@@ -11,7 +11,7 @@ import torch
 from PIL import Image as PilImage
 from torch.utils.data import DataLoader
 
-from lightmark.data import dataset as dataset_module
+from lightmark.data import picture_cache
 from lightmark.data.augment import NO_AUGMENTATION, Augmentation, move_points
 from lightmark.data.dataset import Batch, CropDataset, Key, Shuffle, TeacherPoints
 from lightmark.data.sample import Sample
@@ -172,20 +172,23 @@ def test_without_teachers_the_targets_stand_in():
     assert torch.equal(batch.tolerant, batch.points)
 
 
-def test_pictures_are_decoded_once(monkeypatch):
-    """Later passes do not read files again."""
+def test_pictures_are_decoded_once_for_all_their_faces(tmp_path, monkeypatch):
+    """Later passes, and other faces of the same picture, do not read the file again."""
+    PilImage.fromarray(SAMPLES[1].image).save(tmp_path / "group.png")
+    group = [replace(sample, path=tmp_path / "group.png", image=None) for sample in SAMPLES[:3]]
     loaded = Counter()
-    load = dataset_module.load_image
+    load = picture_cache.load_image
 
     def counted(sample):
-        loaded[sample.name] += 1
+        loaded[sample.path.name] += 1
         return load(sample)
 
-    monkeypatch.setattr(dataset_module, "load_image", counted)
-    data = crops()
+    monkeypatch.setattr(picture_cache, "load_image", counted)
+    data = crops(group)
     for turn in range(3):
-        data[Key(turn, 1)]
-    assert loaded == {"1.png": 1}
+        for face in range(3):
+            data[Key(turn, face)]
+    assert loaded == {"group.png": 1}
 
 
 def test_picture_files_are_read(tmp_path):

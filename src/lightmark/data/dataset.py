@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from lightmark.data.augment import Augmentation, change_pixels, move_points, random_matrix
-from lightmark.data.sample import Sample, load_image
+from lightmark.data.picture_cache import PictureCache, cache_limit
+from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
 from lightmark.geometry import Array, to_unit
 from lightmark.image import Picture, warp
@@ -49,8 +50,8 @@ class CropDataset(Dataset[Batch]):
     """Augmented crops of `samples`, with `targets` (image points, (F, N, 2)) moved by the same matrix.
 
     With `copies` given, the geometry of pass t is that of copy t % copies, so that a teacher's points can be cached
-    for it; the pixels still change at every pass. Pictures are decoded once and kept, but packed ones (see
-    `lightmark.data.pack`) each time anew: these may be more than memory holds.
+    for it; the pixels still change at every pass. Decoded pictures are kept within the bound of a
+    `PictureCache`: 1 GiB a process, less where workers would take more than a quarter of the memory together.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class CropDataset(Dataset[Batch]):
         self.samples, self.targets, self.spec = samples, targets, spec
         self.augmentation, self.seed = augmentation, seed
         self.copies, self.teachers = copies, teachers
-        self._pictures: dict[int, Picture] = {}
+        self._pictures: PictureCache | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -115,11 +116,10 @@ class CropDataset(Dataset[Batch]):
         return target, torch.from_numpy(tough), torch.from_numpy(tolerant)
 
     def _picture(self, index: int) -> Picture:
-        if self.samples[index].member is not None:
-            return load_image(self.samples[index])
-        if index not in self._pictures:
-            self._pictures[index] = load_image(self.samples[index])
-        return self._pictures[index]
+        if self._pictures is None:  # here, since a worker's share of the memory is known only in the worker
+            worker = get_worker_info()
+            self._pictures = PictureCache(cache_limit(1 if worker is None else worker.num_workers))
+        return self._pictures.of_sample(self.samples[index])
 
 
 class Shuffle(Sampler[list[Key]]):

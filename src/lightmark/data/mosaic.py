@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.data.augment import NO_AUGMENTATION, change_pixels
-from lightmark.data.sample import Sample, load_image
+from lightmark.data.picture_cache import PictureCache
+from lightmark.data.sample import Sample
 from lightmark.geometry import Array, compose, similarity_matrix, tight_box, transform
 from lightmark.image import Picture, warp
-from lightmark.source import to_picture
 
 COLOUR = replace(NO_AUGMENTATION, colour=0.7)  # each patch has its own light, as if it came from another camera
 CAMERA = replace(NO_AUGMENTATION, colour=0.3, grey=0.12, noise=0.25, jpeg=0.35)  # and one camera took the mosaic
@@ -58,27 +58,21 @@ class Mosaic(NamedTuple):
 class Sources:
     """The labelled faces `samples`, and pictures without faces (paths or pixels), from which mosaics are drawn.
 
-    Pictures are decoded once and kept.
+    Decoded pictures are kept within the bound of a `PictureCache`.
     """
 
     def __init__(self, samples: Sequence[Sample], backgrounds: Sequence[Path | Picture]) -> None:
         self.samples, self.backgrounds = samples, backgrounds
-        self._faces: dict[int, Picture] = {}
-        self._empty: dict[int, Picture] = {}
+        self._pictures = PictureCache()
 
     def face(self, index: int) -> Picture:
         """Picture of face number `index`."""
-        if index not in self._faces:
-            self._faces[index] = load_image(self.samples[index])
-        return self._faces[index]
+        return self._pictures.of_sample(self.samples[index])
 
     def background(self, rng: np.random.Generator) -> Picture:
         """Any picture without a face."""
-        index = int(rng.integers(len(self.backgrounds)))
-        if index not in self._empty:
-            source = self.backgrounds[index]
-            self._empty[index] = to_picture(source) if isinstance(source, Path) else source
-        return self._empty[index]
+        source = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
+        return self._pictures.of_file(source) if isinstance(source, Path) else source
 
 
 def draw_mosaic(sources: Sources, rules: MosaicRules, rng: np.random.Generator) -> Mosaic:
