@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lightmark import shape
 from lightmark.data.pts import read_300w
 from lightmark.data.sample import Sample
-from lightmark.errors import CheckpointError, ConfigError, DataError, SchemaError
+from lightmark.errors import CheckpointError, ConfigError, DataError, SchemaError, WriteError
 from lightmark.geometry import Array, crop_matrix, tight_box, to_unit, transform
 from lightmark.metrics import interocular, nme
 from lightmark.schema import IBUG68
@@ -395,7 +395,7 @@ def test_a_failed_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match="cannot be written: disk full"):
         shape.save(fit(faces(seed=1)), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

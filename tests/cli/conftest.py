@@ -55,5 +55,6 @@ def world(tmp_path: Path, write_onnx: Callable[..., Path], monkeypatch: pytest.M
         for index in range(2):
             writer.write(np.full((48, 64, 3), 90, np.uint8), index / 25)
     monkeypatch.setattr("lightmark.runtime.landmarker.open_detector", lambda *_, **__: FixedBoxes([[8.0, 8, 30, 30]]))
-    model = write_onnx("model.onnx", SHAPE, 32, spec_to_json(ModelSpec(FIVE, 32, crop_scale=1.0)))
+    spec = ModelSpec(FIVE, 32, crop_scale=1.0, template=((0.0, 0.0), *[(0.1, 0.1)] * 4))
+    model = write_onnx("model.onnx", SHAPE, 32, spec_to_json(spec))
     return World(tmp_path, faces, tmp_path / "five.json", model, tmp_path / "film.mp4")

@@ -33,7 +33,7 @@ BOX = [20.0, 10.0, 60.0, 50.0]
 @pytest.fixture
 def model(write_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model of five points, and a detector that sees one face in every picture that is wide enough."""
-    spec = ModelSpec(FIVE, 32, crop_scale=1.0)
+    spec = ModelSpec(FIVE, 32, crop_scale=1.0, template=((0.0, 0.0), *[(0.1, 0.1)] * 4))
 
     class WideEnough(FixedBoxes):
         """One face where the picture is wider than 50 px."""

@@ -208,7 +208,7 @@ def test_missing_picture_is_named(tmp_path):
 def test_face_outside_its_picture_is_still_a_crop():
     """Points beyond the picture's edge give a crop that is partly black."""
     points = SAMPLES[0].points + np.array([60.0, 0.0])
-    data = crops([face(0, points=points)], augmentation=NO_AUGMENTATION)
+    data = crops([face(0, points=points, box=tight_box(points))], augmentation=NO_AUGMENTATION)
     crop = data[Key(0, 0)].crops.numpy()
     assert not crop[:, :, -4:].any()
     assert crop[:, :, :4].any()

@@ -109,7 +109,7 @@ def test_samples_of_another_schema_are_refused(centroid_model) -> None:
 
 def test_labels_without_extent_name_the_face(centroid_model, blob_sample) -> None:
     """A face all of whose points coincide has no crop."""
-    flat = replace(blob_sample(0), points=np.full((3, 2), 7.0))
+    flat = replace(blob_sample(0), points=np.full((3, 2), 7.0), box=np.full(4, 7.0))
     with pytest.raises(DataError, match=r"faces/face_0\.png: the labelled points span no box"):
         predict(centroid_model, [flat])
 

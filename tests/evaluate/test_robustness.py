@@ -295,7 +295,7 @@ def test_without_the_flag_nothing_of_it_is_there(tree_300w, model_68, tmp_path) 
     """No curve, no note, no jitter, and no picture left from the report before."""
     model, out = model_68(), tmp_path / "r"
     _evaluate(model, tree_300w, out, "--robustness")
-    printed = _evaluate(model, tree_300w, out).output
+    printed = _evaluate(model, tree_300w, out, "--force").output
     data = json.loads((out / "report.json").read_text())
     assert (data["robustness"], data["box_jitter"]) == ({}, [])
     assert not (out / "robustness.png").exists()

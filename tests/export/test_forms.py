@@ -185,7 +185,7 @@ def test_calibration_faces_are_drawn_by_seed(fast) -> None:
 
 def test_a_label_without_a_box_is_named(fast) -> None:
     """A face whose points lie on one spot cannot be cut."""
-    spot = replace(FACES[0], points=np.zeros((68, 2)))
+    spot = replace(FACES[0], points=np.zeros((68, 2)), box=np.zeros(4))
     with pytest.raises(DataError, match="the labelled points span no box"):
         calibration_crops([spot], fast.spec, 1, 0)
 

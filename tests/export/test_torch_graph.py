@@ -49,7 +49,7 @@ def test_a_network_of_other_parts_is_the_same(tmp_path: Path) -> None:
     architecture = Architecture("efficientnet-b0", "pooling")
     network = build_network(architecture, np.random.default_rng(0).uniform(0.2, 0.8, (29, 2)), seed=0)
     network.add_confidence()
-    spec = ModelSpec(COFW29, 32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    spec = ModelSpec(COFW29, 32, template=((0.0, 0.0),) * 29, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
     save_checkpoint(tmp_path / "m.safetensors", network, architecture, spec)
     export_onnx(tmp_path / "m.safetensors", tmp_path / "m.onnx")
     same(tmp_path / "m.onnx", uint8_input=True)

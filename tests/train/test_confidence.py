@@ -132,7 +132,8 @@ def test_expected_errors_are_measured_on_validation_faces_alone(trained, tmp_pat
     provenance = load_model(checkpoint).spec.provenance
     split = carve_share(faces, provenance["validation"], provenance["seed"])
     judged = {face.name for face in split.validation}
-    moved = [replace(face, points=face.points + 6.0) if face.name in judged else face for face in faces]
+    apart = np.array([[6.0, -6.0], [-6.0, 6.0], [6.0, 6.0], [-6.0, -6.0], [6.0, -6.0]])
+    moved = [replace(face, points=face.points + apart) if face.name in judged else face for face in faces]
     measured, heads = [], []
     for samples in (faces, moved):
         out = tmp_path / f"{len(heads)}.safetensors"

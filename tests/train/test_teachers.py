@@ -16,6 +16,7 @@ from lightmark.data.augment import NO_AUGMENTATION
 from lightmark.data.dataset import TeacherPoints
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError
+from lightmark.geometry import Array
 from lightmark.nets.checkpoint import load_model, save_checkpoint
 from lightmark.nets.network import build_network
 from lightmark.train.config import Distillation, Recipe
@@ -23,6 +24,12 @@ from lightmark.train.distil import distil
 from lightmark.train.faces import Split, mean_unit_points
 from lightmark.train.loop import batches_of, new_spec
 from lightmark.train.teachers import cache_teacher_points
+
+
+def shifted(face: Sample, by: Array) -> Sample:
+    """The face with its labels, and so its box, moved `by` (2,) pixels."""
+    return replace(face, points=face.points + by, box=face.box + np.tile(by, 2))
+
 
 MOVED = replace(NO_AUGMENTATION, rotation=30.0, scale=0.15, shift=0.05, box=0.05, mirror=0.5)
 
@@ -84,14 +91,15 @@ def test_moved_labels_are_not_served_old_points(
     """The crops follow the labels; the names stay, the points are made anew and the log says why."""
     samples = faces[:8]
     before = points(student, samples, make_teacher, tmp_path / "points")
-    moved = [replace(face, points=face.points + 0.06 * np.ptp(face.points, axis=0)) for face in samples]
+    moved = [shifted(face, 0.06 * np.ptp(face.points, axis=0)) for face in samples]
     with caplog.at_level(logging.WARNING):
         after = points(student, moved, make_teacher, tmp_path / "points")
     assert np.abs(before.tough - after.tough).max() > 0.001
     fresh = points(student, moved, make_teacher, tmp_path / "fresh")
     np.testing.assert_array_equal(after.tough, fresh.tough)
     assert [record.message for record in caplog.records] == [
-        f"{tmp_path / 'points' / name}: the points kept here are made anew, other than before: faces: labels"
+        f"{tmp_path / 'points' / name}: the points kept here are made anew, other than before: "
+        "faces: labels, faces: boxes"
         for name in ("tough", "tolerant")
     ]
 
@@ -165,6 +173,6 @@ def test_moved_labels_are_refused_in_a_finished_folder(
 ) -> None:
     """The names are the same; what was learnt is not."""
     distil(distillation, faces, tmp_path, quiet=True)
-    moved = [replace(face, points=face.points + 1) for face in faces]
-    with pytest.raises(ConfigError, match=r"tough: holds a finished run of .*training faces: labels, validation faces"):
+    moved = [shifted(face, np.ones(2)) for face in faces]
+    with pytest.raises(ConfigError, match=r"tough: holds a finished run of .*training faces: labels, .*validation"):
         distil(distillation, moved, tmp_path, quiet=True)
