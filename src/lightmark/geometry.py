@@ -33,6 +33,16 @@ def tight_box(points: Floats) -> Array:
     return np.concatenate([low, high], axis=-1).astype(np.float64)
 
 
+def longer_side(box: Array) -> float:
+    """Longer side of a box (4,), by which crops and errors count."""
+    return float((box[2:] - box[:2]).max())
+
+
+def box_centre(box: Array) -> Array:
+    """Centre (2,) of a box (4,)."""
+    return np.asarray((box[:2] + box[2:]) / 2)
+
+
 def require_box(box: ArrayLike) -> Array:
     """`box` as a float array (4,); raises `GeometryError` where it is empty, reversed or not finite."""
     array = np.asarray(box, dtype=np.float64)

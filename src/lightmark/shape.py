@@ -80,6 +80,22 @@ class ShapeModel:
         _require_align(self.align)
 
 
+def mean_labelled(shapes: Floats, schema: str, faces: str) -> Array:
+    """Mean (N, 2) of shapes (F, N, 2), each point over the shapes that have it labelled.
+
+    Raises `DataError` where a point of the schema called `schema` is labelled in none of the `faces`, as the error
+    calls the shapes.
+    """
+    there = labelled(shapes)
+    never = np.flatnonzero(~there.any(axis=0))
+    if never.size:
+        raise DataError(
+            f"point {never[0]} of {schema} is labelled in none of {len(shapes)} {faces} ({never.size} such points); "
+            "use a schema without it, or label it"
+        )
+    return np.asarray(np.where(there[..., None], shapes, 0.0).sum(axis=0) / there.sum(axis=0)[:, None])
+
+
 def fit(shapes: Floats, variance: float = 0.90, align: Align = "none") -> ShapeModel:
     """Shape model of `shapes` (F, N, 2): the fewest modes that hold at least the share `variance` of all variance.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmark.errors import GeometryError, SpecError, describe_error
-from lightmark.geometry import Array, Floats, align, crop_matrix, labelled, matrix_scale, tight_box
+from lightmark.geometry import Array, Floats, align, crop_matrix, labelled, longer_side, matrix_scale, tight_box
 from lightmark.schema import IBUG68, WFLW98, Schema, schema_from_dict, schema_to_dict
 
 SPEC_VERSION = 1
@@ -126,7 +126,7 @@ def box_around(template: Array, points: Floats, near: Array | None = None) -> Ar
         matrix = align(places, known)
         centre, side = matrix[:, 2], matrix_scale(matrix)
     elif near is not None and there.any():
-        side = float((near[2:] - near[:2]).max())
+        side = longer_side(near)
         centre = (known - side * places).mean(axis=0)
     else:
         raise GeometryError(f"{there.sum()} labelled points in one place: they do not say how large the face is")

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.geometry import Array, compose, crop_matrix, map_box, mirror_matrix, require_box, transform
+from lightmark.geometry import Array, compose, crop_matrix, longer_side, map_box, mirror_matrix, require_box, transform
 from lightmark.image import Picture, compress_jpeg
 from lightmark.schema import Schema
 
@@ -55,7 +55,7 @@ def random_matrix(
 ) -> tuple[Array, bool]:
     """Matrix (2, 3) from the image to a randomly placed crop around a face's `box` (4,), and whether it mirrors."""
     box = require_box(box)
-    side = crop_scale * float((box[2:] - box[:2]).max())
+    side = crop_scale * longer_side(box)
     box = map_box(box, rng.uniform(-augmentation.box, augmentation.box, 4))
     offset = rng.uniform(-augmentation.shift, augmentation.shift, 2) * side
     scale = crop_scale * float(1 + rng.uniform(-augmentation.scale, augmentation.scale))

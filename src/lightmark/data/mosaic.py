@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lightmark.data.augment import NO_AUGMENTATION, change_pixels
 from lightmark.data.picture_cache import PictureCache
 from lightmark.data.sample import Sample
-from lightmark.geometry import Array, compose, similarity_matrix, tight_box, transform
+from lightmark.geometry import Array, compose, longer_side, similarity_matrix, tight_box, transform
 from lightmark.image import Picture, warp
 
 COLOUR = replace(NO_AUGMENTATION, colour=0.7)  # each patch has its own light, as if it came from another camera
@@ -159,7 +159,7 @@ def _portrait(picture: Picture, rules: MosaicRules, rng: np.random.Generator) ->
 
 def _anywhere(points: Array, rules: MosaicRules, rng: np.random.Generator) -> Array:
     box = tight_box(points)
-    zoom = _draw_side(rules, rng) / float((box[2:] - box[:2]).max())
+    zoom = _draw_side(rules, rng) / longer_side(box)
     angle = float(rng.uniform(-50, 50) if rng.random() < 0.15 else rng.normal(0, rules.rotation))
     place = rng.uniform(-0.02, 1.02, 2) * rules.size
     return similarity_matrix((box[:2] + box[2:]) / 2, place, zoom, angle, rng.random() < 0.5)

@@ -14,8 +14,9 @@ import numpy as np
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import DataError, GeometryError
-from lightmark.geometry import Array, labelled, tight_box
+from lightmark.geometry import Array, box_centre, labelled, longer_side, tight_box
 from lightmark.runtime.landmarker import Landmarker
+from lightmark.shape import mean_labelled
 from lightmark.spec import ModelSpec, box_around, spans_face
 
 MODEL = "fast"  # gives 68 points in 6 ms a face, as good as any here
@@ -90,25 +91,17 @@ def fit_template(
     known = [(sample.points, box) for sample, box in zip(samples, boxes, strict=True) if box is not None]
     if len(known) < max(1, ENOUGH * len(samples)):
         return None
-    shapes = np.stack([(points - _centre(box)) / _side(box) for points, box in known])
-    there = labelled(shapes)
-    never = np.flatnonzero(~there.any(axis=0))
-    if never.size:
-        raise DataError(
-            f"point {never[0]} of {samples[0].schema.name} is labelled in none of {len(known)} faces ({never.size} "
-            "such points); use a schema without it, or label it"
-        )
-    template = np.where(there[..., None], shapes, 0.0).sum(axis=0) / there.sum(axis=0)[:, None]
-    template = _unbiased(template, known)
+    shapes = np.stack([(points - box_centre(box)) / longer_side(box) for points, box in known])
+    template = _unbiased(mean_labelled(shapes, samples[0].schema.name, "faces"), known)
     return tuple((float(x), float(y)) for x, y in template.round(5))
 
 
 def _unbiased(template: Array, known: Sequence[tuple[Array, Array]]) -> Array:
     """The template whose boxes have the right size, and then the right place, in the median."""
     made = [(box_around(template, points, box), box) for points, box in known]
-    template = template / np.median([_side(box) / _side(given) for given, box in made])
+    template = template / np.median([longer_side(box) / longer_side(given) for given, box in made])
     made = [(box_around(template, points, box), box) for points, box in known]
-    shifts = [(_centre(box) - _centre(given)) / _side(box) for given, box in made]
+    shifts = [(box_centre(box) - box_centre(given)) / longer_side(box) for given, box in made]
     return np.asarray(template - np.median(shifts, axis=0))
 
 
@@ -120,11 +113,3 @@ def _box_from_points(sample: Sample, template: Array) -> Array:
             f"{sample.name}: {MODEL} sees no face here, and its labels do not say how large it is ({error}); leave the "
             "picture out"
         ) from error
-
-
-def _centre(box: Array) -> Array:
-    return np.asarray((box[:2] + box[2:]) / 2)
-
-
-def _side(box: Array) -> float:
-    return float((box[2:] - box[:2]).max())

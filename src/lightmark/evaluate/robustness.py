@@ -12,7 +12,7 @@ import numpy as np
 from lightmark.data.sample import Sample, load_image
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.report import RobustnessCurve, RobustnessPoint
-from lightmark.geometry import Array, transform
+from lightmark.geometry import Array, longer_side, transform
 from lightmark.image import compress_jpeg
 from lightmark.metrics import bootstrap_interval, interocular, nme
 from lightmark.runtime.crop_model import CropModel
@@ -150,8 +150,7 @@ DISTURBANCES = (
 
 def _side(sample: Sample) -> float:
     """Longer side of the face's box, px."""
-    x0, y0, x1, y1 = sample.box
-    return float(max(x1 - x0, y1 - y0))
+    return longer_side(sample.box)
 
 
 def _face_errors(

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from lightmark.errors import ConfigError, VideoError
-from lightmark.geometry import Array, overlaps
+from lightmark.geometry import Array, longer_side, overlaps
 from lightmark.image import Picture, require_image
 from lightmark.runtime.face import Face
 from lightmark.runtime.landmarker import Landmarker
@@ -204,7 +204,7 @@ class Tracker:
     def _result(self, track: _Track) -> TrackedFace:
         face = track.face
         if track.smoother is not None:
-            size = float((track.box[2:] - track.box[:2]).max())
+            size = longer_side(track.box)
             face = replace(face, points=track.smoother(face.points, self._seconds, face.uncertainty, size))
         return TrackedFace(track.id, face, track.face.points, self._seconds - track.born)
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
-from lightmark.errors import ConfigError, DataError
-from lightmark.geometry import Array, from_unit, invert, labelled, to_unit, transform
+from lightmark.errors import ConfigError
+from lightmark.geometry import Array, from_unit, invert, to_unit, transform
 from lightmark.image import warp
 from lightmark.metrics import interocular, nme
 from lightmark.runtime.crop_model import CropModel
-from lightmark.shape import fit, soften
+from lightmark.shape import fit, mean_labelled, soften
 from lightmark.spec import ModelSpec, spec_crop_matrix
 from lightmark.train.config import Recipe
 
@@ -55,15 +55,7 @@ def mean_unit_points(samples: Sequence[Sample], spec: ModelSpec) -> Array:
 
     Raises `DataError` where a point is labelled in no face.
     """
-    shapes = _upright_shapes(samples, spec)
-    there = labelled(shapes)
-    never = np.flatnonzero(~there.any(axis=0))
-    if never.size:
-        raise DataError(
-            f"point {never[0]} of {spec.schema.name} is labelled in none of {len(samples)} training faces "
-            f"({never.size} such points); use a schema without it, or label it"
-        )
-    return np.asarray(np.where(there[..., None], shapes, 0.0).sum(axis=0) / there.sum(axis=0)[:, None])
+    return mean_labelled(_upright_shapes(samples, spec), spec.schema.name, "training faces")
 
 
 def targets_of(recipe: Recipe, samples: Sequence[Sample], fitted_on: Sequence[Sample]) -> list[Array]:
