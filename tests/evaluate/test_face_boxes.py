@@ -11,7 +11,7 @@ import pytest
 from lightmark.data.augment import NO_AUGMENTATION
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.errors import DataError, SpecError
+from lightmark.errors import DataError, SchemaError, SpecError
 from lightmark.evaluate.face_boxes import find_face_boxes, fit_template, template_of, with_face_boxes
 from lightmark.geometry import Array, overlaps, tight_box
 from lightmark.schema import Schema
@@ -104,6 +104,14 @@ def test_points_in_one_place_need_a_face_that_is_seen(seen: list[tuple[Sample, S
     dark = replace(noses[0], image=np.zeros_like(load_image(noses[0])))
     with pytest.raises(DataError, match="fast sees no face here, and its labels do not say how large it is"):
         with_face_boxes([dark, *noses[1:]])
+
+
+def test_faces_of_different_points_are_refused_by_name(seen: list[tuple[Sample, Sample, Array]]) -> None:
+    """Two sets of points have no template together."""
+    few = [five for _, five, _ in seen]
+    noses = [replace(five, points=five.points[[2, 2]], schema=TWO) for five in few]
+    with pytest.raises(SchemaError, match="labelled with two, those before it with five"):
+        with_face_boxes([*few, *noses])
 
 
 def test_a_point_that_is_never_labelled_is_named(seen: list[tuple[Sample, Sample, Array]]) -> None:

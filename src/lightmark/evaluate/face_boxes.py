@@ -14,6 +14,7 @@ import numpy as np
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import DataError, GeometryError
+from lightmark.evaluate.rows import one_schema
 from lightmark.geometry import Array, box_centre, labelled, longer_side, tight_box
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.shape import mean_labelled
@@ -31,10 +32,12 @@ def with_face_boxes(samples: Sequence[Sample], spec: ModelSpec | None = None) ->
     The 68 and 98 points keep their tight box. Faces that the student does not see have the box that follows from their
     points by the template of `spec`, or where there is none by the one that the other faces give; where it sees less
     than half, and where `spec` has points of its own and no template, all have the tight box of their points. Raises
-    `DataError` for a face that is not seen and whose points do not say how large it is.
+    `DataError` for a face that is not seen and whose points do not say how large it is, `SchemaError` for faces of
+    different points.
     """
     if not samples or spans_face(samples[0].schema):
         return list(samples)
+    one_schema(samples)
     if spec is not None and spec.template is None:
         return [replace(sample, box=tight_box(sample.points)) for sample in samples]
     boxes = find_face_boxes(samples)

@@ -124,11 +124,12 @@ def train_confidence(
     recipe = recipe or ConfidenceRecipe()
     network, spec = load_checkpoint(checkpoint)
     trained = spec.provenance
-    samples, present = with_face_boxes(samples, spec), with_face_boxes(present, spec)
-    split = carve_share(samples, trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed))
     require_no_tests(present)
     if other := [face.schema.name for face in (*samples, *present) if face.schema != spec.schema]:
         raise ConfigError(f"{checkpoint}: gives {spec.schema.name}, faces are labelled with {other[0]}")
+    # After the check: another schema's points have no place in the spec's template.
+    samples, present = with_face_boxes(samples, spec), with_face_boxes(present, spec)
+    split = carve_share(samples, trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed))
     network.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]  # no stub
     known, unknown = split_backgrounds(backgrounds, HELD_OUT) if len(backgrounds) > 1 else (backgrounds, backgrounds)
     more = split_by_photo(present, HELD_OUT, recipe.seed) if present else ([], [])
