@@ -81,7 +81,7 @@ class StandardOutput:
 
 
 class StandardError(StandardOutput):
-    """Standard error whose failures nobody can be told of: what it does not take is lost, and the work goes on."""
+    """Standard error that ignores write failures: text that cannot be written is dropped, and the command goes on."""
 
     @contextmanager
     def _failures(self) -> Iterator[None]:

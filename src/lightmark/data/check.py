@@ -91,7 +91,7 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class _Look:
-    """What is kept of a face after its picture was read: `digest` of the pixels, the crop for likeness, the `reach`.
+    """Facts of a face that outlive its picture: `digest` of the pixels, the crop for near duplicates, the `reach`.
 
     That is how far right and down the labels go, as shares of the picture's width and height.
     """
