@@ -19,6 +19,7 @@ from lightmark.losses import (
     FIGURE,
     PRESETS,
     RELEASED,
+    SIGNED,
     Assistant,
     KDConstants,
     Preset,
@@ -425,7 +426,7 @@ def test_points_of_another_form_are_refused(loss: Callable[[Tensor, Tensor], Ten
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     """The error names what was asked for and what there is."""
-    with pytest.raises(ConfigError, match="'paper'; known: figure, released"):
+    with pytest.raises(ConfigError, match="'paper'; known: figure, released, signed"):
         kd_loss(*batch(), "paper")  # type: ignore[arg-type]  # the refusal of a wrong literal is what is tested
 
 
@@ -637,3 +638,95 @@ def test_figure_gradient_cannot_leave_the_l1_direction() -> None:
         )
         plain = gradient_of(lambda points, truth=truth: l1_loss(points, truth), prediction)
         assert F.cosine_similarity(found.flatten(), plain.flatten(), dim=0) >= bound
+
+
+# Signed: a teacher has a side
+
+# d along the teacher's side, its value at D = 0.4 with ω(d) · |d − D|, and the gradient ω · sign(d − D).
+SIGNED_ASSISTANT = [
+    (0.50, 0.9 * 0.10, 0.9),
+    (0.20, 0.45 * 0.20, -0.45),
+    (0.08, 0.225 * 0.32, -0.225),
+    (-0.08, 0.9 * 0.48, -0.9),
+    (-0.50, 0.9 * 0.90, -0.9),
+]
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(("d", "value", "gradient"), SIGNED_ASSISTANT)
+def test_signed_assistant_by_hand_on_both_sides(d: float, value: float, gradient: float, side: int) -> None:
+    """A prediction on the other side of the truth is worse than the teacher, however near it is."""
+    prediction = one(side * d).requires_grad_()
+    loss = assistive_loss(prediction, one(0.0), one(side * 0.4), SIGNED.tough)
+    loss.backward()
+    assert prediction.grad is not None
+    assert loss.item() == pytest.approx(value)
+    assert prediction.grad.sum().item() == pytest.approx(side * gradient)
+
+
+@pytest.mark.parametrize("d", [-0.3, 0.3])
+def test_signed_teacher_on_the_truth_has_no_side(d: float) -> None:
+    """A perfect teacher's assistant pulls to the truth from both sides alike."""
+    assert at("signed", d, 0.0, 0.0).item() == pytest.approx((1 + 0.9 + 0.9) * abs(d))
+
+
+def test_signed_gradient_is_larger_where_the_teachers_are_not() -> None:
+    """It says on which side the teachers err, and still has the label as its only rest on each face."""
+    prediction, truth, tough, tolerant = noisy_points(0)
+    tolerant = truth + (tolerant - truth).abs() * (tough - truth).sign()  # both on one side
+    weight = gradient_of(lambda points: kd_loss(points, truth, tough, tolerant, "signed"), prediction)
+    weight = weight * (prediction - truth).sign()
+    away = (prediction - truth).sign() != (tough - truth).sign()
+    torch.testing.assert_close(weight[away], torch.full_like(weight[away], 2.8))
+    nearer = ~away & ((prediction - truth).abs() < torch.minimum((tough - truth).abs(), (tolerant - truth).abs()))
+    assert nearer.any()
+    assert 0.1 - 1e-12 <= weight[nearer].min() < weight[nearer].max() < 1
+
+
+def best_constant(loss: Callable[[Tensor, Tensor], Tensor], labels: Tensor) -> float:
+    """Coordinate at which the gradient of `loss` over all `labels` (F,) turns round: where a training comes to rest.
+
+    The value is no guide, since it jumps where ω does.
+    """
+    truth = labels[:, None, None].expand(-1, 1, 2)
+    candidates = labels.unique()
+    gradients = [
+        gradient_of(lambda points: loss(points, truth), torch.full_like(truth, float(c)))[..., 0].sum()
+        for c in candidates
+    ]
+    return float(candidates[int(torch.stack(gradients).abs().argmin())])
+
+
+# Labels of one coordinate, spread evenly over 8 % of the crop, and a teacher 1 % beside their median.
+NOISY_LABELS = torch.linspace(-0.05, 0.03, 161, dtype=torch.float64)
+
+
+def towards_teacher(preset: Preset) -> float:
+    """Share of the way from the labels' median to the teacher on which a student comes to rest."""
+
+    def loss(points: Tensor, truth: Tensor) -> Tensor:
+        return kd_loss(points, truth, torch.zeros_like(truth), torch.zeros_like(truth), preset)
+
+    plain = best_constant(l1_loss, NOISY_LABELS)
+    assert plain == pytest.approx(-0.01, abs=5e-4)
+    return 1 - best_constant(loss, NOISY_LABELS) / plain
+
+
+def test_a_teacher_moves_the_student_among_noisy_labels() -> None:
+    """A face's weight is large where its label lies near the teacher: the figure form goes half the way, signed all."""
+    assert towards_teacher("figure") == pytest.approx(0.45, abs=0.05)
+    assert towards_teacher("signed") == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("preset", "least", "most"), [("figure", 2.5, 4.3), ("signed", 0.1, 2.8)])
+def test_how_far_a_teacher_can_move_the_student(preset: Preset, least: float, most: float) -> None:
+    """However far away it is, not beyond the quantile of the labels that the weights' bounds allow."""
+    low, high = (float(NOISY_LABELS.quantile(q / (least + most))) for q in (least, most))
+    for teacher in (-10.0, -0.1, -0.03, 0.0, 0.02, 0.1, 10.0):
+        rest = best_constant(
+            lambda points, truth, t=teacher: kd_loss(
+                points, truth, torch.full_like(truth, t), torch.full_like(truth, t), preset
+            ),
+            NOISY_LABELS,
+        )
+        assert low - 5e-4 <= rest <= high + 5e-4

@@ -1,4 +1,4 @@
-"""Losses on unit_points: the plain ones, and the two-teacher KD-Loss in its two published forms.
+"""Losses on unit_points: the plain ones, and the two-teacher KD-Loss in its two published forms and a signed one.
 
 Every function takes tensors (B, N, 2) in unit coordinates, (crop + 0.5) / size, and returns a scalar: the mean over the
 coordinates of all labelled points. A point whose truth has a NaN is missing: it adds nothing, wherever prediction and
@@ -6,7 +6,8 @@ teachers put it, and gives no gradient. Half-precision tensors are computed in f
 `SchemaError`, constants that make no sense `ConfigError`.
 
 KD-Loss: A. Pourramezan Fard, M. H. Mahoor, "Facial Landmark Points Detection Using Knowledge Distillation-Based Neural
-Networks", CVIU 215:103316 (2022), arXiv 2111.07047. Its figures and its released code differ, so both are here.
+Networks", CVIU 215:103316 (2022), arXiv 2111.07047. Its figures and its released code differ, so both are here. Both
+know only how far a teacher errs; the signed form, which is ours, also knows on which side (docs/distillation.md).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from lightmark.errors import ConfigError, SchemaError
 
-Preset = Literal["figure", "released"]
+Preset = Literal["figure", "released", "signed"]
 LowInfluence = Literal["ramp", "zero"]
 
 
@@ -31,13 +32,17 @@ class Assistant:
     """One teacher's weights ω: `positive` where d > D, `negative` where βD < d ≤ D, `low_influence` where d ≤ βD.
 
     d is the prediction's and D the teacher's distance from the truth. "ramp" grows linearly from 0 at d = 0 to
-    `negative` at d = βD; "zero" is 0, so that the loss jumps at βD.
+    `negative` at d = βD; "zero" is 0, so that the loss jumps at βD. `signed` counts d along the direction from the
+    truth to the teacher: below 0 on the other side, where the prediction is farther from the teacher than the truth is,
+    and ω is `positive`, too. A `negative` above 0 holds a prediction that is nearer than the teacher, below 0 it pushes
+    it on to the truth.
     """
 
     positive: float
     negative: float
     beta: float
     low_influence: LowInfluence
+    signed: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
@@ -77,7 +82,12 @@ RELEASED = KDConstants(
     tough=Assistant(positive=1.9, negative=-0.45, beta=0.15, low_influence="zero"),
     tolerant=Assistant(positive=1.8, negative=-0.40, beta=0.15, low_influence="zero"),
 )
-PRESETS: Mapping[Preset, KDConstants] = {"figure": FIGURE, "released": RELEASED}
+# Not in the paper: a teacher assists on its own side of the truth, and holds the student where the published forms push
+# it off. The weights of both sides, 2.8 and 0.1 to 1, lie far enough apart to move a student among noisy labels; the
+# figure's, all between 2.5 and 4.3, hardly do (docs/distillation.md).
+_HOLDING = Assistant(positive=0.9, negative=0.45, beta=0.4, low_influence="ramp", signed=True)
+SIGNED = KDConstants(main_weight=1.0, main_slope=1.0, main_knee=0.5, tough=_HOLDING, tolerant=_HOLDING)
+PRESETS: Mapping[Preset, KDConstants] = {"figure": FIGURE, "released": RELEASED, "signed": SIGNED}
 
 
 @dataclass(frozen=True)
@@ -166,11 +176,18 @@ def main_loss(prediction: Tensor, truth: Tensor, tolerant: Tensor, constants: KD
 def assistive_loss(prediction: Tensor, truth: Tensor, teacher: Tensor, assistant: Assistant) -> Tensor:
     """ALoss of one teacher, ω(d) · |d − D|, with d = |prediction − truth| and D = |teacher − truth| a coordinate.
 
-    This is the distance to the teacher's coordinate, mirrored to the prediction's side of the truth. Negative where the
-    student is nearer to the truth than the teacher.
+    This is the distance to the teacher's coordinate, mirrored to the prediction's side of the truth; where the
+    assistant is `signed`, the distance to the coordinate itself. Negative where the student is nearer to the truth than
+    the teacher and the weight there is.
     """
     (prediction, truth, teacher), share = _comparable(prediction, truth, teacher)
-    return assistive_of(_distance(prediction, truth), _distance(teacher, truth), assistant).mean() / share
+    if assistant.signed:
+        # A teacher on the truth has no side: there a distance is one away from it, as the unsigned one.
+        side = torch.where(teacher > truth, 1.0, -1.0).detach()
+        distance = torch.where(teacher == truth, _distance(prediction, truth), (prediction - truth) * side)
+    else:
+        distance = _distance(prediction, truth)
+    return assistive_of(distance, _distance(teacher, truth), assistant).mean() / share
 
 
 def main_of(distance: Tensor, tolerant_distance: Tensor, constants: KDConstants) -> Tensor:
@@ -181,7 +198,7 @@ def main_of(distance: Tensor, tolerant_distance: Tensor, constants: KDConstants)
 
 
 def assistive_of(distance: Tensor, teacher_distance: Tensor, assistant: Assistant) -> Tensor:
-    """ALoss of each distance, ω(d) · |d − D|, with no gradient through ω or D.
+    """ALoss of each distance d, below 0 if signed: ω(d) · |d − D|, with no gradient through ω or D.
 
     On the ramp the gradient is therefore ω alone and not the slope of the value: it stays continuous at d = βD.
     """
@@ -198,7 +215,8 @@ def assistive_weight(distance: Tensor, teacher_distance: Tensor, assistant: Assi
         share = torch.where(low_end > 0, distance / low_end, 0.0).clamp(max=1.0)
     else:
         share = (distance > low_end).to(distance.dtype)
-    return torch.where(distance > teacher_distance, assistant.positive, assistant.negative * share)
+    worse = (distance > teacher_distance) | (distance < 0)
+    return torch.where(worse, assistant.positive, assistant.negative * share)
 
 
 def _distance(points: Tensor, truth: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def test_l1_is_taken_against_the_labels() -> None:
 def test_kd_objectives_use_their_preset_and_each_teacher_in_its_place() -> None:
     """The figure and the released form differ, and swapping the teachers changes the released one."""
     prediction, batch = random_batch()
-    for name, preset in (("kd-figure", "figure"), ("kd-released", "released")):
+    for name, preset in (("kd-figure", "figure"), ("kd-released", "released"), ("kd-signed", "signed")):
         expected = kd_loss(prediction, batch.points, batch.tough, batch.tolerant, preset)  # type: ignore[arg-type]  # a Preset
         assert torch.isclose(OBJECTIVES[name](prediction, batch)["loss"], expected)
     swapped = batch._replace(tough=batch.tolerant, tolerant=batch.tough)
@@ -63,17 +63,39 @@ def test_parts_of_the_kd_loss_can_be_had_alone() -> None:
         assert torch.isclose(OBJECTIVES[name](prediction, batch)["loss"], expected)
 
 
-def test_l1_to_teachers_takes_their_mean() -> None:
-    """The truth plays no part in it."""
+def test_l1_to_teachers_takes_the_point_it_names() -> None:
+    """Both teachers' mean, the Tough-Teacher's point, or the middle between it and the label."""
     prediction, batch = random_batch()
-    expected = l1_loss(prediction, (batch.tough + batch.tolerant) / 2)
-    assert torch.equal(OBJECTIVES["l1-teachers"](prediction, batch)["loss"], expected)
+    for name, target in (
+        ("l1-teachers", (batch.tough + batch.tolerant) / 2),
+        ("l1-tough", batch.tough),
+        ("l1-half-tough", (batch.points + batch.tough) / 2),
+    ):
+        assert torch.equal(OBJECTIVES[name](prediction, batch)["loss"], l1_loss(prediction, target))
+
+
+def test_shuffled_teachers_err_as_on_the_face_before() -> None:
+    """Each face keeps its label and gets another face's errors, with their sides."""
+    prediction, batch = random_batch()
+    others = [2, 0, 1]
+    tough = batch.points + (batch.tough - batch.points)[others]
+    tolerant = batch.points + (batch.tolerant - batch.points)[others]
+    expected = kd_loss(prediction, batch.points, tough, tolerant, "figure")
+    assert torch.isclose(OBJECTIVES["kd-figure-shuffled"](prediction, batch)["loss"], expected)
+
+
+def test_perfect_teachers_stand_on_the_labels() -> None:
+    """With D = 0 every coordinate has the positive assistants' weight: 4.3 times L1 below half a crop."""
+    prediction, batch = random_batch()
+    near = batch.points + 0.1 * (prediction - batch.points)
+    expected = (2.5 + 0.9 + 0.9) * l1_loss(near, batch.points)
+    assert torch.isclose(OBJECTIVES["kd-figure-perfect"](near, batch)["loss"], expected)
 
 
 def test_kd_objectives_name_their_parts() -> None:
     """The log can show what each term contributes."""
     prediction, batch = random_batch()
-    for name in DISTILLED.keys() - {"l1-teachers"}:
+    for name in (name for name in DISTILLED if name.startswith("kd-")):
         assert list(OBJECTIVES[name](prediction, batch)) == ["loss", "main", "tough", "tolerant"]
 
 

@@ -1,7 +1,9 @@
 """Objectives: unit_points and a batch to the loss and its named parts.
 
-Beside the KD-Loss stand its parts (the same constants, without one teacher or both) and the plainest distillation, L1
-to the teachers' mean, so that what each term is worth can be measured.
+Beside the KD-Loss stand, so that what each term is worth can be measured: its parts (the same constants, without one
+teacher or both); controls in which the teachers know nothing of the face ("shuffled": their errors are those that they
+make on another face of the batch) or err nowhere ("perfect"); and the plainest distillation, L1 to a teacher's point,
+to both teachers' mean, or to the middle between label and Tough-Teacher.
 """
 
 from __future__ import annotations
@@ -33,18 +35,41 @@ def _distilled(preset: Preset, tough: bool = True, tolerant: bool = True) -> Obj
     return objective
 
 
-def _l1_to_teachers(prediction: Tensor, batch: Batch) -> Parts:
-    middle = (batch.tough + batch.tolerant) / 2
-    # As in the other objectives nothing is learnt of a missing point, though the teachers have one there.
-    return {"loss": l1_loss(prediction, torch.where(batch.points.isnan(), batch.points, middle))}
+_FIGURE = _distilled("figure")
+
+
+def _with_errors_of_other_faces(batch: Batch) -> Batch:
+    """`batch` whose teachers err on each face as they do on the one before it: as far and to the same sides."""
+
+    def elsewhere(teacher: Tensor) -> Tensor:
+        # Where the other face's point is missing, its teachers' error is unknown and counts as none.
+        return batch.points + (teacher - batch.points).nan_to_num(0.0).roll(1, 0)
+
+    return batch._replace(tough=elsewhere(batch.tough), tolerant=elsewhere(batch.tolerant))
+
+
+def _without_errors(batch: Batch) -> Batch:
+    return batch._replace(tough=batch.points, tolerant=batch.points)
+
+
+def _l1_to(target: Callable[[Batch], Tensor]) -> Objective:
+    def objective(prediction: Tensor, batch: Batch) -> Parts:
+        # As in the other objectives nothing is learnt of a missing point, though the teachers have one there.
+        return {"loss": l1_loss(prediction, torch.where(batch.points.isnan(), batch.points, target(batch)))}
+
+    return objective
 
 
 DISTILLED: Mapping[str, Objective] = {
     "kd-figure": _distilled("figure"),
     "kd-released": _distilled("released"),
+    "kd-signed": _distilled("signed"),
     "kd-figure-tough": _distilled("figure", tolerant=False),
     "kd-figure-tolerant": _distilled("figure", tough=False),
-    "l1-teachers": _l1_to_teachers,
+    "kd-figure-shuffled": lambda prediction, batch: _FIGURE(prediction, _with_errors_of_other_faces(batch)),
+    "l1-teachers": _l1_to(lambda batch: (batch.tough + batch.tolerant) / 2),
+    "l1-tough": _l1_to(lambda batch: batch.tough),
+    "l1-half-tough": _l1_to(lambda batch: (batch.points + batch.tough) / 2),
 }
 OBJECTIVES: Mapping[str, Objective] = {
     "l2": _plain(l2_loss),
@@ -53,5 +78,6 @@ OBJECTIVES: Mapping[str, Objective] = {
     "wing": _plain(wing_loss),
     # Its knee is a constant, so it needs no teacher; the released form has its knee at D_Tol.
     "main-figure": _distilled("figure", tough=False, tolerant=False),
+    "kd-figure-perfect": lambda prediction, batch: _FIGURE(prediction, _without_errors(batch)),
     **DISTILLED,
 }
