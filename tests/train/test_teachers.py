@@ -84,6 +84,22 @@ def test_the_student_gets_its_teachers_points_of_the_very_crop_it_sees(
         assert np.ptp(tough(crops), axis=0).max() > 0.01  # else any crop's points would pass
 
 
+def test_worker_processes_cut_the_same_crops(
+    tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
+) -> None:
+    """Every copy and face in its place, with no full last batch; one copy that is kept already is left alone."""
+    samples, teachers = faces[:11], (make_teacher(1), make_teacher(2))
+    alone = points(student, samples, make_teacher, tmp_path / "alone")
+    out = tmp_path / "shared"
+    points(student, samples, make_teacher, out)
+    (out / "tough/copy-000.npz").unlink()
+    (out / "tough/copy-002.npz").unlink()
+    kept = times(out)
+    shared = cache_teacher_points(student, samples, *teachers, out, workers=2, quiet=True)
+    np.testing.assert_array_equal(shared.tough, alone.tough)
+    assert kept.items() < times(out).items()
+
+
 def test_moved_labels_are_not_served_old_points(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path],
     caplog: pytest.LogCaptureFixture,

@@ -70,7 +70,7 @@ def distil(
     else:
         tough, tolerant = teachers
     points = cache_teacher_points(
-        recipe.student, wider.train, tough, tolerant, out / "teacher-points", device=device, quiet=quiet
+        recipe.student, wider.train, tough, tolerant, out / "teacher-points", device, workers, quiet
     )
     student = run(recipe.student, split=wider, out=out / "student", teachers=points, start=student_start)
     plain = run(recipe.plain, split=wider, out=out / "plain", start=student_start) if with_plain else None

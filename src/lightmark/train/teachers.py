@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from rich.progress import track
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from lightmark.data.dataset import CropDataset, Key, TeacherPoints
 from lightmark.data.fingerprint import fingerprint_of_faces
@@ -36,6 +40,7 @@ def cache_teacher_points(
     tolerant: Path,
     out: Path,
     device: str = "cpu",
+    workers: int = 0,
     quiet: bool = False,
 ) -> TeacherPoints:
     """unit_points of both teachers (checkpoint paths) for every copy of the student `recipe`'s crops.
@@ -47,24 +52,32 @@ def cache_teacher_points(
     models = {name: _load_teacher(recipe, path, device) for name, path in teachers.items()}
     return TeacherPoints(
         **{
-            name: _keep_points(recipe, samples, models[name], weights_hash(path), out / name, quiet)
+            name: _keep_points(recipe, samples, models[name], weights_hash(path), out / name, workers, quiet)
             for name, path in teachers.items()
         }
     )
 
 
 def points_of_teacher(
-    recipe: Recipe, samples: Sequence[Sample], teacher: Path, out: Path, device: str = "cpu", quiet: bool = False
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    teacher: Path,
+    out: Path,
+    device: str = "cpu",
+    workers: int = 0,
+    quiet: bool = False,
 ) -> Floats32:
     """unit_points (copies, F, N, 2) of one teacher for every copy of the student `recipe`'s crops.
 
     The teacher sees the crops before their pixels are changed, at its own size in pixels: unit_points are the same.
+    `workers` processes cut them, 0 this one.
     Kept in `out`, one file a copy, so that a killed run goes on where it was; several processes make a share of the
     copies each and read the others'. A file made for other labels, pictures, crops or weights is made anew, and a
     warning in the log says what has changed. Raises `ConfigError` where the recipe has no fixed copies or the teacher
     takes wider or narrower crops, `CheckpointError` where a file in `out` is damaged.
     """
-    return _keep_points(recipe, samples, _load_teacher(recipe, teacher, device), weights_hash(teacher), out, quiet)
+    model = _load_teacher(recipe, teacher, device)
+    return _keep_points(recipe, samples, model, weights_hash(teacher), out, workers, quiet)
 
 
 def _load_teacher(recipe: Recipe, teacher: Path, device: str) -> TorchModel:
@@ -83,7 +96,13 @@ def _load_teacher(recipe: Recipe, teacher: Path, device: str) -> TorchModel:
 
 
 def _keep_points(
-    recipe: Recipe, samples: Sequence[Sample], model: TorchModel, weights: str, out: Path, quiet: bool
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    model: TorchModel,
+    weights: str,
+    out: Path,
+    workers: int,
+    quiet: bool,
 ) -> Floats32:
     assert recipe.copies is not None
     targets = [sample.points for sample in samples]
@@ -97,12 +116,17 @@ def _keep_points(
     }
     fingerprint = plain({"crops": settings, "faces": fingerprint_of_faces(samples), "teacher's weights": weights})
     _tell_of_stale(out, fingerprint)
-    share = mine(range(recipe.copies))
-    shown = share if quiet or world().rank > 0 else track(share, f"points of {out.name}", total=len(share))
-    points_of = partial(_copy_points, dataset, model, out, fingerprint)
-    made = {copy: points_of(copy) for copy in shown}
+    due = [copy for copy in mine(range(recipe.copies)) if _kept_points(out, fingerprint, copy) is None]
+    made = _points_of(model, dataset, due, workers)
+    hidden = quiet or world().rank > 0
+    for copy in due if hidden else track(due, f"points of {out.name}"):
+        with replacing(_copy_path(out, copy)) as temporary:
+            np.savez(temporary, points=next(made), fingerprint=json.dumps(fingerprint))
     meet()
-    return np.stack([made[copy] if copy in made else points_of(copy) for copy in range(recipe.copies)])
+    kept = [_kept_points(out, fingerprint, copy) for copy in range(recipe.copies)]
+    if any(points is None for points in kept):
+        raise CheckpointError(f"{out}: teacher points went away or were changed while they were made; run it again")
+    return np.stack([points for points in kept if points is not None])
 
 
 def _copy_path(out: Path, copy: int) -> Path:
@@ -119,15 +143,10 @@ def _tell_of_stale(out: Path, fingerprint: Fingerprint) -> None:
         LOGGER.warning("%s: the points kept here are made anew, other than before: %s", out, found)
 
 
-def _copy_points(dataset: CropDataset, model: TorchModel, out: Path, fingerprint: Fingerprint, copy: int) -> Floats32:
-    path = _copy_path(out, copy)
-    kept = _read_points(path)
-    if kept is not None and kept[0] == fingerprint:
-        return kept[1]
-    points = _points_of(model, dataset, copy)
-    with replacing(path) as temporary:
-        np.savez(temporary, points=points, fingerprint=json.dumps(fingerprint))
-    return points
+def _kept_points(out: Path, fingerprint: Fingerprint, copy: int) -> Floats32 | None:
+    """Points (F, N, 2) of a kept copy that was made of the same, else None."""
+    kept = _read_points(_copy_path(out, copy))
+    return kept[1] if kept is not None and kept[0] == fingerprint else None
 
 
 def _read_points(path: Path) -> tuple[Fingerprint, Floats32] | None:
@@ -143,11 +162,28 @@ def _read_points(path: Path) -> tuple[Fingerprint, Floats32] | None:
         raise CheckpointError(f"{path}: not a whole file of teacher points ({error}); delete it") from error
 
 
-def _points_of(model: TorchModel, dataset: CropDataset, copy: int) -> Floats32:
-    keys = [Key(copy, face) for face in range(len(dataset))]
-    batch = crops_at_once(model.device)
-    found = []
-    for first in range(0, len(keys), batch):
-        crops = [dataset.plain_crop(key, model.spec.size)[0] for key in keys[first : first + batch]]
-        found.append(model(np.stack(crops)).astype(np.float32))
-    return np.concatenate(found)
+class _PlainCrops(Dataset[Tensor]):
+    """Crops (S, S, 3) of a `CropDataset` before their pixels change."""
+
+    def __init__(self, crops: CropDataset, size: int) -> None:
+        self.crops, self.size = crops, size
+
+    def __getitem__(self, key: Key) -> Tensor:
+        return torch.from_numpy(self.crops.plain_crop(key, self.size)[0])
+
+
+def _points_of(model: TorchModel, dataset: CropDataset, copies: Sequence[int], workers: int) -> Iterator[Floats32]:
+    """unit_points (F, N, 2) of each copy in turn.
+
+    One loader cuts all copies, so that its workers start once and keep the pictures that they have decoded.
+    """
+    batch, faces = crops_at_once(model.device), len(dataset)
+    batches = [
+        [Key(copy, face) for face in range(first, min(first + batch, faces))]
+        for copy in copies
+        for first in range(0, faces, batch)
+    ]
+    crops = iter(DataLoader(_PlainCrops(dataset, model.spec.size), batch_sampler=batches, num_workers=workers))
+    for _ in copies:
+        of_copy = islice(crops, math.ceil(faces / batch))
+        yield np.concatenate([model(crop.numpy()).astype(np.float32) for crop in of_copy])
