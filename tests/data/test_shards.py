@@ -15,12 +15,12 @@ from PIL import Image as PilImage
 
 from lightmark.cli import main
 from lightmark.data import pack as packing
-from lightmark.data.augment import Augmentation, random_matrix
+from lightmark.data.augment import Augmentation, crop_reach, random_matrix
 from lightmark.data.check import check
 from lightmark.data.coco import read_coco
 from lightmark.data.convert import write_coco
 from lightmark.data.dataset import CropDataset, Key
-from lightmark.data.pack import CONTEXT, CROP_SCALE, FACE_PIXELS, face_crop, pack, recipe_reach
+from lightmark.data.pack import CONTEXT, FACE_PIXELS, face_crop, pack
 from lightmark.data.pts import format_pts, read_pts_tree
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
@@ -29,8 +29,9 @@ from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import ConfigError, DataError
 from lightmark.geometry import tight_box
 from lightmark.image import warp
-from lightmark.schema import IBUG68
+from lightmark.schema import IBUG68, plain_schema
 from lightmark.spec import ModelSpec
+from lightmark.train.recipes import DISTILLATIONS, get_distillation
 
 DRAWN = synthetic_samples(8, seed=5, size=96, subsets=("train",))
 
@@ -238,9 +239,18 @@ def test_nothing_to_pack_is_an_error(tmp_path, folder):
         pack(read_pts_tree(folder), tmp_path / "out")
 
 
-def test_context_holds_the_recipes_augmentation():
-    """The packed square is larger than the furthest crop."""
-    assert 2.3 < recipe_reach() < CONTEXT
+@pytest.mark.parametrize("name", sorted(DISTILLATIONS))
+def test_context_holds_the_recipes_augmentation(name):
+    """The packed square is larger than the furthest crop of any stage."""
+    recipe = get_distillation(name)
+    for stage in (recipe.tough, recipe.tolerant, recipe.student, recipe.plain):
+        assert crop_reach(stage.augmentation, stage.crop_scale) < CONTEXT
+
+
+def test_packed_faces_leave_the_recipes_twice_their_pixels():
+    """A face is reduced only where more than twice the pixels are left that the largest recipe sees of it."""
+    largest = max(get_distillation(name).student.size for name in DISTILLATIONS)
+    assert 2 * largest / 1.25 - 1 < FACE_PIXELS < 2 * largest / 1.25 + 1
 
 
 def test_crops_give_training_the_same_pixels():
@@ -249,13 +259,13 @@ def test_crops_give_training_the_same_pixels():
     # A picture so wide that the packed square lies inside it, and a small face.
     canvas = np.random.default_rng(0).integers(100, 256, (900, 900, 3), dtype=np.uint8)
     points = large.points / np.ptp(large.points, axis=0).max() * 120 + 350
-    face = replace(large, points=points, image=canvas)
+    face = replace(large, points=points, box=tight_box(points), image=canvas)
     crop, matrix = face_crop(face, canvas)
     assert max(crop.shape) < 120 * CONTEXT + 10
     moved = points + matrix[:, 2]
     for seed in range(200):
         whole, packed = (
-            random_matrix(tight_box(p), 64, CROP_SCALE, Augmentation(), np.random.default_rng(seed))[0]
+            random_matrix(tight_box(p), 64, 1.25, Augmentation(), np.random.default_rng(seed))[0]
             for p in (points, moved)
         )
         difference = warp(canvas, whole, 64).astype(int) - warp(crop, packed, 64)
@@ -268,12 +278,23 @@ def test_large_faces_are_reduced_by_whole_factors():
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 1, (68, 2)) * 1000 + 700
     canvas = np.repeat(np.arange(2400) % 256, 2400).reshape(2400, 2400).astype(np.uint8)
-    face = replace(DRAWN[0], points=points, image=np.stack([canvas] * 3, axis=2))
+    face = replace(DRAWN[0], points=points, box=tight_box(points), image=np.stack([canvas] * 3, axis=2))
     crop, matrix = face_crop(face, face.image)
     assert matrix[0, 0] == 1 / 2
     longest = np.ptp(points, axis=0).max()
     assert longest / 2 >= FACE_PIXELS
     assert longest / 2 * CONTEXT <= max(crop.shape) <= longest / 2 * CONTEXT + 8
+
+
+def test_crops_are_cut_around_the_face_and_not_around_its_points():
+    """Five points cover a quarter of a face: the packed square holds all that training cuts around the box."""
+    canvas = np.zeros((600, 600, 3), np.uint8)
+    box = np.array([200.0, 200.0, 300.0, 300.0])
+    points = np.array([[240.0, 240.0], [260.0, 240.0], [250.0, 250.0], [242.0, 260.0], [258.0, 260.0]])
+    face = replace(DRAWN[0], points=points, box=box, schema=plain_schema(5), occluded=None, image=canvas)
+    crop, matrix = face_crop(face, canvas)
+    assert min(crop.shape[:2]) >= 100 * CONTEXT
+    assert np.allclose(-matrix[:, 2], 250 - 100 * CONTEXT / 2, atol=4)
 
 
 def test_crops_move_points_and_boxes_alike(tmp_path):
@@ -433,7 +454,7 @@ def test_real_faces_come_back_from_crops(tmp_path, real_data):
             first, second = (
                 warp(
                     load_image(face),
-                    random_matrix(face.box, 128, CROP_SCALE, Augmentation(), np.random.default_rng(seed))[0],
+                    random_matrix(face.box, 128, 1.25, Augmentation(), np.random.default_rng(seed))[0],
                     128,
                 )
                 for face in (old, new)

@@ -101,11 +101,14 @@ def data_pack(
     """
     from lightmark.data.pack import pack
     from lightmark.data.read import read_samples
+    from lightmark.evaluate.face_boxes import with_face_boxes
 
     for source in sources:
         if out.resolve().is_relative_to(source.resolve()):
             raise ConfigError(f"{out}: lies in {source}, whose faces are packed: shards would be taken for some")
     samples = [sample for source in sources for sample in read_samples(source, schema, subset)]
+    # Crops are cut around faces, not around points that may cover a corner of one.
+    samples = samples if whole else with_face_boxes(samples)
     packed = pack(samples, out, "whole" if whole else "crops", faces_per_shard, shuffle, _with_progress)
     pictures = "pictures" if whole else "crops"
     click.echo(f"{packed.faces} faces in {packed.pictures} {pictures} packed into {out}; shards: {len(packed.shards)}")

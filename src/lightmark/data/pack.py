@@ -16,12 +16,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image as PilImage
 
-from lightmark.data.augment import Augmentation, crop_reach
 from lightmark.data.sample import LABELLED_SIZE, Sample, encoded_picture, encoded_suffix, load_image
 from lightmark.data.shards import MANIFEST, MARK, UNFINISHED, VERSION, face_labels, read_manifest
 from lightmark.errors import ConfigError, DataError, LightmarkError
 from lightmark.files import replacing, sha256_of
-from lightmark.geometry import Array, require_box, tight_box, transform
+from lightmark.geometry import Array, require_box, transform
 from lightmark.image import Picture, reduce_by_area
 from lightmark.outputs import require_folder
 from lightmark.source import to_picture
@@ -29,14 +28,13 @@ from lightmark.source import to_picture
 Form = Literal["whole", "crops"]
 Track: TypeAlias = Callable[[Sequence[Path]], Iterable[Path]]
 
-CROP_SCALE = 1.25  # of every recipe: the side of a training crop over the face's longer side
-# Side of a packed crop over the face's longer side: 2.33 is the furthest that the recipes' augmentation reaches, the
+# Side of a packed crop over the face's longer side: 2.37 is the furthest that the recipes' augmentation reaches, the
 # rest is for the pixels that a warp mixes into its outermost ones.
 CONTEXT = 2.4
 BORDER = 2  # more pixels on each side, for faces so small that the rest of CONTEXT is less than one
-# A face's longer side in a packed crop: twice what the largest recipe's 224 px leave of it, 2 · 224 / 1.25. Larger
+# A face's longer side in a packed crop: twice what the largest recipe's 256 px leave of it, 2 · 256 / 1.25. Larger
 # faces are reduced by a whole factor, as `warp` itself does before it samples.
-FACE_PIXELS = 358
+FACE_PIXELS = 410
 QUALITY = 95  # of a crop's JPEG, chroma not halved
 
 
@@ -66,7 +64,8 @@ def pack(
     The folder is new, empty, or was begun by the same call.
 
     "whole" keeps each picture's encoded bytes, once for all its faces; "crops" cuts a square of `CONTEXT` times the
-    face's longer side around each, enough for the augmentation of all recipes, and keeps it as JPEG. Shards hold
+    longer side of each face's box, enough for the augmentation of all recipes, and keeps it as JPEG: points of one's
+    own need `with_face_boxes` first. Shards hold
     equally many pictures, give or take one. They follow the samples' order, or a random one with the seed `shuffle`.
     Faces whose picture or labels are broken are left out, and said. The manifest is written after each shard, and is
     that of a whole folder after the last: until then nothing reads it, and the same call goes on. Raises `ConfigError`
@@ -106,18 +105,13 @@ def face_crop(sample: Sample, image: Picture) -> tuple[Picture, Array]:
     Pixels are copied, or averaged over whole blocks where the face is larger than `FACE_PIXELS`. Raises `GeometryError`
     for a box that is empty or not finite.
     """
-    x0, y0, x1, y1 = require_box(tight_box(sample.points))
+    x0, y0, x1, y1 = require_box(sample.box)
     longest = float(max(x1 - x0, y1 - y0))
     half = CONTEXT / 2 * longest + BORDER
     centre = np.array([x0 + x1, y0 + y1]) / 2
     left, top = np.floor(centre - half).astype(int).tolist()
     right, bottom = np.ceil(centre + half).astype(int).tolist()
     return reduce_by_area(image, max(1, int(longest // FACE_PIXELS)), (left, top, right + 1, bottom + 1))
-
-
-def recipe_reach() -> float:
-    """How far the recipes' augmentation reaches, as side over the face's longer side; `CONTEXT` holds it."""
-    return crop_reach(Augmentation(), CROP_SCALE)
 
 
 def _begun(out: Path, form: Form, job: str) -> Packed:
@@ -201,12 +195,12 @@ def _moved(sample: Sample, matrix: Array) -> Sample:
     if "rect" in attributes:
         corners = np.array(attributes["rect"], dtype=np.float64).reshape(2, 2)
         attributes["rect"] = tuple(transform(matrix, corners).ravel().tolist())
-    return replace(sample, points=points, box=tight_box(points), attributes=attributes)
+    return replace(sample, points=points, box=transform(matrix, sample.box.reshape(2, 2)).ravel(), attributes=attributes)
 
 
 def _labels(faces: Sequence[Sample], content: bytes) -> bytes:
     for face in faces:
-        require_box(tight_box(face.points))
+        require_box(face.box)
     labels = {
         MARK: VERSION,
         "origin": faces[0].path.as_posix(),
