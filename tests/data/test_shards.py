@@ -315,6 +315,22 @@ def test_crops_move_points_and_boxes_alike(tmp_path):
     assert np.abs(difference).mean() < 3  # JPEG
 
 
+def test_crops_as_webp_are_smaller_and_read_alike(tmp_path, folder):
+    """The same faces in less space; whole pictures keep their bytes, so a quality for them is refused."""
+    for name, options in (("jpeg", []), ("webp", ["--webp", "80"])):
+        result = CliRunner().invoke(main, ["data", "pack", str(folder), "--out", str(tmp_path / name), "--crops", *options])
+        assert result.exit_code == 0, result.output
+    jpeg, webp = (read_samples(tmp_path / name) for name in ("jpeg", "webp"))
+    assert sum(f.stat().st_size for f in (tmp_path / "webp").glob("*.tar")) < 0.7 * sum(
+        f.stat().st_size for f in (tmp_path / "jpeg").glob("*.tar")
+    )
+    for one, other in zip(jpeg, webp, strict=True):
+        np.testing.assert_array_equal(one.points, other.points)
+        assert np.abs(load_image(one).astype(int) - load_image(other)).mean() < 4
+    with pytest.raises(ConfigError, match="whole pictures keep their bytes"):
+        pack(DRAWN, tmp_path / "whole", webp=80)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

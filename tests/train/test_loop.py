@@ -201,6 +201,16 @@ def test_validation_shares_no_photograph_with_training(faces: list[Sample], reci
     assert not {s.photo for s in split.train} & {s.photo for s in split.validation}
 
 
+def test_weights_to_start_from_need_no_imagenet_ones(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """A recipe that begins at ImageNet's weights can be run from a checkpoint where those are not to be had."""
+    split = carve(faces, recipe)
+    asking = replace(recipe, architecture=replace(recipe.architecture, pretrained=True))
+    with pytest.raises(ConfigError, match="no pretrained weights"):
+        train(asking, split, tmp_path / "alone", quiet=True)
+    start = train(recipe, split, tmp_path / "first", quiet=True)
+    train(asking, split, tmp_path / "second", start=start, quiet=True)
+
+
 def test_a_run_starts_from_given_weights(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """With a learning rate of nearly nothing, the weights stay those of the checkpoint it started from."""
     split = carve(faces, recipe)

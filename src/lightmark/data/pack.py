@@ -35,7 +35,7 @@ BORDER = 2  # more pixels on each side, for faces so small that the rest of CONT
 # A face's longer side in a packed crop: twice what the largest recipe's 256 px leave of it, 2 · 256 / 1.25. Larger
 # faces are reduced by a whole factor, as `warp` itself does before it samples.
 FACE_PIXELS = 410
-QUALITY = 95  # of a crop's JPEG, chroma not halved
+JPEG_QUALITY = 95  # of a crop, chroma not halved
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Packed:
     """What was packed: faces, pictures, the manifest's entry of each shard, and a sentence for each face left out."""
 
     form: Form
+    webp: int | None = None
     faces: int = 0
     pictures: int = 0
     schemas: Counter[str] = field(default_factory=Counter)
@@ -58,22 +59,26 @@ def pack(
     faces_per_shard: int = 1000,
     shuffle: int | None = None,
     track: Track = iter,
+    webp: int | None = None,
 ) -> Packed:
     """Write `samples` as shards of about `faces_per_shard` faces and a manifest into the folder `out`.
 
     The folder is new, empty, or was begun by the same call.
 
     "whole" keeps each picture's encoded bytes, once for all its faces; "crops" cuts a square of `CONTEXT` times the
-    longer side of each face's box, enough for the augmentation of all recipes, and keeps it as JPEG: points of one's
-    own need `with_face_boxes` first. Shards hold
+    longer side of each face's box, enough for the augmentation of all recipes, and keeps it as JPEG of quality 95, or
+    as WebP of the quality `webp` (1 to 100): points of one's own need `with_face_boxes` first. Shards hold
     equally many pictures, give or take one. They follow the samples' order, or a random one with the seed `shuffle`.
     Faces whose picture or labels are broken are left out, and said. The manifest is written after each shard, and is
     that of a whole folder after the last: until then nothing reads it, and the same call goes on. Raises `ConfigError`
     where `out` holds something else, `DataError` where nothing can be packed.
     """
     out = Path(out)
-    job = _fingerprint(samples, form, faces_per_shard, shuffle)
+    if webp is not None and form != "crops":
+        raise ConfigError(f"webp {webp}: is the quality of crops; whole pictures keep their bytes")
+    job = _fingerprint(samples, (form, faces_per_shard, shuffle, webp))
     packed = _begun(out, form, job)
+    packed.webp = webp
     units = by_picture(samples) if form == "whole" else [[sample] for sample in samples]
     if shuffle is not None:
         units = [units[i] for i in np.random.default_rng(shuffle).permutation(len(units))]
@@ -137,9 +142,9 @@ def _begun(out: Path, form: Form, job: str) -> Packed:
     return packed
 
 
-def _fingerprint(samples: Sequence[Sample], form: Form, faces_per_shard: int, shuffle: int | None) -> str:
+def _fingerprint(samples: Sequence[Sample], options: tuple[Form, int, int | None, int | None]) -> str:
     """Sixteen hex digits that change with the options, the labels, and the pictures by name and size."""
-    whole = hashlib.sha256(repr((form, faces_per_shard, shuffle)).encode())
+    whole = hashlib.sha256(repr(options).encode())
     for sample in samples:
         try:
             size = sample.path.stat().st_size if sample.member is None else sample.member.size
@@ -162,7 +167,7 @@ def _write_shard(path: Path, units: Sequence[Sequence[Sample]], packed: Packed) 
         for unit in units:
             key = f"{packed.pictures:08}"
             try:
-                content, suffix, kept = _packed_picture(unit, packed.form)
+                content, suffix, kept = _packed_picture(unit, packed.form, packed.webp)
                 labels = _labels(kept, content)
             except (LightmarkError, ValueError, TypeError) as error:
                 packed.left_out += [f"{sample.name}: {error}" for sample in unit]
@@ -178,14 +183,14 @@ def _write_shard(path: Path, units: Sequence[Sequence[Sample]], packed: Packed) 
     packed.shards.append({**entry, "bytes": path.stat().st_size, "sha256": sha256_of(path)})
 
 
-def _packed_picture(unit: Sequence[Sample], form: Form) -> tuple[bytes, str, Sequence[Sample]]:
+def _packed_picture(unit: Sequence[Sample], form: Form, webp: int | None) -> tuple[bytes, str, Sequence[Sample]]:
     """Encoded bytes, suffix, and the faces as they lie in that picture."""
     if form == "whole":
         content = encoded_picture(unit[0])
         to_picture(content, name=unit[0].path.as_posix())  # what cannot be decoded is not packed
         return content, encoded_suffix(unit[0]).lower(), unit
     crop, matrix = face_crop(unit[0], load_image(unit[0]))
-    return _jpeg(crop), ".jpg", [_moved(unit[0], matrix)]
+    return _encoded(crop, webp), ".jpg" if webp is None else ".webp", [_moved(unit[0], matrix)]
 
 
 def _moved(sample: Sample, matrix: Array) -> Sample:
@@ -217,9 +222,12 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(info, io.BytesIO(content))
 
 
-def _jpeg(picture: Picture) -> bytes:
+def _encoded(picture: Picture, webp: int | None) -> bytes:
     stream = io.BytesIO()
-    PilImage.fromarray(picture).save(stream, format="JPEG", quality=QUALITY, subsampling=0)
+    if webp is None:
+        PilImage.fromarray(picture).save(stream, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+    else:
+        PilImage.fromarray(picture).save(stream, format="WEBP", quality=webp)
     return stream.getvalue()
 
 

@@ -131,7 +131,9 @@ def new_trainee(
     recipe: Recipe, split: Split, spec: ModelSpec, start: Path | None, device: str
 ) -> Trainee[LandmarkNet]:
     """The recipe's network before its first step: at the weights in `start`, or untrained at the mean shape."""
-    network = build_network(recipe.architecture, mean_unit_points(split.train, spec), recipe.seed)
+    # Weights to start from replace ImageNet's, whose package the machine may lack.
+    architecture = recipe.architecture if start is None else replace(recipe.architecture, pretrained=False)
+    network = build_network(architecture, mean_unit_points(split.train, spec), recipe.seed)
     if start is not None:
         tensors = read_tensors(start)[0]
         points_only = {name: tensor for name, tensor in tensors.items() if not name.startswith("confidence.")}
