@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt
 
-.PHONY: demo test lint wheel-test figures page page-test clean
+.PHONY: demo test test-slow lint wheel-test figures page page-test clean
 
 demo: .venv/.demo
 	$(BIN)/lightmark demo --out demo --force
 
 test: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
+# Trainings that `make test` leaves out.
+test-slow: .venv/.dev
+	$(BIN)/pytest -m slow
 
 lint: .venv/.dev
 	$(BIN)/ruff check

@@ -230,8 +230,8 @@ def _another_student(first: Distillation, name: str, **changes: Any) -> Distilla
 def paper224(seed: int = 0, faces: int = 2012) -> Distillation:
     """The paper's settings as released: EfficientNet-B3 teachers, MobileNetV2, 224 px, pooling heads, Adam 1e-3, L2.
 
-    150 epochs over 4 copies of `faces` pictures in batches of 70. Not for a CPU: about 1.2 million teacher steps of one
-    face each, twice; some hours on one data-centre GPU. The crop is the project's square one, not the released
+    150 epochs over 4 copies of `faces` pictures in batches of 70: 1.2 million crops of each network. Not for a CPU, of
+    which one core would take two weeks. The crop is the project's square one, not the released
     stretched box, and rotation ±31.5° and scale ±30 % are drawn online instead of once.
     """
     augmentation = replace(NO_AUGMENTATION, rotation=31.5, scale=0.3, shift=0.05)
