@@ -318,7 +318,8 @@ def test_crops_move_points_and_boxes_alike(tmp_path):
 def test_crops_as_webp_are_smaller_and_read_alike(tmp_path, folder):
     """The same faces in less space; whole pictures keep their bytes, so a quality for them is refused."""
     for name, options in (("jpeg", []), ("webp", ["--webp", "80"])):
-        result = CliRunner().invoke(main, ["data", "pack", str(folder), "--out", str(tmp_path / name), "--crops", *options])
+        command = ["data", "pack", str(folder), "--out", str(tmp_path / name), "--crops", *options]
+        result = CliRunner().invoke(main, command)
         assert result.exit_code == 0, result.output
     jpeg, webp = (read_samples(tmp_path / name) for name in ("jpeg", "webp"))
     assert sum(f.stat().st_size for f in (tmp_path / "webp").glob("*.tar")) < 0.7 * sum(

@@ -25,7 +25,8 @@ def test_the_papers_recipe_runs(tmp_path: Path, name: str) -> None:
     """Two steps of each stage with its own networks, size, losses and Soft-landmarks; all give points on the crop."""
     recipe = get_distillation(name)
     short = {stage: replace(getattr(recipe, stage), steps=2, batch=4, copies=1, validation=0.2) for stage in STAGES}
-    made = distil(replace(recipe, **short), synthetic_samples(20, seed=0, size=160), tmp_path, with_plain=True, quiet=True)
+    samples = synthetic_samples(20, seed=0, size=160)
+    made = distil(replace(recipe, **short), samples, tmp_path, with_plain=True, quiet=True)
     for stage in STAGES:
         model = load_model(getattr(made, stage))
         assert model.spec.size == 224

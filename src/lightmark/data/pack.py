@@ -200,7 +200,8 @@ def _moved(sample: Sample, matrix: Array) -> Sample:
     if "rect" in attributes:
         corners = np.array(attributes["rect"], dtype=np.float64).reshape(2, 2)
         attributes["rect"] = tuple(transform(matrix, corners).ravel().tolist())
-    return replace(sample, points=points, box=transform(matrix, sample.box.reshape(2, 2)).ravel(), attributes=attributes)
+    box = transform(matrix, sample.box.reshape(2, 2)).ravel()
+    return replace(sample, points=points, box=box, attributes=attributes)
 
 
 def _labels(faces: Sequence[Sample], content: bytes) -> bytes:
