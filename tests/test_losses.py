@@ -730,3 +730,37 @@ def test_how_far_a_teacher_can_move_the_student(preset: Preset, least: float, mo
             NOISY_LABELS,
         )
         assert low - 5e-4 <= rest <= high + 5e-4
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_a_beta_at_the_end_of_its_range_is_taken(beta: float) -> None:
+    """All low influence up to the teacher, or none but at the truth itself: the ramp then has no length."""
+    assistant = replace(FIGURE.tough, beta=beta)
+    weight = assistive_weight(torch.tensor([0.0, 0.5, 1.0, 1.1]), torch.ones(4), assistant)
+    torch.testing.assert_close(weight, torch.tensor([0.0, -0.45 if beta == 0 else -0.225, -0.45, 0.9]))
+
+
+def test_a_perfect_teacher_has_no_ramp() -> None:
+    """A student as perfect gets no weight from it, one beside it the positive one."""
+    weight = assistive_weight(torch.tensor([0.0, 0.1]), torch.zeros(2), FIGURE.tough)
+    assert weight.tolist() == pytest.approx([0.0, 0.9])
+
+
+def test_the_figure_is_the_preset_without_another() -> None:
+    """Of the loss and of its parts."""
+    points = batch()
+    assert kd_loss_parts(*points).total == kd_loss(*points) == kd_loss(*points, "figure")
+
+
+def test_the_share_of_labelled_points_is_exact_for_a_float64_prediction() -> None:
+    """Whatever the labels' precision: two of three points of a batch are labelled."""
+    prediction = torch.full((1, 3, 2), 0.75, dtype=torch.float64)
+    truth = torch.tensor([[[0.25, 0.25], [0.25, 0.25], [torch.nan, 0.25]]], dtype=torch.float32)
+    assert float(l1_loss(prediction, truth)) == pytest.approx(0.5, rel=1e-14)
+
+
+def test_shapes_that_differ_are_all_named() -> None:
+    """The prediction's, and those of truth and teachers."""
+    good, other = torch.zeros(1, 3, 2), torch.zeros(1, 4, 2)
+    with pytest.raises(SchemaError, match=r"prediction \(1, 3, 2\) against \(1, 3, 2\), \(1, 4, 2\); all must"):
+        assistive_loss(good, good, other, FIGURE.tough)

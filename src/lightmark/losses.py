@@ -211,8 +211,8 @@ def assistive_weight(distance: Tensor, teacher_distance: Tensor, assistant: Assi
     """Weight ω of each distance: the three regions of `Assistant`."""
     low_end = assistant.beta * teacher_distance
     if assistant.low_influence == "ramp":
-        # Beyond βD the share is cut to 1, which is the negative assistant itself; a perfect teacher has no ramp.
-        share = torch.where(low_end > 0, distance / low_end, 0.0).clamp(max=1.0)
+        # Beyond βD the share is cut to 1, which is the negative assistant itself, also where the ramp has no length.
+        share = torch.where(distance > 0, distance / low_end, 0.0).clamp(max=1.0)
     else:
         share = (distance > low_end).to(distance.dtype)
     worse = (distance > teacher_distance) | (distance < 0)
