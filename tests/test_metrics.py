@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from lightmark import metrics
 from lightmark.errors import DataError, SchemaError
 from lightmark.metrics import (
     Interval,
     auc,
+    average_precision,
     bootstrap_interval,
     ced,
     failure_rate,
     interocular,
+    labelled_mean,
     likelihood_gain,
     mean_spearman,
     nme,
@@ -387,3 +390,135 @@ def test_roc_curve_encloses_the_auc(positives, negatives) -> None:
     accepted, kept = roc_curve(positives, negatives)
     assert (accepted[0], kept[0], accepted[-1], kept[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(kept, accepted) == pytest.approx(roc_auc(positives, negatives))
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 3), (3, 4, 1), (0, 4, 2), (3, 0, 2), (4, 2), (1, 3, 4, 2)])
+def test_point_errors_refuse_what_is_no_set_of_faces(shape: tuple[int, ...]) -> None:
+    """Also where prediction and truth are alike."""
+    with pytest.raises(DataError, match=r"both need one shape \(faces, points, 2\)"):
+        point_errors(np.zeros(shape), np.zeros(shape))
+
+
+def test_interocular_is_computed_in_float64() -> None:
+    """For labels in float32, too, and for a single face."""
+    truth = faces(2, 68).astype(np.float32)
+    distances = interocular(truth, IBUG68)
+    assert distances.dtype == np.float64
+    np.testing.assert_array_equal(distances, interocular(truth.astype(np.float64), IBUG68))
+    assert interocular(truth[1], IBUG68) == distances[1]
+
+
+def test_labelled_mean_of_a_face_without_labels_is_no_number() -> None:
+    """And that of the others is over their labelled points."""
+    errors = np.array([[1.0, 3.0], [5.0, np.nan], [np.nan, np.nan]])
+    np.testing.assert_array_equal(labelled_mean(errors), [2.0, 5.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("failure_rate", lambda values: failure_rate(values, 0.1)),
+        ("auc", lambda values: auc(values, 0.1)),
+        ("ced", lambda values: ced(values, [0.1])),
+        ("percentile", lambda values: percentile(values, 50)),
+        ("bootstrap_interval", bootstrap_interval),
+        ("positives", lambda values: roc_auc(values, [1.0])),
+        ("negatives", lambda values: roc_auc([1.0], values)),
+        ("negatives", lambda values: roc_curve([1.0], values)),
+        ("a", lambda values: spearman(values, [1.0])),
+    ],
+)
+def test_errors_name_the_values_that_are_broken(name: str, metric) -> None:
+    """A caller of several metrics sees which one refused them."""
+    for broken in ([], [0.1, np.nan]):
+        with pytest.raises(DataError, match=f"^{name}: "):
+            metric(broken)
+
+
+def test_interocular_names_itself_to_points_of_another_schema() -> None:
+    """The message begins with who asked."""
+    with pytest.raises(SchemaError, match=r"^interocular: "):
+        interocular(faces(2, 67), IBUG68)
+
+
+@pytest.mark.parametrize(("share", "error"), [(0, 1.0), (0.5, 1.01), (50, 2.0), (100, 3.0)])
+def test_percentiles_run_from_the_least_to_the_largest_error(share: float, error: float) -> None:
+    """Both ends included; half a percent is a share like any other."""
+    assert percentile([3.0, 1.0, 2.0], share) == pytest.approx(error)
+
+
+@pytest.mark.parametrize("share", [-1, 100.5])
+def test_a_share_beyond_the_ends_is_refused(share: float) -> None:
+    """On either side."""
+    with pytest.raises(DataError, match="needs percent from 0 to 100"):
+        percentile([1.0, 2.0], share)
+
+
+def test_an_interval_carries_its_level() -> None:
+    """The one that was asked for, also of a paired bootstrap; a lower level gives a narrower interval."""
+    values = np.random.default_rng(0).normal(size=50)
+    found = [bootstrap_interval(values, level=0.5), paired_bootstrap(np.zeros(50), values, level=0.5)]
+    assert [interval.level for interval in found] == [0.5, 0.5]
+    assert bootstrap_interval(values).level == 0.95
+    assert found[1].high - found[1].low < 0.6 * (bootstrap_interval(values).high - bootstrap_interval(values).low)
+
+
+def test_drawings_hang_on_the_seed_alone() -> None:
+    """Which is 0 unless another is given."""
+    a, b = np.random.default_rng(0).normal(size=(2, 30))
+    assert paired_bootstrap(a, b) == paired_bootstrap(a, b, seed=0) != paired_bootstrap(a, b, seed=1)
+    values = [sign_flip_p(a, b, 2000), sign_flip_p(a, b, 2000, seed=0), sign_flip_p(a, b, 2000, seed=1)]
+    assert values[0] == values[1] != values[2]
+    assert [sign_flip_p(a, b, 2000, seed=4) for _ in range(3)] == [sign_flip_p(a, b, 2000, seed=4)] * 3
+    assert paired_bootstrap(a, b, seed=4) == paired_bootstrap(a, b, seed=4)
+
+
+def test_one_resample_is_enough_to_ask_for() -> None:
+    """The interval is then that one value."""
+    interval = bootstrap_interval([1.0, 2.0, 4.0], resamples=1)
+    assert interval.low == interval.high
+    assert sign_flip_p([1.0, 2.0], [2.0, 4.0], permutations=1) in (0.5, 1.0)
+
+
+def test_a_set_larger_than_a_portion_is_drawn_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory never holds more drawings than one of them needs."""
+    monkeypatch.setattr(metrics, "AT_ONCE", 4)
+    drawn = []
+    bootstrap_interval(np.arange(5.0), lambda values: drawn.append(len(values)) or values.mean(axis=-1), resamples=3)
+    assert drawn[:3] == [1, 1, 1]
+
+
+def test_mean_spearman_needs_as_many_points_on_both_sides() -> None:
+    """A point without a partner is no point to leave out."""
+    with pytest.raises(ValueError, match="zip"):
+        mean_spearman(np.ones((4, 3)), np.ones((4, 2)))
+
+
+def test_an_interval_as_json() -> None:
+    """Value and ends by their names."""
+    assert Interval(0.5, 0.25, 0.75).to_dict() == {"value": 0.5, "low": 0.25, "high": 0.75}
+
+
+def slow_average_precision(scores: list[float], hits: list[bool], faces: int) -> float:
+    """Precision at each hit is the best at that many accepted finds or more; summed over the faces."""
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    right = [hits[i] for i in order]
+    at = [sum(right[: n + 1]) / (n + 1) for n in range(len(right))]
+    return sum(max(at[n:]) for n in range(len(right)) if right[n]) / faces
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.booleans()), max_size=12, unique_by=lambda find: find[0]))
+def test_average_precision_is_the_slow_reference(finds: list[tuple[int, bool]]) -> None:
+    """Whatever the order in which finds are given."""
+    scores, hits = [score / 10_000 for score, _ in finds], [hit for _, hit in finds]
+    count = max(1, sum(hits)) + 1
+    assert average_precision(scores, hits, count) == pytest.approx(slow_average_precision(scores, hits, count))
+
+
+def test_average_precision_at_its_ends() -> None:
+    """All found first is 1, nothing found 0; of equal scores the first given counts first; it needs a face to find."""
+    assert average_precision([0.9, 0.8, 0.1], [True, True, False], faces=2) == 1.0
+    assert average_precision([], [], faces=1) == 0.0
+    assert average_precision([0.5] * 40, [True] + [False] * 39, faces=1) == 1.0
+    with pytest.raises(DataError, match="average_precision: no face to find; needs at least 1"):
+        average_precision([0.9], [True], faces=0)
