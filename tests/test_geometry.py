@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 from lightmark.errors import GeometryError
 from lightmark.geometry import (
     align,
+    box_centre,
     compose,
     crop_matrix,
     from_unit,
     invert,
     labelled,
+    largest_first,
+    longer_side,
     map_box,
     matrix_scale,
     mirror_matrix,
+    order_by_area,
+    overlaps,
     require_box,
     require_boxes_near,
     rotation_angles,
@@ -191,7 +196,8 @@ def test_matrix_scale_is_the_growth_of_lengths(seed):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
-@pytest.mark.parametrize("matrix", [[[1, 1, 0], [1, 1, 0]], [[0, 0, 3], [0, 0, 4]], [[float("nan"), 0, 0], [0, 1, 0]]])
+@pytest.mark.parametrize("matrix", [[[1, 1, 0], [1, 1, 0]], [[0, 0, 3], [0, 0, 4]], [[float("nan"), 0, 0], [0, 1, 0]],
+                                    [[float("inf"), 0, 0], [0, 1, 0]]])  # fmt: skip
 def test_matrix_without_scale_is_refused(matrix):
     """A matrix that flattens the plane, or is not finite, moves no picture."""
     with pytest.raises(GeometryError, match="flattens the plane or is not finite"):
@@ -320,3 +326,96 @@ def test_boxes_may_reach_over_the_edges():
     boxes = [[-300, -200, 20, 30], [0, 0, 639, 479], [-1000, -1000, 2000, 2000], [639, 479, 700, 500]]
     assert require_boxes_near(boxes, 640, 480).tolist() == boxes
     assert require_boxes_near([], 640, 480).shape == (0, 4)
+
+
+def test_tight_box_of_one_face_and_of_stacks():
+    """The last axes are points and coordinates, whatever comes before."""
+    face = np.array([[3, 1], [2, 8], [5, 4]], dtype=np.float32)
+    assert tight_box(face).tolist() == [2, 1, 5, 8]
+    assert tight_box(np.tile(face, (2, 3, 1, 1))).shape == (2, 3, 4)
+
+
+def test_side_and_centre_of_a_box():
+    """Of a wide and of a tall one."""
+    assert [longer_side(np.array(box)) for box in ([1.0, 2, 7, 5], [1.0, 2, 3, 9])] == [6, 7]
+    assert box_centre(np.array([1.0, 2, 7, 5])).tolist() == [4, 3.5]
+
+
+def test_overlaps_by_hand():
+    """The same box, half of it, a corner, touching edges, apart in both directions."""
+    first = np.array([[0.0, 0, 4, 2]])
+    second = np.array([[0.0, 0, 4, 2], [0, 0, 2, 2], [3, 1, 5, 3], [4, 0, 6, 2], [10, 10, 12, 12], [0, 5, 4, 6]])
+    np.testing.assert_allclose(overlaps(first, second), [[1, 0.5, 1 / 11, 0, 0, 0]])
+    np.testing.assert_allclose(overlaps(second, first), overlaps(first, second).T)
+
+
+def test_boxes_are_ordered_by_area_then_from_the_left_then_from_the_top():
+    """A long thin box is smaller than a square one of a shorter side."""
+    boxes = np.array([[5.0, 9, 7, 11], [0, 0, 9, 0.1], [5, 1, 7, 3], [1, 5, 3, 7], [0, 0, 3, 3]])
+    assert order_by_area(boxes).tolist() == [4, 3, 2, 0, 1]
+    np.testing.assert_array_equal(largest_first(boxes), boxes[[4, 3, 2, 0, 1]])
+
+
+def test_coordinates_leave_in_float64():
+    """Whole numbers and float32 points are computed as exactly as others."""
+    points = np.array([[1 / 3, 1 / 7]], dtype=np.float32)
+    assert require_box([1, 2, 30, 40]).dtype == np.float64
+    for found, exact in (
+        (to_unit(points, 7), (points.astype(np.float64) + 0.5) / 7),
+        (from_unit(points, 7), points.astype(np.float64) * 7 - 0.5),
+    ):
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+    np.testing.assert_array_equal(from_unit(points, 7), points.astype(np.float64) * 7 - 0.5)
+
+
+def test_a_mirrored_similarity_mirrors_before_it_turns():
+    """It is the turned one behind a mirror about the centre; without an angle nothing turns."""
+    centre, place = np.array([10.0, 20.0]), np.array([3.0, 4.0])
+    mirror = np.array([[-1.0, 0, 20], [0, 1, 0]])
+    for angle in (0.0, 30.0, -100.0):
+        plain = similarity_matrix(centre, place, 2.0, angle)
+        np.testing.assert_allclose(
+            similarity_matrix(centre, place, 2.0, angle, mirrored=True), compose(plain, mirror), atol=1e-12
+        )
+    np.testing.assert_allclose(similarity_matrix(centre, place, 2.0), [[2, 0, -17], [0, 2, -36]])
+
+
+@pytest.mark.parametrize("zoom", [0.001, 0.5, 1.0])
+def test_matrix_scale_of_a_reduction(zoom):
+    """Lengths may shrink, too."""
+    assert matrix_scale(similarity_matrix(np.zeros(2), np.ones(2), zoom, 20.0)) == pytest.approx(zoom)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [10, 10, 11, 11], [0, 0, 6400, 5], [-9, 9, -0.5, 20], [9, -9, 20, -0.5], [-9, 9, 0, 20], [9, -9, 20, 0],
+        [639.5, 9, 700, 20], [9, 479.5, 20, 500],
+    ],
+)  # fmt: skip
+def test_boxes_at_the_bounds_are_taken(box):
+    """One pixel, ten pictures, and those that touch the outer edge of a border pixel, in a picture of 640×480."""
+    assert require_boxes_near([box], 640, 480).tolist() == [box]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [10, 10, 10.99, 10.99], [0, 0, 6400.1, 5], [-9, 9, -0.6, 20], [9, -9, 20, -0.6], [639.6, 9, 700, 20],
+        [9, 479.6, 20, 500],
+    ],
+)  # fmt: skip
+def test_boxes_just_beyond_the_bounds_are_refused(box):
+    """By a tenth of a pixel."""
+    with pytest.raises(GeometryError):
+        require_boxes_near([box], 640, 480)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_rotation_that_rounding_has_pushed_beyond_a_right_angle_has_angles(sign):
+    """A sine of 1 + 1e-15 is one of 1."""
+    rotation = np.array([[0.0, 0, sign], [0, 1, 0], [-sign * (1 + 1e-15), 0, 0]])
+    yaw, pitch, roll = rotation_angles(rotation)
+    assert (yaw, roll) == (90 * sign, 0)
+    assert pitch == pytest.approx(0)
