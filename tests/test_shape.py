@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -348,6 +349,9 @@ def test_procrustes_says_so_where_it_cannot_settle(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"mean": np.array(1.0)}, r"needs \(N, 2\) and \(M, N, 2\)"),
+        ({"modes": np.array(1.0)}, r"needs \(N, 2\) and \(M, N, 2\)"),
+        ({"mean": np.zeros((0, 2)), "modes": np.zeros((1, 0, 2))}, r"needs \(N, 2\) and \(M, N, 2\)"),
         ({"mean": np.zeros(4)}, r"needs \(N, 2\) and \(M, N, 2\)"),
         ({"modes": np.zeros((1, 3, 2))}, r"needs \(N, 2\) and \(M, N, 2\)"),
         ({"modes": np.zeros((0, 2, 2)), "variances": np.zeros(0)}, r"needs \(N, 2\) and \(M, N, 2\)"),
@@ -365,7 +369,56 @@ def test_a_model_that_contradicts_itself_is_refused(change: dict[str, object], m
         ShapeModel(**(parts | change))
 
 
+def test_a_mode_without_variance_is_a_mode() -> None:
+    """Shapes on a plane have some; soft shapes do not move along it."""
+    modes = np.array([[[0.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]]) / np.sqrt(2)
+    model = ShapeModel(np.array([[0.0, 0.0], [1.0, 0.0]]), modes, np.array([0.01, 0.0]), "none", 1.0)
+    soft = soften(model, model.mean + np.array([0.3, 0.1]))
+    np.testing.assert_allclose(soft, model.mean + np.array([0.0, 0.1]), atol=1e-12)
+
+
+@BOTH
+def test_shapes_with_missing_points_are_softened_each_for_itself(align: Align) -> None:
+    """In a stack of whole ones and of some that lack different points."""
+    shapes = faces(5)
+    shapes[1, 3], shapes[4, :2] = np.nan, np.nan
+    model = fit(faces(), 0.9, align)
+    for stacked, alone in zip(soften(model, shapes), shapes, strict=True):
+        np.testing.assert_allclose(stacked, soften(model, alone), atol=1e-9)
+
+
+def test_softening_by_procrustes_refuses_a_shape_without_size() -> None:
+    """It cannot be laid on the mean; without alignment it is a shape like any other."""
+    shapes = faces(3)
+    shapes[2] = 0.5
+    with pytest.raises(DataError, match="all points of shape 2 coincide"):
+        soften(fit(faces(), 0.9, "procrustes"), shapes)
+    assert np.isfinite(soften(fit(faces(), 0.9), shapes)).all()
+
+
+def test_the_mean_of_each_point_is_over_the_shapes_that_have_it() -> None:
+    """A point that none has is named, with how many there are."""
+    shapes = np.array([[[1.0, 2], [3, 4]], [[3.0, 6], [np.nan, np.nan]], [[5.0, 1], [7, np.nan]]])
+    np.testing.assert_allclose(shape.mean_labelled(shapes, "two", "faces"), [[3, 3], [3, 4]])
+    shapes[0, 1] = np.nan
+    with pytest.raises(DataError, match=r"^point 1 of two is labelled in none of 3 faces \(1 such points\); use a"):
+        shape.mean_labelled(shapes, "two", "faces")
+
+
 # Files
+
+
+def test_a_file_is_bounded_by_what_it_unfolds_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the bound it is read, beyond it is refused before anything is unfolded, with both numbers."""
+    path = tmp_path / "faces.npz"
+    shape.save(line_model(), path)
+    with zipfile.ZipFile(path) as archive:
+        size = sum(part.file_size for part in archive.infolist())
+    monkeypatch.setattr(shape, "MOST_BYTES", size)
+    shape.load(path)
+    monkeypatch.setattr(shape, "MOST_BYTES", size - 1)
+    with pytest.raises(CheckpointError, match=rf"its parts unfold to {size:,} bytes, a shape model has at most"):
+        shape.load(path)
 
 
 @BOTH
