@@ -16,8 +16,10 @@ from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import ConfigError, ImageError, VideoError
 from lightmark.geometry import Array, crop_matrix, tight_box, transform
 from lightmark.image import Picture, warp
+from lightmark.runtime import tracker as tracker_module
 from lightmark.runtime.face import Face
 from lightmark.runtime.landmarker import Landmarker
+from lightmark.runtime.smoothing import OneEuro
 from lightmark.runtime.tracker import TrackedFace, Tracker, Tracking, correlation, thumbnail_of
 from lightmark.runtime.video import VideoReader
 from lightmark.runtime.video_writer import writing_video
@@ -659,3 +661,71 @@ def test_points_of_ones_own_are_sought_in_the_faces_box() -> None:
     sides = [box[2:] - box[:2] for box in model.boxes]
     np.testing.assert_allclose(sides, 29, atol=0.5)
     assert len(sides) == 6
+
+
+def test_three_faces_have_an_id_each_and_keep_it() -> None:
+    """Each is matched with the track that it overlaps most, whichever comes first."""
+    model = Script([square(10), square(60), square(110)])
+    tracker = tracker_of(model, redetect=1)
+    assert [step(tracker, 0.01 * index) for index in range(3)] == [[0, 1, 2]] * 3
+    model.looks = {square(60): None}
+    model.found = [square(10), square(110)]
+    assert step(tracker, 0.1) == [0, 2]
+    model.looks, model.found = {}, [square(110), square(62), square(10)]
+    assert step(tracker, 0.2) == [0, 1, 2]
+
+
+def test_a_scene_that_correlates_by_exactly_the_bound_is_no_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes less."""
+    tracker = tracker_of(Script([square(60)]))
+    monkeypatch.setattr(tracker_module, "correlation", lambda first, second: tracker_module.CUT)
+    assert [step(tracker, 0.0), step(tracker, 0.1)] == [[0], [0]]
+
+
+@dataclass
+class Doubtful(Script):
+    """A Script whose points are all off by `doubt` pixels."""
+
+    doubt: float = 1.0
+
+    def _face(self, box: Sequence[float], ends: Sequence[float], score: float | None) -> Face:
+        return replace(super()._face(box, ends, score), uncertainty=np.full(4, self.doubt))
+
+
+def test_points_are_smoothed_by_their_uncertainty() -> None:
+    """As the filter itself smooths them: points that may be far off follow a step more slowly."""
+    moved = []
+    for doubt in (0.3, 3.0):
+        model = Doubtful([square(60)], {square(60): square(64)}, doubt=doubt)
+        tracker, smoother = Tracker(model), OneEuro()  # type: ignore[arg-type]  # stands in
+        model.looks = {}
+        for index in range(3):
+            (tracked,) = tracker.update(SAME_SCENE, 0.1 * index)
+            wanted = smoother(tracked.raw_points, 0.1 * index, np.full(4, doubt))
+            np.testing.assert_allclose(tracked.face.points, wanted)
+            model.looks = {square(60): square(64)}
+            model.looks[square(64)] = square(64)
+        moved.append(tracked.face.points[0, 0] - 60)
+    assert 0 < moved[1] < moved[0] < 4
+
+
+@dataclass
+class Middle(Script):
+    """A model of points that all lie in the middle of a face, so that they do not say how large it is."""
+
+    spec: ModelSpec = field(default_factory=lambda: ModelSpec(CORNERS, 32, template=((0.0, 0.0),) * 4))
+
+    def _face(self, box: Sequence[float], ends: Sequence[float], score: float | None) -> Face:
+        face = super()._face(box, ends, score)
+        return replace(face, points=np.tile(face.points.mean(axis=0), (4, 1)))
+
+
+def test_a_face_whose_points_have_no_size_keeps_that_of_its_box() -> None:
+    """It is sought and smoothed by the box that it was found in."""
+    model = Middle([square(60)], {square(60): square(64), square(64): square(64)})
+    tracker = Tracker(model)  # type: ignore[arg-type]  # stands in
+    for index in range(3):
+        (tracked,) = tracker.update(SAME_SCENE, 0.1 * index)
+        assert tracked.id == 0
+        assert tracked.face.box[2] - tracked.face.box[0] == 26
+    np.testing.assert_array_equal(tracked.raw_points[0], [77, 53])
