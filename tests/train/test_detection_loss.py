@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from lightmark.train.detection_loss import (
     EITHER,
     NOTHING,
+    SLACK,
+    Cells,
     assign,
     cells_of,
     detection_loss,
     overlap_and_giou,
 )
 
-CELLS = cells_of(256, 256)
 YES = torch.tensor([True])
+
+
+@pytest.fixture
+def cells() -> Cells:
+    """Those of a square picture."""
+    return cells_of(256, 256)
 
 
 def square(x: float, y: float, side: float) -> list[float]:
@@ -23,58 +32,58 @@ def square(x: float, y: float, side: float) -> list[float]:
     return [x - side / 2, y - side / 2, x + side / 2, y + side / 2]
 
 
-def test_no_faces_are_all_background() -> None:
+def test_no_faces_are_all_background(cells: Cells) -> None:
     """Nothing anywhere, for every cell."""
-    target = assign(torch.zeros(0, 4), torch.zeros(0, dtype=torch.bool), CELLS)
-    assert target.tolist() == [NOTHING] * len(CELLS.middles)
+    target = assign(torch.zeros(0, 4), torch.zeros(0, dtype=torch.bool), cells)
+    assert target.tolist() == [NOTHING] * len(cells.middles)
 
 
 @pytest.mark.parametrize(("side", "stride"), [(12, 8), (20, 8), (48, 16), (64, 16), (128, 32), (250, 32)])
-def test_the_stride_fits_the_size(side: float, stride: int) -> None:
+def test_the_stride_fits_the_size(cells: Cells, side: float, stride: int) -> None:
     """Small faces are answered by the fine map, large ones by the coarse, and all by at least one cell."""
-    target = assign(torch.tensor([square(128.3, 120.7, side)]), YES, CELLS)
-    assert set(CELLS.strides[target >= 0].tolist()) == {float(stride)}
+    target = assign(torch.tensor([square(128.3, 120.7, side)]), YES, cells)
+    assert set(cells.strides[target >= 0].tolist()) == {float(stride)}
 
 
 @pytest.mark.parametrize("side", [11, 15, 30, 36, 70, 90, 200, 280])
-def test_every_face_has_a_cell_wherever_it_lies(side: float) -> None:
+def test_every_face_has_a_cell_wherever_it_lies(cells: Cells, side: float) -> None:
     """Also between cells."""
     for shift in range(0, 32, 5):
-        target = assign(torch.tensor([square(100 + shift, 90 + shift / 2, side)]), YES, CELLS)
+        target = assign(torch.tensor([square(100 + shift, 90 + shift / 2, side)]), YES, cells)
         assert (target == 0).any()
 
 
-def test_answers_come_from_near_the_centre() -> None:
+def test_answers_come_from_near_the_centre(cells: Cells) -> None:
     """Of a face of 128 px the answering cells lie within 30 % of it about its centre."""
-    target = assign(torch.tensor([square(128, 128, 128)]), YES, CELLS)
-    away = (CELLS.middles[target == 0] - 128).abs().max()
+    target = assign(torch.tensor([square(128, 128, 128)]), YES, cells)
+    away = (cells.middles[target == 0] - 128).abs().max()
     assert 16 <= away <= 0.3 * 128
 
 
-def test_around_the_answers_either_will_do() -> None:
+def test_around_the_answers_either_will_do(cells: Cells) -> None:
     """Cells of the same stride still inside the face are not told that nothing is there; those outside are."""
-    target = assign(torch.tensor([square(128, 128, 128)]), YES, CELLS)
-    coarse = CELLS.strides == 32
-    away = (CELLS.middles - 128).abs().amax(1)
+    target = assign(torch.tensor([square(128, 128, 128)]), YES, cells)
+    coarse = cells.strides == 32
+    away = (cells.middles - 128).abs().amax(1)
     assert set(target[coarse & (away > 40) & (away < 64)].tolist()) == {EITHER}
     assert set(target[away > 70].tolist()) == {NOTHING}
-    assert set(target[(CELLS.strides == 8) & (away < 60)].tolist()) == {NOTHING}  # a face too large for this map
+    assert set(target[(cells.strides == 8) & (away < 60)].tolist()) == {NOTHING}  # a face too large for this map
 
 
-def test_a_face_that_does_not_count_is_neither_learnt_nor_unlearnt() -> None:
+def test_a_face_that_does_not_count_is_neither_learnt_nor_unlearnt(cells: Cells) -> None:
     """All its cells are free, on every map."""
-    target = assign(torch.tensor([square(128, 128, 128)]), ~YES, CELLS)
-    away = (CELLS.middles - 128).abs().amax(1)
+    target = assign(torch.tensor([square(128, 128, 128)]), ~YES, cells)
+    away = (cells.middles - 128).abs().amax(1)
     assert set(target[away <= 64].tolist()) == {EITHER}
     assert set(target[away > 64].tolist()) == {NOTHING}
 
 
-def test_of_two_faces_the_nearer_is_answered() -> None:
+def test_of_two_faces_the_nearer_is_answered(cells: Cells) -> None:
     """In shares of their sizes, so that a small face before a large one keeps its cells."""
     boxes = torch.tensor([square(100, 100, 80), square(130, 100, 76)])
-    target = assign(boxes, torch.tensor([True, True]), CELLS)
+    target = assign(boxes, torch.tensor([True, True]), cells)
     for face, x in ((0, 100.0), (1, 130.0)):
-        nearest = ((CELLS.middles - torch.tensor([x, 100.0])).abs().amax(1) + (CELLS.strides != 16) * 1e6).argmin()
+        nearest = ((cells.middles - torch.tensor([x, 100.0])).abs().amax(1) + (cells.strides != 16) * 1e6).argmin()
         assert target[nearest] == face
 
 
@@ -105,3 +114,78 @@ def test_overlaps_are_those_of_the_formula() -> None:
     overlap, generalised = overlap_and_giou(first, second)
     torch.testing.assert_close(overlap, torch.tensor([1 / 3, 0.0, 1.0]))
     torch.testing.assert_close(generalised, torch.tensor([1 / 3, -1 / 3, 1.0]))
+
+
+def test_cells_lie_in_the_middle_of_their_strides() -> None:
+    """Row by row, the finest map first, each with its stride and the sizes that it answers; of a wide picture, too."""
+    cells = cells_of(64, 96)
+    assert [int((cells.strides == stride).sum()) for stride in (8, 16, 32)] == [8 * 12, 4 * 6, 2 * 3]
+    assert cells.middles[[0, 1, 12]].tolist() == [[3.5, 3.5], [11.5, 3.5], [3.5, 11.5]]
+    assert cells.middles[[96, 97, 120, 123]].tolist() == [[7.5, 7.5], [23.5, 7.5], [15.5, 15.5], [15.5, 47.5]]
+    assert cells.low[[0, 95, 96, 119, 120]].tolist() == [0, 0, 28, 28, 72]
+    assert cells.high[[0, 95, 96, 119, 120]].tolist() == [36, 36, 92, 92, math.inf]
+
+
+def one_cell(side_low: float = 30.0, side_high: float = 60.0) -> Cells:
+    """A single cell of stride 16 at (100, 100) that answers faces of `side_low` to `side_high` pixels."""
+    low, high = torch.tensor([side_low]), torch.tensor([side_high])
+    return Cells(torch.tensor([[100.0, 100.0]]), torch.tensor([16.0]), low, high)
+
+
+@pytest.mark.parametrize(
+    ("side", "verdict"),
+    [(30, 0), (59.9, 0), (60, EITHER), (29.9, EITHER), (30 / SLACK + 0.1, EITHER), (30 / SLACK - 0.1, NOTHING),
+     (60 * SLACK - 0.1, EITHER), (60 * SLACK, NOTHING)],
+)  # fmt: skip
+def test_a_range_begins_with_its_least_size_and_ends_before_its_largest(side: float, verdict: int) -> None:
+    """Around it, up to `SLACK` times smaller or larger, either answer will do."""
+    assert assign(torch.tensor([square(100, 100, side)]), YES, one_cell()).tolist() == [verdict]
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(12, 0), (12.5, EITHER), (20, EITHER), (20.5, NOTHING)])
+def test_distances_at_their_bounds_count(shift: float, verdict: int) -> None:
+    """Of a face of 40 px: 0.3 of its side answer, 0.5 are free; those of a face that does not count are free alike."""
+    box = torch.tensor([square(100 + shift, 100, 40)])
+    assert assign(box, YES, one_cell()).tolist() == [verdict]
+    assert assign(box, ~YES, one_cell()).tolist() == [NOTHING if verdict == NOTHING else EITHER]
+
+
+def test_a_face_is_as_large_as_its_longer_side() -> None:
+    """And about the centre of its box."""
+    for box in ([80.0, 95, 120, 105], [95.0, 80, 105, 120]):
+        assert assign(torch.tensor([box]), YES, one_cell()).tolist() == [0]
+        assert assign(torch.tensor([box]), YES, one_cell(8, 15)).tolist() == [NOTHING]
+
+
+def test_the_nearest_is_so_in_shares_of_the_side() -> None:
+    """A large face 9 px away is nearer than a small one 8 px away."""
+    boxes = torch.tensor([square(108, 100, 32), square(91, 100, 50)])
+    assert assign(boxes, torch.tensor([True, True]), one_cell()).tolist() == [1]
+
+
+def test_the_loss_by_hand() -> None:
+    """Focal and GIoU losses per answering cell; cells where either will do count for nothing."""
+    logits = torch.tensor([[0.0, 1.0, -2.0, 5.0]])
+    targets = torch.tensor([[0, 1, NOTHING, EITHER]])
+    wanted = torch.tensor([[[0.0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
+    boxes = torch.tensor([[[1.0, 0, 3, 2], [2, 0, 3, 1], [7, 7, 8, 8], [7, 7, 9, 9]]])
+    found = detection_loss(logits, boxes, targets, wanted)
+    sure, unsure = 1 / (1 + math.exp(-1.0)), 1 / (1 + math.exp(2.0))
+    focal = 0.25 * math.log(2) - (1 - sure) ** 2 * math.log(sure) - unsure**2 * math.log(1 - unsure)
+    giou = 2.0 * ((1 - 1 / 3) + (1 + 1 / 3))
+    assert float(found["score"]) == pytest.approx(focal / 2, rel=1e-5)
+    assert float(found["box"]) == pytest.approx(giou / 2, rel=1e-5)
+    assert float(found["loss"]) == pytest.approx((focal + giou) / 2, rel=1e-5)
+    alone = detection_loss(logits[:, :1], boxes[:, :1], targets[:, :1], wanted[:, :1])
+    assert float(alone["score"]) == pytest.approx(0.25 * math.log(2), rel=1e-5)
+    nobody = detection_loss(logits[:, 2:3], boxes[:, 2:3], targets[:, 2:3], wanted[:, 2:3])
+    assert float(nobody["loss"]) == pytest.approx(-unsure**2 * math.log(1 - unsure), rel=1e-5)
+
+
+def test_overlaps_of_boxes_that_share_a_corner() -> None:
+    """In x and y unlike: 2×1 of 4×3 and 3×4."""
+    first, second = torch.tensor([[0.0, 0, 4, 3]]), torch.tensor([[2.0, 2, 5, 6]])
+    for one, other in ((first, second), (second, first)):
+        overlap, generalised = overlap_and_giou(one, other)
+        torch.testing.assert_close(overlap, torch.tensor([2 / 22]))
+        torch.testing.assert_close(generalised, torch.tensor([2 / 22 - 8 / 30]))
