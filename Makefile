@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt
 
-.PHONY: demo test test-slow lint wheel-test figures page page-test clean
+.PHONY: demo test test-slow lint wheel-test results figures page page-test clean
 
 demo: .venv/.demo
 	$(BIN)/lightmark demo --out demo --force
@@ -27,6 +27,10 @@ wheel-test: .venv/.dev
 	cd build/wheel && venv/bin/lightmark models
 	cd build/wheel && venv/bin/lightmark detect ../../web/public/samples/meeting.jpg --format json | grep -q '"points"'
 	! build/wheel/venv/bin/python -c 'import torch' 2> build/wheel/no-torch
+
+# Published numbers that belong to older models, made again: make results DATA=folder of the data sets.
+results: .venv/.dev
+	$(BIN)/python benchmarks/results.py --data $(DATA) --force
 
 figures: .venv/.dev
 	$(BIN)/python benchmarks/plot_losses.py --force

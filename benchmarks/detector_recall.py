@@ -43,6 +43,7 @@ from lightmark.outputs import require_free
 from lightmark.runtime.detector import Detector, open_detector
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.pose import head_pose
+from lightmark.runtime.shipped import shipped_hashes
 from lightmark.schema import IBUG68
 from lightmark.source import to_picture
 
@@ -90,6 +91,7 @@ def main() -> None:
         "command": ["python", *sys.argv],
         "commit": git_commit(),
         "versions": versions(),
+        "models": shipped_hashes(options.model, "face"),
         "found_iou": FOUND_IOU,
         "face_free": {"pictures": len(empty), "sha256": [sha256_of(path) for path in empty]},
         "detectors": rows,

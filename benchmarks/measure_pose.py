@@ -44,7 +44,9 @@ from lightmark.metrics import spearman
 from lightmark.outputs import require_free
 from lightmark.runtime import pose
 from lightmark.runtime.head import RIGID, head_points
+from lightmark.runtime.shipped import shipped_hashes
 
+MODEL = "fast"
 RESULT = Path(__file__).parent / "results" / "pose.json"
 FACES = 600
 LARGEST = (80.0, 25.0, 30.0)  # degrees
@@ -70,6 +72,7 @@ def main() -> None:
         "command": ["python", *sys.argv],
         "commit": git_commit(),
         "versions": versions(),
+        "models": shipped_hashes(MODEL),
         "synthetic": {f"{distance:g}": synthetic(distance) for distance in DISTANCES},
         "synthetic_of_fixed_width": {f"{distance:g}": without_width(distance) for distance in DISTANCES},
         "turned": turned(training_samples([options.turned])),
@@ -151,7 +154,7 @@ def solve_pnp(points: Array) -> Array:
 
 def of_model(samples: list[Sample]) -> dict[str, Any]:
     """Differences of the angles from the points of `fast` and from the labels; crops by the labels' boxes."""
-    points = predict(open_model("fast"), samples)
+    points = predict(open_model(MODEL), samples)
     found, labelled = (
         np.array([rotation_angles(fitted(face)) for face in faces])
         for faces in (points, [sample.points for sample in samples])

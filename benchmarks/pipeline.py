@@ -40,7 +40,7 @@ from lightmark.runtime.detector import open_detector
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.machine import processor
 from lightmark.runtime.onnx_model import OnnxModel
-from lightmark.runtime.shipped import model_path
+from lightmark.runtime.shipped import model_path, shipped_hashes
 from lightmark.spec import spec_crop_matrix
 
 WIDTH, HEIGHT = 640, 480
@@ -81,6 +81,7 @@ def main() -> None:
         "command": ["python", *sys.argv],
         "commit": git_commit(),
         "versions": {**versions(), **({"mediapipe": metadata.version("mediapipe")} if theirs else {})},
+        "models": shipped_hashes(*options.model, "face"),
         "cpu": processor(),
         "cores": 1,
         "rounds": options.rounds,

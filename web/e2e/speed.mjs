@@ -55,7 +55,9 @@ const machine = { processor: cpus()[0].model, cores: cpus().length, node: proces
 const commit = execFileSync("git", ["rev-parse", "HEAD"], { encoding: "utf8" }).trim();
 const what = { picture: "640x480, one face", rounds: Number(options.rounds) };
 const command = "npm run speed (in web/)";
-console.log(JSON.stringify({ command, commit, browser: browserVersion, "onnxruntime-web": version, machine, ...what, rows }, null, 1));
+const registry = JSON.parse(readFileSync(here("../../src/lightmark/models/models.json"), "utf8"));
+const hashes = Object.fromEntries([...new Set(rows.map((row) => row.model))].map((name) => [name, registry[name]?.sha256]));
+console.log(JSON.stringify({ command, commit, models: hashes, browser: browserVersion, "onnxruntime-web": version, machine, ...what, rows }, null, 1));
 
 /** Runs in the page, in its main thread: the same code as the worker's, without messages to and fro. */
 async function measure({ base, model, frame, threads, rounds }) {

@@ -46,6 +46,12 @@ def shipped_models(folder: Path = FOLDER, registry: str = REGISTRY) -> dict[str,
         ) from error
 
 
+def shipped_hashes(*names: str) -> dict[str, str]:
+    """sha256 of shipped models and detectors by name, as the package lists them: which files a number is about."""
+    known = {**shipped_models(), **shipped_models(registry=DETECTORS)}
+    return {name: known[name].sha256 for name in names if name in known}
+
+
 def list_models(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """What `lightmark models` tells of each shipped model, as plain numbers: sizes, costs, NME as fractions."""
     from lightmark.runtime.onnx_model import OnnxModel
