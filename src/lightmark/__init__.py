@@ -1,3 +1,65 @@
-"""Lightmark: facial-landmark detectors small enough for a phone and good enough to trust."""
+"""Facial-landmark detection, training and evaluation; the names below are the public API.
+
+>>> from lightmark import Landmarker  # doctest: +SKIP
+>>> faces = Landmarker().detect("photo.jpg")  # doctest: +SKIP
+
+Each name is imported when it is first used, so that `import lightmark` loads neither numpy nor torch. What is not
+listed here, and not documented as a submodule, may move between releases.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers; the table below is what runs
+    from lightmark.data.read import read_samples as read_samples
+    from lightmark.data.sample import Sample as Sample
+    from lightmark.errors import LightmarkError as LightmarkError
+    from lightmark.evaluate.models import open_model as open_model
+    from lightmark.evaluate.predict import predict as predict
+    from lightmark.evaluate.run import evaluate_model as evaluate_model
+    from lightmark.metrics import interocular as interocular
+    from lightmark.metrics import nme as nme
+    from lightmark.runtime.face import Face as Face
+    from lightmark.runtime.landmarker import Landmarker as Landmarker
+    from lightmark.runtime.pose import Pose as Pose
+    from lightmark.runtime.tracker import Tracker as Tracker
+    from lightmark.runtime.video import VideoReader as VideoReader
+    from lightmark.schema import Schema as Schema
+    from lightmark.source import to_picture as to_picture
+    from lightmark.spec import ModelSpec as ModelSpec
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "Face": "lightmark.runtime.face",
+    "Landmarker": "lightmark.runtime.landmarker",
+    "LightmarkError": "lightmark.errors",
+    "ModelSpec": "lightmark.spec",
+    "Pose": "lightmark.runtime.pose",
+    "Sample": "lightmark.data.sample",
+    "Schema": "lightmark.schema",
+    "Tracker": "lightmark.runtime.tracker",
+    "VideoReader": "lightmark.runtime.video",
+    "evaluate_model": "lightmark.evaluate.run",
+    "interocular": "lightmark.metrics",
+    "nme": "lightmark.metrics",
+    "open_model": "lightmark.evaluate.models",
+    "predict": "lightmark.evaluate.predict",
+    "read_samples": "lightmark.data.read",
+    "to_picture": "lightmark.source",
+}
+__all__ = sorted([*_MODULES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    """The public name `name`, imported now; raises `AttributeError` for any other."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'lightmark' has no attribute {name!r}; public names: {', '.join(_MODULES)}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

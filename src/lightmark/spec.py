@@ -46,6 +46,11 @@ class ModelSpec:
     architecture: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        points = f"{self.schema.size} points of {self.schema.name}"
+        confidence = ", confidence" if self.confidence else ""
+        return f"ModelSpec({points}, {self.size} px, crop_scale {self.crop_scale:g}{confidence})"
+
     def __post_init__(self) -> None:
         if self.size < 16:
             raise SpecError(f"ModelSpec: size {self.size}; a crop needs at least 16 pixels a side")

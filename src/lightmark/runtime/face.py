@@ -26,6 +26,17 @@ class Face:
     uncertainty: Array | None = None
     score: float | None = None
 
+    def __repr__(self) -> str:
+        x0, y0, x1, y1 = (round(value) for value in self.box.tolist())
+        parts = [f"{len(self.points)} points of {self.schema.name}", f"box {x0}, {y0} to {x1}, {y1}"]
+        if self.score is not None:
+            parts.append(f"score {self.score:.2f}")
+        if self.uncertainty is not None:
+            parts.append(f"expected error {float(self.uncertainty.mean()):.1f} px")
+        if self.pose is not None:
+            parts.append(f"yaw {self.pose.yaw:.0f}°, pitch {self.pose.pitch:.0f}°, roll {self.pose.roll:.0f}°")
+        return f"Face({', '.join(parts)})"
+
     @cached_property
     def pose(self) -> Pose | None:
         """How the head is turned, told from the points when first asked for; None where they cannot tell.

@@ -69,14 +69,21 @@ class Landmarker:
         if min_score is not None and not self.spec.confidence:
             raise ConfigError(f"min_score {min_score}: needs a model that gives scores; {model} has no confidence")
         self._min_score = min_score
-        if isinstance(detector, str):
-            detector = open_detector(detector, threads)
-        self._detector = detector
+        self._detector = open_detector(detector, threads) if isinstance(detector, str) else detector
         self._made_of = portable_model(model), detector, threads, providers, min_score
 
     def __reduce__(self) -> tuple[type[Landmarker], tuple[Any, ...]]:
         """What makes it anew in another process, where no session of a runtime can go."""
         return type(self), self._made_of
+
+    def __repr__(self) -> str:
+        model, detector = self._made_of[:2]
+        points = f"{self.spec.schema.size} points of {self.spec.schema.name}"
+        return f"Landmarker({str(model)!r}, detector={detector!r}): {points}, crops of {self.spec.size} px"
+
+    def __call__(self, source: Source) -> list[Face]:
+        """The same as `detect`."""
+        return self.detect(source)
 
     def detect(self, source: Source) -> list[Face]:
         """The faces of `source`, the largest first; none is an empty list.
