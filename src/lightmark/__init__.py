@@ -50,7 +50,25 @@ _MODULES = {
     "read_samples": "lightmark.data.read",
     "to_picture": "lightmark.source",
 }
-__all__ = sorted([*_MODULES, "__version__"])
+__all__ = [
+    "Face",
+    "Landmarker",
+    "LightmarkError",
+    "ModelSpec",
+    "Pose",
+    "Sample",
+    "Schema",
+    "Tracker",
+    "VideoReader",
+    "__version__",
+    "evaluate_model",
+    "interocular",
+    "nme",
+    "open_model",
+    "predict",
+    "read_samples",
+    "to_picture",
+]
 
 
 def __getattr__(name: str) -> Any:
