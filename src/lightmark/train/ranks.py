@@ -1,4 +1,4 @@
-"""The processes that torchrun starts for one training, and what they say to each other; a world of one says nothing."""
+"""Collectives between the processes that torchrun starts for one training; a single process calls none."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.geometry import Array
 from lightmark.train.world import World, world
 
 Item = TypeVar("Item")
+Net = TypeVar("Net", bound=nn.Module)
 
 # Dead processes are noticed at once; this is for those that hang. The longest that a live one lets others wait is one
 # copy of the teachers' points: 10 ms a face and teacher would be 180,000 faces an hour.
@@ -35,7 +37,7 @@ def join(device: str) -> str:
         return _current(device)
     device = _own_device(device, here)
     if not dist.is_initialized():
-        with _together():
+        with collective():
             # gloo carries what lies in main memory, such as validation errors, on machines with GPUs too.
             dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=TIMEOUT)
         atexit.register(dist.destroy_process_group)
@@ -108,7 +110,7 @@ def whole(share: Array, count: int) -> Array:
 def total(values: Tensor) -> Tensor:
     """Sum of `values` over the processes, in place."""
     if world().size > 1:
-        with _together():
+        with collective():
             dist.all_reduce(values)
     return values
 
@@ -120,15 +122,24 @@ def mean(parts: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(parts, total(torch.stack(list(parts.values()))) / world().size, strict=True))
 
 
-def average_gradients(network: nn.Module) -> None:
-    """Make every gradient its mean over the processes."""
+def data_parallel(network: nn.Module, device: str) -> nn.Module:
+    """`network` as its training calls it: within DistributedDataParallel where there are several processes.
+
+    Its backward pass makes every gradient the mean over the processes. Batch norm sees this process's slice on CPUs,
+    where torch has no synchronised one; on GPUs `synchronised` comes before. Buffers are the first process's.
+    """
     if world().size == 1:
-        return
-    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-    means = total(torch.cat([gradient.reshape(-1) for gradient in gradients])) / world().size
-    parts = means.split_with_sizes([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view(gradient.shape))
+        return network
+    with collective():
+        return DistributedDataParallel(network, device_ids=None if device == "cpu" else [torch.device(device)])
+
+
+def synchronised(network: Net, device: str) -> Net:
+    """`network` whose batch norms use the whole batch's statistics, where there are several processes on GPUs."""
+    if world().size == 1 or device == "cpu":
+        return network
+    converted: Net = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # torch's
+    return converted
 
 
 def from_first(value: Item) -> Item:
@@ -136,7 +147,7 @@ def from_first(value: Item) -> Item:
     if world().size == 1:
         return value
     values = [value]
-    with _together():
+    with collective():
         dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
     return values[0]
 
@@ -147,12 +158,14 @@ def meet() -> None:
 
 
 @contextmanager
-def _together() -> Iterator[None]:
-    """Something that all processes do; the end of another one becomes a `TrainingError`."""
+def collective() -> Iterator[None]:
+    """What all processes do at once; the end of another one becomes a `TrainingError`."""
     try:
         yield
     except RuntimeError as error:
         rank, size, _ = world()
+        if size == 1 or isinstance(error, torch.OutOfMemoryError):
+            raise
         raise TrainingError(
             f"process {rank} of {size}: another process of this training has ended or does not answer; start the same "
             f"command again, it goes on from the state saved last ({str(error).partition(chr(10))[0]})"

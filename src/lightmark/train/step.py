@@ -18,8 +18,7 @@ from lightmark.nets.network import LandmarkNet
 from lightmark.spec import ModelSpec
 from lightmark.train.config import DetectorRecipe, Recipe
 from lightmark.train.objectives import OBJECTIVES
-from lightmark.train.ranks import average_gradients, mean, total
-from lightmark.train.whole_batch import whole_batch
+from lightmark.train.ranks import collective, data_parallel, mean, synchronised, total
 from lightmark.train.world import world
 
 # A prime that keeps the streams of neighbouring seeds apart for a million steps.
@@ -32,16 +31,21 @@ Net = TypeVar("Net", bound=nn.Module)
 
 @dataclass
 class Trainee(Generic[Net]):
-    """A network in training: its weights, their moving average (which is what gets saved), and Adam's moments."""
+    """A network in training: its weights, their moving average (which is what gets saved), and Adam's moments.
+
+    `forward` is what a step calls: the network, or what shares its gradients with other processes.
+    """
 
     network: Net
     average: Net
     optimiser: AdamW
     device: str
+    forward: nn.Module
 
 
 def make_trainee(network: Net, learning_rate: float, weight_decay: float, device: str) -> Trainee[Net]:
     """`network` on `device` with AdamW, which decays matrices and kernels but neither biases nor norms."""
+    network = synchronised(network, device)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub for modules
     groups = [
         {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": weight_decay},
@@ -49,7 +53,8 @@ def make_trainee(network: Net, learning_rate: float, weight_decay: float, device
     ]
     average = copy.deepcopy(network).eval()
     # Fused, so that no step waits for Adam's counters, which are tensors, to come back from the device.
-    return Trainee(network.train(), average, AdamW(groups, lr=learning_rate, fused=True), device)
+    optimiser = AdamW(groups, lr=learning_rate, fused=True)
+    return Trainee(network.train(), average, optimiser, device, data_parallel(network, device))
 
 
 def take_step(
@@ -62,8 +67,8 @@ def take_step(
     prepare_step(trainee, step, recipe)
     batch = Batch(*(tensor.to(trainee.device, non_blocking=True) for tensor in batch))
     half = torch.autocast(torch.device(trainee.device).type, torch.bfloat16, enabled=recipe.precision == "bf16")
-    with half, whole_batch():
-        prediction = trainee.network(planes_of(batch.crops, spec, size_at(recipe, step)))
+    with half, collective():
+        prediction = trainee.forward(planes_of(batch.crops, spec, size_at(recipe, step)))
     parts = _weigh(OBJECTIVES[recipe.objective](prediction, batch), batch.points)
     learn_from(trainee, parts["loss"], step, recipe)
     return mean({name: value.detach() for name, value in parts.items()})
@@ -84,9 +89,9 @@ def _weigh(parts: dict[str, Tensor], points: Tensor) -> dict[str, Tensor]:
 def prepare_step(trainee: Trainee[Net], step: int, recipe: AnyRecipe) -> None:
     """Set the learning rate of step number `step`, and torch's own generator, which dropout draws from.
 
-    Seeding it by step makes a resumed run draw the same.
+    Seeding it by step makes a resumed run draw the same; by process, so that slices of a batch draw different masks.
     """
-    torch.manual_seed(recipe.seed * SEED_STRIDE + step)
+    torch.manual_seed((recipe.seed * SEED_STRIDE + step) * world().size + world().rank)
     for group in trainee.optimiser.param_groups:
         group["lr"] = learning_rate(recipe, step)
 
@@ -94,8 +99,8 @@ def prepare_step(trainee: Trainee[Net], step: int, recipe: AnyRecipe) -> None:
 def learn_from(trainee: Trainee[Net], loss: Tensor, step: int, recipe: AnyRecipe) -> None:
     """Move weights and average by the loss of step number `step`."""
     trainee.optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
-    average_gradients(trainee.network)
+    with collective():
+        torch.autograd.backward(loss)
     trainee.optimiser.step()
     # The average starts fast, so that it does not remember the untrained weights.
     move_average(trainee.average, trainee.network, min(recipe.ema, (1 + step) / (10 + step)))
