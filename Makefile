@@ -34,6 +34,7 @@ results: .venv/.dev
 
 figures: .venv/.dev
 	$(BIN)/python benchmarks/plot_losses.py --force
+	$(BIN)/python benchmarks/plot_landmarks.py --force
 
 # The browser page needs node to build and to test, never to run; the built page is committed.
 page: web/node_modules

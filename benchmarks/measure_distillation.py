@@ -3,7 +3,7 @@
     python benchmarks/measure_distillation.py --run runs/cpu128 --data 300w --out benchmarks/results/cpu128
 
 Writes STAGE.report.json, STAGE.training.json, STAGE.log.csv and STAGE.curves.png for each stage,
-summary.md (the table that README shows) and, where there is a plain student, student-against-plain.json.
+summary.md (the table in docs/results.md) and, where there is a plain student, student-against-plain.json.
 """
 
 from __future__ import annotations
