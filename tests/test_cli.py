@@ -40,8 +40,27 @@ def test_help_lists_every_command(run: CliRunner) -> None:
     """A newcomer sees what there is."""
     result = run.invoke(main, ["--help"])
     assert result.exit_code == 0
-    for name in ("train", "distill", "evaluate", "export", "compare", "data", "recipes", "info", "demo"):
-        assert name in result.output
+    listed = [line.split()[0] for line in result.output.splitlines() if line.startswith("  ") and line.strip()]
+    assert set(main.commands) <= set(listed)
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert "..." not in result.output.partition("Options:")[2]
+
+
+def test_models_fit_a_narrow_terminal(run: CliRunner) -> None:
+    """Names that must be typed are whole at 80 columns."""
+    output = run.invoke(main, ["models"], env={"COLUMNS": "80"}).output
+    table = output.split("fast: ")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    assert {"fast", "fast-int8", "standard", "standard-int8"} <= set(table.split())
+
+
+def test_info_is_a_dozen_lines(run: CliRunner) -> None:
+    """What a person asks; the rest is JSON."""
+    lines = run.invoke(main, ["info", "fast"]).output.splitlines()
+    assert len(lines) <= 12
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "points     68 of ibug68, errors in shares of the inter-ocular distance"
+    assert lines[1] == "input      128 x 128 px, 1.25 times the 68 points' box"
 
 
 def test_import_loads_neither_torch_nor_opencv() -> None:
@@ -86,7 +105,7 @@ def test_custom_points_train_and_evaluate(run: CliRunner, five_point_faces: Path
     trained = run.invoke(main, ["train", "demo64-plain", *data, *options, *schema])
     assert trained.exit_code == 0, trained.output
     model = str(out / "model.safetensors")
-    assert json.loads(run.invoke(main, ["info", model]).output)["schema"]["name"] == "five"
+    assert json.loads(run.invoke(main, ["info", model, "--json"]).output)["schema"]["name"] == "five"
     report = tmp_path / "report"
     options = ["--data", str(five_point_faces), "--report", str(report), "--box-jitter", "0,0.1"]
     evaluated = run.invoke(main, ["evaluate", model, *options, *schema])
@@ -171,4 +190,5 @@ def test_models_tell_the_licence_of_each_file() -> None:
     told = " ".join(result.output.split())
     for name in ("fast: ", "face, a face detector: "):
         assert name in told
-    assert told.count("Licence of the weights: research use only") >= 2
+    assert "Licence of the weights of fast, fast-int8, standard, standard-int8: research use only" in told
+    assert "Licence of the weights of face: research use only" in told

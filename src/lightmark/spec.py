@@ -164,6 +164,31 @@ def normalise_crops(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.flo
     return planes
 
 
+def describe_spec(spec: ModelSpec) -> dict[str, str]:
+    """Points, input, outputs, network, costs, accuracy and origin of a model, by name; unknown ones are left out."""
+    made, schema = spec.provenance, spec.schema
+    box = "the 68 points' box" if has_face_box(spec) else "the box of its own points"
+    costs = {"parameters": "parameters", "multiply_adds": "multiply-adds"}
+    lines = {
+        "points": f"{schema.size} of {schema.name}, errors in shares of the {schema.normaliser_name} distance",
+        "input": f"{spec.size} x {spec.size} px, {spec.crop_scale:g} times {box}",
+        "outputs": "points, expected errors, confidence" if spec.confidence else "points",
+        "network": _stated(spec.architecture, "backbone", "head"),
+        "costs": ", ".join(f"{made[key] / 1e6:.2f} M {name}" for key, name in costs.items() if key in made),
+        "precision": str(made.get("precision", "")),
+        "NME": ", ".join(f"{name} {100 * value:.2f} %" for name, value in made.get("nme", {}).items()),
+        "validation": f"NME {100 * made['validation_nme']:.2f} %" if "validation_nme" in made else "",
+        "trained by": _stated(made, "recipe", "seed", "step", "faces"),
+        "commit": str(made.get("commit", "")),
+        "checkpoint": f"sha256 {made['checkpoint_sha256'][:16]}…" if "checkpoint_sha256" in made else "",
+    }
+    return {name: text for name, text in lines.items() if text}
+
+
+def _stated(values: Mapping[str, Any], *keys: str) -> str:
+    return ", ".join(f"{key} {values[key]}" for key in keys if key in values)
+
+
 def spec_to_json(spec: ModelSpec) -> str:
     """JSON text, read back by `spec_from_json`."""
     return json.dumps(

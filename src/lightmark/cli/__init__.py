@@ -25,6 +25,12 @@ from lightmark.errors import LightmarkError
 class _Lightmark(click.Group):
     """Group that turns our errors into one line and exit status 2, Ctrl-C into 130, a reader that is gone into 141."""
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by what one wants to do, a whole line each."""
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(LINE)) for command in commands])
+
     def main(self, *arguments: Any, **settings: Any) -> Any:
         """Run the command on guarded standard streams."""
         try:
@@ -54,12 +60,15 @@ def _fail(error: LightmarkError) -> NoReturn:
 @click.group(cls=_Lightmark, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lightmark")
 def main() -> None:
-    """Facial-landmark detectors small enough for a phone: distil, measure, compare."""
+    """Find facial landmarks; train, distil, measure and export what finds them."""
 
 
-COMMANDS = (
-    *(detect, track, annotate, serve, train, distill, confidence, train_detector, recipes, demo),
-    *(info, models, evaluate, compare, export, bench, data),
-)
-for command in COMMANDS:
-    main.add_command(command)
+LINE = 62  # characters of a command's line: with the longest name, 80 columns
+GROUPS = {
+    "Use": (detect, track, annotate, serve, models, info),
+    "Measure": (evaluate, compare, bench),
+    "Train and export": (data, distill, train, confidence, train_detector, recipes, export, demo),
+}
+for commands in GROUPS.values():
+    for command in commands:
+        main.add_command(command)

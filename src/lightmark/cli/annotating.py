@@ -25,7 +25,7 @@ REASONS = 10  # of bad pictures that are listed, the commonest first
 LINE_EVERY = 30.0  # seconds between lines where no terminal shows a bar
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Landmarks of millions of pictures, as Parquet")
 @click.argument("source", type=EXISTING)
 @click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the parts; what a killed run did there is kept.")
 @click.option(

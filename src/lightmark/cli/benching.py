@@ -11,7 +11,7 @@ import click
 from lightmark.cli.options import FORCE, OUT_FILE, WORD, Command, number_list
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Latency and memory of models on this machine")
 @click.argument("models", type=WORD, nargs=-1)
 @click.option("--threads", callback=number_list, default="1", show_default=True, help="Processor threads, such as 1,4.")
 @click.option("--batch", "batches", callback=number_list, default="1,32", show_default=True, help="Crops a call.")

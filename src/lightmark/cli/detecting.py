@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 UNREAD = 1
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Landmarks of pictures, as JSON, CSV, COCO, .pts or drawn")
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", type=OUT_PLACE, help="File to write; for pts a folder.")
 @click.option(

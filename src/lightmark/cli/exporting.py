@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightmark.schema import Schema
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="ONNX, int8, LiteRT, OpenVINO, Core ML, ncnn, ExecuTorch")
 @click.argument("model", type=MODEL)
 @click.option("--to", "forms", default="onnx", show_default=True, help="Forms, with commas between; see below.")
 @click.option("--out", type=OUT_PLACE, required=True, help="File to write, or a folder for several.")

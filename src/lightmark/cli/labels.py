@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightmark.schema import Schema
 
 
-@click.group()
+@click.group(short_help="Check, convert and pack labelled faces")
 def data() -> None:
     """Check, convert and pack labelled faces."""
 

@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from lightmark.schema import Schema
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="What one model takes, gives, costs and was trained on")
 @click.argument("model", type=MODEL)
-def info(model: Path) -> None:
-    """Print the ModelSpec inside MODEL (a shipped name, a checkpoint or an exported file), as JSON."""
+@click.option("--json", "as_json", is_flag=True, help="Print the whole ModelSpec as JSON.")
+def info(model: Path, as_json: bool) -> None:
+    """Tell what MODEL (a shipped name, a checkpoint or an exported file) takes, gives, costs and was trained on."""
     from lightmark.evaluate.models import open_model
-    from lightmark.spec import spec_to_json
+    from lightmark.spec import describe_spec, spec_to_json
 
-    click.echo(json.dumps(json.loads(spec_to_json(open_model(model).spec)), indent=1))
+    spec = open_model(model).spec
+    if as_json:
+        click.echo(json.dumps(json.loads(spec_to_json(spec)), indent=1))
+    else:
+        click.echo("\n".join(f"{name:<11}{text}" for name, text in describe_spec(spec).items()))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="The models in the package")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def models(as_json: bool) -> None:
     """List the models in the package: what they take, what they cost, how well they do, their licence."""
@@ -37,14 +42,17 @@ def models(as_json: bool) -> None:
         return
     from rich.console import Console
 
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
     console.print(models_table(listed))
-    for entry in listed:
-        line = f"{entry['name']}: {entry['summary']} Licence of the weights: {entry['licence']}"
-        console.print(line, highlight=False)
-    for detector in shipped_models(registry=DETECTORS).values():
-        line = f"{detector.name}, a face detector: {detector.summary} Licence of the weights: {detector.licence}"
-        console.print(line, highlight=False)
+    detectors = shipped_models(registry=DETECTORS).values()
+    summaries = [(entry["name"], entry["summary"], entry["licence"]) for entry in listed]
+    summaries += [(f"{one.name}, a face detector", one.summary, one.licence) for one in detectors]
+    licences: dict[str, list[str]] = {}
+    for name, summary, licence in summaries:
+        console.print(f"{name}: {summary}")
+        licences.setdefault(licence, []).append(name.partition(",")[0])
+    for licence, names in licences.items():
+        console.print(f"Licence of the weights of {', '.join(names)}: {licence}")
 
 
 def _levels(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[float, ...]:
@@ -56,7 +64,7 @@ def _levels(_context: click.Context, _option: click.Parameter, text: str | None)
         raise click.BadParameter(f"{text!r}: give shares with commas between, such as 0,0.05,0.1") from None
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="NME, failure rate, AUC and plots of a model on labelled faces")
 @click.argument("model", type=MODEL)
 @click.option("--data", type=EXISTING, required=True, help="Labelled faces; test faces only where the set marks them.")
 @click.option("--subset", help="One official subset, such as common, challenging or pose.")
@@ -106,7 +114,7 @@ def evaluate(
         click.echo(f"report: {report_dir / 'report.html'}")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Paired comparison of two reports, with intervals and p")
 @click.argument("first", type=EXISTING)
 @click.argument("second", type=EXISTING)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

@@ -27,7 +27,7 @@ ENDPOINT_ONLY = ("model", "detector", "threads", "workers", "queue", "max_bytes"
 MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them at the default --max-pixels
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="The browser page, and landmarks over HTTP")
 @click.option(
     "--host", default="127.0.0.1", show_default=True,
     help="Address to listen on. Any but this machine's own lets the network in: no password, no encryption; and away "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = Path("-")  # of --records
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Faces through a video, a camera or a stream")
 @click.argument("source", type=WORD)
 @click.option("--out", type=OUT_FILE, help="Video to write with points, boxes and ids: .mp4, .m4v, .mov, .mkv.")
 @click.option(

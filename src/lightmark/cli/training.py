@@ -99,7 +99,7 @@ def _say(text: object, err: bool = False) -> None:
         click.echo(text, err=err)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Train one network of a recipe")
 @click.argument("recipe")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
 @TENSORBOARD
@@ -132,7 +132,7 @@ def train(
     _say(made)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Train two teachers and the student that learns from them")
 @click.option("--recipe", default="cpu128", show_default=True)
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the student begins at.")
@@ -177,7 +177,7 @@ def distill(
             _say(f"{stage:9} {getattr(made, stage)}")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Teach a network its expected errors and confidence")
 @click.argument("checkpoint", type=EXISTING)
 @click.option("--data", type=EXISTING, multiple=True, required=True, help="The faces that it was trained on.")
 @click.option("--background", type=EXISTING, multiple=True, help="Pictures without faces, or folders of such.")
@@ -220,7 +220,7 @@ def pictures_of(paths: Sequence[Path]) -> list[Path]:
     return [picture for path in paths for picture in below.get(path, [path])]
 
 
-@click.command("train-detector", cls=Command)
+@click.command("train-detector", cls=Command, short_help="Train the face detector")
 @click.option("--background", type=EXISTING, multiple=True, required=True, help="Pictures without faces, or folders.")
 @click.option("--start", type=EXISTING, help="Weights of another run that this one begins at.")
 @_run_options
@@ -241,7 +241,7 @@ def train_detector(
     click.echo(train_face_detector(recipe, samples, pictures_of(background), out, start, device, workers))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="The recipes and what each stage trains")
 @needs_torch
 def recipes() -> None:
     """List the recipes and what each stage trains."""
@@ -260,7 +260,7 @@ def recipes() -> None:
             )
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, short_help="Distil a student on drawn faces, in minutes")
 @click.option("--out", type=OUT_FOLDER, default=Path("demo"), show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @FORCE

@@ -76,15 +76,18 @@ def list_models(folder: Path = FOLDER) -> list[dict[str, Any]]:
 
 def models_table(listed: Sequence[Mapping[str, Any]]) -> Table:
     """`list_models` as a table; NME in per cent of the inter-ocular distance."""
-    from rich.table import Table  # here, since finding landmarks needs no tables
+    from rich.box import SIMPLE_HEAD  # here, since finding landmarks needs no tables
+    from rich.table import Table
 
     subsets = list(dict.fromkeys(subset for entry in listed for subset in (*SUBSETS, *entry["nme"])))
-    table = Table(title="Shipped models; NME in % of the inter-ocular distance, crops by the labels' boxes")
-    for column in ("name", "points", "crop", "MB", "params M", "MAdds M", *subsets):
-        table.add_column(column, justify="left" if column == "name" else "right")
+    title = "NME in % of the inter-ocular distance, crops by the labels' boxes"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("name", "points", "crop", "MB", "MAdds M", *subsets):
+        # A name that is cut cannot be typed.
+        table.add_column(column, justify="left" if column == "name" else "right", no_wrap=True, overflow="ignore")
     for entry in listed:
         nme = [f"{100 * entry['nme'][subset]:.2f}" if subset in entry["nme"] else "–" for subset in subsets]
-        costs = [f"{entry[key] / 1e6:.2f}" for key in ("bytes", "parameters", "multiply_adds")]
+        costs = [f"{entry['bytes'] / 1e6:.1f}", f"{entry['multiply_adds'] / 1e6:.0f}"]
         table.add_row(entry["name"], entry["schema"], f"{entry['size']} px", *costs, *nme)
     return table
 
