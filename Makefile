@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints-cpu.txt
 
-.PHONY: demo test test-slow lint wheel-test results figures page page-test clean
+.PHONY: demo test test-slow lint wheel-test docs results figures page page-test clean
 
 demo: .venv/.demo
 	$(BIN)/lightmark demo --out demo --force
@@ -32,6 +32,10 @@ wheel-test: .venv/.dev
 results: .venv/.dev
 	$(BIN)/python benchmarks/results.py --data $(DATA) --force
 
+# The documents as a site, in build/site; a link that leads nowhere fails it.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 figures: .venv/.dev
 	$(BIN)/python benchmarks/plot_losses.py --force
 	$(BIN)/python benchmarks/plot_landmarks.py --force
@@ -57,6 +61,10 @@ clean:
 
 .venv/.demo: .venv/bin/pip pyproject.toml constraints-cpu.txt
 	$(INSTALL) -e ".[demo]"
+	touch $@
+
+.venv/.docs: .venv/.dev
+	$(INSTALL) -e ".[docs]"
 	touch $@
 
 .venv/.dev: .venv/bin/pip pyproject.toml constraints-cpu.txt

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import lightmark
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("web/*.md"), *ROOT.glob("licences/*.md")])
 pytestmark = pytest.mark.skipif(not (ROOT / "README.md").exists(), reason="the package alone, without its documents")
@@ -44,6 +46,18 @@ def test_every_example_is_python(page: Path) -> None:
             compile(code, str(page), "exec")
             imports = re.findall(r"^(?:from lightmark\S* import .*|import lightmark\S*)$", code, re.MULTILINE)
             exec("\n".join(imports), {})
+
+
+def test_the_api_page_lists_the_public_names() -> None:
+    """All of them, once."""
+    listed = re.findall(r"^::: lightmark\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(set(lightmark.__all__) - {"__version__"})
+
+
+def test_every_page_is_in_the_sites_navigation() -> None:
+    """Else nobody finds it."""
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
+    assert {page.name for page in ROOT.glob("docs/*.md")} == set(re.findall(r"[\w-]+\.md", nav))
 
 
 def test_the_first_page_is_short_and_begins_with_an_example() -> None:
