@@ -37,6 +37,17 @@ def test_commit_tells_of_changes(tmp_path, monkeypatch) -> None:
     assert str(provenance.git_commit()).endswith("+changes")
 
 
+def test_results_that_were_made_again_are_no_change(tmp_path, monkeypatch) -> None:
+    """Else the second of two measurements would name code that nobody has."""
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    result = tmp_path / "benchmarks" / "results" / "a.json"
+    result.write_text("1")
+    checkout(tmp_path)
+    result.write_text("2")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    assert len(str(provenance.git_commit())) == 40
+
+
 def test_commit_of_code_that_git_does_not_know_is_none(tmp_path, monkeypatch) -> None:
     """A package installed inside somebody's checkout is not their commit."""
     checkout(tmp_path)

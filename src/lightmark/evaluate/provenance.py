@@ -7,6 +7,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+# What measurements write into a checkout: a number that was made again changes none of those that follow it.
+_MEASURED = ("benchmarks/results", "docs/figures")
 _PACKAGES = ("lightmark", "numpy", "opencv-python-headless", "onnxruntime", "pillow", "torch")
 
 
@@ -22,13 +24,17 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """Commit that holds this code, with "+changes" where tracked files differ from it; None outside a git checkout."""
+    """Commit that holds this code, with "+changes" where tracked files differ from it; None outside a git checkout.
+
+    Files that measurements write do not count.
+    """
     folder = Path(__file__).parent
     # A package installed into some other project's checkout is not that project's commit.
     if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     commit = _git(folder, "rev-parse", "HEAD")
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    others = [f":(top,exclude){path}" for path in _MEASURED]
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", *others)
     return f"{commit}+changes" if commit and changed else commit
 
 
