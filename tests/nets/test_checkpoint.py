@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -276,3 +278,27 @@ def test_metadata_is_the_specs_json(saved, small_spec, small_architecture):
     """Other programs find the spec as JSON text under one key."""
     spec = ModelSpec(**{**vars(small_spec), "architecture": describe(small_architecture)})
     assert read_tensors(saved)[1] == {"lightmark": spec_to_json(spec)}
+
+
+LIMITED_WRITE = """
+import resource, sys, torch
+from lightmark.errors import WriteError
+from lightmark.nets.checkpoint import write_tensors
+write_tensors(sys.argv[1], {"weight": torch.zeros(8)}, {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    write_tensors(sys.argv[1], {"weight": torch.ones(8000)}, {})
+except WriteError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit of a file's size")
+def test_a_refused_write_is_ours_and_keeps_the_old_file(tmp_path):
+    """No error of the library's; the file before is whole, and no temporary one stays, whoever would have named it."""
+    path = tmp_path / "state.safetensors"
+    command = [sys.executable, "-c", LIMITED_WRITE, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == f"{path}: cannot be written: File too large; is it a place to write to, with room left?\n"
+    assert torch.equal(read_tensors(path)[0]["weight"], torch.zeros(8))
+    assert list(tmp_path.iterdir()) == [path]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from lightmark.errors import CheckpointError, ConfigError, SpecError, reader
@@ -21,10 +21,11 @@ from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, normalise_crops, sp
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata as safetensors; the file is whole or not there."""
+    """Write tensors and metadata as safetensors; the file is whole or not there, `WriteError` says why not."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(plain, temporary, dict(metadata))
+        # Not save_file: what the system refuses there is no OSError, and a killed run leaves a file of its own naming.
+        temporary.write_bytes(save(plain, dict(metadata)))
 
 
 @reader("safetensors", CheckpointError)
