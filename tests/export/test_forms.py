@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import onnx
 import pytest
 
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.errors import CheckpointError, ConfigError, DataError, ExportError, MissingExtraError
+from lightmark.errors import CheckpointError, ConfigError, DataError, ExportError, MissingExtraError, WriteError
 from lightmark.export import forms
 from lightmark.export.formats import PRECISIONS
 from lightmark.export.forms import Exported, calibration_crops, export_forms
@@ -188,6 +189,25 @@ def test_a_label_without_a_box_is_named(fast) -> None:
     spot = replace(FACES[0], points=np.zeros((68, 2)), box=np.zeros(4))
     with pytest.raises(DataError, match="the labelled points span no box"):
         calibration_crops([spot], fast.spec, 1, 0)
+
+
+def test_a_disk_that_fills_is_not_the_converters_fault(tmp_path, monkeypatch) -> None:
+    """Room is what is missing, in the folder or for temporary files; no file is left."""
+
+    def refuse(*_words: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(forms, "write_model", refuse)
+    with pytest.raises(WriteError, match=r"out\.onnx: cannot be written: No space left .* and for temporary files"):
+        export_forms(model_path("fast"), {"onnx": tmp_path / "out.onnx"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_place_for_temporary_files_is_told(tmp_path, monkeypatch) -> None:
+    """Python's own error names neither the command's file nor a way out."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(WriteError, match=r"needs temporary files, which cannot be written: No such file .* TMPDIR"):
+        export_forms(model_path("fast"), {"onnx": tmp_path / "out.onnx"})
 
 
 def test_missing_onnx_gives_the_install_line(tmp_path, monkeypatch) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.data.sample import Sample, load_image
-from lightmark.errors import ConfigError, DataError, ExportError, GeometryError, LightmarkError
+from lightmark.errors import ConfigError, DataError, ExportError, GeometryError, LightmarkError, WriteError
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.evaluate.predict import to_schema
 from lightmark.export.first_layer import group_pixels
@@ -59,10 +60,10 @@ def export_forms(
     precision, the source's sha256, the faces calibrated on, the limit that keeps int8 sums from overflowing and whether
     it was verified. Raises `ConfigError` for int8 without faces or a form that takes no bytes, `MissingExtraError` for
     one that is not installed, `CheckpointError` or `SpecError` for a source that cannot be used, `ExportError` for one
-    that is not float32 or a written file whose points are not the model's.
+    that is not float32 or a written file whose points are not the model's, `WriteError` where there is no room.
     """
     _require_possible(outs, faces, uint8_input)
-    with TemporaryDirectory() as scratch:
+    with _temporary_files(source), TemporaryDirectory() as scratch:
         base, parity = _single_precision(source, Path(scratch) / "fp32.onnx")
         original = OnnxModel(base)
         require_face_box(original.spec, str(source))
@@ -70,6 +71,18 @@ def export_forms(
         plan = _Plan(read_graph(base), original, sha256_of(base), crops, uint8_input, seed)
         wanted = [form for form in FORMATS if form in outs]
         return [Exported(form, outs[form], _write(plan, form, outs[form], parity)) for form in wanted]
+
+
+@contextmanager
+def _temporary_files(source: Path) -> Iterator[None]:
+    """What the system refuses of the files that lie in its temporary folder meanwhile, as `WriteError`."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{source}: its export needs temporary files, which cannot be written: {error.strerror or error}; name a "
+            "folder with room left in the environment variable TMPDIR"
+        ) from error
 
 
 def _require_possible(forms: Mapping[Form, Path], faces: Sequence[Sample], uint8_input: bool) -> None:
@@ -158,12 +171,16 @@ def _write(plan: _Plan, form: Form, out: Path, with_torch: Parity | None) -> Par
 
 
 def _convert(plan: _Plan, form: Form, spec: ModelSpec, temporary: Path, out: Path) -> None:
-    """Write a form; raises `ExportError` where its converter fails."""
-    graph = _graph(plan, form)
+    """Write a form; raises `ExportError` where its converter fails, `WriteError` where it finds no room."""
     try:
-        WRITERS[form](plan, graph, spec, temporary)
+        WRITERS[form](plan, _graph(plan, form), spec, temporary)
     except LightmarkError:
         raise
+    except OSError as error:
+        raise WriteError(
+            f"{out}: cannot be written: {error.strerror or error}; is there room left, there and for temporary files "
+            f"in {gettempdir()}?"
+        ) from error
     except Exception as error:  # the converters' errors share no base class but Exception
         raise ExportError(
             f"{out}: the converter to {form} fails, so no file was left: {type(error).__name__}: {error}; another "
