@@ -33,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     the bytes once they are whole. Raises `WriteError`, which names `path`, where the system refuses.
     """
     target = Path(path)
-    with _write_errors(target):
+    with write_errors(target):
         if is_stream(target):
             with TemporaryDirectory() as folder:
                 yield Path(folder) / target.name
@@ -55,7 +55,7 @@ def replacing_together(path: str | Path) -> Iterator[Path]:
     All that is written into that folder goes beside the target on success, the target last, over what has its name.
     """
     target = Path(path)
-    with _write_errors(target):
+    with write_errors(target):
         folder = _temporary(target)
         folder.mkdir()
         try:
@@ -86,8 +86,14 @@ def sha256_of(path: str | Path) -> str:
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder `path` and those above it where they are missing; raises `WriteError` where it cannot be."""
+    with write_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
-def _write_errors(target: Path) -> Iterator[None]:
+def write_errors(target: Path) -> Iterator[None]:
     """What the system refuses, as `WriteError`: without the temporary name, which is nothing that a user gave."""
     try:
         yield

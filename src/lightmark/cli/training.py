@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,8 @@ from lightmark.cli.options import (
     noted_inputs,
     require_outputs,
 )
-from lightmark.errors import ConfigError
+from lightmark.cli.signals import INTERRUPTED
+from lightmark.errors import ConfigError, WriteError
 from lightmark.outputs import require_folder, require_free
 
 if TYPE_CHECKING:
@@ -99,6 +102,32 @@ def _say(text: object, err: bool = False) -> None:
         click.echo(text, err=err)
 
 
+@contextmanager
+def resumable(folders: Sequence[Path]) -> Iterator[None]:
+    """Say where the same command goes on, on Ctrl-C (status 130) and after `WriteError`, in a run of these folders."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(f"lightmark: interrupted; {_progress_kept(folders)}", err=True)
+        sys.exit(INTERRUPTED)
+    except WriteError as error:
+        raise WriteError(f"{error} ({_progress_kept(folders)})") from error
+
+
+def _progress_kept(folders: Sequence[Path]) -> str:
+    """What the same command will find done in the folders of a run's stages, in order."""
+    from lightmark.train.folder import RESULT, STATE
+    from lightmark.train.state import saved_step
+
+    for folder in reversed(folders):
+        if step := saved_step(folder / STATE):
+            return f"the same command goes on from step {step}, saved in {folder}"
+    finished = [folder for folder in folders if (folder / RESULT).exists()]
+    if finished:
+        return f"the same command goes on after the stage in {finished[-1]}, which is finished"
+    return "no step was saved yet, so the same command begins anew"
+
+
 @click.command(cls=Command, short_help="Train one network of a recipe")
 @click.argument("recipe")
 @click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
@@ -128,7 +157,8 @@ def train(
     chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
     require_runs([out])
     split = carve(with_face_boxes(training_samples(data, schema)), chosen)
-    made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
+    with resumable([out]):
+        made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
     _say(made)
 
 
@@ -160,18 +190,20 @@ def distill(
     chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), **changes) for stage in STAGES})
     stages = ["student", *(() if tough else ("tough", "tolerant")), *(("plain",) if plain else ())]
     require_runs([out / stage for stage in stages])
-    made = distil(
-        chosen,
-        training_samples(data, schema),
-        out,
-        with_plain=plain,
-        device=device,
-        workers=workers,
-        tensorboard=tensorboard,
-        student_start=start,
-        student_extra=training_samples(extra, schema) if extra else (),
-        teachers=(tough, tolerant) if tough and tolerant else None,
-    )
+    faces, more = training_samples(data, schema), training_samples(extra, schema) if extra else ()
+    with resumable([out / stage for stage in STAGES]):
+        made = distil(
+            chosen,
+            faces,
+            out,
+            with_plain=plain,
+            device=device,
+            workers=workers,
+            tensorboard=tensorboard,
+            student_start=start,
+            student_extra=more,
+            teachers=(tough, tolerant) if tough and tolerant else None,
+        )
     for stage in STAGES:
         if getattr(made, stage) is not None:
             _say(f"{stage:9} {getattr(made, stage)}")
@@ -237,8 +269,10 @@ def train_detector(
     recipe = DetectorRecipe(seed=seed)
     recipe = recipe if steps is None else replace(recipe, steps=steps)
     require_runs([out])
-    samples = training_samples(data, schema)
-    click.echo(train_face_detector(recipe, samples, pictures_of(background), out, start, device, workers))
+    samples, pictures = training_samples(data, schema), pictures_of(background)
+    with resumable([out]):
+        made = train_face_detector(recipe, samples, pictures, out, start, device, workers)
+    click.echo(made)
 
 
 @click.command(cls=Command, short_help="The recipes and what each stage trains")

@@ -21,6 +21,7 @@ from lightmark.data.mosaic import MosaicRules, Sources, draw_mosaic
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.evaluate.detection import HIT, NEITHER, match_boxes
+from lightmark.files import make_folder
 from lightmark.geometry import labelled
 from lightmark.metrics import average_precision
 from lightmark.nets.checkpoint import load_weights, read_tensors, write_tensors
@@ -91,11 +92,13 @@ def train_face_detector(
     fingerprint = detector_fingerprint(recipe, split, known, unknown, start)
     if is_finished(out, fingerprint):
         return out / MODEL
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     trainee = make_detector_trainee(recipe, start, device)
     standing = load_state(out / STATE, fingerprint, trainee) if (out / STATE).exists() else Standing()
     batches = _batches(Sources(split.train, known), recipe, standing.step, workers)
     checked = MosaicDataset(Sources(split.validation, unknown), recipe.rules, recipe.seed, VALIDATION)
+    if standing.step == 0:  # a disk without room is noticed now
+        save_state(out / STATE, fingerprint, trainee, standing)
     with progress_bar(recipe.name, recipe.steps, standing.step, quiet) as bar:
         began = time.monotonic() - standing.seconds
         while standing.step < recipe.steps:

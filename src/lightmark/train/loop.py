@@ -23,6 +23,7 @@ from lightmark.data.inspection import require_trainable
 from lightmark.data.missing import with_normaliser
 from lightmark.errors import ConfigError, MissingExtraError, TrainingError
 from lightmark.evaluate.face_boxes import template_of
+from lightmark.files import make_folder, write_errors
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
 from lightmark.nets.network import LandmarkNet, build_network, parameter_count
 from lightmark.spec import ModelSpec
@@ -56,7 +57,7 @@ def train(
     then the state that it resumes from. `tensorboard` also writes the log for TensorBoard. Raises `DataError` or
     `ImageError` naming a face that cannot be trained on; `ConfigError` where the folder holds another run, or the batch
     or the validation faces cannot be shared out to the processes that torchrun started; `TrainingError` where the loss
-    is no longer finite or another process has ended.
+    is no longer finite or another process has ended, `WriteError` where `out` cannot be written to.
     """
     device = join(device)
     split = replace(split, validation=with_normaliser(split.validation))
@@ -65,7 +66,7 @@ def train(
     _require_one_run(recipe, split, fingerprint)
     if from_first(is_finished(out, fingerprint)):
         return out / MODEL
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     first = world().rank == 0
     board = _Board(out) if tensorboard and first else None
     spec = new_spec(recipe, split)
@@ -74,6 +75,8 @@ def train(
     validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
     validation = ValidationCrops(mine(split.validation), mine(validation_targets), spec)
     batches = batches_of(recipe, split, spec, teachers, standing.step, workers, device)
+    if first and standing.step == 0:  # a disk without room is noticed now, and what is written next is a run's
+        save_state(out / STATE, fingerprint, trainee, standing)
     with progress_bar(recipe.name, recipe.steps, standing.step, quiet or not first) as bar:
         began = time.monotonic() - standing.seconds
         while standing.step < recipe.steps:
@@ -241,14 +244,16 @@ class _Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtraError('TensorBoard is not installed: pip install "lightmark[tensorboard]"') from error
-        self.writer: _Writer = SummaryWriter(str(folder))
-        self.written = 0
+        self.folder, self.written = folder, 0
+        with write_errors(folder):
+            self.writer: _Writer = SummaryWriter(str(folder))
 
     def write(self, rows: list[Row]) -> None:
         """Write the rows that were not written yet."""
-        for row in rows[self.written :]:
-            for name, value in row.items():
-                if name != "step":
-                    self.writer.add_scalar(name, value, int(row["step"]))
-        self.writer.flush()
+        with write_errors(self.folder):
+            for row in rows[self.written :]:
+                for name, value in row.items():
+                    if name != "step":
+                        self.writer.add_scalar(name, value, int(row["step"]))
+            self.writer.flush()
         self.written = len(rows)

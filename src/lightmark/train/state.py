@@ -87,6 +87,14 @@ def load_state(path: Path, fingerprint: Fingerprint, trainee: Trainee[Net]) -> S
         raise CheckpointError(f"{path}: not a whole training state ({error}); delete it to begin again") from error
 
 
+def saved_step(path: Path) -> int | None:
+    """Step at which the training state in `path` was saved; None where there is no whole one."""
+    try:
+        return int(json.loads(read_tensors(path)[1]["standing"])["step"])
+    except (CheckpointError, KeyError, ValueError, TypeError):
+        return None
+
+
 def _lay_out_like_parameters(optimiser: Optimizer) -> None:
     """Give Adam's moments the order in memory of their parameters.
 

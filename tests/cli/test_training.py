@@ -1,0 +1,200 @@
+"""Runs that are interrupted or refused by the system: status, one line, and what the same command goes on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+pytest.importorskip("torch")
+
+from lightmark.cli import main
+from lightmark.data.mosaic import MosaicRules
+from lightmark.nets.network import Architecture
+from lightmark.train import config, face_detector, loop, recipes
+from lightmark.train.config import Distillation, Recipe
+
+TINY = Recipe(
+    name="tiny",
+    architecture=Architecture("mobilenetv2", "spatial", width=0.25),
+    size=32,
+    objective="l1",
+    steps=6,
+    batch=2,
+    warmup=1,
+    validation=0.4,
+    validate_every=2,
+    log_every=2,
+    copies=1,
+)
+DISTILLED = Distillation(
+    "tiny",
+    replace(TINY, name="tiny-tough"),
+    replace(TINY, name="tiny-tolerant", soft_variance=0.5),
+    replace(TINY, name="tiny-student", objective="kd-figure"),
+    replace(TINY, name="tiny-plain"),
+    tolerant_starts_from_tough=True,
+)
+SHAPE = np.array([[14.0, 16.0], [34.0, 16.0], [24.0, 24.0], [16.0, 34.0], [32.0, 34.0]])
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Commands that train for a few steps; `interrupt_at` ends them at a step, as Ctrl-C does."""
+
+    out: Path
+    commands: dict[str, list[str]]
+    interrupt_at: Callable[[int | None], None]
+
+    def invoke(self, command: str) -> Result:
+        """Run one of the commands."""
+        return CliRunner().invoke(main, self.commands[command])
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """Twelve faces of five points, pictures without any, and tiny recipes in place of the package's."""
+    faces, rng = tmp_path / "faces", np.random.default_rng(0)
+    (tmp_path / "empty").mkdir()
+    faces.mkdir()
+    for index in range(12):
+        points = SHAPE + rng.normal(0, 2, SHAPE.shape)
+        Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(faces / f"{index}.png")
+        rows = [f"{x + 1:.2f} {y + 1:.2f}" for x, y in points]
+        (faces / f"{index}.pts").write_text("\n".join(["version: 1", "n_points: 5", "{", *rows, "}"]))
+        Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(tmp_path / "empty" / f"{index}.png")
+    schema = {"name": "five", "mirror": [1, 0, 2, 4, 3], "normaliser": [0, 1]}
+    (tmp_path / "five.json").write_text(json.dumps(schema))
+    monkeypatch.setattr(recipes, "get_recipe", lambda name, seed: TINY)
+    monkeypatch.setattr(recipes, "get_distillation", lambda name, seed: DISTILLED)
+    rules = MosaicRules(size=64)
+    steps = {"steps": 6, "batch": 2, "validate_every": 2, "validation_mosaics": 2}
+    tiny = config.DetectorRecipe(rules=rules, validation=0.4, **steps)  # type: ignore[arg-type]  # whole numbers
+    monkeypatch.setattr(config, "DetectorRecipe", lambda seed: tiny)
+    last: list[int | None] = [None]
+
+    def watched(take: Callable[..., object]) -> Callable[..., object]:
+        def take_or_end(trainee: object, batch: object, step: int, *words: object) -> object:
+            if last[0] is not None and step >= last[0]:
+                raise KeyboardInterrupt
+            return take(trainee, batch, step, *words)
+
+        return take_or_end
+
+    monkeypatch.setattr(loop, "take_step", watched(loop.take_step))
+    monkeypatch.setattr(face_detector, "take_detector_step", watched(face_detector.take_detector_step))
+    out = tmp_path / "run"
+    options = ["--data", str(faces), "--schema", str(tmp_path / "five.json"), "--out", str(out)]
+    commands = {
+        "train": ["train", "tiny", *options],
+        "distill": ["distill", "--recipe", "tiny", *options],
+        "train-detector": ["train-detector", "--background", str(tmp_path / "empty"), *options],
+    }
+    return Runs(out, commands, lambda step: last.__setitem__(0, step))
+
+
+@pytest.mark.parametrize(("command", "stage"), [("train", ""), ("distill", "tough"), ("train-detector", "")])
+def test_an_interrupted_run_says_where_it_goes_on(runs: Runs, command: str, stage: str) -> None:
+    """Status 130 and the step saved last; the same command then does the steps after it alone."""
+    runs.interrupt_at(5)
+    first = runs.invoke(command)
+    assert first.exit_code == 130
+    assert first.stderr.splitlines()[-1] == (
+        f"lightmark: interrupted; the same command goes on from step 4, saved in {runs.out / stage}"
+    )
+    runs.interrupt_at(4)
+    assert "from step 4" in runs.invoke(command).stderr  # which it would not say, had it begun anew
+    runs.interrupt_at(None)
+    assert runs.invoke(command).exit_code == 0
+
+
+def test_an_interrupt_before_the_first_save_promises_nothing(runs: Runs) -> None:
+    """There is no step to go on from."""
+    runs.interrupt_at(1)
+    result = runs.invoke("train")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == (
+        "lightmark: interrupted; no step was saved yet, so the same command begins anew"
+    )
+
+
+def test_a_stage_that_is_finished_is_gone_on_after(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two stages of a distillation, and before the second has saved a step."""
+    assert runs.invoke("train").exit_code == 0
+    runs.out.rename(runs.out.with_name("tough"))
+    runs.out.mkdir()
+    runs.out.with_name("tough").rename(runs.out / "tough")
+    monkeypatch.setattr(recipes, "get_distillation", lambda name, seed: replace(DISTILLED, tough=TINY))
+    runs.interrupt_at(1)
+    ended = runs.invoke("distill")
+    assert ended.exit_code == 130
+    assert ended.stderr.splitlines()[-1].endswith(
+        f"the same command goes on after the stage in {runs.out / 'tough'}, which is finished"
+    )
+
+
+REFUSED = ("state.safetensors", "model.safetensors", "log.csv", "curves.png", "result.json")
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        *(("train", name) for name in REFUSED),
+        ("distill", "copy-000.npz"),
+        *(("train-detector", name) for name in ("state.safetensors", "model.safetensors", "log.csv", "result.json")),
+    ],
+)
+def test_a_full_disk_is_one_line_and_the_run_goes_on(
+    runs: Runs, command: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever file finds no room, from the first checkpoint to the end; with room again the same command ends."""
+    from lightmark import files
+
+    move = files._move_over
+
+    def refuse(part: Path, target: Path) -> None:
+        if target.name == name:
+            raise OSError(28, "No space left on device")
+        move(part, target)
+
+    with monkeypatch.context() as full:
+        full.setattr(files, "_move_over", refuse)
+        result = runs.invoke(command)
+    assert result.exit_code == 2, result.output
+    said = result.stderr.splitlines()[-1]
+    assert said.startswith(f"lightmark: {runs.out}")
+    assert f"{name}: cannot be written: No space left on device; is it a place to write to, with room left? (" in said
+    assert not list(runs.out.rglob(".lightmark-*"))
+    assert runs.invoke(command).exit_code == 0
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only file system tells nobody before it is written to."""
+
+    def refuse(self: Path, *words: object, **options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    result = runs.invoke("train")
+    assert result.exit_code == 2
+    assert f"lightmark: {runs.out}: cannot be written: Read-only file system" in result.stderr
+
+
+def test_a_full_tensorboard_is_ours(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer's errors come from a thread of its own."""
+    pytest.importorskip("tensorboard")
+
+    def refuse(self: object, *words: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.flush", refuse)
+    runs.commands["train"].append("--tensorboard")
+    result = runs.invoke("train")
+    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (2, True)
+    assert f"{runs.out}: cannot be written: No space left on device" in result.stderr
