@@ -5,7 +5,7 @@ import pytest
 from PIL import ImageFont
 
 from lightmark.draw import GREEN, TRUTH, contact_sheet, draw_landmarks, face_tile, wrap_caption, write_png
-from lightmark.errors import GeometryError, ImageError, SchemaError, WriteError
+from lightmark.errors import ImageError, SchemaError, WriteError
 from lightmark.schema import IBUG68, Schema
 from lightmark.source import to_picture
 
@@ -110,10 +110,13 @@ def test_a_tile_half_outside_the_picture_is_black_there():
     assert tile[40, 79].all()
 
 
-def test_a_tile_of_one_repeated_point_is_refused():
-    """A face without extent has no crop."""
-    with pytest.raises(GeometryError, match="x1 must exceed x0"):
-        face_tile(black(), np.full((3, 2), 7.0))
+@pytest.mark.parametrize("points", [[[16.0, 16.0]], [[16.0, 16.0]] * 3, [[8.0, 16.0], [24.0, 16.0]]])
+def test_a_tile_of_points_that_span_no_box_has_them_in_its_middle(points):
+    """One point, the same point again, two of one height: a square of the picture around them."""
+    tile = face_tile(np.zeros((32, 32, 3), np.uint8), np.array(points), size=81)
+    rows, columns = np.nonzero(tile.any(axis=-1))
+    assert (rows.mean(), columns.mean()) == pytest.approx((40, 40), abs=1)
+    assert np.ptp(columns) < 70
 
 
 def test_tiles_stand_in_reading_order():

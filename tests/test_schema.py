@@ -11,6 +11,7 @@ from lightmark.errors import SchemaError
 from lightmark.geometry import align, transform
 from lightmark.schema import (
     COFW29,
+    FACE_BOX,
     IBUG68,
     SCHEMAS,
     WFLW98,
@@ -187,6 +188,22 @@ def test_index_out_of_range_is_refused(changes, text):
         small_schema(**changes)
 
 
+def test_a_single_point_is_divided_by_the_face_box():
+    """No two points are named, in JSON neither, and the name says what stands in for them."""
+    schema = plain_schema(1)
+    assert (schema.normaliser, schema.normaliser_name) == ((), FACE_BOX)
+    assert schema_from_dict(schema_to_dict(schema)) == schema
+    named = schema_from_dict({"name": "nose", "mirror": [0], "normaliser": []})
+    assert named.normaliser_name == FACE_BOX
+
+
+@pytest.mark.parametrize(("normaliser", "name"), [((), "inter-ocular"), ((0, 1), "face-box")])
+def test_a_normaliser_under_a_false_name_is_refused(normaliser, name):
+    """Reports print the name."""
+    with pytest.raises(SchemaError, match="'face-box' is the name of the empty one, and of no other"):
+        Schema("two", (0, 1), normaliser, normaliser_name=name)
+
+
 @pytest.mark.parametrize("normaliser", [(2, 2), (0, 1, 2), (0,)])
 def test_bad_normaliser_is_refused(normaliser):
     """An error is divided by the distance of two different points."""
@@ -266,7 +283,7 @@ def test_missing_key_is_named(tmp_path, key):
 )
 def test_value_of_the_wrong_kind_is_refused(key, value):
     """Nothing is rounded, cut or guessed."""
-    with pytest.raises(SchemaError, match=r"schema JSON: .*; needs name, mirror"):
+    with pytest.raises(SchemaError, match=r"schema JSON: .*; needs name, mirror|normaliser needs two different points"):
         schema_from_dict(schema_to_dict(small_schema()) | {key: value})
 
 

@@ -14,7 +14,7 @@ from PIL import ImageDraw, ImageFont
 
 from lightmark.errors import ImageError
 from lightmark.files import replacing
-from lightmark.geometry import Floats, crop_matrix, tight_box, transform
+from lightmark.geometry import Array, Floats, box_centre, crop_matrix, longer_side, tight_box, transform
 from lightmark.image import Picture, require_image, warp
 from lightmark.schema import Schema, require_points
 
@@ -60,12 +60,23 @@ def face_tile(
 ) -> Picture:
     """`size`×`size` crop of `scale` times the face's tight box, landmarks drawn, zeros outside the picture.
 
-    The crop follows `truth` where given, so that tiles of several models on one face show the same crop.
+    A single point, which spans no box, is shown in the middle of half the picture. The crop follows `truth` where
+    given, so that tiles of several models on one face show the same crop.
     """
-    matrix = crop_matrix(tight_box(points if truth is None else truth), size, scale)
-    crop = warp(require_image(image), matrix, size)
+    box = _box_to_show(points if truth is None else truth, require_image(image))
+    matrix = crop_matrix(box, size, scale)
+    crop = warp(image, matrix, size)
     crop_truth = None if truth is None else transform(matrix, truth)
     return draw_landmarks(crop, transform(matrix, points), schema, truth=crop_truth)
+
+
+def _box_to_show(points: Floats, image: Picture) -> Array:
+    """Tight box of `points`; a square around them where they lie in one place or on an upright or level line."""
+    box = tight_box(points)
+    if (box[2:] > box[:2]).all():
+        return box
+    side = longer_side(box) or min(image.shape[:2]) / 2
+    return np.concatenate([box_centre(box) - side / 2, box_centre(box) + side / 2])
 
 
 def contact_sheet(tiles: Sequence[Picture], captions: Sequence[str] = (), columns: int = 8) -> Picture:

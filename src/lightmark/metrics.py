@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmark.errors import DataError
+from lightmark.errors import DataError, SchemaError
 from lightmark.geometry import labelled
 from lightmark.schema import Schema, require_points
 
@@ -70,10 +70,12 @@ def interocular(truth: Floats, schema: Schema) -> Array:
     """Distance (F,) between the two points of `schema.normaliser` in truth (F, N, 2), the outer eye corners of a face.
 
     NaN where one of the two is missing: such a face has no error to compare, leave it out and say so.
-    Raises `SchemaError` where the points do not fit the schema.
+    Raises `SchemaError` where the points do not fit the schema, or it names no two points.
     """
     truth = np.asarray(truth, dtype=np.float64)
     require_points(truth, schema, "interocular")
+    if not schema.normaliser:
+        raise SchemaError(f"interocular: {schema.name} names no two points; divide errors by the face's box instead")
     left, right = schema.normaliser
     return np.asarray(np.linalg.norm(truth[..., left, :] - truth[..., right, :], axis=-1))
 

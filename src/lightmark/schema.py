@@ -21,17 +21,21 @@ from lightmark.errors import SchemaError, describe_error, reader
 Floats = NDArray[np.floating[Any]]
 
 
+FACE_BOX = "face-box"  # name of the normaliser that is no pair of points
+
+
 @dataclass(frozen=True)
 class Schema:
     """N landmarks: their mirror permutation, the pair that normalises errors, groups and drawing edges.
 
     `mirror[i]` is the index that point i takes in a mirrored picture. `normaliser` holds the two outer eye corners
-    (or whatever pair the field divides errors by). Raises `SchemaError` where these contradict one another.
+    (or whatever pair the field divides errors by); where it is empty, as it must be for a single point, errors are
+    divided by the longer side of the face's box. Raises `SchemaError` where these contradict one another.
     """
 
     name: str
     mirror: tuple[int, ...]
-    normaliser: tuple[int, int]
+    normaliser: tuple[int, ...]
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     edges: tuple[tuple[int, int], ...] = ()
     point_names: tuple[str, ...] = ()
@@ -52,8 +56,16 @@ class Schema:
                     f"schema {self.name!r}: mirror is no involution: {i} goes to {j}, but {j} goes to "
                     f"{self.mirror[j]}; two mirrors must give the picture back"
                 )
-        if len(self.normaliser) != 2 or self.normaliser[0] == self.normaliser[1]:
-            raise SchemaError(f"schema {self.name!r}: normaliser needs two different points, got {self.normaliser}")
+        if self.normaliser and (len(self.normaliser) != 2 or self.normaliser[0] == self.normaliser[1]):
+            raise SchemaError(
+                f"schema {self.name!r}: normaliser needs two different points, got {self.normaliser}; "
+                f"leave it empty to divide errors by the face's box"
+            )
+        if (self.normaliser_name == FACE_BOX) == bool(self.normaliser):
+            raise SchemaError(
+                f"schema {self.name!r}: normaliser {self.normaliser} is called {self.normaliser_name!r}; "
+                f"{FACE_BOX!r} is the name of the empty one, and of no other"
+            )
         if self.point_names and len(self.point_names) != count:
             raise SchemaError(f"schema {self.name!r}: {len(self.point_names)} point names for {count} points")
 
@@ -211,6 +223,8 @@ def get_schema(name: str) -> Schema:
 
 def plain_schema(count: int, normaliser: tuple[int, int] | None = None) -> Schema:
     """Schema of `count` unnamed points, mirrored onto themselves; for data whose symmetry nobody wrote down."""
+    if count == 1:
+        return Schema("points1", (0,), (), normaliser_name=FACE_BOX)
     return Schema(f"points{count}", tuple(range(count)), normaliser or (0, count - 1), normaliser_name="first-to-last")
 
 
@@ -231,12 +245,12 @@ def schema_from_dict(data: Mapping[str, Any]) -> Schema:
     """Schema of the JSON form; raises `SchemaError` for a missing key, a wrong type or a contradiction."""
     whole = operator.index  # refuses 3.7, which int would cut
     try:
-        first, second = data["normaliser"]
+        normaliser = tuple(whole(i) for i in data["normaliser"])
         return Schema(
             name=str(data["name"]),
             mirror=tuple(whole(i) for i in data["mirror"]),
-            normaliser=(whole(first), whole(second)),
-            normaliser_name=str(data.get("normaliser_name", "inter-ocular")),
+            normaliser=normaliser,
+            normaliser_name=str(data.get("normaliser_name", "inter-ocular" if normaliser else FACE_BOX)),
             groups={str(k): tuple(whole(i) for i in v) for k, v in data.get("groups", {}).items()},
             edges=tuple((whole(a), whole(b)) for a, b in data.get("edges", ())),
             point_names=tuple(str(name) for name in data.get("point_names", ())),
@@ -246,7 +260,7 @@ def schema_from_dict(data: Mapping[str, Any]) -> Schema:
     except Exception as error:  # of whatever kind: the JSON may come from anybody
         raise SchemaError(
             f"schema JSON: {describe_error(error)}; needs name, mirror (one index a point) and normaliser "
-            f"(two indices)"
+            f"(two indices, or none)"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from lightmark.geometry import Array, crop_matrix, tight_box
+from lightmark.geometry import Array, crop_matrix, longer_side, tight_box
 from lightmark.image import Picture, warp
 from lightmark.schema import Schema
 
@@ -35,9 +35,9 @@ def aligned_by_eyes(schema: Schema) -> bool:
 
 
 def likeness_crop(image: Picture, points: Array, schema: Schema) -> Picture | None:
-    """Grey crop (64, 64) in which copies of a photograph look alike; None for a small face or a missing eye corner."""
+    """Grey crop (64, 64) in which copies of a photograph look alike; None where labels are small or too few."""
     matrix, side = _by_eyes(points, schema) if aligned_by_eyes(schema) else _by_box(points)
-    if side < _SMALLEST or matrix is None:
+    if matrix is None or side < _SMALLEST:
         return None
     return np.asarray(cv2.cvtColor(warp(image, matrix, CROP), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
@@ -53,9 +53,11 @@ def _by_eyes(points: Array, schema: Schema) -> tuple[Array | None, float]:
     return crop_matrix(box, CROP, 1.0, math.degrees(math.atan2(dy, dx))), 2 * reach
 
 
-def _by_box(points: Array) -> tuple[Array, float]:
+def _by_box(points: Array) -> tuple[Array | None, float]:
     box = tight_box(points)
-    return crop_matrix(box, CROP, 1.0), float(max(box[2] - box[0], box[3] - box[1]))
+    if not (box[2:] > box[:2]).all():  # of a single point, say
+        return None, 0.0
+    return crop_matrix(box, CROP, 1.0), longer_side(box)
 
 
 def alike_pairs(first: Sequence[Picture], second: Sequence[Picture], threshold: float) -> list[Pair]:

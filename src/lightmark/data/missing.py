@@ -40,12 +40,12 @@ def with_normaliser(samples: Sequence[Sample]) -> list[Sample]:
     """The faces of which both points are labelled by whose distance errors are divided; all are of one schema.
 
     An error over another length would not be of the same kind as the other faces', so faces without it are not judged.
-    Raises `DataError` where none is left.
+    A schema without such points judges all. Raises `DataError` where none is left.
     """
     kept = [sample for sample in samples if labelled(sample.points[list(sample.schema.normaliser)]).all()]
     if samples and not kept:
         schema = samples[0].schema
-        left, right = schema.normaliser
+        left, right = schema.normaliser  # which there are, or all faces were kept
         raise DataError(
             f"{samples[0].name}: of {len(samples)} faces to judge by, none has both point {left} and point {right} "
             f"labelled, by whose distance {schema.name} divides errors; pass a schema with another normaliser"

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from lightmark.data.tar import Member, read_member
-from lightmark.errors import DataError
-from lightmark.geometry import Array
+from lightmark.errors import DataError, GeometryError
+from lightmark.geometry import Array, labelled, longer_side, require_box, tight_box
 from lightmark.image import Picture
 from lightmark.schema import Schema
 from lightmark.source import to_picture
+from lightmark.spec import spans_face
 
 LABELLED_SIZE = "labelled_size"  # attribute: width and height of the picture, as the label file has them
 
@@ -60,6 +61,22 @@ def load_image(sample: Sample) -> Picture:
     if sample.member is not None:
         return to_picture(read_member(sample.member), name=sample.path.as_posix())
     return to_picture(sample.path)
+
+
+def label_box(points: Array, schema: Schema) -> Array:
+    """Tight box (4,) of a face's labels; raises `GeometryError` for labels from which no face could be cropped.
+
+    The 68 and 98 points must span it. For others it is found in the picture: a single point, or two above one another,
+    are whole labels, several in one place are not.
+    """
+    box = tight_box(points)
+    if spans_face(schema):
+        return require_box(box)
+    if not np.isfinite(box).all():
+        raise GeometryError(f"box {np.array2string(box)}: needs a labelled point, and none that is infinite")
+    if labelled(points).sum() > 1 and not longer_side(box) > 0:
+        raise GeometryError(f"all labelled points lie in one place, {np.array2string(box[:2])}")
+    return box
 
 
 def encoded_picture(sample: Sample) -> bytes:

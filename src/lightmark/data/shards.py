@@ -22,11 +22,11 @@ import numpy as np
 
 from lightmark.data.own_fields import own_fields
 from lightmark.data.pictures import PICTURE_SUFFIXES
-from lightmark.data.sample import Sample
+from lightmark.data.sample import Sample, label_box
 from lightmark.data.schema_choice import schema_for
 from lightmark.data.tar import Member, read_member, tar_members
 from lightmark.errors import DataError, ImageError, describe_error, foreign_errors_as
-from lightmark.geometry import labelled, require_box, tight_box
+from lightmark.geometry import labelled
 from lightmark.schema import SCHEMAS, Schema, schema_from_dict, schema_to_dict
 from lightmark.source import to_picture
 
@@ -244,13 +244,14 @@ def _sample(picture: Member, face: Mapping[str, Any]) -> Sample:
     occluded = face.get("occluded")
     if occluded is not None and len(occluded) != len(points):
         raise ValueError(f"{len(occluded)} flags of occlusion for {len(points)} points")
+    schema = schema_for(len(points), _schema(json.dumps(face.get("schema"))), place)
     ours = own_fields(face)
     attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in ours.attributes.items()}
     return Sample(
         path=place,
         points=points,
-        box=require_box(tight_box(points)),
-        schema=schema_for(len(points), _schema(json.dumps(face.get("schema"))), place),
+        box=label_box(points, schema),
+        schema=schema,
         photo=place.with_suffix("").as_posix() if ours.photo is None else ours.photo,
         subsets=_subsets(ours.subsets or frozenset()),
         attributes=attributes,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.data.missing import with_normaliser
+from lightmark.data.normaliser import normalisers_of
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.compare import PairedSummary, summarise_pair
@@ -15,7 +16,7 @@ from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict, to_schema
 from lightmark.evaluate.run import choose_faces
 from lightmark.evaluate.text import Table, align_columns
-from lightmark.metrics import Array, interocular, nme
+from lightmark.metrics import Array, nme
 from lightmark.runtime.crop_model import CropModel
 from lightmark.schema import Schema
 
@@ -41,9 +42,9 @@ def measure_degradation(
 
 
 def face_errors(model: CropModel, faces: Sequence[Sample]) -> Array:
-    """NME (F,) of `model` on each of `faces`, labelled in its schema, over the inter-ocular distance."""
+    """NME (F,) of `model` on each of `faces`, labelled in its schema, over its normaliser."""
     truth = np.stack([face.points for face in faces])
-    return nme(predict(model, faces), truth, interocular(truth, model.spec.schema))
+    return nme(predict(model, faces), truth, normalisers_of(faces))
 
 
 def render_degradation(found: Mapping[str, PairedSummary]) -> str:

@@ -39,15 +39,24 @@ def with_face_boxes(samples: Sequence[Sample], spec: ModelSpec | None = None) ->
         return list(samples)
     one_schema(samples)
     if spec is not None and spec.template is None:
-        return [replace(sample, box=tight_box(sample.points)) for sample in samples]
+        return [_with_tight_box(sample) for sample in samples]
     boxes = find_face_boxes(samples)
     template = fit_template(samples, boxes) if spec is None else spec.template
     if template is None:
-        return [replace(sample, box=tight_box(sample.points)) for sample in samples]
+        return [_with_tight_box(sample) for sample in samples]
     return [
         replace(sample, box=_box_from_points(sample, np.asarray(template)) if box is None else box)
         for sample, box in zip(samples, boxes, strict=True)
     ]
+
+
+def _with_tight_box(sample: Sample) -> Sample:
+    if sample.schema.size == 1:
+        raise DataError(
+            f"{sample.name}: one point does not say how large a face is, and {MODEL} sees too few of these faces to "
+            "tell; give pictures in which `lightmark detect` finds most of the faces"
+        )
+    return replace(sample, box=tight_box(sample.points))
 
 
 def template_of(samples: Sequence[Sample]) -> tuple[tuple[float, float], ...] | None:

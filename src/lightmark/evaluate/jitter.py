@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.report import JitterPoint
-from lightmark.metrics import bootstrap_interval, interocular, nme
+from lightmark.metrics import bootstrap_interval, nme
 from lightmark.runtime.crop_model import CropModel
 
 
@@ -26,7 +27,7 @@ def box_jitter_curve(
     Each face's box is spoilt the same way at every level, only more. Raises what `predict` raises.
     """
     truth = np.stack([sample.points for sample in samples])
-    normaliser = interocular(truth, model.spec.schema)
+    normaliser = normalisers_of(samples)
     points = []
     for level in sorted(set(levels)):
         errors = nme(predict(model, samples, batch, level, seed), truth, normaliser)

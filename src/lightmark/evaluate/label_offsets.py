@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.data.missing import with_normaliser
+from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError
 from lightmark.evaluate.predict import predict, to_schema
 from lightmark.evaluate.rows import face_names
 from lightmark.evaluate.text import Table, align_columns
 from lightmark.geometry import Array
-from lightmark.metrics import interocular, nme
+from lightmark.metrics import nme
 from lightmark.runtime.crop_model import CropModel
 
 # A folder is found where its mean offset is this share of the normaliser or more, from the model or from the middle of
@@ -98,7 +99,7 @@ def label_offsets(model: CropModel, samples: Sequence[Sample], root: Path | None
         raise DataError("label_offsets: no faces whose labels could be compared")
     faces = with_normaliser(to_schema(samples, model.spec.schema))
     truth, points = np.stack([face.points for face in faces]), predict(model, faces)
-    normaliser = interocular(truth, model.spec.schema)
+    normaliser = normalisers_of(faces)
     errors = nme(points, truth, normaliser)
     offsets = np.nanmean(points - truth, axis=1)
     folders = _folders(faces, root)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample, load_image
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.report import RobustnessCurve, RobustnessPoint
 from lightmark.geometry import Array, longer_side, transform
 from lightmark.image import compress_jpeg
-from lightmark.metrics import bootstrap_interval, interocular, nme
+from lightmark.metrics import bootstrap_interval, nme
 from lightmark.runtime.crop_model import CropModel
 
 # Compression and noise count in pixels: quality 20 or a sigma of 20 is nothing to a face of a thousand pixels, whose
@@ -166,7 +167,7 @@ def _face_errors(
     truth = np.stack([one.points for one in faces])
     errors = np.full(1 + len(spoilt), np.nan)
     errors[[True, *(one is not None for one in spoilt)]] = nme(
-        predict(model, faces, batch), truth, interocular(truth, model.spec.schema)
+        predict(model, faces, batch), truth, normalisers_of(faces)
     )
     return errors
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError, SchemaError, reader
 from lightmark.evaluate.predict import face_boxes, same_points
 from lightmark.files import replacing
 from lightmark.geometry import Floats, labelled
-from lightmark.metrics import interocular, labelled_mean, nme, point_errors
+from lightmark.metrics import labelled_mean, nme, point_errors
 from lightmark.schema import Schema
 
 # Nine digits survive any statistic quoted from the table; seventeen only make it unreadable.
@@ -24,7 +25,7 @@ _MEASURES = ("size_px", "normaliser_px", "points")
 
 @dataclass(frozen=True)
 class FaceRow:
-    """Errors of one face, as fractions of its normaliser; `size_px` is the longer side of the labels' tight box.
+    """Errors of one face, as fractions of its normaliser; `size_px` is the longer side of its box.
 
     Each is the mean over labelled points, of which there are `points`. `nme_inner` leaves out the jaw, where anything
     else is labelled; `groups` holds the NME of each group of points of the schema, NaN where none of it is labelled.
@@ -48,7 +49,7 @@ def face_rows(samples: Sequence[Sample], points: Floats, root: Path | None = Non
     """
     schema = one_schema(samples)
     truth = np.stack([sample.points for sample in samples])
-    normaliser = interocular(truth, schema)
+    normaliser = normalisers_of(samples)
     whole = nme(points, truth, normaliser)
     shares = point_errors(points, truth) / normaliser[:, None]
     inner = labelled_mean(shares[:, list(schema.inner or range(schema.size))])

@@ -287,6 +287,8 @@ def _judge_predictions(
     name = one_schema(labelled_faces).name
     if name != predictions.schema:
         raise DataError(f"{source}: predicts {predictions.schema}, the faces are labelled with {name}")
+    if not labelled_faces[0].schema.normaliser:
+        labelled_faces = with_face_boxes(labelled_faces)
     samples = with_normaliser(labelled_faces)
     taken = {sample.name for sample in samples}
     others = [sample for sample in known if sample.name not in taken]

@@ -9,6 +9,7 @@ from typing import Any
 from lightmark.evaluate.confidence import TOLERATED, Confidence
 from lightmark.evaluate.report import ALL, Report, RobustnessCurve, SizeBin
 from lightmark.metrics import Interval
+from lightmark.schema import FACE_BOX
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ def tables(report: Report) -> list[Table]:
 
 def legend(report: Report) -> str:
     """One sentence on what the numbers are."""
+    by_box = report.normaliser == FACE_BOX
+    divisor = "the longer side of the face's box" if by_box else f"its {report.normaliser} distance"
     return (
-        f"NME is the mean distance of a face's labelled points from their labels over its {report.normaliser} "
-        f"distance, in %, as mean over faces; a face fails above {percent(report.threshold, 0)}; in brackets, "
-        "bootstrap 95 % intervals."
+        f"NME is the mean distance of a face's labelled points from their labels over {divisor}, in %, as mean over "
+        f"faces; a face fails above {percent(report.threshold, 0)}; in brackets, bootstrap 95 % intervals."
     )
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
 from lightmark.errors import ConfigError
-from lightmark.geometry import Array, from_unit, invert, to_unit, transform
+from lightmark.geometry import Array, from_unit, invert, matrix_scale, to_unit, transform
 from lightmark.image import warp
-from lightmark.metrics import interocular, nme
+from lightmark.metrics import nme
 from lightmark.runtime.crop_model import CropModel
 from lightmark.shape import fit, mean_labelled, soften
 from lightmark.spec import ModelSpec, spec_crop_matrix
@@ -85,7 +86,7 @@ class ValidationCrops:
     """Upright crops of the validation faces, cut once; calling it with a model gives one NME a face (F,).
 
     Errors are those against `targets`, image points (F, N, 2): a Tolerant-Teacher is to be judged by the Soft-landmarks
-    that it learns. The normaliser is always the labels', which must have both its points (see `with_normaliser`).
+    that it learns. Errors are divided by the labels' normaliser, whose points they must have (see `with_normaliser`).
     """
 
     def __init__(self, samples: Sequence[Sample], targets: Sequence[Array], spec: ModelSpec) -> None:
@@ -93,7 +94,8 @@ class ValidationCrops:
         self.crops = [warp(load_image(s), matrix, spec.size) for s, matrix in zip(samples, matrices, strict=True)]
         crop_points = [transform(matrix, points) for matrix, points in zip(matrices, targets, strict=True)]
         self.targets = to_unit(np.stack(crop_points), spec.size)
-        self.normalisers = interocular(_upright_shapes(samples, spec), spec.schema)
+        zooms = [matrix_scale(matrix) for matrix in matrices]
+        self.normalisers = normalisers_of(samples) * zooms / spec.size
 
     def __call__(self, model: CropModel, batch: int = 32) -> Array:
         """NME of each face: a crop only shifts and scales, so the ratio is that of image pixels."""
