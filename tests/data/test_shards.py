@@ -458,7 +458,7 @@ def test_command_packs_and_lists_what_it_left_out(tmp_path, folder):
     cut = runner.invoke(main, ["data", "pack", str(folder), "--out", str(tmp_path / "b"), "--crops"])
     assert cut.exit_code == 1
     assert "7 faces in 7 crops packed into " in cut.output
-    assert "1 of 8 faces left out:" in cut.output
+    assert "left out, 1 broken labels or pictures:" in cut.output
     assert "3.jpg: no such picture" in cut.output
 
 

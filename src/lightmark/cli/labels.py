@@ -38,8 +38,9 @@ def data_check(path: Path, against: Path | None, sheet: Path | None, force: bool
     from lightmark.data.check import check, format_report, usable, write_contact_sheet
     from lightmark.data.read import read_samples
 
-    samples = read_samples(path, schema)
-    report = check(samples)
+    left_out: list[str] = []
+    samples = read_samples(path, schema, left_out=left_out)
+    report = check(samples, left_out)
     click.echo(format_report(report))
     clean = report.clean
     if against is not None:
@@ -71,11 +72,16 @@ def _compare_labels(model: Path, samples: Sequence[Sample], path: Path) -> bool:
 def data_convert(
     source: Path, out: Path, form: Literal["coco", "pts"], subset: str | None, force: bool, schema: Schema | None
 ) -> None:
-    """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files."""
+    """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files.
+
+    Faces whose picture or labels are broken are left out and listed; status 1 if there are such.
+    """
     from lightmark.data.convert import convert
 
-    count = convert(source, out, form, schema, subset, force, noted_inputs())
+    left_out: list[str] = []
+    count = convert(source, out, form, schema, subset, force, noted_inputs(), left_out)
     click.echo(f"{count} faces written to {out}")
+    _end_with(left_out)
 
 
 @data.command("pack", cls=Command)
@@ -105,20 +111,35 @@ def data_pack(
     """
     from lightmark.data.pack import pack
     from lightmark.data.read import read_samples
-    from lightmark.evaluate.face_boxes import with_face_boxes
 
     for source in sources:
         if out.resolve().is_relative_to(source.resolve()):
             raise ConfigError(f"{out}: lies in {source}, whose faces are packed: shards would be taken for some")
-    samples = [sample for source in sources for sample in read_samples(source, schema, subset)]
+    unreadable: list[str] = []
+    samples = [sample for source in sources for sample in read_samples(source, schema, subset, unreadable)]
     # Crops are cut around faces, not around points that may cover a corner of one.
-    samples = samples if whole else with_face_boxes(samples)
-    packed = pack(samples, out, "whole" if whole else "crops", faces_per_shard, shuffle, _with_progress, webp)
+    samples = samples if whole else _with_face_boxes(samples)
+    form: Literal["whole", "crops"] = "whole" if whole else "crops"
+    packed = pack(samples, out, form, faces_per_shard, shuffle, _with_progress, webp, unreadable)
     pictures = "pictures" if whole else "crops"
     click.echo(f"{packed.faces} faces in {packed.pictures} {pictures} packed into {out}; shards: {len(packed.shards)}")
-    if packed.left_out:
-        click.echo(f"lightmark: {len(packed.left_out)} of {len(samples)} faces left out:", err=True)
-        click.echo("\n".join(f"  {sentence}" for sentence in packed.left_out), err=True)
+    _end_with(packed.left_out)
+
+
+def _with_face_boxes(samples: Sequence[Sample]) -> list[Sample]:
+    """`samples`, of one schema or several, with the boxes around which training will cut."""
+    from lightmark.evaluate.face_boxes import with_face_boxes
+
+    schemas = {sample.schema.name: sample.schema for sample in samples}
+    of_schema = {name: iter(with_face_boxes([one for one in samples if one.schema.name == name])) for name in schemas}
+    return [next(of_schema[sample.schema.name]) for sample in samples]
+
+
+def _end_with(left_out: Sequence[str]) -> None:
+    """List what was left out, if anything, and end with status 1."""
+    if left_out:
+        click.echo(f"lightmark: left out, {len(left_out)} broken labels or pictures:", err=True)
+        click.echo("\n".join(f"  {sentence}" for sentence in left_out), err=True)
         sys.exit(1)
 
 

@@ -14,14 +14,15 @@ import cv2
 import numpy as np
 
 from lightmark.data.likeness import ALIKE_BY_BOX, ALIKE_BY_EYES, aligned_by_eyes, alike_pairs, likeness_crop
-from lightmark.data.sample import LABELLED_SIZE, Sample, load_image
+from lightmark.data.sample import LABELLED_SIZE, Sample, label_box, load_image
 from lightmark.data.symmetry import swapped_groups
 from lightmark.draw import contact_sheet, face_tile, write_png
-from lightmark.errors import DataError, ImageError
+from lightmark.errors import DataError, GeometryError, ImageError
 from lightmark.geometry import Array, labelled, tight_box
 from lightmark.image import Picture
 
 Kind = Literal[
+    "unreadable label",
     "missing picture",
     "unreadable picture",
     "points not finite",
@@ -102,14 +103,17 @@ class _Look:
     reach: tuple[float, float] | None = None
 
 
-def check(samples: Sequence[Sample]) -> CheckReport:
+def check(samples: Sequence[Sample], left_out: Sequence[str] = ()) -> CheckReport:
     """Look `samples` over, reading every picture once; raises nothing for bad data: it is in the report.
+
+    `left_out` are sentences on labels that could not be read, as `read_samples` gives them.
 
     Each leak is found once: by the photograph's key where train and test share it, else by equal pixels, else by
     likeness of the face.
     """
     looks = [_look(sample, picture) for sample, picture in zip(samples, _pictures(samples), strict=True)]
     findings = [
+        *(Finding("unreadable label", (), sentence) for sentence in left_out),
         *(finding for look in looks for finding in look.findings),
         *_in_a_corner(samples, looks),
         *_swapped(samples),
@@ -179,7 +183,9 @@ def _broken_points(sample: Sample) -> tuple[Finding, ...]:
     if not labelled(sample.points).any():
         return (Finding("no labelled point", (sample.name,), f"none of {len(sample.points)} points"),)
     width, height = _extent(sample)
-    if not width > 0 or not height > 0:
+    try:
+        label_box(sample.points, sample.schema)
+    except GeometryError:
         return (Finding("empty box", (sample.name,), f"points span {width:g} × {height:g} pixels"),)
     return ()
 
@@ -223,10 +229,12 @@ def _extent(sample: Sample) -> Array:
 def _outside(sample: Sample, picture: Picture) -> tuple[Finding, ...]:
     height, width = picture.shape[:2]
     beyond = np.nanmax(np.maximum(-0.5 - sample.points, sample.points - [width - 0.5, height - 0.5]))
-    share = float(beyond / _extent(sample).max())
-    if share <= FAR_OUTSIDE:
+    extent = _extent(sample).max()
+    if beyond <= FAR_OUTSIDE * extent:
         return ()
-    detail = f"{beyond:.0f} px beyond the edge of {width} × {height} px, {share:.2f} of the face's longer side"
+    detail = f"{beyond:.0f} px beyond the edge of {width} × {height} px"
+    if extent > 0:
+        detail += f", {beyond / extent:.2f} of the face's longer side"
     return (Finding("points outside picture", (sample.name,), detail),)
 
 
@@ -302,9 +310,14 @@ def format_report(report: CheckReport, shown: int = 5) -> str:
         by_kind[finding.kind].append(finding)
     for kind, findings in by_kind.items():
         lines += ["", f"{kind}: {len(findings)}"]
-        lines += [f"  {' | '.join(finding.names)}: {finding.detail}" for finding in findings[:shown]]
+        lines += [f"  {_place(finding)}{finding.detail}" for finding in findings[:shown]]
         lines += [f"  and {len(findings) - shown} more"] if len(findings) > shown else []
     return "\n".join([*lines, "", "nothing to look at" if report.clean else f"{len(report.findings)} to look at"])
+
+
+def _place(finding: Finding) -> str:
+    """The faces of a finding; a label that could not be read names its place itself."""
+    return f"{' | '.join(finding.names)}: " if finding.names else ""
 
 
 def _missing_line(schema: str, counts: Mapping[int, int], report: CheckReport) -> str:
@@ -362,7 +375,6 @@ def _tile(sample: Sample) -> Picture:
     except ImageError:
         return np.full((_TILE, _TILE, 3), _NO_PICTURE, dtype=np.uint8)
     finite = np.where(np.isfinite(sample.points).all(axis=1, keepdims=True), sample.points, np.nan)
-    box = tight_box(finite)
-    if not (box[2:] > box[:2]).all():
+    if not labelled(finite).any():
         return np.asarray(cv2.resize(picture, (_TILE, _TILE), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     return face_tile(picture, finite, sample.schema, _TILE)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.own_fields import own_fields
 from lightmark.data.sample import LABELLED_SIZE, Sample
@@ -28,7 +29,12 @@ _COCOS_OWN = ("index", "rect", LABELLED_SIZE)  # attributes that COCO's own fiel
 
 
 @reader("COCO keypoints JSON")
-def read_coco(path: str | Path, pictures: str | Path | None = None, schema: Schema | None = None) -> list[Sample]:
+def read_coco(
+    path: str | Path,
+    pictures: str | Path | None = None,
+    schema: Schema | None = None,
+    left_out: LeftOut | None = None,
+) -> list[Sample]:
     """Faces of a COCO keypoints file; each file_name is looked for in `pictures`, or else beside the file.
 
     Coordinates count from 0. Flag 1 sets `occluded`. An annotation none of whose points is labelled (flag 0), as COCO
@@ -36,12 +42,16 @@ def read_coco(path: str | Path, pictures: str | Path | None = None, schema: Sche
     (x0, y0, x1, y1) is the bbox; "labelled_size" the image's width and height; "index" numbers the faces of a picture
     that has several. Without `schema` it is the one of the category: its "lightmark" entry, the usual one of that many
     points, or a plain one with the category's names and skeleton.
+    Raises `DataError` naming an annotation that is broken; with `left_out`, it is noted there instead.
     """
     path = Path(path)
     document = _load(path)
     images = _by_id(path, document, "images")
     schemas = {key: _schema(path, entry, schema) for key, entry in _by_id(path, document, "categories").items()}
-    labelled = [entry for entry in document["annotations"] if _is_labelled(path, entry)]
+    labelled = []
+    for entry in document["annotations"]:
+        with leaving_out(left_out):
+            labelled += [entry] if _is_labelled(path, entry) else []
     several = Counter(entry.get("image_id") for entry in labelled)
     seen: Counter[Any] = Counter()
     samples = []
@@ -49,7 +59,8 @@ def read_coco(path: str | Path, pictures: str | Path | None = None, schema: Sche
         key = entry.get("image_id")
         index = seen[key] if several[key] > 1 else None
         seen[key] += 1
-        samples.append(_sample(path, entry, images, schemas, Path(pictures or path.parent), index))
+        with leaving_out(left_out):
+            samples.append(_sample(path, entry, images, schemas, Path(pictures or path.parent), index))
     return samples
 
 

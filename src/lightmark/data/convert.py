@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 
 from lightmark.data.coco import coco_document
+from lightmark.data.inspection import inspect_picture
+from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.pts import format_pts
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, encoded_picture, encoded_suffix, load_image
@@ -32,16 +34,30 @@ def convert(
     subset: str | None = None,
     force: bool = False,
     inputs: Sequence[Path] = (),
+    left_out: LeftOut | None = None,
 ) -> int:
     """Write the faces of `source` to `target` as `form` and return how many; see `read_samples` and the writers.
 
-    `source` and `inputs` are not written over, whatever `force` is.
+    `source` and `inputs` are not written over, whatever `force` is. Faces whose labels or pictures are broken are left
+    out with a sentence in `left_out`, and raise without it; `DataError` also where no other is there.
     """
-    samples = read_samples(source, schema, subset)
+    samples = _usable(read_samples(source, schema, subset, left_out), left_out)
+    if not samples and left_out:
+        raise DataError(f"{source}: no face of it can be converted; {left_out[0]} ({len(left_out)} such)")
     if form not in _WRITERS:
         raise DataError(f"{target}: no format {form!r} to convert to; known: {', '.join(_WRITERS)}")
     _WRITERS[form](samples, target, force, [Path(source), *inputs])
     return len(samples)
+
+
+def _usable(samples: Sequence[Sample], left_out: LeftOut | None) -> list[Sample]:
+    usable = []
+    for sample in samples:
+        with leaving_out(left_out):
+            _require_labels(sample)
+            inspect_picture(sample)
+            usable.append(sample)
+    return usable
 
 
 def write_coco(
@@ -127,11 +143,15 @@ def _require_free(paths: Sequence[Path], samples: Sequence[Sample], inputs: Sequ
 
 
 def _pts_text(sample: Sample) -> str:
+    _require_labels(sample)
+    return format_pts(sample.points)
+
+
+def _require_labels(sample: Sample) -> None:
     if np.isinf(sample.points).any():
         raise DataError(f"{sample.name}: points are not all finite; take the face out")
     if not labelled(sample.points).any():
         raise DataError(f"{sample.name}: no point is labelled; take the face out")
-    return format_pts(sample.points)
 
 
 def _size(sample: Sample) -> tuple[int, int]:

@@ -18,7 +18,7 @@ import numpy as np
 from lightmark.data.sample import Sample
 from lightmark.data.tar import read_member
 from lightmark.errors import DataError, GeometryError, ImageError
-from lightmark.geometry import labelled, overlaps, require_box, tight_box
+from lightmark.geometry import labelled, require_box, tight_box
 from lightmark.metrics import interocular
 from lightmark.source import header_size, to_picture
 
@@ -39,7 +39,7 @@ class PictureFacts(NamedTuple):
 def inspect_pictures(samples: Sequence[Sample]) -> list[PictureFacts]:
     """Facts of each sample's picture; raises `ImageError` naming the first that is missing, cut or no picture."""
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(_inspect, samples))
+        return list(pool.map(inspect_picture, samples))
 
 
 def inspect_files(paths: Sequence[Path]) -> list[PictureFacts]:
@@ -58,7 +58,7 @@ def require_trainable(samples: Sequence[Sample], judged: Sequence[Sample] = ()) 
     for sample in faces:
         _require_labels(sample)
     for sample in judged:
-        if interocular(sample.points[None], sample.schema)[0] == 0:
+        if sample.schema.normaliser and interocular(sample.points[None], sample.schema)[0] == 0:
             first, second = sample.schema.normaliser
             raise DataError(
                 f"{sample.name}: points {first} and {second} coincide, by whose distance its error is divided; {NEXT}"
@@ -81,16 +81,16 @@ def _require_labels(sample: Sample) -> None:
 
 
 def _require_in_picture(sample: Sample, width: int, height: int) -> None:
-    whole = np.array([-0.5, -0.5, width - 0.5, height - 0.5])
-    box = tight_box(sample.points)
-    if not overlaps(box[None], whole[None]).any():
+    box = tight_box(sample.points)  # of a single point without any area, by which boxes overlap
+    if (box[2:] <= -0.5).any() or (box[:2] >= [width - 0.5, height - 0.5]).any():
         raise DataError(
             f"{sample.name}: its points lie in x {box[0]:.0f} to {box[2]:.0f}, y {box[1]:.0f} to {box[3]:.0f}, all of "
             f"them outside their picture of {width}×{height} pixels; {NEXT}"
         )
 
 
-def _inspect(sample: Sample) -> PictureFacts:
+def inspect_picture(sample: Sample) -> PictureFacts:
+    """Facts of one sample's picture; raises as `inspect_pictures` does."""
     if sample.image is not None:
         height, width = sample.image.shape[:2]
         return PictureFacts(_sha256(str(sample.image.shape).encode() + sample.image.tobytes()), (width, height))

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image as PilImage
 
-from lightmark.data.sample import LABELLED_SIZE, Sample, encoded_picture, encoded_suffix, load_image
+from lightmark.data.sample import LABELLED_SIZE, Sample, encoded_picture, encoded_suffix, label_box, load_image
 from lightmark.data.shards import MANIFEST, MARK, UNFINISHED, VERSION, face_labels, read_manifest
 from lightmark.errors import ConfigError, DataError, LightmarkError
 from lightmark.files import replacing, sha256_of
@@ -60,6 +60,7 @@ def pack(
     shuffle: int | None = None,
     track: Track = iter,
     webp: int | None = None,
+    unreadable: Sequence[str] = (),
 ) -> Packed:
     """Write `samples` as shards of about `faces_per_shard` faces and a manifest into the folder `out`.
 
@@ -69,15 +70,16 @@ def pack(
     longer side of each face's box, enough for the augmentation of all recipes, and keeps it as JPEG of quality 95, or
     as WebP of the quality `webp` (1 to 100): points of one's own need `with_face_boxes` first. Shards hold
     equally many pictures, give or take one. They follow the samples' order, or a random one with the seed `shuffle`.
-    Faces whose picture or labels are broken are left out, and said. The manifest is written after each shard, and is
+    Faces whose picture or labels are broken are left out, and said; the sentences on those `unreadable` before come
+    first. The manifest is written after each shard, and is
     that of a whole folder after the last: until then nothing reads it, and the same call goes on. Raises `ConfigError`
     where `out` holds something else, `DataError` where nothing can be packed.
     """
     out = Path(out)
     if webp is not None and form != "crops":
         raise ConfigError(f"webp {webp}: is the quality of crops; whole pictures keep their bytes")
-    job = _fingerprint(samples, (form, faces_per_shard, shuffle, webp))
-    packed = _begun(out, form, job)
+    job = _fingerprint(samples, (form, faces_per_shard, shuffle, webp), unreadable)
+    packed = _begun(out, form, job, unreadable)
     packed.webp = webp
     units = by_picture(samples) if form == "whole" else [[sample] for sample in samples]
     if shuffle is not None:
@@ -119,14 +121,14 @@ def face_crop(sample: Sample, image: Picture) -> tuple[Picture, Array]:
     return reduce_by_area(image, max(1, int(longest // FACE_PIXELS)), (left, top, right + 1, bottom + 1))
 
 
-def _begun(out: Path, form: Form, job: str) -> Packed:
+def _begun(out: Path, form: Form, job: str, unreadable: Sequence[str]) -> Packed:
     """What a killed run of the same `job` has packed into `out`, nothing where there is nothing."""
     require_folder(out)
     manifest = read_manifest(out) if out.exists() else {}
     if UNFINISHED not in manifest:
         if out.exists() and any(not path.name.startswith(".lightmark-") for path in out.iterdir()):
             raise ConfigError(f"{out}: is there already, and not an empty folder; give another --out, or delete it")
-        return Packed(form)
+        return Packed(form, left_out=list(unreadable))
     if manifest[UNFINISHED] != job:
         raise ConfigError(
             f"{out}: its packing was begun with other faces or options; go on with the same, or give another --out"
@@ -142,7 +144,9 @@ def _begun(out: Path, form: Form, job: str) -> Packed:
     return packed
 
 
-def _fingerprint(samples: Sequence[Sample], options: tuple[Form, int, int | None, int | None]) -> str:
+def _fingerprint(
+    samples: Sequence[Sample], options: tuple[Form, int, int | None, int | None], unreadable: Sequence[str]
+) -> str:
     """Sixteen hex digits that change with the options, the labels, and the pictures by name and size."""
     whole = hashlib.sha256(repr(options).encode())
     for sample in samples:
@@ -152,6 +156,8 @@ def _fingerprint(samples: Sequence[Sample], options: tuple[Form, int, int | None
             size = -1
         whole.update(repr((sample.name, sample.schema.name, sorted(sample.subsets), size)).encode("utf-8", "replace"))
         whole.update(sample.points.tobytes())
+    for sentence in unreadable:
+        whole.update(sentence.encode("utf-8", "replace"))
     return whole.hexdigest()[:16]
 
 
@@ -206,7 +212,7 @@ def _moved(sample: Sample, matrix: Array) -> Sample:
 
 def _labels(faces: Sequence[Sample], content: bytes) -> bytes:
     for face in faces:
-        require_box(face.box)
+        label_box(face.points, face.schema)
     labels = {
         MARK: VERSION,
         "origin": faces[0].path.as_posix(),

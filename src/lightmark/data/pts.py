@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.missing import MARKS, is_marked, missing_as_nan
 from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.pictures import pictures_beside
@@ -103,15 +104,19 @@ def read_300w(root: str | Path, schema: Schema = IBUG68) -> list[Sample]:
     return samples
 
 
-def read_pts_tree(root: str | Path, schema: Schema | None = None) -> list[Sample]:
+def read_pts_tree(root: str | Path, schema: Schema | None = None, left_out: LeftOut | None = None) -> list[Sample]:
     """Faces of every `.pts` file in `root` and below, by path, each with the picture of the same name beside it.
 
     Without `schema`, each file's number of points picks it: 68, 98 and 29 are IBUG68, WFLW98 and COFW29, others a
     plain schema. A face whose picture is missing is returned all the same, so that `check` can count it; loading the
-    picture raises. Raises `DataError` where there is no `.pts` file, one cannot be read, or one does not fit `schema`.
+    picture raises. Raises `DataError` where there is no `.pts` file, and, without `left_out` to note it in, for one
+    that cannot be read or does not fit `schema`.
     """
-    pictures = pictures_beside(_pts_files(Path(root)))
-    return [_sample(file, picture, schema) for file, picture in pictures.items()]
+    samples = []
+    for file, picture in pictures_beside(_pts_files(Path(root))).items():
+        with leaving_out(left_out):
+            samples.append(_sample(file, picture, schema))
+    return samples
 
 
 def _pts_files(root: Path) -> list[Path]:

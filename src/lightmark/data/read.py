@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightmark.data.coco import read_coco
 from lightmark.data.cofw import read_cofw
+from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.lp import is_lp_label, read_300w_lp_file
 from lightmark.data.pts import read_pts_tree
 from lightmark.data.sample import Sample
@@ -26,16 +27,21 @@ _WANTED = (
 )
 
 
-def read_samples(path: str | Path, schema: Schema | None = None, subset: str | None = None) -> list[Sample]:
+def read_samples(
+    path: str | Path, schema: Schema | None = None, subset: str | None = None, left_out: LeftOut | None = None
+) -> list[Sample]:
     """Labelled faces of a file, of a data set's folder, or of a folder tree that mixes several.
 
     `schema` is for `.pts`, CSV and COCO files; the rest have theirs. `subset` keeps the faces of one official subset,
     such as "train", "common" or "pose". In a folder a table or JSON of something else is passed over and named by a
     warning in the log, and so is what is broken in packed shards (see `read_shards`); any other broken label file is an
-    error. Raises `DataError` where nothing of a known format is there, and for a subset that is not.
+    error, or with `left_out` a sentence there, and so is what is broken in shards. Raises `DataError` where nothing of
+    a known format is there or all of it is broken, and for a subset that is not.
     """
     path = Path(path)
-    samples = _read_folder(path, schema) if path.is_dir() else _read_file(path, schema)
+    samples = _read_folder(path, schema, left_out) if path.is_dir() else _read_file(path, schema, left_out)
+    if not samples and left_out:
+        raise DataError(f"{path}: none of its labels can be used; {left_out[0]} ({len(left_out)} such)")
     return samples if subset is None else keep_subset(samples, subset, path)
 
 
@@ -49,24 +55,27 @@ def keep_subset(samples: Sequence[Sample], subset: str, where: str | Path) -> li
     return kept
 
 
-def _read_folder(folder: Path, schema: Schema | None) -> list[Sample]:
+def _read_folder(folder: Path, schema: Schema | None, left_out: LeftOut | None) -> list[Sample]:
     files = sorted(file for file in folder.rglob("*") if not file.name.startswith(".") and file.is_file())
-    samples = read_pts_tree(folder, schema) if any(file.suffix.lower() == ".pts" for file in files) else []
+    labelled_by_pts = any(file.suffix.lower() == ".pts" for file in files)
+    samples = read_pts_tree(folder, schema, left_out) if labelled_by_pts else []
     strays: list[NoLabelsError] = []
     for file in files:
         if _is_table(file):
             try:
-                samples += _read_file(file, schema)
+                with leaving_out(left_out):
+                    samples += _read_file(file, schema, left_out)
             except NoLabelsError as error:  # settings, a table of results: no labels are lost with it
                 strays.append(error)
     shards = [file for file in files if is_shard(file)]
     if shards:
-        samples += _of_schema(read_shards(shards), schema, folder)
+        report = LOGGER.warning if left_out is None else left_out.append
+        samples += _of_schema(read_shards(shards, report), schema, folder)
     if not samples and strays:
         raise strays[0]
     for stray in strays:
         LOGGER.warning("%s; passed over", stray)
-    if not samples:
+    if not samples and not left_out:
         raise DataError(f"{folder}: no labelled faces in this folder or below; looked for {_WANTED}")
     return samples
 
@@ -78,14 +87,14 @@ def _is_table(file: Path) -> bool:
     return (file.suffix.lower() in (".csv", ".json") and file.name != MANIFEST) or is_wflw_list(file)
 
 
-def _read_file(file: Path, schema: Schema | None) -> list[Sample]:
+def _read_file(file: Path, schema: Schema | None, left_out: LeftOut | None) -> list[Sample]:
     if not file.is_file():
         raise DataError(f"{file}: no such file or folder; wanted {_WANTED}")
     if file.suffix.lower() == ".csv":
-        return read_csv(file, schema)
+        return read_csv(file, schema, left_out)
     if file.suffix.lower() == ".json":
-        return read_coco(file, schema=schema)
-    return _of_schema(_read_fixed(file), schema, file)
+        return read_coco(file, schema=schema, left_out=left_out)
+    return _of_schema(_read_fixed(file, left_out), schema, file)
 
 
 def _of_schema(samples: list[Sample], schema: Schema | None, where: Path) -> list[Sample]:
@@ -95,14 +104,14 @@ def _of_schema(samples: list[Sample], schema: Schema | None, where: Path) -> lis
     return samples
 
 
-def _read_fixed(file: Path) -> list[Sample]:
+def _read_fixed(file: Path, left_out: LeftOut | None) -> list[Sample]:
     """Faces of a file whose format has one schema."""
     if is_shard(file):
-        return read_shard(file)
+        return read_shard(file, LOGGER.warning if left_out is None else left_out.append)
     if file.suffix.lower() == ".mat":
         return read_cofw(file) if _is_hdf5(file) else [read_300w_lp_file(file)]
     if is_wflw_list(file):
-        return read_wflw_list(file)
+        return read_wflw_list(file, left_out)
     raise DataError(f"{file}: not a format read here; wanted {_WANTED}")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.missing import missing_as_nan
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError, reader
@@ -42,12 +43,13 @@ def read_wflw(root: str | Path) -> list[Sample]:
 
 
 @reader("a WFLW list")
-def read_wflw_list(path: str | Path) -> list[Sample]:
+def read_wflw_list(path: str | Path, left_out: LeftOut | None = None) -> list[Sample]:
     """Faces of one list; pictures are looked for in WFLW_images beside the list's WFLW_annotations.
 
     A face's attributes are the six flags (bool), "rect" (x_min, y_min, x_max, y_max) and "index", its number among the
     list's faces of that picture. Subsets are "train" or "test", in the test list also the attributes that hold.
     Coordinates are taken as they are, counted from 0; `-1 -1`, `0 0` and `nan nan` are missing points.
+    Raises `DataError` naming a line that is broken; with `left_out`, it is noted there instead.
     """
     path = Path(path)
     part = _LIST_NAME.fullmatch(path.name)
@@ -58,8 +60,8 @@ def read_wflw_list(path: str | Path) -> list[Sample]:
     samples = []
     for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
-            sample = _sample(path, number, line, part[1], pictures, seen)
-            samples.append(sample)
+            with leaving_out(left_out):
+                samples.append(_sample(path, number, line, part[1], pictures, seen))
     return samples
 
 

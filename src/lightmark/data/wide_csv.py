@@ -7,11 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from lightmark.data.csv_columns import Columns, columns_in_turn, read_header
+from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.missing import missing_as_nan
 from lightmark.data.origin import photo_of, subsets_of
 from lightmark.data.sample import Sample
@@ -28,16 +29,18 @@ _YTF_FRAME = re.compile(r"(.+)_\d+")
 # Spreadsheets of countries with a decimal comma separate by semicolons; databases by tabs.
 _SEPARATORS = (",", ";", "\t")
 
+Row: TypeAlias = tuple[int, list[str]]  # the number of its line, and its cells
+
 
 @reader("CSV")
-def read_csv(path: str | Path, schema: Schema | None = None) -> list[Sample]:
+def read_csv(path: str | Path, schema: Schema | None = None, left_out: LeftOut | None = None) -> list[Sample]:
     """Faces of a wide CSV file; coordinates count from 0. The header says what columns mean: see `csv_columns`.
 
     Commas, semicolons or tabs stand between the cells. Empty cells, nan, `-1, -1` and `0, 0` are missing points; "rect"
     is the box, where there is one. Pictures lie in the folder beside the file with which its name begins
     (training_frames_keypoints.csv: training/), else in its own folder. The `photo` of a YouTube Faces frame is its
     person. Where a picture has several rows, "index" numbers them. Without `schema` the number of points picks it.
-    Raises `DataError` naming the line, also for one that is there twice.
+    Raises `DataError` naming the line, also for one that is there twice; with `left_out`, rows are noted there instead.
     """
     path = Path(path)
     (first, cells), *rows = _read_rows(path)
@@ -47,8 +50,7 @@ def read_csv(path: str | Path, schema: Schema | None = None) -> list[Sample]:
         rows = [(first, cells), *rows]
     if not rows:
         raise DataError(f"{path}: no face below the header row; is the file cut?")
-    _require_columns(path, rows, columns)
-    _require_once(path, rows)
+    rows = _usable_rows(path, rows, columns, left_out)
     several = Counter(row[columns.name].strip() for _, row in rows)
     schema = schema_for(len(columns.points), schema, path)
     seen: Counter[str] = Counter()
@@ -57,11 +59,12 @@ def read_csv(path: str | Path, schema: Schema | None = None) -> list[Sample]:
         name = row[columns.name].strip()
         index = seen[name] if several[name] > 1 else None
         seen[name] += 1
-        samples.append(_sample(path, number, row, columns, schema, index))
+        with leaving_out(left_out):
+            samples.append(_sample(path, number, row, columns, schema, index))
     return samples
 
 
-def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
+def _read_rows(path: Path) -> list[Row]:
     """Rows that are not blank, each with the number of its line."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         head = file.readline()
@@ -73,23 +76,28 @@ def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _require_columns(path: Path, rows: Sequence[tuple[int, list[str]]], columns: Columns) -> None:
-    for number, row in rows:
-        if len(row) != columns.count:
-            raise DataError(
-                f"{path}: line {number}: got {len(row)} columns, wanted {columns.count} as in the first line "
-                f"({len(columns.points)} points); correct the row or take it out"
-            )
-        if not row[columns.name].strip():
-            raise DataError(f"{path}: line {number}: no file name; correct the row or take it out")
-
-
-def _require_once(path: Path, rows: Sequence[tuple[int, list[str]]]) -> None:
+def _usable_rows(path: Path, rows: Sequence[Row], columns: Columns, left_out: LeftOut | None) -> list[Row]:
+    """The rows that have their columns and a file name, each once."""
     lines: dict[tuple[str, ...], int] = {}
+    usable = []
     for number, row in rows:
-        before = lines.setdefault(tuple(row), number)
-        if before != number:
-            raise DataError(f"{path}: line {number}: is line {before} again; take one of them out")
+        with leaving_out(left_out):
+            _require_columns(path, number, row, columns)
+            before = lines.setdefault(tuple(row), number)
+            if before != number:
+                raise DataError(f"{path}: line {number}: is line {before} again; take one of them out")
+            usable.append((number, row))
+    return usable
+
+
+def _require_columns(path: Path, number: int, row: Sequence[str], columns: Columns) -> None:
+    if len(row) != columns.count:
+        raise DataError(
+            f"{path}: line {number}: got {len(row)} columns, wanted {columns.count} as in the first line "
+            f"({len(columns.points)} points); correct the row or take it out"
+        )
+    if not row[columns.name].strip():
+        raise DataError(f"{path}: line {number}: no file name; correct the row or take it out")
 
 
 def _sample(
