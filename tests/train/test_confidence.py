@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from lightmark.data import picture_cache
 from lightmark.data.dataset import Key
-from lightmark.errors import ConfigError, TrainingError
+from lightmark.errors import ConfigError, DataError, TrainingError
 from lightmark.image import warp
 from lightmark.nets.checkpoint import load_checkpoint, load_model
 from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import Architecture
 from lightmark.schema import IBUG68
+from lightmark.source import to_picture
 from lightmark.spec import spec_crop_matrix
 from lightmark.train import confidence as confidence_module
 from lightmark.train.confidence import (
@@ -27,6 +30,8 @@ from lightmark.train.confidence import (
     _read_wrong,
     _scale_and_measure,
     _Standard,
+    confidence_fingerprint,
+    finished_confidence,
     laplace_nll,
     train_confidence,
 )
@@ -196,6 +201,65 @@ def test_half_of_the_wrong_crops_tempt_the_detector(trained, tmp_path, monkeypat
     assert len(set(looks)) > 1
     assert abs(white.mean() - TEMPTED) < 0.06
     assert 0.3 * FACELESS < blue.mean() < 0.8 * FACELESS
+
+
+def test_pictures_are_not_all_decoded_at_once(trained, tmp_path, monkeypatch):
+    """However many backgrounds there are, those that live fit into the cache, and the detector sees one at a time."""
+    paths = [tmp_path / f"{index}.png" for index in range(12)]
+    for index, path in enumerate(paths):
+        Image.fromarray(np.full((64, 64, 3), 20 * index, np.uint8)).save(path)
+    alive, most = [], []
+
+    def watched(path):
+        picture = to_picture(path)
+        alive.append(weakref.ref(picture))
+        most.append(sum(one() is not None for one in alive))
+        return picture
+
+    monkeypatch.setattr(confidence_module, "to_picture", watched)
+    monkeypatch.setattr(picture_cache, "to_picture", watched)
+    monkeypatch.setattr(confidence_module, "cache_limit", lambda processes: 3 * 64 * 64 * 3)
+    monkeypatch.setattr(confidence_module, "TEMPTED", 0.0)
+    monkeypatch.setattr(confidence_module, "FACELESS", 1.0)
+    network, spec = load_checkpoint(trained[1])
+    _read_wrong(network, spec, trained[0][:8], paths, SHORT, 4, True)
+    assert len(alive) > 2 * len(paths)  # looked at by the detector, and cut from
+    assert max(most) <= 5  # three kept, one that is cut, one that is read
+
+
+def test_a_face_that_cannot_be_learnt_from_is_named_first(trained, tmp_path):
+    """As in every other training: before the network has seen any picture."""
+    face = trained[0][0]
+    lost = replace(face, points=face.points + 500, box=face.box + 500)
+    with pytest.raises(DataError, match=r"blobs/0\.png: its points lie in x .*, all of them outside their picture"):
+        train_confidence(
+            trained[1], [lost, *trained[0][1:]], tmp_path / "m.safetensors", recipe=SHORT, quiet=True
+        )
+
+
+def test_a_finished_confidence_is_known_by_all_that_made_it(trained, confident):
+    """The same inputs give what was measured then; other faces, weights or settings are refused by name."""
+    faces, checkpoint = trained
+    measured, out = confident
+    same = confidence_fingerprint(checkpoint, faces, recipe=SHORT)
+    assert finished_confidence(out, same) == measured
+    moved = [replace(faces[0], points=faces[0].points + 0.5), *faces[1:]]
+    for other, name in (
+        (confidence_fingerprint(checkpoint, moved, recipe=SHORT), "faces: labels"),
+        (confidence_fingerprint(out, faces, recipe=SHORT), "weights"),
+        (confidence_fingerprint(checkpoint, faces, recipe=replace(SHORT, steps=9)), r"recipe: steps \(was 150, is 9\)"),
+        (confidence_fingerprint(checkpoint, faces, present=faces[:2], recipe=SHORT), "present: number"),
+    ):
+        with pytest.raises(ConfigError, match=f"made from other inputs: {name}.*; give another --out, or --force"):
+            finished_confidence(out, other)
+
+
+def test_a_checkpoint_without_confidence_is_none_that_is_finished(trained, tmp_path):
+    """Neither a network before, nor a file of something else, nor nothing."""
+    same = confidence_fingerprint(trained[1], trained[0], recipe=SHORT)
+    (tmp_path / "text.safetensors").write_text("no checkpoint")
+    for path in (trained[1], tmp_path / "text.safetensors", tmp_path / "gone.safetensors"):
+        assert finished_confidence(path, same) is None
 
 
 def test_present_test_faces_are_refused(trained, tmp_path):

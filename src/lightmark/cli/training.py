@@ -13,8 +13,8 @@ import click
 from lightmark.cli.options import (
     EXISTING,
     FORCE,
-    OUT_FILE,
     OUT_FOLDER,
+    OUT_PLACE,
     SCHEMA,
     Command,
     needs_torch,
@@ -214,7 +214,7 @@ def distill(
 @click.option("--data", type=EXISTING, multiple=True, required=True, help="The faces that it was trained on.")
 @click.option("--background", type=EXISTING, multiple=True, help="Pictures without faces, or folders of such.")
 @click.option("--present", type=EXISTING, multiple=True, help="More faces, turned ones say, for the presence alone.")
-@click.option("--out", type=OUT_FILE, required=True, help="Checkpoint to write, .safetensors.")
+@click.option("--out", type=OUT_PLACE, required=True, help="Checkpoint to write, .safetensors.")
 @FORCE
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--copies", type=click.IntRange(1), default=8, show_default=True, help="Augmented crops a face.")
@@ -226,13 +226,27 @@ def confidence(
     checkpoint: Path, data: Sequence[Path], background: Sequence[Path], present: Sequence[Path], out: Path, force: bool,
     seed: int, copies: int, device: str, threads: int | None, schema: Schema | None,
 ) -> None:  # fmt: skip
-    """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay."""
-    from lightmark.train.confidence import ConfidenceRecipe, train_confidence
+    """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay.
 
+    A checkpoint that the same command has written is not made again.
+    """
+    from lightmark.train.confidence import (
+        ConfidenceRecipe,
+        confidence_fingerprint,
+        finished_confidence,
+        kept_confidence,
+        train_confidence,
+    )
+
+    require_outputs([] if not force and kept_confidence(out) else [out])
     pictures = pictures_of(background)
     recipe = ConfidenceRecipe(seed=seed, copies=copies)
     faces, more = training_samples(data, schema), training_samples(present, schema) if present else []
-    measured = train_confidence(checkpoint, faces, out, pictures, more, recipe, device)
+    fingerprint = confidence_fingerprint(checkpoint, faces, pictures, more, recipe)
+    measured = None if force else finished_confidence(out, fingerprint)
+    if measured is None:
+        require_outputs([out])
+        measured = train_confidence(checkpoint, faces, out, pictures, more, recipe, device)
     click.echo(f"{out}, on its validation faces:")
     click.echo(f"expected errors: scaled by {measured.scale:.2f}, Spearman {measured.spearman:.2f} with the true ones,")
     click.echo(f"{measured.nll_gain:.3f} nats a point better than one constant a point")

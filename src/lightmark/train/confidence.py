@@ -7,10 +7,10 @@ over the plane, whose mean length is e (the two-dimensional Laplace form of Kend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +20,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lightmark.data.augment import Augmentation, change_pixels
 from lightmark.data.dataset import CropDataset, Key
-from lightmark.data.sample import Sample, load_image
+from lightmark.data.fingerprint import fingerprint_of_faces, fingerprint_of_pictures
+from lightmark.data.inspection import require_trainable
+from lightmark.data.picture_cache import PictureCache, cache_limit
+from lightmark.data.sample import Sample
 from lightmark.data.split import split_by_photo
 from lightmark.data.wrong_crop import faceless_matrix, tempting_matrix, wrong_matrix
-from lightmark.errors import ConfigError, TrainingError
+from lightmark.errors import CheckpointError, ConfigError, TrainingError
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.geometry import Array
 from lightmark.image import Picture, warp
@@ -37,6 +40,7 @@ from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.face_detector import split_backgrounds
 from lightmark.train.faces import carve_share, require_no_tests
+from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
 from lightmark.train.ranks import require_alone
 from lightmark.train.step import planes_of
 
@@ -118,18 +122,21 @@ def train_confidence(
     Measured there: that `scale`; how much better the log-likelihood of an error is, in nats a point, than with one
     constant a point; Spearman's correlation of expected and true error, mean over the points; the area under the
     presence's ROC curve, and the same with the held-out faces among `present`. Raises `ConfigError` where the schemas
-    differ or test faces are among the samples, `TrainingError` where the loss is no longer finite.
+    differ or test faces are among the samples, `DataError` or `ImageError` naming a face that cannot be trained on,
+    `TrainingError` where the loss is no longer finite. The checkpoint holds `confidence_fingerprint`.
     """
     require_alone("the training of the confidence")
     recipe = recipe or ConfidenceRecipe()
     network, spec = load_checkpoint(checkpoint)
     trained = spec.provenance
+    fingerprint = confidence_fingerprint(checkpoint, samples, backgrounds, present, recipe)
     require_no_tests(present)
     if other := [face.schema.name for face in (*samples, *present) if face.schema != spec.schema]:
         raise ConfigError(f"{checkpoint}: gives {spec.schema.name}, faces are labelled with {other[0]}")
     # After the check: another schema's points have no place in the spec's template.
     samples, present = with_face_boxes(samples, spec), with_face_boxes(present, spec)
     split = carve_share(samples, trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed))
+    require_trainable([*split.train, *split.validation, *present])
     network.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]  # no stub
     known, unknown = split_backgrounds(backgrounds, HELD_OUT) if len(backgrounds) > 1 else (backgrounds, backgrounds)
     more = split_by_photo(present, HELD_OUT, recipe.seed) if present else ([], [])
@@ -151,10 +158,57 @@ def train_confidence(
         checked_turned = _read_faces(network, spec, more[1], held_out, recipe.copies, quiet)
         measured = measured._replace(present_auc=_presence_auc(head, checked_turned, checked_wrong))
     told = {name: value for name, value in measured._asdict().items() if value is not None}
-    found = {"confidence": {**told, "seed": recipe.seed, "copies": recipe.copies, "steps": recipe.steps}}
+    settings = {"seed": recipe.seed, "copies": recipe.copies, "steps": recipe.steps}
+    found = {"confidence": {**told, **settings, "fingerprint": fingerprint}}
     spec = replace(spec, provenance={**spec.provenance, **found})
     save_checkpoint(out, network, architecture_from_dict(dict(spec.architecture), str(checkpoint)), spec)
     return measured
+
+
+def confidence_fingerprint(
+    checkpoint: Path,
+    samples: Sequence[Sample],
+    backgrounds: Sequence[Path] = (),
+    present: Sequence[Sample] = (),
+    recipe: ConfidenceRecipe | None = None,
+) -> Fingerprint:
+    """Everything that decides what `train_confidence` writes: weights, faces, pictures and settings."""
+    return plain(
+        {
+            "recipe": asdict(recipe or ConfidenceRecipe()),
+            "weights": weights_hash(checkpoint),
+            "faces": fingerprint_of_faces(samples),
+            "backgrounds": fingerprint_of_pictures(backgrounds),
+            "present": fingerprint_of_faces(present),
+        }
+    )
+
+
+def kept_confidence(out: Path) -> Mapping[str, Any] | None:
+    """What the checkpoint `out` says of its confidence; None where no checkpoint with one is there."""
+    try:
+        kept = load_checkpoint(out)[1].provenance.get("confidence")
+    except CheckpointError:
+        return None
+    return kept if isinstance(kept, dict) else None
+
+
+def finished_confidence(out: Path, fingerprint: Fingerprint) -> Measured | None:
+    """What `train_confidence` measured when it wrote `out`; None where no checkpoint with confidence is there.
+
+    Raises `ConfigError` naming the difference where `out` was made from something else.
+    """
+    kept = kept_confidence(out)
+    if kept is None:
+        return None
+    changed = "an older Lightmark, which did not record its data"
+    if "fingerprint" in kept:
+        changed = differences(kept["fingerprint"], fingerprint)
+    if changed:
+        raise ConfigError(
+            f"{out}: holds a confidence made from other inputs: {changed}; give another --out, or --force"
+        )
+    return Measured(**{name: kept[name] for name in Measured._fields if name in kept})
 
 
 def _read_faces(
@@ -179,33 +233,35 @@ def _read_wrong(
     copies: int,
     quiet: bool,
 ) -> Read:
-    pictures, faces = [to_picture(path) for path in backgrounds], [load_image(sample) for sample in samples]
-    tempting = _tempting_boxes(pictures)
+    pictures = PictureCache(cache_limit(1))
+    tempting = _tempting_boxes(backgrounds)
     nowhere = torch.zeros(spec.schema.size, 2)
 
     def crop(key: Key) -> tuple[Picture, Tensor]:
         rng = np.random.default_rng((recipe.seed, WRONG_STREAM, *key))
         kind = rng.random()
         if tempting and kind < TEMPTED:
-            picture, box = tempting[int(rng.integers(len(tempting)))]
+            path, box = tempting[int(rng.integers(len(tempting)))]
+            picture = pictures.of_file(path)
             matrix = tempting_matrix(box, spec, rng)
-        elif pictures and kind < TEMPTED + FACELESS:
-            picture = pictures[int(rng.integers(len(pictures)))]
+        elif backgrounds and kind < TEMPTED + FACELESS:
+            picture = pictures.of_file(backgrounds[int(rng.integers(len(backgrounds)))])
             matrix = faceless_matrix(picture, spec, rng)
         else:
-            picture = faces[key.face]
+            picture = pictures.of_sample(samples[key.face])
             matrix = wrong_matrix(samples[key.face].box, picture.shape[:2], spec, rng)
         return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), nowhere
 
     return _read(network, spec, crop, len(samples), copies, "other crops", quiet)
 
 
-def _tempting_boxes(pictures: Sequence[Picture]) -> list[tuple[Picture, Array]]:
-    """Each box (4,) that the shipped face detector scores `TEMPTING` or more, with its picture; a box a look."""
-    detectors = [FaceDetector(longest=longest) for longest in LOOKS] if pictures else []
+def _tempting_boxes(paths: Sequence[Path]) -> list[tuple[Path, Array]]:
+    """Each box (4,) that the shipped face detector scores `TEMPTING` or more, with its picture's path; a box a look."""
+    detectors = [FaceDetector(longest=longest) for longest in LOOKS] if paths else []
     return [
-        (picture, box)
-        for picture in pictures
+        (path, box)
+        for path in paths
+        for picture in [to_picture(path)]  # one at a time: thousands of them decoded would not fit into memory
         for detector in detectors
         for box in detector.scored(picture, TEMPTING)[0]
     ]
