@@ -8,13 +8,15 @@ Every student has the same data, crops, order, steps, network (MobileNetV2 1.0, 
 by default nothing; benchmarks/mobilenetv2_start.py makes the one that `standard` began at. All share the Tough-Teacher
 of a finished distillation, seed 0, and, but for the rows that vary it, its Tolerant-Teacher: seeds are the students'.
 "L1 at equal wall time" trains plain L1 for as many more steps as both teachers and their points cost, for seed 0 alone.
-Runs that are in --out are skipped, a killed one goes on where it was. With --rows, two processes of one thread each can
+Runs that are in --out are skipped where the same data, teachers, start, recipe and seed made them, and made again where
+others did; a killed one goes on where it was. With --rows, two processes of one thread each can
 share the work: on two cores they train 1.4 times as many faces a second as one process of two threads.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import time
@@ -29,6 +31,7 @@ import torch
 
 from lightmark.cli.training import training_samples
 from lightmark.data.dataset import TeacherPoints
+from lightmark.data.fingerprint import fingerprint_of_faces
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
@@ -40,6 +43,7 @@ from lightmark.outputs import require_free
 from lightmark.shape import Align
 from lightmark.train.config import Distillation, Recipe
 from lightmark.train.faces import Split, carve
+from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
 from lightmark.train.folder import MODEL, read_result
 from lightmark.train.loop import batches_of, new_spec, new_trainee, train
 from lightmark.train.recipes import cpu128, get_distillation
@@ -48,6 +52,7 @@ from lightmark.train.teachers import points_of_teacher
 
 SIZE, STEPS = 112, 3760
 SUBSETS = ("common", "challenging", "full")
+MADE_FROM = "made-from.json"  # in a run's folder: its fingerprint
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,16 @@ class Teachers:
 
     def tolerant(self, row: Row, split: Split) -> Path:
         """Checkpoint of the row's Tolerant-Teacher: the distillation's own, or trained as that was."""
-        recipe = replace(self.distillation.tolerant, soft_variance=row.variance, soft_align=row.align)
+        recipe = self.tolerant_recipe(row)
         own = recipe == self.distillation.tolerant and (self.tough.parent / "tolerant").exists()
         folder = self.tough.parent / "tolerant" if own else self.work / f"tolerant-{teacher_name(row)}"
         return train(recipe, split, folder, start=self.tough / MODEL)
+
+    def tolerant_recipe(self, row: Row) -> Recipe:
+        """Recipe of the row's Tolerant-Teacher; the distillation's own where the row has none, whose time it takes."""
+        if row.variance is None:
+            return self.distillation.tolerant
+        return replace(self.distillation.tolerant, soft_variance=row.variance, soft_align=row.align)
 
     def cost(self, student: Recipe, split: Split) -> float:
         """What both cost to train and to ask, in steps of the student, all timed here one after the other.
@@ -179,11 +190,56 @@ def run_all(
     for seed in seeds:
         for row in rows:
             target = out / f"{slug(row.name)}-seed{seed}.json"
-            if not target.exists() and not (row.equal_time and seed != 0):
-                result = run_one(row, seed, samples, tests, teachers, start, work)
-                with replacing(target) as path:
-                    path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+            if row.equal_time and seed != 0:
+                continue
+            fingerprint = fingerprint_of(row, seed, samples, tests, teachers, start)
+            if not is_made_from(target, fingerprint):
+                folder = work / f"{slug(row.name)}-seed{seed}"
+                begin(folder, fingerprint)
+                result = run_one(row, seed, samples, tests, teachers, start, folder) | {"fingerprint": fingerprint}
+                write_json(target, result)
                 print(f"{row.name}, seed {seed}: common {100 * result['nme']['common']:.2f} %", flush=True)
+
+
+def fingerprint_of(
+    row: Row, seed: int, samples: list[Sample], tests: list[Sample], teachers: Teachers, start: Path | None
+) -> Fingerprint:
+    """Everything that decides a run's result, but for the time that teachers take."""
+    learnt = row.variance is not None or row.equal_time
+    return plain(
+        {
+            "row": asdict(row),
+            "recipe": asdict(student_recipe(seed, row)),
+            "training faces": fingerprint_of_faces(samples),
+            "test faces": fingerprint_of_faces(tests),
+            "start": weights_hash(start),
+            "Tough-Teacher": weights_hash(teachers.tough / MODEL) if learnt else "",
+            "Tolerant-Teacher": asdict(teachers.tolerant_recipe(row)) if learnt else {},
+        }
+    )
+
+
+def is_made_from(path: Path, fingerprint: Fingerprint) -> bool:
+    """Whether the JSON file `path` holds this fingerprint; says what differs where it holds another or none."""
+    if not path.exists():
+        return False
+    kept = json.loads(path.read_text(encoding="utf-8")).get("fingerprint", {})
+    if found := differences(kept, fingerprint):
+        print(f"{path}: made anew, other than before: {found if kept else 'it does not say what made it'}", flush=True)
+    return not found
+
+
+def begin(folder: Path, fingerprint: Fingerprint) -> None:
+    """Make the run's folder; one that other inputs made is set aside under another name."""
+    if folder.exists() and not is_made_from(folder / MADE_FROM, fingerprint):
+        number = next(n for n in itertools.count(1) if not folder.with_name(f"{folder.name}-before{n}").exists())
+        folder.rename(folder.with_name(f"{folder.name}-before{number}"))
+    write_json(folder / MADE_FROM, {"fingerprint": fingerprint})
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def run_one(
@@ -193,12 +249,11 @@ def run_one(
     tests: list[Sample],
     teachers: Teachers,
     start: Path | None,
-    work: Path,
+    folder: Path,
 ) -> dict[str, Any]:
     # The split is that of seed 0 for all: a student of another seed must not be judged on faces its teachers learned.
     split = carve(samples, student_recipe(0, row))
     recipe = student_recipe(seed, row)
-    folder = work / f"{slug(row.name)}-seed{seed}"
     if row.equal_time:
         extra = steps_of_teachers(folder / "teachers-cost.txt", teachers, recipe, split)
         recipe = replace(recipe, steps=recipe.steps + extra)
@@ -221,7 +276,7 @@ def run_one(
 
 
 def steps_of_teachers(path: Path, teachers: Teachers, recipe: Recipe, split: Split) -> int:
-    """The teachers' cost in whole steps, timed once and kept, so that a killed run goes on with the same."""
+    """The teachers' cost in whole steps, timed once and kept in a run's folder: a killed run goes on with the same."""
     if not path.exists():
         steps = round(teachers.cost(recipe, split))
         with replacing(path) as temporary:
