@@ -48,6 +48,7 @@ SHAPE = np.array([[14.0, 16.0], [34.0, 16.0], [24.0, 24.0], [16.0, 34.0], [32.0,
 class Runs:
     """Commands that train for a few steps; `interrupt_at` ends them at a step, as Ctrl-C does."""
 
+    faces: Path
     out: Path
     commands: dict[str, list[str]]
     interrupt_at: Callable[[int | None], None]
@@ -96,7 +97,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
         "distill": ["distill", "--recipe", "tiny", *options],
         "train-detector": ["train-detector", "--background", str(tmp_path / "empty"), *options],
     }
-    return Runs(out, commands, lambda step: last.__setitem__(0, step))
+    return Runs(faces, out, commands, lambda step: last.__setitem__(0, step))
 
 
 @pytest.mark.parametrize(("command", "stage"), [("train", ""), ("distill", "tough"), ("train-detector", "")])
@@ -137,6 +138,26 @@ def test_a_stage_that_is_finished_is_gone_on_after(runs: Runs, monkeypatch: pyte
     assert ended.stderr.splitlines()[-1].endswith(
         f"the same command goes on after the stage in {runs.out / 'tough'}, which is finished"
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "more", "advice"),
+    [
+        (1, (), "give faces of at least two photographs"),
+        (2, (), "give more photographs, or seed "),
+        (3, ("--batch", "1"), "a batch of 1; layers are normalised over a batch, give 2 or more"),
+        (5, ("--batch", "12"), "training faces do not fill one batch of 12; give a batch of "),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_small_sets_get_advice(runs: Runs, command: str, count: int, more: tuple[str, ...], advice: str) -> None:
+    """One line of ours that says what to give; what it says works or leads to the next line."""
+    for index in range(count, 12):
+        (runs.faces / f"{index}.pts").unlink()
+    runs.commands[command] += more
+    result = runs.invoke(command)
+    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (2, True), result.exception
+    assert advice in result.stderr.splitlines()[-1]
 
 
 REFUSED = ("state.safetensors", "model.safetensors", "log.csv", "curves.png", "result.json")

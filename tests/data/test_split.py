@@ -1,12 +1,13 @@
 """Tests of splitting by photograph."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightmark.data.sample import Sample
-from lightmark.data.split import split_by_photo
+from lightmark.data.split import _position, split_by_photo
 from lightmark.errors import DataError
 from lightmark.schema import plain_schema
 
@@ -66,3 +67,20 @@ def test_share_must_lie_between_0_and_1(share):
     """A share in percent is refused."""
     with pytest.raises(DataError, match=f"share {share}; wanted a share between 0 and 1"):
         split_by_photo(faces(10), share, seed=0)
+
+
+@pytest.mark.parametrize("photos", [2, 3, 6])
+def test_advice_for_few_photographs_works(photos):
+    """The seed that the message names leaves some on each side."""
+    samples = faces(photos, each=1)
+    seed = next(seed for seed in range(99) if not 0 < sides(samples, seed) < photos)
+    with pytest.raises(DataError, match=r"give more photographs, or seed \d+, which leaves some") as raised:
+        split_by_photo(samples, 0.1, seed)
+    found = re.search(r"or seed (\d+)", str(raised.value))
+    assert found is not None
+    assert all(split_by_photo(samples, 0.1, int(found[1])))
+
+
+def sides(samples: list[Sample], seed: int) -> int:
+    """Photographs in validation at a share of 0.1."""
+    return sum(_position(sample.photo, seed) < 0.1 for sample in samples)

@@ -130,9 +130,8 @@ class Shuffle(Sampler[list[Key]]):
 
     def __init__(self, count: int, batch: int, seed: int, start: int = 0, part: slice = slice(None)) -> None:
         if count < batch:
-            raise ConfigError(
-                f"{count} training faces do not fill one batch of {batch}; use a smaller batch or more faces"
-            )
+            smaller = f"a batch of {count} (--batch {count}), or " if count > 1 else ""
+            raise ConfigError(f"{count} training faces do not fill one batch of {batch}; give {smaller}more faces")
         self.count, self.batch, self.seed, self.start, self.part = count, batch, seed, start, part
 
     @property

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError
+
+SEEDS_TRIED = 1000  # two photographs at a share of 0.06 are apart with one seed in nine
 
 
 def split_by_photo(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -22,12 +24,22 @@ def split_by_photo(samples: Sequence[Sample], share: float, seed: int) -> tuple[
     for sample in samples:
         (validation if _position(sample.photo, seed) < share else training).append(sample)
     if not training or not validation:
-        photos = len({sample.photo for sample in samples})
+        photos = {sample.photo for sample in samples}
         raise DataError(
-            f"split_by_photo: {photos} photographs at share {share}, seed {seed} give {len(training)} training and "
-            f"{len(validation)} validation faces; give more photographs, another share or another seed"
+            f"split_by_photo: {len(photos)} photographs at share {share}, seed {seed} give {len(training)} training "
+            f"and {len(validation)} validation faces; give {_advice(photos, share)}"
         )
     return training, validation
+
+
+def _advice(photos: Set[str], share: float) -> str:
+    """What makes a split of so few photographs possible."""
+    if len(photos) < 2:
+        return "faces of at least two photographs"
+    for seed in range(SEEDS_TRIED):
+        if 0 < sum(_position(photo, seed) < share for photo in photos) < len(photos):
+            return f"more photographs, or seed {seed}, which leaves some on each side"
+    return "more photographs"
 
 
 def _position(photo: str, seed: int) -> float:

@@ -26,7 +26,7 @@ from lightmark.data.picture_cache import PictureCache, cache_limit
 from lightmark.data.sample import Sample
 from lightmark.data.split import split_by_photo
 from lightmark.data.wrong_crop import faceless_matrix, tempting_matrix, wrong_matrix
-from lightmark.errors import CheckpointError, ConfigError, TrainingError
+from lightmark.errors import CheckpointError, ConfigError, DataError, TrainingError
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.geometry import Array
 from lightmark.image import Picture, warp
@@ -39,7 +39,7 @@ from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.face_detector import split_backgrounds
-from lightmark.train.faces import carve_share, require_no_tests
+from lightmark.train.faces import Split, carve_share, require_no_tests
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
 from lightmark.train.ranks import require_alone
 from lightmark.train.step import planes_of
@@ -135,7 +135,9 @@ def train_confidence(
         raise ConfigError(f"{checkpoint}: gives {spec.schema.name}, faces are labelled with {other[0]}")
     # After the check: another schema's points have no place in the spec's template.
     samples, present = with_face_boxes(samples, spec), with_face_boxes(present, spec)
-    split = carve_share(samples, trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed))
+    split = _split_as_trained(checkpoint, samples, trained)
+    if len(split.train) * recipe.copies < 2:
+        raise ConfigError("one crop of one face has no spread to learn from; give more faces, or more --copies")
     require_trainable([*split.train, *split.validation, *present])
     network.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]  # no stub
     known, unknown = split_backgrounds(backgrounds, HELD_OUT) if len(backgrounds) > 1 else (backgrounds, backgrounds)
@@ -163,6 +165,17 @@ def train_confidence(
     spec = replace(spec, provenance={**spec.provenance, **found})
     save_checkpoint(out, network, architecture_from_dict(dict(spec.architecture), str(checkpoint)), spec)
     return measured
+
+
+def _split_as_trained(checkpoint: Path, samples: Sequence[Sample], trained: Mapping[str, Any]) -> Split:
+    share, seed = trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed)
+    try:
+        return carve_share(samples, share, seed)
+    except DataError as error:
+        raise DataError(
+            f"{checkpoint}: was trained with seed {seed} and the share {share} of photographs for validation, which "
+            f"leaves one side of these {len(samples)} faces empty; give all the faces that it was trained on"
+        ) from error
 
 
 def confidence_fingerprint(

@@ -56,6 +56,8 @@ class Recipe:
             raise ConfigError(f"recipe {self.name}: no objective {self.objective!r}; known: {', '.join(OBJECTIVES)}")
         if min(self.steps, self.batch, self.validate_every, self.log_every) < 1:
             raise ConfigError(f"recipe {self.name}: steps, batch, validate_every and log_every must be at least 1")
+        if self.batch == 1:
+            raise ConfigError(f"recipe {self.name}: a batch of 1; layers are normalised over a batch, give 2 or more")
         if not 0 < self.validation < 1:
             raise ConfigError(f"recipe {self.name}: validation {self.validation}; needs a share between 0 and 1")
 

@@ -33,6 +33,7 @@ from lightmark.train.detection_loss import Cells, assign, cells_of, detection_lo
 from lightmark.train.faces import carve_share
 from lightmark.train.fingerprint import detector_fingerprint
 from lightmark.train.folder import LOG, MODEL, STATE, is_finished, write_result
+from lightmark.train.loader import batches_from
 from lightmark.train.progress import progress_bar
 from lightmark.train.ranks import require_alone
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
@@ -184,7 +185,8 @@ def validate(trainee: Trainee[FaceDetectorNet], mosaics: MosaicDataset, count: i
 def _batches(sources: Sources, recipe: DetectorRecipe, step: int, workers: int) -> Iterator[MosaicBatch]:
     dataset = MosaicDataset(sources, recipe.rules, recipe.seed, TRAINING)
     numbers = range(step * recipe.batch, recipe.steps * recipe.batch)
-    return iter(DataLoader(dataset, recipe.batch, sampler=numbers, num_workers=workers, collate_fn=_collate))
+    loader = DataLoader(dataset, recipe.batch, sampler=numbers, num_workers=workers, collate_fn=_collate)
+    return batches_from(loader)
 
 
 def _collate(mosaics: list[MosaicBatch]) -> MosaicBatch:

@@ -32,6 +32,7 @@ from lightmark.train.curves import plot_curves
 from lightmark.train.faces import Split, ValidationCrops, mean_unit_points, targets_of
 from lightmark.train.fingerprint import Fingerprint, run_fingerprint
 from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, write_result
+from lightmark.train.loader import batches_from
 from lightmark.train.progress import progress_bar
 from lightmark.train.ranks import from_first, join, meet, mine, slice_of, whole
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
@@ -159,7 +160,7 @@ def batches_of(
     order = Shuffle(len(dataset), recipe.batch, recipe.seed, start=step, part=slice_of(recipe.batch))
     pinned = device.startswith("cuda")
     loader = DataLoader(dataset, batch_sampler=order, num_workers=workers, pin_memory=pinned, collate_fn=collate)
-    return iter(loader)
+    return batches_from(loader)
 
 
 def collate(batches: list[Batch]) -> Batch:
