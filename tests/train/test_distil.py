@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from lightmark.data.dataset import CropDataset, Key
-from lightmark.data.sample import Sample
+from lightmark.data.sample import Sample, load_image
+from lightmark.draw import contact_sheet, face_tile
 from lightmark.errors import CheckpointError, ConfigError, DataError
-from lightmark.geometry import tight_box
+from lightmark.geometry import Array, tight_box
 from lightmark.nets.checkpoint import load_checkpoint, load_model, read_tensors, save_checkpoint
 from lightmark.nets.network import architecture_from_dict
+from lightmark.source import to_picture
 from lightmark.train import distil as distil_module
+from lightmark.train import extra_sheet
 from lightmark.train.config import Distillation
 from lightmark.train.distil import distil
 from lightmark.train.faces import carve
@@ -73,6 +76,32 @@ def test_extra_faces_are_the_students_alone(
     assert not any(name.startswith("extra") for name in judged)
     with np.load(tmp_path / "teacher-points/tough/copy-000.npz") as file:
         assert len(file["points"]) == len(carve(faces, distillation.student).train) + 5
+    sheet = tmp_path / "teacher-points/extra-faces.png"
+    assert to_picture(sheet).any()
+    sheet.unlink()
+    distil(distillation, faces, tmp_path, with_plain=True, quiet=True, student_extra=extra)
+    assert not sheet.exists()  # nothing is left to learn
+
+
+def test_the_sheet_of_extra_faces_shows_teacher_and_labels(
+    tmp_path: Path, faces: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each tile has the teacher's points on the picture, the labels behind them, and the file's name below."""
+    monkeypatch.setattr(extra_sheet, "load_model", lambda teacher, device: (teacher, device))
+
+    def teach(model: object, samples: list[Sample]) -> Array:
+        assert model == (tmp_path / "tough.safetensors", "cpu")
+        return np.stack([sample.points + 3 for sample in samples])
+
+    monkeypatch.setattr(extra_sheet, "predict", teach)
+    extra_sheet.write_extra_sheet(faces, tmp_path / "tough.safetensors", tmp_path / "sheet.png", seed=0, shown=3)
+    chosen = sorted(np.random.default_rng(0).permutation(len(faces))[:3].tolist())
+    tiles = [
+        face_tile(load_image(face), face.points + 3, face.schema, truth=face.points)
+        for face in (faces[index] for index in chosen)
+    ]
+    names = [f"blobs/{index}.png" for index in chosen]
+    np.testing.assert_array_equal(to_picture(tmp_path / "sheet.png"), contact_sheet(tiles, names))
 
 
 def test_extra_test_faces_are_refused(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:

@@ -177,10 +177,14 @@ def distill(
     plain: bool, start: Path | None, extra: Sequence[Path], tough: Path | None, tolerant: Path | None,
     threads: int | None, tensorboard: bool, schema: Schema | None, batch: int | None, precision: str | None,
 ) -> None:  # fmt: skip
-    """Train both teachers and the student that learns from them; stages already done are skipped."""
+    """Train both teachers and the student that learns from them; stages already done are skipped.
+
+    With --extra, look at teacher-points/extra-faces.png in the run's folder: a teacher's points and the labels on those
+    faces.
+    """
     from dataclasses import replace
 
-    from lightmark.train.distil import distil
+    from lightmark.train.distil import EXTRA_SHEET, distil
     from lightmark.train.recipes import STAGES, get_distillation
 
     chosen = get_distillation(recipe, seed)
@@ -204,6 +208,8 @@ def distill(
             student_extra=more,
             teachers=(tough, tolerant) if tough and tolerant else None,
         )
+    if extra:
+        _say(f"extra faces, as a teacher and their labels have them: {out / EXTRA_SHEET}")
     for stage in STAGES:
         if getattr(made, stage) is not None:
             _say(f"{stage:9} {getattr(made, stage)}")

@@ -11,10 +11,16 @@ from lightmark.data.inspection import require_trainable
 from lightmark.data.sample import Sample
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.train.config import Distillation
+from lightmark.train.extra_sheet import write_extra_sheet
 from lightmark.train.faces import Split, carve, require_no_tests
+from lightmark.train.folder import RESULT
 from lightmark.train.loop import train
 from lightmark.train.ranks import join
 from lightmark.train.teachers import cache_teacher_points
+from lightmark.train.world import world
+
+POINTS = "teacher-points"
+EXTRA_SHEET = f"{POINTS}/extra-faces.png"
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ def distil(
     student, and the plain one beside it, begin at; both also learn from `student_extra`, faces that a teacher labelled
     say, which no teacher is trained on and nobody is judged by. `teachers`, checkpoints of a Tough- and a
     Tolerant-Teacher, are taken instead of training the recipe's.
-    A killed run, called again, goes on where it was. Raises `ConfigError` where test faces are among either.
+    A contact sheet of the extra faces lies in `out` beside the teachers' points, to be looked at while the student
+    learns. A killed run, called again, goes on where it was. Raises `ConfigError` where test faces are among either.
     """
     device = join(device)
     require_no_tests([*samples, *student_extra])
@@ -70,8 +77,10 @@ def distil(
     else:
         tough, tolerant = teachers
     points = cache_teacher_points(
-        recipe.student, wider.train, tough, tolerant, out / "teacher-points", device, workers, quiet
+        recipe.student, wider.train, tough, tolerant, out / POINTS, device, workers, quiet
     )
+    if student_extra and world().rank == 0 and not (out / "student" / RESULT).exists():
+        write_extra_sheet(student_extra, tough, out / EXTRA_SHEET, recipe.student.seed, device)
     student = run(recipe.student, split=wider, out=out / "student", teachers=points, start=student_start)
     plain = run(recipe.plain, split=wider, out=out / "plain", start=student_start) if with_plain else None
     return Distilled(tough, tolerant, student, plain)
