@@ -144,7 +144,7 @@ def test_a_stage_that_is_finished_is_gone_on_after(runs: Runs, monkeypatch: pyte
     ("count", "more", "advice"),
     [
         (1, (), "give faces of at least two photographs"),
-        (2, (), "give more photographs, or seed "),
+        (2, (), "1 training faces do not fill one batch of 2; give more faces"),
         (3, ("--batch", "1"), "a batch of 1; layers are normalised over a batch, give 2 or more"),
         (5, ("--batch", "12"), "training faces do not fill one batch of 12; give a batch of "),
     ],

@@ -26,6 +26,7 @@ from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, crops_at_once, load_model
 from lightmark.train.config import Recipe
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
+from lightmark.train.loader import batches_from
 from lightmark.train.ranks import meet, mine
 from lightmark.train.world import world
 
@@ -183,7 +184,7 @@ def _points_of(model: TorchModel, dataset: CropDataset, copies: Sequence[int], w
         for copy in copies
         for first in range(0, faces, batch)
     ]
-    crops = iter(DataLoader(_PlainCrops(dataset, model.spec.size), batch_sampler=batches, num_workers=workers))
+    crops = batches_from(DataLoader(_PlainCrops(dataset, model.spec.size), batch_sampler=batches, num_workers=workers))
     for _ in copies:
         of_copy = islice(crops, math.ceil(faces / batch))
         yield np.concatenate([model(crop.numpy()).astype(np.float32) for crop in of_copy])
