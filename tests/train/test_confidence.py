@@ -248,7 +248,7 @@ def test_a_finished_confidence_is_known_by_all_that_made_it(trained, confident):
         (confidence_fingerprint(checkpoint, moved, recipe=SHORT), "faces: labels"),
         (confidence_fingerprint(out, faces, recipe=SHORT), "weights"),
         (confidence_fingerprint(checkpoint, faces, recipe=replace(SHORT, steps=9)), r"recipe: steps \(was 150, is 9\)"),
-        (confidence_fingerprint(checkpoint, faces, present=faces[:2], recipe=SHORT), "present: number"),
+        (confidence_fingerprint(checkpoint, faces, present=faces[:2], recipe=SHORT), "present: boxes"),
     ):
         with pytest.raises(ConfigError, match=f"made from other inputs: {name}.*; give another --out, or --force"):
             finished_confidence(out, other)
