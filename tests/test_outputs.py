@@ -77,6 +77,13 @@ def test_a_place_below_a_file_is_refused_before_the_work(tmp_path: Path) -> None
         require_place(tmp_path / "file" / "x" / "y.csv")
 
 
+def test_a_folder_to_write_into_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a file in it that nobody spoke of."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(WriteError, match=r"new: cannot be written: no permission to write to "):
+        require_folder(tmp_path / "new")
+
+
 def test_a_folder_without_permission_is_refused_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So is a folder below it that is still to be made."""
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)  # root may write everywhere

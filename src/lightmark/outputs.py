@@ -49,17 +49,22 @@ def require_folder(target: Path) -> None:
     """Raise `ConfigError` where a folder to write into is a file, `WriteError` where it cannot be written to."""
     if target.exists() and not target.is_dir():
         raise ConfigError(f"{target}: is a file; a folder is needed here")
-    require_place(target / "any")
+    _require_place(target / "any", target)
 
 
 def require_place(target: Path) -> None:
     """Raise `WriteError` where no file can be made at `target`: no folder there can be written to or made."""
+    _require_place(target, target)
+
+
+def _require_place(target: Path, named: Path) -> None:
+    """`require_place` whose errors name a path that the user gave."""
     real = Path(os.path.realpath(target))
     folder = next(folder for folder in real.parents if os.path.lexists(folder))
     if not folder.is_dir():
-        raise WriteError(f"{target}: cannot be written: {folder} is a file, not a folder; give another name")
+        raise WriteError(f"{named}: cannot be written: {folder} is a file, not a folder; give another name")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise WriteError(f"{target}: cannot be written: no permission to write to {folder}; give another place")
+        raise WriteError(f"{named}: cannot be written: no permission to write to {folder}; give another place")
 
 
 def _holds_something(target: Path) -> bool:
