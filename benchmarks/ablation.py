@@ -3,6 +3,13 @@
     python benchmarks/ablation.py --data 300w --teacher runs/standard224/tough --recipe standard224 \\
         --start runs/mobilenetv2-coco.safetensors --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2
     python benchmarks/ablation.py --out benchmarks/results/ablation --table
+    python benchmarks/ablation.py --experiment direction --data 300w --extra portraits.json --extra scenes.json \\
+        --teacher runs/long256/tough --recipe long256 --start runs/long128/plain/model.safetensors \\
+        --work runs/direction --out benchmarks/results/direction --device cuda --workers 14
+
+The experiment "parts" varies the terms of the KD-Loss. "direction" asks through which form a teacher's points reach the
+student, from one long-trained student as --start: forms of the KD-Loss, controls whose teachers know nothing of the
+face, L1 towards the teacher, and more faces (--extra: unlabelled ones with boxes, which the Tough-Teacher labels).
 
 Every student has the same data, crops, order, steps, network (MobileNetV2 1.0, 112 px, about 30 passes) and --start,
 by default nothing; benchmarks/mobilenetv2_start.py makes the one that `standard` began at. All share the Tough-Teacher
@@ -37,7 +44,7 @@ from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.provenance import git_commit
 from lightmark.files import replacing, sha256_of
-from lightmark.metrics import interocular, nme
+from lightmark.metrics import interocular, nme, paired_bootstrap
 from lightmark.nets.checkpoint import crops_at_once, load_model
 from lightmark.outputs import require_free
 from lightmark.shape import Align
@@ -64,9 +71,11 @@ class Row:
     variance: float | None = None
     align: Align = "none"
     equal_time: bool = False
+    extra: int = 0  # faces of --extra, labelled by the Tough-Teacher, that the student learns from besides
 
 
-ROWS = (
+ALL = 1_000_000
+PARTS = (
     Row("L2", "l2"),
     Row("L1", "l1"),
     Row("Wing", "wing"),
@@ -81,13 +90,31 @@ ROWS = (
     Row("KD-Loss (figure), Tolerant 90 %, Procrustes", "kd-figure", 0.90, "procrustes"),
     Row("L1 at equal wall time", "l1", equal_time=True),
 )
-BASELINES = ("L1", "Loss_Main alone")
+DIRECTION = (
+    Row("L1", "l1"),
+    Row("KD-Loss (figure)", "kd-figure", 0.90),
+    Row("KD-Loss (released)", "kd-released", 0.90),
+    Row("KD-Loss (signed)", "kd-signed", 0.90),
+    Row("KD-Loss (figure), teachers' errors of other faces", "kd-figure-shuffled", 0.90),
+    Row("KD-Loss (figure), teachers without errors", "kd-figure-perfect"),
+    Row("L1 to the middle of label and Tough-Teacher", "l1-half-tough", 0.90),
+    Row("L1 to the Tough-Teacher", "l1-tough", 0.90),
+    Row("L1, 2000 more faces", "l1", extra=2000),
+    Row("L1, all more faces", "l1", extra=ALL),
+    Row("KD-Loss (figure), all more faces", "kd-figure", 0.90, extra=ALL),
+)
+# Rows of the table, and the rows that the others are held against.
+EXPERIMENTS = {"parts": (PARTS, ("L1", "Loss_Main alone")), "direction": (DIRECTION, ("L1",))}
 
 
 def main() -> None:
-    names = [slug(row.name) for row in ROWS]
+    names = sorted({slug(row.name) for rows, _ in EXPERIMENTS.values() for row in rows})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", choices=EXPERIMENTS, default="parts")
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--extra", type=Path, action="append", default=[], help="faces for the rows with more of them")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that cut crops")
     parser.add_argument("--teacher", type=Path, help="folder of the Tough-Teacher's finished run")
     parser.add_argument("--recipe", default="standard224", help="the distillation that it is the first stage of")
     parser.add_argument("--start", type=Path, help="checkpoint whose weights every student begins at")
@@ -95,7 +122,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", choices=names, default=names, help="default: all")
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, help="default: all of the experiment")
     parser.add_argument("--table", action="store_true", help="only print the table of what is there")
     parser.add_argument("--force", action="store_true", help="write the table over the one that is there")
     options = parser.parse_args()
@@ -105,13 +132,41 @@ def main() -> None:
             parser.error("--data and --teacher are needed, but for --table")
         if options.threads:
             torch.set_num_threads(options.threads)
-        teachers = Teachers(options.teacher, get_distillation(options.recipe), options.work)
-        rows = [row for row in ROWS if slug(row.name) in options.rows]
-        run_all(options.data, teachers, options.start, options.work, options.out, options.seeds, rows)
-    table = render(load_runs(options.out))
+        machine = Machine(options.device, options.workers)
+        teachers = Teachers(options.teacher, get_distillation(options.recipe), options.work, machine)
+        rows = [row for row in EXPERIMENTS[options.experiment][0] if slug(row.name) in options.rows]
+        faces = read_faces(options.data, options.extra, teachers)
+        run_all(faces, teachers, options.start, options.work, options.out, options.seeds, rows)
+    table = render(load_runs(options.out), options.experiment)
     with replacing(options.out / "summary.md") as path:
         path.write_text(table, encoding="utf-8")
     print(table)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where networks run, and how many processes cut crops for them."""
+
+    device: str = "cpu"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Labelled faces to train on, test faces, and unlabelled faces with the Tough-Teacher's points as labels."""
+
+    labelled: list[Sample]
+    tests: list[Sample]
+    extra: list[Sample]
+
+
+def read_faces(data: Path, extra: list[Path], teachers: Teachers) -> Faces:
+    """Faces of the data set `data` and of the files `extra`, whose own labels give no more than the boxes."""
+    more = training_samples(extra) if extra else []
+    if more:
+        points = predict(load_model(teachers.tough / MODEL, teachers.machine.device), more)
+        more = [replace(face, points=found) for face, found in zip(more, points, strict=True)]
+    return Faces(training_samples([data]), read_samples(data, subset="test"), more)
 
 
 @dataclass(frozen=True)
@@ -121,12 +176,18 @@ class Teachers:
     tough: Path
     distillation: Distillation
     work: Path
+    machine: Machine = Machine()
 
-    def points(self, row: Row, recipe: Recipe, split: Split) -> TeacherPoints:
-        """Both teachers' points over the crops of the student's recipe."""
-        where = {"tough": self.tough / MODEL, f"tolerant-{teacher_name(row)}": self.tolerant(row, split)}
+    def split(self, faces: Faces) -> Split:
+        """The labelled faces as the teachers were trained on them: no student is judged on a face that they learnt."""
+        return carve(faces.labelled, self.distillation.student)
+
+    def points(self, row: Row, recipe: Recipe, split: Split, labelled: Split) -> TeacherPoints:
+        """Both teachers' points over the crops of the student's recipe; `labelled` are the faces they learn from."""
+        where = {"tough": self.tough / MODEL, f"tolerant-{teacher_name(row)}": self.tolerant(row, labelled)}
+        folder = self.work / f"points-seed{recipe.seed}-{len(split.train)}faces"
         found = [
-            points_of_teacher(recipe, split.train, path, self.work / f"points-seed{recipe.seed}" / name)
+            points_of_teacher(recipe, split.train, path, folder / name, self.machine.device, self.machine.workers)
             for name, path in where.items()
         ]
         return TeacherPoints(*found)
@@ -136,7 +197,7 @@ class Teachers:
         recipe = self.tolerant_recipe(row)
         own = recipe == self.distillation.tolerant and (self.tough.parent / "tolerant").exists()
         folder = self.tough.parent / "tolerant" if own else self.work / f"tolerant-{teacher_name(row)}"
-        return train(recipe, split, folder, start=self.tough / MODEL)
+        return train(recipe, split, folder, None, self.tough / MODEL, self.machine.device, self.machine.workers)
 
     def tolerant_recipe(self, row: Row) -> Recipe:
         """Recipe of the row's Tolerant-Teacher; the distillation's own where the row has none, whose time it takes."""
@@ -182,36 +243,32 @@ def median_seconds(work: Callable[[], object], rounds: int = 15) -> float:
 
 
 def run_all(
-    data: Path, teachers: Teachers, start: Path | None, work: Path, out: Path, seeds: list[int], rows: list[Row]
+    faces: Faces, teachers: Teachers, start: Path | None, work: Path, out: Path, seeds: list[int], rows: list[Row]
 ) -> None:
     """Every row at every seed, seed by seed, so that a table of one seed is there early."""
-    samples = training_samples([data])
-    tests = read_samples(data, subset="test")
     for seed in seeds:
         for row in rows:
             target = out / f"{slug(row.name)}-seed{seed}.json"
             if row.equal_time and seed != 0:
                 continue
-            fingerprint = fingerprint_of(row, seed, samples, tests, teachers, start)
+            fingerprint = fingerprint_of(row, seed, faces, teachers, start)
             if not is_made_from(target, fingerprint):
                 folder = work / f"{slug(row.name)}-seed{seed}"
                 begin(folder, fingerprint)
-                result = run_one(row, seed, samples, tests, teachers, start, folder) | {"fingerprint": fingerprint}
+                result = run_one(row, seed, faces, teachers, start, folder) | {"fingerprint": fingerprint}
                 write_json(target, result)
                 print(f"{row.name}, seed {seed}: common {100 * result['nme']['common']:.2f} %", flush=True)
 
 
-def fingerprint_of(
-    row: Row, seed: int, samples: list[Sample], tests: list[Sample], teachers: Teachers, start: Path | None
-) -> Fingerprint:
+def fingerprint_of(row: Row, seed: int, faces: Faces, teachers: Teachers, start: Path | None) -> Fingerprint:
     """Everything that decides a run's result, but for the time that teachers take."""
-    learnt = row.variance is not None or row.equal_time
+    learnt = row.variance is not None or row.equal_time or row.extra > 0
     return plain(
         {
             "row": asdict(row),
             "recipe": asdict(student_recipe(seed, row)),
-            "training faces": fingerprint_of_faces(samples),
-            "test faces": fingerprint_of_faces(tests),
+            "training faces": fingerprint_of_faces([*faces.labelled, *faces.extra[: row.extra]]),
+            "test faces": fingerprint_of_faces(faces.tests),
             "start": weights_hash(start),
             "Tough-Teacher": weights_hash(teachers.tough / MODEL) if learnt else "",
             "Tolerant-Teacher": asdict(teachers.tolerant_recipe(row)) if learnt else {},
@@ -243,22 +300,18 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def run_one(
-    row: Row,
-    seed: int,
-    samples: list[Sample],
-    tests: list[Sample],
-    teachers: Teachers,
-    start: Path | None,
-    folder: Path,
+    row: Row, seed: int, faces: Faces, teachers: Teachers, start: Path | None, folder: Path
 ) -> dict[str, Any]:
-    # The split is that of seed 0 for all: a student of another seed must not be judged on faces its teachers learned.
-    split = carve(samples, student_recipe(0, row))
+    labelled = teachers.split(faces)
+    split = Split([*labelled.train, *faces.extra[: row.extra]], labelled.validation)
     recipe = student_recipe(seed, row)
     if row.equal_time:
-        extra = steps_of_teachers(folder / "teachers-cost.txt", teachers, recipe, split)
-        recipe = replace(recipe, steps=recipe.steps + extra)
-    points = None if row.variance is None else teachers.points(row, recipe, split)
-    model = load_model(train(recipe, split, folder, teachers=points, start=start))
+        steps = steps_of_teachers(folder / "teachers-cost.txt", teachers, recipe, split)
+        recipe = replace(recipe, steps=recipe.steps + steps)
+    points = None if row.variance is None else teachers.points(row, recipe, split, labelled)
+    device, workers = teachers.machine.device, teachers.machine.workers
+    model = load_model(train(recipe, split, folder, points, start, device, workers), device)
+    tests = faces.tests
     found = predict(model, tests)
     truth = np.stack([sample.points for sample in tests])
     errors = nme(found, truth, normaliser=interocular(truth, tests[0].schema))
@@ -267,6 +320,8 @@ def run_one(
         "row": asdict(row),
         "seed": seed,
         "nme": {name: float(errors[[name in s.subsets for s in tests]].mean()) for name in SUBSETS},
+        "errors": errors.round(6).tolist(),  # a test face each, in their order: differences are paired by face
+        "extra_faces": len(split.train) - len(labelled.train),
         "validation_nme": training["validation_nme"],
         "seconds": training["seconds"],
         "recipe": training["recipe"],
@@ -305,16 +360,18 @@ def load_runs(out: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*-seed*.json"))]
 
 
-def render(runs: list[dict[str, Any]]) -> str:
+def render(runs: list[dict[str, Any]], experiment: str) -> str:
     """Markdown: mean over seeds and its range; the differences from the baselines, paired over the seeds both have.
 
-    Their 95 % intervals are Student's t over the seeds: what another seed may do, not what other test faces may.
+    Their 95 % intervals are Student's t over the seeds, what another seed may do; in brackets, where runs keep each
+    face's error, the bootstrap's over the test faces, what other faces may do.
     """
+    rows, compared = EXPERIMENTS[experiment]
     titles = ["student", "seeds", "common", "challenging (mapped)", "full"]
-    titles += [f"full, against {name} (95 %)" for name in BASELINES]
-    baselines = {name: by_seed(runs, name) for name in BASELINES}
+    titles += [f"full, against {name} (95 %)" for name in compared]
+    baselines = {name: by_seed(runs, name) for name in compared}
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    for row in ROWS:
+    for row in rows:
         if seeds := by_seed(runs, row.name):
             cells = [row.name, str(len(seeds))]
             cells += [spread([100 * run["nme"][name] for run in seeds.values()]) for name in SUBSETS]
@@ -333,10 +390,14 @@ def against(seeds: dict[int, dict[str, Any]], baseline: dict[int, dict[str, Any]
     if not differences:
         return "–"
     text = f"{np.mean(differences):+.2f}"
-    if len(differences) == 1:
-        return text
-    half = scipy.stats.t.ppf(0.975, len(differences) - 1) * scipy.stats.sem(differences)
-    return f"{text} ± {half:.2f}"
+    if len(differences) > 1:
+        half = scipy.stats.t.ppf(0.975, len(differences) - 1) * scipy.stats.sem(differences)
+        text += f" ± {half:.2f}"
+    if all("errors" in run for run in (*seeds.values(), *baseline.values())):
+        ours, theirs = (np.mean([runs[seed]["errors"] for seed in shared], axis=0) for runs in (seeds, baseline))
+        faces = paired_bootstrap(theirs, ours)
+        text += f" [{100 * faces.low:+.2f}, {100 * faces.high:+.2f}]"
+    return text
 
 
 def spread(values: list[float]) -> str:

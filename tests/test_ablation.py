@@ -11,11 +11,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
+from lightmark.data.convert import write_coco
+from lightmark.data.pts import format_pts
+from lightmark.data.read import read_samples
+from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
+from lightmark.train.distil import distil
 from lightmark.train.recipes import get_distillation
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "ablation.py"
@@ -44,8 +50,7 @@ class Study:
         self.tough = folder / "tough" / "model.safetensors"
         self.tough.write_bytes(b"weights")
         self.start: Path | None = None
-        monkeypatch.setattr(ablation, "training_samples", lambda paths: self.faces)
-        monkeypatch.setattr(ablation, "read_samples", lambda path, subset: self.tests)
+        self.extra = synthetic_samples(3, seed=3, size=64)
         monkeypatch.setattr(ablation, "run_one", self.run_one)
 
     def run_one(self, *words: Any) -> dict[str, Any]:
@@ -59,8 +64,9 @@ class Study:
         """Runs that were made to have the row's result."""
         before = self.runs
         teachers = self.ablation.Teachers(self.tough.parent, get_distillation("demo64"), self.folder / "work")
-        rows = [row for row in self.ablation.ROWS if row.name == name]
-        words = (self.folder, teachers, self.start, self.folder / "work", self.folder / "out", [seed], rows)
+        rows = [row for rows, _ in self.ablation.EXPERIMENTS.values() for row in rows if row.name == name][:1]
+        faces = self.ablation.Faces(self.faces, self.tests, self.extra)
+        words = (faces, teachers, self.start, self.folder / "work", self.folder / "out", [seed], rows)
         self.ablation.run_all(*words)
         return self.runs - before
 
@@ -114,3 +120,59 @@ def test_a_result_that_does_not_say_what_made_it_is_made_anew(study: Study, caps
     path.write_text(json.dumps({name: value for name, value in result.items() if name != "fingerprint"}))
     assert study.run("L1") == 1
     assert "made anew, other than before: it does not say what made it" in capsys.readouterr().out
+
+
+def test_rows_with_more_faces_are_of_those_faces_and_their_teacher(study: Study) -> None:
+    """Another unlabelled face, or a teacher that labels them otherwise, is another run; other rows do not mind."""
+    more = "L1, all more faces"
+    assert [study.run(more), study.run("L1"), study.run(more)] == [1, 1, 0]
+    study.extra = study.extra[:2]
+    assert [study.run(more), study.run("L1")] == [1, 0]
+    study.tough.write_bytes(b"other weights")
+    assert [study.run(more), study.run("L1")] == [1, 0]
+
+
+def test_differences_are_paired_by_seed_and_by_face(ablation: ModuleType) -> None:
+    """Two seeds that both gain 0.10 points, by faces of which each gains that: both intervals close around it."""
+    base = {seed: {"nme": {"full": 0.04}, "errors": [0.03, 0.05]} for seed in (0, 1)}
+    better = {seed: {"nme": {"full": 0.039}, "errors": [0.029, 0.049]} for seed in (0, 1)}
+    assert ablation.against(better, base) == "-0.10 ± 0.00 [-0.10, -0.10]"
+    uneven = {seed: {"nme": {"full": 0.039}, "errors": [0.028, 0.050]} for seed in (0, 1)}
+    assert ablation.against(uneven, base) == "-0.10 ± 0.00 [-0.20, +0.00]"
+
+
+def write_300w(folder: Path) -> None:
+    """Drawn faces in 300W's layout: LFPW's training and test folders, and iBUG."""
+    for place, count, seed in (("lfpw/trainset", 48, 1), ("lfpw/testset", 4, 2), ("ibug", 3, 3)):
+        (folder / place).mkdir(parents=True)
+        for number, face in enumerate(synthetic_samples(count, seed=seed, size=72)):
+            Image.fromarray(load_image(face)).save(folder / place / f"image_{number}.png")
+            (folder / place / f"image_{number}.pts").write_text(format_pts(face.points))
+
+
+@pytest.mark.slow
+def test_the_direction_experiment_trains_every_row(
+    ablation: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of each, from one start, with faces that the teacher labels; the table has them all."""
+    write_300w(tmp_path / "300w")
+    data = read_samples(tmp_path / "300w", subset="train")
+    recipe = get_distillation("demo64")
+    stages = {name: replace(getattr(recipe, name), steps=1) for name in ("tough", "tolerant", "student", "plain")}
+    monkeypatch.setattr(ablation, "get_distillation", lambda name: replace(recipe, **stages))
+    distil(replace(recipe, **stages), data, tmp_path / "run", quiet=True)
+    write_coco(synthetic_samples(6, seed=4, size=72), tmp_path / "extra.json")
+    monkeypatch.setattr(ablation, "STEPS", 1)
+    monkeypatch.setattr(ablation, "SIZE", 32)
+    words = ["--experiment", "direction", "--data", tmp_path / "300w", "--extra", tmp_path / "extra.json"]
+    words += ["--seeds", "0"]
+    places = ["--teacher", tmp_path / "run/tough", "--work", tmp_path / "work", "--out", tmp_path / "out"]
+    monkeypatch.setattr("sys.argv", ["ablation.py", *map(str, [*words, *places])])
+    ablation.main()
+    rows, _ = ablation.EXPERIMENTS["direction"]
+    table = (tmp_path / "out" / "summary.md").read_text()
+    assert [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:]] == [row.name for row in rows]
+    made = {run["row"]["name"]: run for run in ablation.load_runs(tmp_path / "out")}
+    assert made["L1"]["extra_faces"] == 0
+    assert made["L1, all more faces"]["extra_faces"] == 6
+    assert all(len(run["errors"]) == 7 for run in made.values())
