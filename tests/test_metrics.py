@@ -424,8 +424,10 @@ def test_labelled_mean_of_a_face_without_labels_is_no_number() -> None:
         ("bootstrap_interval", bootstrap_interval),
         ("positives", lambda values: roc_auc(values, [1.0])),
         ("negatives", lambda values: roc_auc([1.0], values)),
+        ("positives", lambda values: roc_curve(values, [1.0])),
         ("negatives", lambda values: roc_curve([1.0], values)),
         ("a", lambda values: spearman(values, [1.0])),
+        ("b", lambda values: spearman([1.0], values)),
     ],
 )
 def test_errors_name_the_values_that_are_broken(name: str, metric) -> None:
@@ -515,10 +517,24 @@ def test_average_precision_is_the_slow_reference(finds: list[tuple[int, bool]]) 
     assert average_precision(scores, hits, count) == pytest.approx(slow_average_precision(scores, hits, count))
 
 
+def test_finds_of_one_score_count_in_their_order() -> None:
+    """Two scores by turns, a hundred finds each; whole numbers are scores, too."""
+    scores = np.tile([0.2, 0.8], 100)
+    hits = np.random.default_rng(0).random(200) < np.linspace(1, 0, 200)
+    slow = slow_average_precision(scores.tolist(), hits.tolist(), 150)
+    assert average_precision(scores, hits, 150) == pytest.approx(slow, rel=1e-12)
+    assert average_precision(np.array([1, 0], np.uint8), [True, False], faces=1) == 1.0
+
+
+def test_errors_are_judged_in_float64() -> None:
+    """A tenth in float32 lies above a tenth."""
+    assert failure_rate(np.array([0.1], np.float32), 0.1) == 1.0
+
+
 def test_average_precision_at_its_ends() -> None:
     """All found first is 1, nothing found 0; of equal scores the first given counts first; it needs a face to find."""
     assert average_precision([0.9, 0.8, 0.1], [True, True, False], faces=2) == 1.0
     assert average_precision([], [], faces=1) == 0.0
     assert average_precision([0.5] * 40, [True] + [False] * 39, faces=1) == 1.0
-    with pytest.raises(DataError, match="average_precision: no face to find; needs at least 1"):
+    with pytest.raises(DataError, match=r"^average_precision: no face to find; needs at least 1$"):
         average_precision([0.9], [True], faces=0)
