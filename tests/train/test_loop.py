@@ -30,7 +30,7 @@ from lightmark.train import loop
 from lightmark.train.config import Recipe
 from lightmark.train.faces import ValidationCrops, carve, mean_unit_points, targets_of, unit_points_of
 from lightmark.train.loop import new_spec, train
-from lightmark.train.step import learning_rate, size_at
+from lightmark.train.step import learning_rate
 
 KILLED_RUN = """
 import sys
@@ -247,27 +247,6 @@ def test_soft_targets_lie_between_label_and_mean(faces: list[Sample], recipe: Re
     assert spread[0] < spread[1] < spread[2]
     hard = np.stack([face.points for face in faces])
     assert np.abs(np.stack(targets_of(recipe, faces, faces)) - hard).max() == 0
-
-
-def test_cosine_schedule_warms_up_and_ends_at_nothing(recipe: Recipe) -> None:
-    """The rate rises over the warm-up and falls towards zero."""
-    recipe = replace(recipe, steps=100, warmup=10)
-    rates = [learning_rate(recipe, step) for step in range(100)]
-    assert rates[0] == pytest.approx(recipe.learning_rate / 10)
-    assert np.argmax(rates) in (8, 9)
-    assert rates[-1] < 0.001 * recipe.learning_rate
-
-
-def test_inverse_schedule_is_the_released_one(recipe: Recipe) -> None:
-    """Adam's inverse-time decay of 1e-4 a step halves the rate after 10,000 steps."""
-    assert learning_rate(replace(recipe, schedule="inverse"), 10_000) == pytest.approx(recipe.learning_rate / 2)
-
-
-def test_early_steps_run_small(recipe: Recipe) -> None:
-    """Half the steps at the early size, the rest at the full one; none without an early size."""
-    early = replace(recipe, steps=10, early_size=16, early_share=0.5)
-    assert [size_at(early, step) for step in (0, 4, 5, 9)] == [16, 16, 32, 32]
-    assert size_at(recipe, 0) == 32
 
 
 def test_a_tolerant_teacher_is_judged_by_what_it_learns(faces: list[Sample], recipe: Recipe) -> None:

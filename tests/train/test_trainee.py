@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from lightmark.train.config import Recipe
-from lightmark.train.step import Trainee, learn_from, make_trainee, prepare_step
+from lightmark.train.step import Trainee, learn_from, learning_rate, make_trainee, prepare_step, size_at
 
 
 @pytest.fixture
@@ -50,3 +51,34 @@ def test_the_average_forgets_untrained_weights_first(
             parameter.fill_(3.0)
     step_without_gradient(trainee, step, replace(recipe, learning_rate=0.0, ema=0.999, steps=10**6))
     torch.testing.assert_close(trainee.average.state_dict()["0.weight"], decay * before["0.weight"] + (1 - decay) * 3.0)
+
+
+def test_cosine_schedule_warms_up_and_ends_at_nothing(recipe: Recipe) -> None:
+    """The rate rises over the warm-up and falls towards zero."""
+    recipe = replace(recipe, steps=100, warmup=10)
+    rates = [learning_rate(recipe, step) for step in range(100)]
+    assert rates[0] == pytest.approx(recipe.learning_rate / 10)
+    assert np.argmax(rates) in (8, 9)
+    assert rates[-1] < 0.001 * recipe.learning_rate
+
+
+def test_inverse_schedule_is_the_released_one(recipe: Recipe) -> None:
+    """Adam's inverse-time decay of 1e-4 a step halves the rate after 10,000 steps."""
+    assert learning_rate(replace(recipe, schedule="inverse"), 10_000) == pytest.approx(recipe.learning_rate / 2)
+
+
+def test_early_steps_run_small(recipe: Recipe) -> None:
+    """Half the steps at the early size, the rest at the full one; none without an early size."""
+    early = replace(recipe, steps=10, early_size=16, early_share=0.5)
+    assert [size_at(early, step) for step in (0, 4, 5, 9)] == [16, 16, 32, 32]
+    assert size_at(recipe, 0) == 32
+
+
+def test_counters_of_the_average_are_the_networks(trainee: Trainee[nn.Sequential], recipe: Recipe) -> None:
+    """How many batches a norm has seen is a number to copy, not to average."""
+    norm, averaged = trainee.network[1], trainee.average[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(averaged, nn.BatchNorm2d)
+    norm.num_batches_tracked.add_(7)
+    step_without_gradient(trainee, 0, recipe)
+    assert int(averaged.num_batches_tracked) == 7
