@@ -176,10 +176,13 @@ def test_a_folder_without_a_report_is_named(tmp_path) -> None:
 
 def test_text_has_a_line_a_subset(run, errors) -> None:
     """Means, difference, interval, p and verdict, for all and each subset."""
-    text = render_comparison(compare_runs(run("a", rows_of(errors)), run("b", rows_of(errors + 0.01))))
+    comparison = compare_runs(run("a", rows_of(errors)), run("b", rows_of(errors + 0.01)))
+    text = render_comparison(comparison)
     lines = [line for line in text.splitlines() if line.startswith(("all", "common", "challenging"))]
     assert len(lines) == 3
     assert all("+1.000 [+1.000, +1.000]" in line and line.endswith("a is better") for line in lines)
+    chances = [f"{summary.p:.4f}" for summary in comparison.summaries.values()]
+    assert all(chance in line.split() for chance, line in zip(chances, lines, strict=True))
 
 
 def test_json_holds_the_verdict(run, errors) -> None:
@@ -187,6 +190,7 @@ def test_json_holds_the_verdict(run, errors) -> None:
     data = json.loads(comparison_to_json(compare_runs(run("a", rows_of(errors)), run("b", rows_of(errors + 0.01)))))
     assert data["key"] == KEY
     assert data["summaries"]["all"]["verdict"] == "a is better"
+    assert 0 < data["summaries"]["all"]["p"] < 0.05
     assert data["summaries"]["all"]["difference"]["value"] == pytest.approx(0.01)
 
 
