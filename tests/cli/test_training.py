@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 
 from lightmark.cli import main
 from lightmark.data.mosaic import MosaicRules
+from lightmark.evaluate import face_boxes
 from lightmark.nets.network import Architecture
 from lightmark.train import config, face_detector, loop, recipes
 from lightmark.train.config import Distillation, Recipe
@@ -72,6 +73,8 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
         Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(tmp_path / "empty" / f"{index}.png")
     schema = {"name": "five", "mirror": [1, 0, 2, 4, 3], "normaliser": [0, 1]}
     (tmp_path / "five.json").write_text(json.dumps(schema))
+    # As it would find in pictures of noise, without looking at them again in every command.
+    monkeypatch.setattr(face_boxes, "find_face_boxes", lambda samples: [None] * len(samples))
     monkeypatch.setattr(recipes, "get_recipe", lambda name, seed: TINY)
     monkeypatch.setattr(recipes, "get_distillation", lambda name, seed: DISTILLED)
     rules = MosaicRules(size=64)
@@ -160,7 +163,7 @@ def test_small_sets_get_advice(runs: Runs, command: str, count: int, more: tuple
     assert advice in result.stderr.splitlines()[-1]
 
 
-REFUSED = ("state.safetensors", "model.safetensors", "log.csv", "curves.png", "result.json")
+REFUSED = ("state.safetensors", "model.safetensors", "result.json")  # first, at a checkpoint, last
 
 
 @pytest.mark.parametrize(
@@ -168,7 +171,7 @@ REFUSED = ("state.safetensors", "model.safetensors", "log.csv", "curves.png", "r
     [
         *(("train", name) for name in REFUSED),
         ("distill", "copy-000.npz"),
-        *(("train-detector", name) for name in ("state.safetensors", "model.safetensors", "log.csv", "result.json")),
+        ("train-detector", "model.safetensors"),
     ],
 )
 def test_a_full_disk_is_one_line_and_the_run_goes_on(
