@@ -28,6 +28,7 @@ from lightmark.outputs import require_folder, require_free
 if TYPE_CHECKING:
     from lightmark.data.sample import Sample
     from lightmark.schema import Schema
+    from lightmark.train.config import Recipe
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -102,6 +103,16 @@ def _say(text: object, err: bool = False) -> None:
         click.echo(text, err=err)
 
 
+def announce(stages: Sequence[tuple[Recipe, Path]], points: int, device: str) -> None:
+    """Tell what is about to run, how long it takes, and that it can be interrupted; once, in one process of several."""
+    from lightmark.train.plan import Stage, plan_lines
+    from lightmark.train.world import world
+
+    if world().rank == 0:
+        lines = plan_lines([Stage(recipe, folder) for recipe, folder in stages], points, device)
+        click.echo("\n".join([*lines, "Ctrl-C interrupts; the same command goes on"]), err=True)
+
+
 @contextmanager
 def resumable(folders: Sequence[Path]) -> Iterator[None]:
     """Say where the same command goes on, on Ctrl-C (status 130) and after `WriteError`, in a run of these folders."""
@@ -157,6 +168,7 @@ def train(
     chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
     require_runs([out])
     split = carve(with_face_boxes(training_samples(data, schema)), chosen)
+    announce([(chosen, out)], split.train[0].schema.size, device)
     with resumable([out]):
         made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
     _say(made)
@@ -195,6 +207,8 @@ def distill(
     stages = ["student", *(() if tough else ("tough", "tolerant")), *(("plain",) if plain else ())]
     require_runs([out / stage for stage in stages])
     faces, more = training_samples(data, schema), training_samples(extra, schema) if extra else ()
+    order = [stage for stage in STAGES if stage in stages]
+    announce([(getattr(chosen, stage), out / stage) for stage in order], faces[0].schema.size, device)
     with resumable([out / stage for stage in STAGES]):
         made = distil(
             chosen,
