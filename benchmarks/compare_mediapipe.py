@@ -13,7 +13,8 @@ MediaPipe 0.10.21 carries its models and wants NumPy below 2, so it gets an envi
 Face Mesh gives 468 points (478 with --refine), none of them a 68-point label. "Nearest" takes for each label the mesh
 point that lies nearest to it, "fitted" then moves those 68 by one affine map. Both are learned on --train alone, from
 which test faces and their repeats are refused. In the crop view MediaPipe is given a square around each labelled box;
-its side is the --margins factor that serves MediaPipe best on --train, and a face missed there is tried at the others.
+its side is --margin, or the --margins factor that serves MediaPipe best on --train, and a face missed there is tried at
+the others.
 In the picture view it is given the whole picture and its faces are matched to the labelled ones by overlap. The
 Lightmark model has crops around labelled boxes. Errors are over the faces that MediaPipe found; those it missed are
 counted and named. Measures the --data test faces where it has such, else all of them.
@@ -147,10 +148,13 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="write over what is there")
     parser.add_argument("--view", choices=("crop", "picture"), default="crop", help="what MediaPipe is given")
     parser.add_argument("--margins", type=float, nargs="+", default=MARGINS, help="crop sides to try, in boxes")
+    parser.add_argument("--margin", type=float, help="the one of --margins to take, whatever serves best on --train")
     parser.add_argument("--refine", action="store_true", help="refine_landmarks: MediaPipe's attention mesh")
     parser.add_argument("--threads", type=int, help="processor threads of the Lightmark model")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     options = parser.parse_args()
+    if options.margin is not None and (options.view != "crop" or options.margin not in options.margins):
+        parser.error(f"--margin {options.margin:g}: needs --view crop and one of {options.margins}")
     require_free([options.out], force=options.force)
     text = compare(options)
     with replacing(options.out) as path:
@@ -167,9 +171,9 @@ def compare(options: argparse.Namespace) -> str:
     samples = to_schema(chosen, IBUG68)
     margins: Sequence[float | None] = options.margins if options.view == "crop" else (None,)
     with face_mesh(options.refine) as detector:
-        labels, trials = learn_labels(training, detector, margins)
-        best_first = [trial.margin for trial in sorted(trials, key=lambda trial: -trial.auc)]
-        meshes, missed_after = find_at_margins(samples, detector, best_first)
+        labels, trials = learn_labels(training, detector, margins, options.margin)
+        ranked = sorted(trials, key=lambda trial: (trial.margin != labels.trial.margin, -trial.auc))
+        meshes, missed_after = find_at_margins(samples, detector, [trial.margin for trial in ranked])
     found = [index for index, mesh in enumerate(meshes) if mesh is not None]
     if not found:
         raise DataError(f"{options.data}: MediaPipe found none of {len(samples)} faces; there is nothing to compare")
@@ -298,9 +302,9 @@ def match_boxes(labelled: Array, found: Array, least: float = LEAST_OVERLAP) -> 
 
 
 def learn_labels(
-    samples: Sequence[Sample], detector: Detector, margins: Sequence[float | None]
+    samples: Sequence[Sample], detector: Detector, margins: Sequence[float | None], chosen: float | None = None
 ) -> tuple[MeshLabels, list[Trial]]:
-    """The way from mesh to labels at the margin that serves MediaPipe best on `samples`, and what each margin gave."""
+    """The way from mesh to labels at the margin `chosen`, else at the best on `samples`; and what each margin gave."""
     learned = []
     for margin in margins:
         learned.append(learn_at(samples, detector, margin))
@@ -310,7 +314,8 @@ def learn_labels(
             f"nearest {100 * trial.nearest:.2f} %, fitted {100 * trial.fitted:.2f} %, AUC {trial.auc:.4f}",
             flush=True,
         )
-    return max(learned, key=lambda labels: labels.trial.auc), [labels.trial for labels in learned]
+    best = max(learned, key=lambda labels: (chosen is not None and labels.trial.margin == chosen, labels.trial.auc))
+    return best, [labels.trial for labels in learned]
 
 
 def learn_at(samples: Sequence[Sample], detector: Detector, margin: float | None) -> MeshLabels:

@@ -214,6 +214,7 @@ def test_margin_that_finds_more_faces_wins(script: ModuleType, monkeypatch: pyte
     labels, trials = script.learn_labels(samples, None, [3.0, 2.0])
     assert labels.trial.margin == 2.0
     assert [(trial.margin, trial.missed) for trial in trials] == [(3.0, 10), (2.0, 0)]
+    assert script.learn_labels(samples, None, [3.0, 2.0], 3.0)[0].trial.margin == 3.0  # where it is asked for
 
 
 def test_learning_needs_faces_that_were_found(script: ModuleType, tmp_path: Path) -> None:
@@ -308,7 +309,7 @@ def test_whole_comparison(
     monkeypatch.setattr(script, "origin", lambda *_: {})
     options = argparse.Namespace(
         model=str(model), train=tmp_path / "300w/lfpw/trainset", data=tmp_path / "300w", view="crop", margins=[2.0],
-        refine=False, threads=1, seed=0,
+        margin=None, refine=False, threads=1, seed=0,
     )  # fmt: skip
     data = json.loads(script.compare(options))
     whole = data["subsets"]["all"]
