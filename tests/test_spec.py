@@ -10,7 +10,9 @@ from lightmark.geometry import similarity_matrix, to_unit, transform
 from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
 from lightmark.spec import (
     ModelSpec,
+    box_around,
     face_box,
+    face_frame,
     normalise_crops,
     require_face_box,
     spans_face,
@@ -24,6 +26,7 @@ FULL = ModelSpec(
     size=112,
     crop_scale=1.3,
     template=tuple((index / 98, 0.5 - index / 98) for index in range(98)),
+    box_map=tuple(tuple((index / 98, part) for index in range(98)) for part in (-0.5, 0.25, 2.0)),
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     architecture={"backbone": "mobilenetv2", "width": 0.5, "head": "spatial"},
@@ -57,6 +60,11 @@ def test_json_is_the_same_text_every_time():
         ({"template": ((0.0, float("nan")),) * 68}, "template has shares of the box's side beyond 100"),
         ({"template": ((-1e9, 0.0),) * 68}, "template has shares of the box's side beyond 100"),
         ({"template": ((0.0, 0.0),)}, "template of 1 points for 68"),
+        ({"box_map": (((0.0, 0.0),) * 68,) * 3}, "box_map needs three numbers for each coordinate of 0 points"),
+        ({"template": ((0.0, 0.0),) * 68, "box_map": (((0.0, 0.0),) * 67,) * 3}, "box_map needs .* of 68 points"),
+        ({"template": ((0.0, 0.0),) * 68, "box_map": (((0.0, 0.0),) * 68,) * 2}, "box_map needs .* of 68 points"),
+        ({"template": ((0.0, 0.0),) * 68, "box_map": (((0.0, 1e3),) * 68,) * 3}, "box_map has weights beyond 100"),
+        ({"template": ((0.0, 0.0),) * 68, "box_map": (((0.0, float("nan")),) * 68,) * 3}, "box_map has weights beyond"),
         ({"mean": (0.0, float("inf"), 0.0)}, "mean .* each must be a finite number"),
         ({"std": (1.0, float("inf"), 1.0)}, "std .* each must be positive and finite"),
         ({"std": (1.0, 0.0, 1.0)}, r"std \(1\.0, 0\.0, 1\.0\); each must be positive"),
@@ -68,7 +76,7 @@ def test_impossible_spec_is_refused(changes, text):
         ModelSpec(**{"schema": IBUG68, "size": 64, **changes})
 
 
-@pytest.mark.parametrize("key", sorted(json.loads(spec_to_json(FULL)).keys() - {"confidence", "template"}))
+@pytest.mark.parametrize("key", sorted(json.loads(spec_to_json(FULL)).keys() - {"confidence", "template", "box_map"}))
 def test_missing_key_is_named(key):
     """A spec without one of its keys is refused, naming file and key."""
     data = json.loads(spec_to_json(FULL))
@@ -93,6 +101,9 @@ def test_files_older_than_confidence_have_none():
         ("size", float("inf"), "OverflowError"),
         ("template", [0, 0, 0], "TypeError"),
         ("template", [[0, 0, 0]], "ValueError"),
+        ("box_map", [[0, 0], [0, 0]], "ValueError|TypeError"),
+        ("box_map", 5, "TypeError"),
+        ("box_map", [[[0, 0]] * 98] * 4, "ValueError"),
         ("box_offsets", [0, 0.1, 0, 0], "box_offsets, which this release knows no more"),
         ("mean", [0.5], "ValueError"),
         ("mean", 0.5, "TypeError"),
@@ -203,6 +214,44 @@ def test_box_follows_from_points_however_they_are_turned(angle):
     np.testing.assert_allclose(face_box(FIVE, points), [60, 80, 140, 160], atol=1e-9)
     points[[1, 4]] = np.nan
     np.testing.assert_allclose(face_box(FIVE, points), [60, 80, 140, 160], atol=1e-9)
+
+
+def test_box_moves_with_the_shape():
+    """A nose beside its place moves the box, however the face is turned; a face of the template's shape does not."""
+    nose = np.zeros((3, 5, 2))
+    nose[0, 2, 0], nose[1, 2, 0], nose[2, 2, 1] = 1.0, 0.5, 2.0
+    template = np.array(FIVE.template)
+    spec = ModelSpec(plain_schema(5), 64, template=FIVE.template, box_map=tuple(map(tuple, nose.tolist())))
+    beside, moves = face_frame(template, template + np.outer(np.arange(5) == 2, [0.1, 0.05]))
+    x, y, growth = moves[2, 0], 0.5 * moves[2, 0], 2 * moves[2, 1]
+    assert min(abs(x), abs(growth)) > 0.03
+    for angle in (0.0, 110.0):
+        matrix = similarity_matrix(np.zeros(2), np.array([100.0, 120.0]), 80.0, angle)
+        np.testing.assert_allclose(face_box(spec, transform(matrix, template)), [60, 80, 140, 160], atol=1e-9)
+        points = transform(matrix, transform(beside, template + moves))
+        box = face_box(spec, points)
+        centre = transform(matrix, transform(beside, np.array([x, y])))
+        np.testing.assert_allclose((box[:2] + box[2:]) / 2, centre, atol=1e-9)
+        assert box[2] - box[0] == pytest.approx(80 * np.hypot(*beside[0, :2]) * np.exp(growth))
+
+
+def test_box_moves_by_half_a_side_at_most():
+    """Points that are no face's move their box no further than where the map was learnt."""
+    template, strong = np.array(FIVE.template), np.zeros((3, 5, 2))
+    strong[:, 0] = 100.0
+    points = np.array([[0.0, 0.0], [90.0, 5.0], [10.0, 80.0], [33.0, 4.0], [70.0, 99.0]])
+    plain, moved = box_around(template, points), box_around(template, points, box_map=strong)
+    assert abs(np.log((moved[2] - moved[0]) / (plain[2] - plain[0]))) == pytest.approx(0.5)
+    assert np.linalg.norm((moved[:2] + moved[2:] - plain[:2] - plain[2:]) / 2) == pytest.approx(
+        (plain[2] - plain[0]) * np.sqrt(0.5)
+    )
+
+
+def test_files_older_than_box_maps_have_none():
+    """Their box is the template's."""
+    data = json.loads(spec_to_json(FULL))
+    del data["box_map"]
+    assert spec_from_json(json.dumps(data), "a.onnx").box_map is None
 
 
 def test_one_point_has_the_size_of_the_box_before():

@@ -88,10 +88,12 @@ def matrices() -> list[dict[str, Any]]:
         centre, side = np.array([box[0] + box[2], box[1] + box[3]]) / 2, max(box[2] - box[0], box[3] - box[1])
         turned = similarity_matrix(np.zeros(2), centre, side, 25.0)
         points = transform(turned, template) + np.array([[1, 0], [0, 2], [-1, 1], [0, 0]])
-        around = box_around(template, points)
+        box_map = np.arange(24).reshape(3, 4, 2) / 20 - 0.4
+        around, mapped = box_around(template, points), box_around(template, points, box_map=box_map)
         listed.append(
-            {"box": box, "size": size, "scale": scale, "template": template.tolist(), "points": points.tolist(),
-             "around": around.tolist(), "matrix": matrix.ravel().tolist(), "inverse": invert(matrix).ravel().tolist()}
+            {"box": box, "size": size, "scale": scale, "matrix": matrix.ravel().tolist(),
+             "inverse": invert(matrix).ravel().tolist(), "template": template.tolist(), "points": points.tolist(),
+             "around": around.tolist(), "box_map": box_map.tolist(), "mapped": mapped.tolist()}
         )  # fmt: skip
     return listed
 

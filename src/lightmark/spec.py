@@ -12,7 +12,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmark.errors import GeometryError, SpecError, describe_error
-from lightmark.geometry import Array, Floats, align, crop_matrix, labelled, longer_side, matrix_scale, tight_box
+from lightmark.geometry import (
+    Array,
+    Floats,
+    align,
+    crop_matrix,
+    invert,
+    labelled,
+    longer_side,
+    matrix_scale,
+    tight_box,
+    transform,
+)
 from lightmark.schema import IBUG68, WFLW98, Schema, schema_from_dict, schema_to_dict
 
 SPEC_VERSION = 1
@@ -20,7 +31,9 @@ SPEC_VERSION = 1
 MOST_PIXELS = 4096
 MOST_POINTS = 4096
 MOST_SCALE = 100.0  # crop_scale, and offsets in shares of the box: a hundred boxes wide is no crop of a face
+MOST_MOVE = 0.5  # of a box by its box map, in sides: half a face beside the template is where linearity ends
 FULL_SCHEMAS = (IBUG68, WFLW98)
+Places = tuple[tuple[float, float], ...]
 METADATA_KEY = "lightmark"  # under which model files of every format keep the spec's JSON
 
 
@@ -32,14 +45,16 @@ class ModelSpec:
     and gives unit_points (B, N, 2) of `schema`. The crop is the square around the face's box, which is the tight box of
     its 68 points whatever points the model gives, enlarged by `crop_scale`. A model of other points has their places
     in that box as `template` (N, 2), in shares of the box's longer side from its centre, so that a box follows from
-    points. Without one, its crops are cut around its own points, which no detector knows. A model with `confidence`
-    gives all that `Outputs` names.
+    points; `box_map` (3, N, 2), where it has one, makes that box follow the face's shape, too (`box_around`). Without a
+    template, its crops are cut around its own points, which no detector knows. A model with `confidence` gives all
+    that `Outputs` names.
     """
 
     schema: Schema
     size: int
     crop_scale: float = 1.25
-    template: tuple[tuple[float, float], ...] | None = None
+    template: Places | None = None
+    box_map: tuple[Places, Places, Places] | None = None
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     confidence: bool = False
@@ -66,6 +81,8 @@ class ModelSpec:
             raise SpecError(f"ModelSpec: template of {len(self.template)} points for {self.schema.size}")
         if not all(abs(value) <= MOST_SCALE for point in self.template or () for value in point):
             raise SpecError(f"ModelSpec: template has shares of the box's side beyond {MOST_SCALE:g}")
+        if self.box_map is not None:
+            _require_box_map(self.box_map, self.template)
         if not all(math.isfinite(value) for value in self.mean):
             raise SpecError(f"ModelSpec: mean {self.mean}; each must be a finite number")
         if not all(0 < value < math.inf for value in self.std):
@@ -117,25 +134,45 @@ def face_box(spec: ModelSpec, points: Floats, near: Array | None = None) -> Arra
     """
     if spans_face(spec.schema) or spec.template is None:
         return tight_box(points)
-    return box_around(np.asarray(spec.template), points, near)
+    box_map = None if spec.box_map is None else np.asarray(spec.box_map)
+    return box_around(np.asarray(spec.template), points, near, box_map)
 
 
-def box_around(template: Array, points: Floats, near: Array | None = None) -> Array:
+def box_around(template: Array, points: Floats, near: Array | None = None, box_map: Array | None = None) -> Array:
     """Square box (4,) whose `template` (N, 2), by least squares over the labelled `points` (N, 2), lies on them.
 
-    The face may be turned in the picture; the box is upright. `near` and errors are those of `face_box`.
+    The face may be turned in the picture; the box is upright. A face that is turned sideways or looks down has other
+    proportions than the template: `box_map` (3, N, 2) times the points' moves from it gives how far the centre lies
+    beside the template's, x and y in its frame and sides, and the logarithm by which the box is larger; each at most
+    `MOST_MOVE`. `near` and errors are those of `face_box`.
     """
     there = labelled(points)
-    known, places = np.asarray(points, dtype=np.float64)[there], template[there]
-    if there.sum() > 1 and (np.ptp(known, axis=0) > 0).any() and (np.ptp(places, axis=0) > 0).any():
-        matrix = align(places, known)
-        centre, side = matrix[:, 2], matrix_scale(matrix)
+    frame = face_frame(template, points)
+    if frame is not None:
+        matrix, moves = frame
+        x, y, growth = np.zeros(3) if box_map is None else np.tensordot(box_map, moves, 2).clip(-MOST_MOVE, MOST_MOVE)
+        centre, side = transform(matrix, np.array([x, y])), matrix_scale(matrix) * math.exp(growth)
     elif near is not None and there.any():
         side = longer_side(near)
-        centre = (known - side * places).mean(axis=0)
+        centre = (np.asarray(points)[there] - side * template[there]).mean(axis=0)
     else:
         raise GeometryError(f"{there.sum()} labelled points in one place: they do not say how large the face is")
     return np.concatenate([centre - side / 2, centre + side / 2])
+
+
+def face_frame(template: Array, points: Floats) -> tuple[Array, Array] | None:
+    """Similarity (2, 3) from `template` (N, 2) to the labelled `points` (N, 2), and their moves (N, 2) from it.
+
+    Moves are in the template's frame, 0 for missing points. None where the points lie in one place.
+    """
+    there = labelled(points)
+    known, places = np.asarray(points, dtype=np.float64)[there], template[there]
+    if there.sum() < 2 or not (np.ptp(known, axis=0) > 0).any() or not (np.ptp(places, axis=0) > 0).any():
+        return None
+    matrix = align(places, known)
+    moves = np.zeros(template.shape)
+    moves[there] = transform(invert(matrix), known) - places
+    return matrix, moves
 
 
 def require_crops(crops: NDArray[np.uint8], spec: ModelSpec) -> None:
@@ -197,7 +234,8 @@ def spec_to_json(spec: ModelSpec) -> str:
             "schema": schema_to_dict(spec.schema),
             "size": spec.size,
             "crop_scale": spec.crop_scale,
-            "template": None if spec.template is None else [list(point) for point in spec.template],
+            "template": spec.template,
+            "box_map": spec.box_map,
             "mean": list(spec.mean),
             "std": list(spec.std),
             "confidence": spec.confidence,
@@ -230,6 +268,7 @@ def _spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
         size=int(data["size"]),
         crop_scale=float(data["crop_scale"]),
         template=_template(data.get("template")),  # older files and those of the 68 points have none
+        box_map=_box_map(data.get("box_map")),
         mean=_triple(data["mean"]),
         std=_triple(data["std"]),
         confidence=bool(data.get("confidence", False)),  # files older than confidence lack it
@@ -238,11 +277,25 @@ def _spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
     )
 
 
-def _template(rows: Any) -> tuple[tuple[float, float], ...] | None:
+def _require_box_map(box_map: tuple[Places, Places, Places], template: Places | None) -> None:
+    if template is None or [len(part) for part in box_map] != [len(template)] * 3:
+        raise SpecError(f"ModelSpec: box_map needs three numbers for each coordinate of {len(template or ())} points")
+    if not all(abs(value) <= MOST_SCALE for part in box_map for point in part for value in point):
+        raise SpecError(f"ModelSpec: box_map has weights beyond {MOST_SCALE:g}")
+
+
+def _template(rows: Any) -> Places | None:
     if rows is None:
         return None
     pairs = [(float(x), float(y)) for x, y in rows]
     return tuple(pairs)
+
+
+def _box_map(parts: Any) -> tuple[Places, Places, Places] | None:
+    if parts is None:
+        return None
+    x, y, growth = (tuple((float(a), float(b)) for a, b in part) for part in parts)
+    return x, y, growth
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

@@ -15,7 +15,7 @@ from lightmark.errors import DataError, SchemaError, SpecError
 from lightmark.evaluate.face_boxes import find_face_boxes, fit_template, template_of, with_face_boxes
 from lightmark.geometry import Array, overlaps, tight_box
 from lightmark.schema import Schema
-from lightmark.spec import ModelSpec, box_around
+from lightmark.spec import ModelSpec, box_around, face_box
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 TWO = Schema("two", mirror=(0, 1), normaliser=(0, 1))
@@ -57,8 +57,8 @@ def test_full_labels_keep_their_box() -> None:
 def test_template_gives_the_boxes_back(seen: list[tuple[Sample, Sample, Array]]) -> None:
     """Boxes from the five points have the right size and place in the median."""
     few, boxes = [five for _, five, _ in seen], [box for *_, box in seen]
-    template = np.array(fit_template(few, list(boxes)))
-    made = np.array([box_around(template, face.points) for face in few])
+    template, _ = fit_template(few, list(boxes))
+    made = np.array([box_around(np.array(template), face.points) for face in few])
     sides = np.array([(box[2:] - box[:2]).max() for box in boxes])
     assert np.median((made[:, 2] - made[:, 0]) / sides) == pytest.approx(1, abs=0.02)
     shifts = ((made[:, :2] + made[:, 2:]) / 2 - np.array([(box[:2] + box[2:]) / 2 for box in boxes])) / sides[:, None]
@@ -71,8 +71,9 @@ def test_faces_that_are_not_seen_are_placed_by_the_others(seen: list[tuple[Sampl
     few = [five for _, five, _ in seen]
     dark = replace(few[0], image=np.zeros_like(load_image(few[0])))
     boxed = with_face_boxes([dark, *few[1:]])
-    template = fit_template(few, [None, *(box for *_, box in seen[1:])])
-    np.testing.assert_allclose(boxed[0].box, box_around(np.array(template), few[0].points))
+    template, box_map = fit_template(few, [None, *(box for *_, box in seen[1:])])
+    law = ModelSpec(FIVE, 32, template=template, box_map=box_map)
+    np.testing.assert_allclose(boxed[0].box, face_box(law, few[0].points))
     assert overlaps(boxed[0].box[None], seen[0][2][None])[0, 0] > 0.4
     assert np.array_equal(boxed[1].box, seen[1][2])
     assert not np.array_equal(boxed[1].box, few[1].box)
@@ -98,9 +99,9 @@ def test_points_in_one_place_need_a_face_that_is_seen(seen: list[tuple[Sample, S
     noses = [replace(five, points=five.points[[2, 2]], schema=TWO) for _, five, _ in seen]
     boxed = with_face_boxes(noses)
     assert all(np.array_equal(nose.box, box) for nose, (*_, box) in zip(boxed, seen, strict=True))
-    template = template_of(boxed)
-    assert template is not None
+    template, box_map = template_of(boxed)
     assert template[0] == template[1]
+    assert box_map is None
     dark = replace(noses[0], image=np.zeros_like(load_image(noses[0])))
     with pytest.raises(DataError, match="fast sees no face here, and its labels do not say how large it is"):
         with_face_boxes([dark, *noses[1:]])

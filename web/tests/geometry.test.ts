@@ -8,13 +8,33 @@ const boxOf = (numbers: readonly number[]): Box => numbers as unknown as Box;
 const pointsOf = (rows: readonly (readonly number[])[]): Point[] => rows as unknown as Point[];
 
 describe("crops", () => {
-  it.each(golden.matrices)("are cut where Python cuts them: $box", ({ box, size, scale, template, points, around, matrix, inverse }) => {
+  it.each(golden.matrices)("are cut where Python cuts them: $box", ({ box, size, scale, matrix, inverse }) => {
     expect(furthest(cropMatrix(boxOf(box), size, scale), matrix)).toBeLessThan(1e-9);
     expect(furthest(invert(matrixOf(matrix)), inverse)).toBeLessThan(1e-9);
-    const near = boxOf([0, 0, 40, 30]);
+  });
+});
+
+describe("boxes of a model's own points", () => {
+  const near = boxOf([0, 0, 40, 30]);
+
+  it.each(golden.matrices)("are Python's, with a box map and without: $box", ({ template, points, around, box_map, mapped }) => {
+    const map = box_map.map(pointsOf);
     expect(furthest(boxAround(pointsOf(template), pointsOf(points), near), around)).toBeLessThan(1e-9);
-    const [x0, y0, x1, y1] = boxAround([[0.25, 0]], [[50, 60]], near);
-    expect([x0, y0, x1, y1]).toEqual([20, 40, 60, 80]);
+    expect(furthest(boxAround(pointsOf(template), pointsOf(points), near, map), mapped)).toBeLessThan(1e-9);
+    expect(furthest(around, mapped)).toBeGreaterThan(0.01);
+  });
+
+  it("are moved by half a side at most", () => {
+    const places = pointsOf([[-0.25, 0], [0.25, 0], [0, 0.25]]);
+    const strong = [0, 1, 2].map(() => pointsOf([[100, 0], [-100, 0], [0, 100]]));
+    const wide = pointsOf([[-40, 0], [40, 0], [0, 10]]);
+    const [[x0, , x1], [p0, , p1]] = [boxAround(places, wide, near), boxAround(places, wide, near, strong)];
+    expect(Math.abs(p0 + p1 - x0 - x1) / 2).toBeCloseTo((x1 - x0) / 2);
+    expect(Math.abs(Math.log((p1 - p0) / (x1 - x0)))).toBeCloseTo(0.5);
+  });
+
+  it("are as large as the box before where the points lie in one place", () => {
+    expect(boxAround([[0.25, 0]], [[50, 60]], near, [[[9, 9]], [[9, 9]], [[9, 9]]])).toEqual([20, 40, 60, 80]);
   });
 });
 

@@ -41,6 +41,18 @@ it("reads a template", () => {
   expect(specFromJson(JSON.stringify({ ...FITTING, template: null }), "a.onnx").template).toBeNull();
 });
 
+it.each([[[]], [[[[0, 0]]]], [[[[0, 0]], [[0, 0]], [[0, 101]]]], [[[], [], []]], [[null, null, null]], [5]])("refuses a box map of %j", (box_map) => {
+  const text = JSON.stringify({ ...FITTING, template: [[0.1, -0.2]], box_map });
+  expect(() => specFromJson(text, "a.onnx")).toThrow("holds no usable ModelSpec");
+});
+
+it("reads a box map, which needs a template", () => {
+  const box_map = [[[1, 2]], [[3, 4]], [[5, 6]]];
+  expect(specFromJson(JSON.stringify({ ...FITTING, template: [[0, 0]], box_map }), "a.onnx").boxMap).toEqual(box_map);
+  expect(specFromJson(JSON.stringify(FITTING), "a.onnx").boxMap).toBeNull();
+  expect(() => specFromJson(JSON.stringify({ ...FITTING, box_map }), "a.onnx")).toThrow("box_map does not fit");
+});
+
 it("refuses more points than any model has", () => {
   const mirror = Array.from({ length: 4097 }, (_, index) => index);
   const spec = { ...FITTING, schema: { name: "many", mirror } };

@@ -14,16 +14,18 @@ import numpy as np
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import DataError, GeometryError
+from lightmark.evaluate.box_map import BoxMap, fit_box_map
 from lightmark.evaluate.rows import one_schema
 from lightmark.geometry import Array, box_centre, labelled, longer_side, tight_box
 from lightmark.runtime.landmarker import Landmarker
 from lightmark.shape import mean_labelled
-from lightmark.spec import ModelSpec, box_around, spans_face
+from lightmark.spec import ModelSpec, Places, box_around, spans_face
 
 MODEL = "fast"  # gives 68 points in 6 ms a face, as good as any here
 INSIDE = 0.8  # share of a face's labelled points that its box, widened, must hold
 WIDENED = 0.25  # of the box's size on each side: ears, hair line and neck lie beside the 68 points
 ENOUGH = 0.5  # share of faces that must be seen; a set of fewer is not what the detector knows
+Fitted = tuple[Places, BoxMap | None]  # template and box map
 
 
 def with_face_boxes(samples: Sequence[Sample], spec: ModelSpec | None = None) -> list[Sample]:
@@ -41,11 +43,11 @@ def with_face_boxes(samples: Sequence[Sample], spec: ModelSpec | None = None) ->
     if spec is not None and spec.template is None:
         return [_with_tight_box(sample) for sample in samples]
     boxes = find_face_boxes(samples)
-    template = fit_template(samples, boxes) if spec is None else spec.template
-    if template is None:
+    fitted = fit_template(samples, boxes) if spec is None or spec.template is None else (spec.template, spec.box_map)
+    if fitted is None:
         return [_with_tight_box(sample) for sample in samples]
     return [
-        replace(sample, box=_box_from_points(sample, np.asarray(template)) if box is None else box)
+        replace(sample, box=_box_from_points(sample, *fitted) if box is None else box)
         for sample, box in zip(samples, boxes, strict=True)
     ]
 
@@ -59,8 +61,8 @@ def _with_tight_box(sample: Sample) -> Sample:
     return replace(sample, box=tight_box(sample.points))
 
 
-def template_of(samples: Sequence[Sample]) -> tuple[tuple[float, float], ...] | None:
-    """Template of samples that have their face boxes: see `fit_template`; None where boxes are those of the points."""
+def template_of(samples: Sequence[Sample]) -> Fitted | None:
+    """Template and box map of samples that have their face boxes; None where boxes are those of the points."""
     if spans_face(samples[0].schema) or all(np.array_equal(face.box, tight_box(face.points)) for face in samples):
         return None
     return fit_template(samples, [sample.box for sample in samples])
@@ -92,20 +94,19 @@ def _share_inside(points: Array, box: Array) -> float:
     return float(((points >= box[:2] - margin) & (points <= box[2:] + margin)).all(axis=1).mean())
 
 
-def fit_template(
-    samples: Sequence[Sample], boxes: Sequence[Array | None]
-) -> tuple[tuple[float, float], ...] | None:
-    """Places (N, 2) of the points in the face's box, in shares of its longer side from its centre.
+def fit_template(samples: Sequence[Sample], boxes: Sequence[Array | None]) -> Fitted | None:
+    """Places (N, 2) of the points in the face's box, in shares of its longer side from its centre, and the box map.
 
     Means over the faces whose box is known, scaled and moved so that the boxes which they give are right in the median;
-    None where less than half of the boxes are known. Raises `DataError` for a point that is labelled in none of them.
+    the map is `fit_box_map`'s. None where less than half of the boxes are known. Raises `DataError` for a point that is
+    labelled in none of them.
     """
     known = [(sample.points, box) for sample, box in zip(samples, boxes, strict=True) if box is not None]
     if len(known) < max(1, ENOUGH * len(samples)):
         return None
     shapes = np.stack([(points - box_centre(box)) / longer_side(box) for points, box in known])
-    template = _unbiased(mean_labelled(shapes, samples[0].schema.name, "faces"), known)
-    return tuple((float(x), float(y)) for x, y in template.round(5))
+    template = _unbiased(mean_labelled(shapes, samples[0].schema.name, "faces"), known).round(5)
+    return tuple((float(x), float(y)) for x, y in template), fit_box_map(template, known)
 
 
 def _unbiased(template: Array, known: Sequence[tuple[Array, Array]]) -> Array:
@@ -117,9 +118,9 @@ def _unbiased(template: Array, known: Sequence[tuple[Array, Array]]) -> Array:
     return np.asarray(template - np.median(shifts, axis=0))
 
 
-def _box_from_points(sample: Sample, template: Array) -> Array:
+def _box_from_points(sample: Sample, template: Places, box_map: BoxMap | None) -> Array:
     try:
-        return box_around(template, sample.points)
+        return box_around(np.asarray(template), sample.points, box_map=None if box_map is None else np.asarray(box_map))
     except GeometryError as error:
         raise DataError(
             f"{sample.name}: {MODEL} sees no face here, and its labels do not say how large it is ({error}); leave the "

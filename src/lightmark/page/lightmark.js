@@ -72,11 +72,13 @@ function requireBox(box) {
 	if (box[2] <= box[0] || box[3] <= box[1]) throw new LightmarkError(`box [${box.join(", ")}]: x1 must exceed x0 and y1 exceed y0`);
 	return box;
 }
+var MOST_MOVE = .5;
 /**
-* Square box whose `template` (places in shares of its side from its centre), by least squares, lies on `points`
-* (lightmark/spec.py, box_around). Points in one place do not say how large the face is: it is as large as `near`.
+* Square box whose `template` (places in shares of its side from its centre), by least squares, lies on `points`, moved
+* by `boxMap` as the points lie beside the template (lightmark/spec.py, box_around). Points in one place do not say how
+* large the face is: it is as large as `near`.
 */
-function boxAround(template, points, near) {
+function boxAround(template, points, near, boxMap = null) {
 	const [from, to] = [meanOf(template), meanOf(points)];
 	let [real, imaginary, energy] = [
 		0,
@@ -91,16 +93,40 @@ function boxAround(template, points, near) {
 		energy += ax * ax + ay * ay;
 	});
 	let [cos, sin] = energy > 0 ? [real / energy, imaginary / energy] : [0, 0];
-	if (!(Math.hypot(cos, sin) > 0)) [cos, sin] = [Math.max(near[2] - near[0], near[3] - near[1]), 0];
-	const half = Math.hypot(cos, sin) / 2;
-	const x = to[0] - (cos * from[0] - sin * from[1]);
-	const y = to[1] - (sin * from[0] + cos * from[1]);
+	const known = Math.hypot(cos, sin) > 0;
+	if (!known) [cos, sin] = [Math.max(near[2] - near[0], near[3] - near[1]), 0];
+	const matrix = [
+		cos,
+		-sin,
+		to[0] - (cos * from[0] - sin * from[1]),
+		sin,
+		cos,
+		to[1] - (sin * from[0] + cos * from[1])
+	];
+	const [right, down, growth] = known && boxMap ? shifts(boxMap, template, points, invert(matrix)) : [
+		0,
+		0,
+		0
+	];
+	const [x, y] = transform(matrix, [right, down]);
+	const half = Math.hypot(cos, sin) * Math.exp(growth) / 2;
 	return [
 		x - half,
 		y - half,
 		x + half,
 		y + half
 	];
+}
+/** What `boxMap` makes of the points' moves from the template, in whose frame `back` lays them. */
+function shifts(boxMap, template, points, back) {
+	const moves = points.map((point, index) => {
+		const [x, y] = transform(back, point);
+		return [x - template[index][0], y - template[index][1]];
+	});
+	return boxMap.map((weights) => {
+		const sum = weights.reduce((total, [x, y], index) => total + x * moves[index][0] + y * moves[index][1], 0);
+		return Math.min(Math.max(sum, -.5), MOST_MOVE);
+	});
 }
 function meanOf(points) {
 	const sum = points.reduce(([a, b], [x, y]) => [a + x, b + y], [0, 0]);
@@ -598,7 +624,8 @@ function specFromJson(text, name) {
 			schema,
 			size,
 			cropScale: number(data, "crop_scale", Number.MIN_VALUE, MOST_SCALE),
-			template: template(data, schema.size),
+			template: places(data, "template", schema.size),
+			boxMap: boxMap(data, schema.size),
 			mean: numbers(data, "mean", 3),
 			std: numbers(data, "std", 3, Number.MIN_VALUE),
 			confidence: data.confidence === true,
@@ -622,11 +649,21 @@ function detectorFromMetadata(metadata, name) {
 		throw new LightmarkError(`${name} is not a face detector that Lightmark exported.`);
 	}
 }
-function template(data, size) {
-	if (data.template === void 0 || data.template === null) return null;
-	const rows = data.template;
-	if (!Array.isArray(rows) || rows.length !== size) throw new LightmarkError(`template needs ${size} points`);
+function places(data, key, size) {
+	if (data[key] === void 0 || data[key] === null) return null;
+	const rows = data[key];
+	if (!Array.isArray(rows) || rows.length !== size) throw new LightmarkError(`${key} needs ${size} points`);
 	return rows.map((_, index) => numbers(rows, index, 2, -100, MOST_SCALE));
+}
+function boxMap(data, size) {
+	if (data.box_map === void 0 || data.box_map === null) return null;
+	const parts = data.box_map;
+	if (!Array.isArray(parts) || parts.length !== 3 || !data.template) throw new LightmarkError("box_map does not fit");
+	return parts.map((part) => {
+		const weights = places({ box_map: part }, "box_map", size);
+		if (!weights) throw new LightmarkError("box_map does not fit");
+		return weights;
+	});
 }
 function number(data, key, least, most = Number.MAX_VALUE) {
 	const value = data[key];
@@ -1144,7 +1181,7 @@ var Landmarker = class {
 		return outputs;
 	}
 	face([points, errors, presence], index, matrix, box) {
-		const { size, schema, template } = this.spec;
+		const { size, schema, template, boxMap } = this.spec;
 		const back = invert(matrix);
 		const start = index * schema.size;
 		const found = Array.from({ length: schema.size }, (_, point) => {
@@ -1158,7 +1195,7 @@ var Landmarker = class {
 			uncertainty: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
 			score: presence ? presence.data[index] : null,
 			pose: headPose(found, schema),
-			...template && { next: boxAround(template, found, box) }
+			...template && { next: boxAround(template, found, box, boxMap) }
 		};
 	}
 };

@@ -127,8 +127,8 @@ def new_spec(recipe: Recipe, split: Split) -> ModelSpec:
         "faces": len(split.train),
         "lightmark": __version__,
     }
-    template = template_of(split.train)
-    return ModelSpec(split.train[0].schema, recipe.size, recipe.crop_scale, template, provenance=provenance)
+    template, box_map = template_of(split.train) or (None, None)
+    return ModelSpec(split.train[0].schema, recipe.size, recipe.crop_scale, template, box_map, provenance=provenance)
 
 
 def new_trainee(

@@ -34,11 +34,18 @@ export function requireBox(box: Box): Box {
   return box;
 }
 
+/** Weights of the points' moves, for x and y of the box's centre and the logarithm of its side. */
+export type BoxMap = readonly (readonly Point[])[];
+const MOST_MOVE = 0.5; // of a box by its map, in sides (lightmark/spec.py)
+
 /**
- * Square box whose `template` (places in shares of its side from its centre), by least squares, lies on `points`
- * (lightmark/spec.py, box_around). Points in one place do not say how large the face is: it is as large as `near`.
+ * Square box whose `template` (places in shares of its side from its centre), by least squares, lies on `points`, moved
+ * by `boxMap` as the points lie beside the template (lightmark/spec.py, box_around). Points in one place do not say how
+ * large the face is: it is as large as `near`.
  */
-export function boxAround(template: readonly Point[], points: readonly Point[], near: Box): Box {
+export function boxAround(
+  template: readonly Point[], points: readonly Point[], near: Box, boxMap: BoxMap | null = null,
+): Box {
   const [from, to] = [meanOf(template), meanOf(points)];
   let [real, imaginary, energy] = [0, 0, 0];
   template.forEach(([x, y], index) => {
@@ -49,11 +56,27 @@ export function boxAround(template: readonly Point[], points: readonly Point[], 
     energy += ax * ax + ay * ay;
   });
   let [cos, sin] = energy > 0 ? [real / energy, imaginary / energy] : [0, 0];
-  if (!(Math.hypot(cos, sin) > 0)) [cos, sin] = [Math.max(near[2] - near[0], near[3] - near[1]), 0];
-  const half = Math.hypot(cos, sin) / 2;
-  const x = to[0] - (cos * from[0] - sin * from[1]);
-  const y = to[1] - (sin * from[0] + cos * from[1]);
+  const known = Math.hypot(cos, sin) > 0;
+  if (!known) [cos, sin] = [Math.max(near[2] - near[0], near[3] - near[1]), 0];
+  const matrix: Matrix = [
+    cos, -sin, to[0] - (cos * from[0] - sin * from[1]), sin, cos, to[1] - (sin * from[0] + cos * from[1]),
+  ];
+  const [right, down, growth] = known && boxMap ? shifts(boxMap, template, points, invert(matrix)) : [0, 0, 0];
+  const [x, y] = transform(matrix, [right, down]);
+  const half = (Math.hypot(cos, sin) * Math.exp(growth)) / 2;
   return [x - half, y - half, x + half, y + half];
+}
+
+/** What `boxMap` makes of the points' moves from the template, in whose frame `back` lays them. */
+function shifts(boxMap: BoxMap, template: readonly Point[], points: readonly Point[], back: Matrix): number[] {
+  const moves = points.map((point, index): Point => {
+    const [x, y] = transform(back, point);
+    return [x - template[index][0], y - template[index][1]];
+  });
+  return boxMap.map((weights) => {
+    const sum = weights.reduce((total, [x, y], index) => total + x * moves[index][0] + y * moves[index][1], 0);
+    return Math.min(Math.max(sum, -MOST_MOVE), MOST_MOVE);
+  });
 }
 
 function meanOf(points: readonly Point[]): Point {

@@ -76,7 +76,7 @@ export class Landmarker {
   }
 
   private face([points, errors, presence]: Output[], index: number, matrix: Matrix, box: Box): Face {
-    const { size, schema, template } = this.spec;
+    const { size, schema, template, boxMap } = this.spec;
     const back = invert(matrix);
     const start = index * schema.size;
     const found = Array.from({ length: schema.size }, (_, point): Point => {
@@ -90,7 +90,7 @@ export class Landmarker {
       uncertainty: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
       score: presence ? presence.data[index] : null,
       pose: headPose(found, schema),
-      ...(template && { next: boxAround(template, found, box) }),
+      ...(template && { next: boxAround(template, found, box, boxMap) }),
     };
   }
 }

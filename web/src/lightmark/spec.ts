@@ -1,6 +1,6 @@
 /** ModelSpec: what a landmark model takes and gives, as its file says (lightmark/spec.py). */
 import { LightmarkError } from "./errors";
-import type { Point } from "./geometry";
+import type { BoxMap, Point } from "./geometry";
 import type { Crop } from "./image";
 import { schemaFromJson, type Schema } from "./schema";
 
@@ -22,6 +22,8 @@ export interface ModelSpec {
   readonly cropScale: number;
   /** Places of a model's own points in the face's box, in shares of its longer side from its centre. */
   readonly template: readonly Point[] | null;
+  /** How that box moves with the face's shape. */
+  readonly boxMap: BoxMap | null;
   readonly mean: Triple;
   readonly std: Triple;
   /** Whether it tells each point's expected error and the presence of a face. */
@@ -66,7 +68,8 @@ export function specFromJson(text: string, name: string): ModelSpec {
       schema,
       size,
       cropScale: number(data, "crop_scale", Number.MIN_VALUE, MOST_SCALE),
-      template: template(data, schema.size),
+      template: places(data, "template", schema.size),
+      boxMap: boxMap(data, schema.size),
       mean: numbers(data, "mean", 3) as unknown as Triple,
       std: numbers(data, "std", 3, Number.MIN_VALUE) as unknown as Triple,
       confidence: data.confidence === true,
@@ -88,11 +91,22 @@ export function detectorFromMetadata(metadata: ReadonlyMap<string, string>, name
   }
 }
 
-function template(data: Record<string, unknown>, size: number): readonly Point[] | null {
-  if (data.template === undefined || data.template === null) return null;
-  const rows = data.template as unknown[];
-  if (!Array.isArray(rows) || rows.length !== size) throw new LightmarkError(`template needs ${size} points`);
+function places(data: Record<string, unknown>, key: string, size: number): readonly Point[] | null {
+  if (data[key] === undefined || data[key] === null) return null;
+  const rows = data[key] as unknown[];
+  if (!Array.isArray(rows) || rows.length !== size) throw new LightmarkError(`${key} needs ${size} points`);
   return rows.map((_, index) => numbers(rows as never, index as never, 2, -MOST_SCALE, MOST_SCALE) as unknown as Point);
+}
+
+function boxMap(data: Record<string, unknown>, size: number): BoxMap | null {
+  if (data.box_map === undefined || data.box_map === null) return null;
+  const parts = data.box_map as unknown[];
+  if (!Array.isArray(parts) || parts.length !== 3 || !data.template) throw new LightmarkError("box_map does not fit");
+  return parts.map((part) => {
+    const weights = places({ box_map: part }, "box_map", size);
+    if (!weights) throw new LightmarkError("box_map does not fit");
+    return weights;
+  });
 }
 
 function number(data: Record<string, unknown>, key: string, least: number, most = Number.MAX_VALUE): number {
