@@ -124,6 +124,7 @@ def test_cells_lie_in_the_middle_of_their_strides() -> None:
     assert cells.middles[[96, 97, 120, 123]].tolist() == [[7.5, 7.5], [23.5, 7.5], [15.5, 15.5], [15.5, 47.5]]
     assert cells.low[[0, 95, 96, 119, 120]].tolist() == [0, 0, 28, 28, 72]
     assert cells.high[[0, 95, 96, 119, 120]].tolist() == [36, 36, 92, 92, math.inf]
+    assert len(cells_of(70, 100).middles) == len(cells.middles)  # only whole cells count
 
 
 def one_cell(side_low: float = 30.0, side_high: float = 60.0) -> Cells:
@@ -148,6 +149,12 @@ def test_distances_at_their_bounds_count(shift: float, verdict: int) -> None:
     box = torch.tensor([square(100 + shift, 100, 40)])
     assert assign(box, YES, one_cell()).tolist() == [verdict]
     assert assign(box, ~YES, one_cell()).tolist() == [NOTHING if verdict == NOTHING else EITHER]
+
+
+def test_freedom_ends_with_its_bounds() -> None:
+    """The least size of those nearly answered, and half the side of a face that does not count, are within."""
+    assert assign(torch.tensor([square(100, 100, 10)]), YES, one_cell(14, 60)).tolist() == [EITHER]
+    assert assign(torch.tensor([square(200, 100, 200)]), ~YES, one_cell()).tolist() == [EITHER]
 
 
 def test_a_face_is_as_large_as_its_longer_side() -> None:
