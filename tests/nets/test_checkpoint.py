@@ -183,6 +183,17 @@ def test_weights_of_another_architecture_are_refused(saved, small_architecture, 
     assert "more" in text
 
 
+def test_a_network_larger_than_its_file_is_never_built(saved, small_architecture):
+    """A width that asks for terabytes is refused by the weights that the file lacks, before memory is asked for."""
+    text = refusal(rewritten(saved, architecture=describe(replace(small_architecture, width=1e5))))
+    assert "weights do not fit the architecture: " in text
+
+
+def test_a_file_cannot_ask_for_imagenets_weights(saved, small_architecture):
+    """Whatever its spec says, nothing is read or downloaded besides the file."""
+    assert load_checkpoint(rewritten(saved, architecture=describe(small_architecture) | {"pretrained": True}))
+
+
 def test_spec_of_another_schema_is_refused(saved):
     """A spec that promises other points than the weights give is refused."""
     five = {"name": "five", "mirror": [1, 0, 2, 4, 3], "normaliser": [0, 1]}

@@ -71,19 +71,37 @@ def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
         architecture = architecture_from_dict(dict(spec.architecture), str(path))
     except (SpecError, ConfigError) as error:
         raise CheckpointError(str(error)) from error  # which names the file
+    # The file says how large a network is: one without memory tells whether the file holds as many weights. Networks
+    # of timm have the size of their name, and some cannot be built without memory.
+    if not architecture.backbone.startswith("timm/"):
+        with torch.device("meta"):
+            shapes = _build(architecture, spec, path).state_dict()
+        require_fitting(shapes, tensors, str(path))
+    network = _build(architecture, spec, path)
+    load_weights(network, tensors, str(path))
+    return network.eval(), spec
+
+
+def _build(architecture: Architecture, spec: ModelSpec, path: str | Path) -> LandmarkNet:
+    """Network for the weights of a file; ImageNet's, which it may have begun at, are neither read nor downloaded."""
     try:
-        network = LandmarkNet(architecture, spec.schema.size)
+        network = LandmarkNet(replace(architecture, pretrained=False), spec.schema.size)
         if spec.confidence:
             network.add_confidence()
     except ConfigError as error:  # from timm, whose networks come and go with its versions
         raise CheckpointError(f"{path}: {error}") from error
-    load_weights(network, tensors, str(path))
-    return network.eval(), spec
+    return network
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy `tensors` into `network`; raises `CheckpointError` listing what is missing, foreign or of another shape."""
     wanted = network.state_dict()
+    require_fitting(wanted, tensors, where)
+    network.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
+
+
+def require_fitting(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise `CheckpointError` unless `tensors` have the names and shapes of the state `wanted`."""
     wrong = sorted(
         [f"{name} is missing" for name in wanted.keys() - tensors.keys()]
         + [f"{name} is foreign" for name in tensors.keys() - wanted.keys()]
@@ -96,7 +114,6 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], where: str) 
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise CheckpointError(f"{where}: weights do not fit the architecture: {'; '.join(wrong[:3])}{more}")
-    network.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
 
 
 class TorchModel:
