@@ -81,9 +81,10 @@ def load_state(path: Path, fingerprint: Fingerprint, trainee: Trainee[Net]) -> S
             slots.setdefault(int(index), {})[slot] = tensor
         groups = trainee.optimiser.state_dict()["param_groups"]
         trainee.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        _require_moments(trainee.optimiser)
         _lay_out_like_parameters(trainee.optimiser)
-        return Standing(**json.loads(metadata["standing"]))
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        return _standing_from_json(metadata["standing"])
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{path}: not a whole training state ({error}); delete it to begin again") from error
 
 
@@ -93,6 +94,31 @@ def saved_step(path: Path) -> int | None:
         return int(json.loads(read_tensors(path)[1]["standing"])["step"])
     except (CheckpointError, KeyError, ValueError, TypeError):
         return None
+
+
+def _standing_from_json(text: str) -> Standing:
+    standing = Standing(**json.loads(text))
+    logged = [value for row in standing.rows for value in row.values()]
+    numbers = (standing.seconds, standing.best, *standing.sums.values(), *logged)
+    counts = (standing.step, standing.best_step, standing.counted)
+    if not all(type(value) is int and value >= 0 for value in counts):
+        raise ValueError(f"step, best_step and counted are {counts}")
+    if not all(type(value) in (int, float) for value in numbers):
+        raise ValueError("seconds, best, sums or rows hold what is no number")
+    return standing
+
+
+def _require_moments(optimiser: Optimizer) -> None:
+    """Raise `ValueError` where Adam lacks a moment or has one of another shape: fused kernels would not notice."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        slots = optimiser.state.get(parameter, {})
+        shapes = {name: tuple(tensor.shape) for name, tensor in slots.items()}
+        shape = tuple(parameter.shape)
+        if slots and shapes != {"step": (), "exp_avg": shape, "exp_avg_sq": shape}:
+            raise ValueError(f"moments {shapes} of parameter {index}, which is {shape}")
+    if len(optimiser.state) > len(parameters):
+        raise ValueError(f"moments of {len(optimiser.state)} parameters, the network has {len(parameters)}")
 
 
 def _lay_out_like_parameters(optimiser: Optimizer) -> None:
