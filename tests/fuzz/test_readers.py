@@ -1,4 +1,4 @@
-"""Every reader, given files that were changed at random: what comes out is a result or a `LightmarkError`.
+"""Every reader and the server, given what was changed at random: a result or an error of ours, an answer or a refusal.
 
 Each seed is a small whole file made by code. The examples are the same in every run, and few; LIGHTMARK_FUZZ=20000 asks
 for as many a reader, at random: `LIGHTMARK_FUZZ=20000 pytest tests/fuzz`.
@@ -7,8 +7,12 @@ for as many a reader, at random: `LIGHTMARK_FUZZ=20000 pytest tests/fuzz`.
 import io
 import json
 import os
+import socket
 import tarfile
+import threading
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import h5py
@@ -31,9 +35,14 @@ from lightmark.data.wide_csv import read_csv
 from lightmark.errors import LightmarkError
 from lightmark.evaluate.predictions import read_predictions
 from lightmark.evaluate.rows import read_rows
+from lightmark.runtime.face import Face
 from lightmark.runtime.onnx_file import read_onnx
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.schema import plain_schema, read_schema, schema_to_dict
+from lightmark.serve.app import build_app
+from lightmark.serve.endpoint import Endpoint, Limits
+from lightmark.serve.server import open_socket, server_of
+from lightmark.serve.workers import Workers
 from lightmark.source import to_picture
 from lightmark.spec import ModelSpec, spec_from_json, spec_to_json
 
@@ -308,3 +317,149 @@ def test_changed_onnx(tmp_path, write_onnx):
             only_ours(OnnxModel, path, 1)
 
     run()
+
+
+def write_checkpoint(path):
+    """A network of three points, and its reader."""
+    from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
+    from lightmark.nets.network import Architecture, LandmarkNet
+
+    architecture = Architecture("mobilenetv2", "pooling", width=0.05)
+    save_checkpoint(path, LandmarkNet(architecture, 3), architecture, ModelSpec(plain_schema(3), 16))
+    return load_checkpoint
+
+
+def write_state(path):
+    """The state of a run after one step, and a reader that takes the next step from it."""
+    import torch
+
+    from lightmark.train.state import Standing, load_state, save_state
+    from lightmark.train.step import make_trainee
+
+    def step(trainee):
+        trainee.optimiser.zero_grad()
+        torch.autograd.backward(trainee.network(torch.ones(1, 3)).square().sum())
+        trainee.optimiser.step()
+
+    def read(path):
+        trainee = make_trainee(torch.nn.Linear(3, 2), 1e-3, 0.1, "cpu")
+        standing = load_state(path, {"seed": 0, "faces": {"count": 3}}, trainee)
+        standing.count({"loss": torch.ones(())})
+        standing.take_means()
+        assert min(standing.best, standing.seconds) < standing.step + 1e300
+        step(trainee)
+        return standing
+
+    trainee = make_trainee(torch.nn.Linear(3, 2), 1e-3, 0.1, "cpu")
+    step(trainee)
+    standing = Standing(1, 2.0, 0.5, 1, [{"step": 1, "loss": 0.5}], {"loss": 0.25}, 1)
+    save_state(path, {"seed": 0, "faces": {"count": 3}}, trainee, standing)
+    return read
+
+
+def unpacked(content):
+    """Header of a safetensors file with its metadata's JSON as values, and the bytes of its tensors."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = {key: json.loads(text) for key, text in header["__metadata__"].items()}
+    return header, content[end:]
+
+
+def packed(header, tensors):
+    """A safetensors file of what `unpacked` gives."""
+    metadata = header.get("__metadata__")
+    if isinstance(metadata, dict):
+        header = header | {"__metadata__": {key: json.dumps(value) for key, value in metadata.items()}}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + tensors
+
+
+@pytest.mark.parametrize("write_seed", [write_checkpoint, write_state])
+def test_changed_checkpoints(tmp_path, write_seed):
+    """Weights and training states: other values in the header and its metadata, and other bytes in the header."""
+    pytest.importorskip("torch")
+    path = tmp_path / "a.safetensors"
+    read = write_seed(path)
+    header, tensors = unpacked(path.read_bytes())
+    write(path, packed(header, tensors))
+    assert read(path) is not None, "the seed itself is read"
+    about = [("__metadata__", *where) for where in nodes(header["__metadata__"])]
+    places = st.one_of(st.sampled_from(about), st.sampled_from(list(nodes(header))))
+    values = VALUES | st.sampled_from(list(header.values())) | st.sampled_from([2**20, 0.3, True, "timm/resnet18"])
+
+    @fuzz
+    @given(st.lists(st.tuples(places, values), max_size=2), changes() | st.just([]))
+    def run(replacements, edits):
+        value = header
+        for where, new in replacements:
+            try:
+                value = replaced(value, where, new)
+            except (KeyError, IndexError, TypeError, ValueError):
+                continue
+        content = packed(value, tensors) if isinstance(value, dict) else json.dumps(value).encode()
+        size = len(content) - len(tensors)
+        write(path, changed(content[:size], edits) + content[size:])
+        only_ours(read, path)
+
+    run()
+
+
+@contextmanager
+def landmarks_server():
+    """Port of a server on this machine whose model sees one face in each picture."""
+    seen = Face(POINTS, np.array([0.0, 0, 3, 3]), plain_schema(3), score=0.9)
+    model = SimpleNamespace(spec=SimpleNamespace(confidence=True), detect=lambda picture: [seen])
+    app = build_app({}, Endpoint(model, Workers(2, 4), Limits(4000, 10_000, 20.0)), "http://127.0.0.1/")
+    listening = open_socket("127.0.0.1", 0)
+    server = server_of(app, 1)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def answer_to(port, request, patience=20.0):
+    """What the server sends for these bytes until it or, after `patience` seconds of silence, this side is done."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        try:
+            connection.sendall(request)
+            connection.settimeout(patience)
+            while received := connection.recv(65536):
+                answer += received
+        except (ConnectionError, TimeoutError):  # refused at the first bytes; or it waits for more
+            pass
+    return answer
+
+
+def requests():
+    """Requests with a picture: its size announced, and in chunks."""
+    line = b"POST /v1/landmarks?min_score=0.5 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    kind, body = b"Content-Type: image/png\r\n", picture()
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:40], body[40:], b""))
+    return {
+        "announced": line + kind + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+        "chunked": line + kind + b"Transfer-Encoding: chunked\r\n\r\n" + chunks,
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+@pytest.mark.parametrize("kind", requests())
+def test_changed_requests(kind):
+    """Requests with head and body changed: answered or refused, never by an error of the server's own, which lives."""
+    seed = requests()[kind]
+    with landmarks_server() as port:
+        assert b'"points"' in answer_to(port, seed)
+
+        @fuzz
+        @given(changes())
+        def run(edits):
+            answer = answer_to(port, changed(seed, edits), patience=0.1)
+            codes = (b"200", b"400", b"404", b"405", b"408", b"413", b"415", b"421", b"422")
+            assert not answer or answer[9:12] in codes
+
+        run()
+        assert b"200 OK" in answer_to(port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
