@@ -37,16 +37,16 @@ import scipy.stats
 import torch
 
 from lightmark.cli.training import training_samples
-from lightmark.data.dataset import TeacherPoints
+from lightmark.data.crops.dataset import TeacherPoints
 from lightmark.data.fingerprint import fingerprint_of_faces
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.provenance import git_commit
 from lightmark.files import replacing, sha256_of
 from lightmark.metrics import interocular, nme, paired_bootstrap
 from lightmark.nets.checkpoint import crops_at_once, load_model
 from lightmark.outputs import require_free
+from lightmark.provenance import git_commit
 from lightmark.shape import Align
 from lightmark.train.config import Distillation, Recipe
 from lightmark.train.faces import Split, carve

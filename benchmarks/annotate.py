@@ -37,14 +37,14 @@ from pyarrow import parquet
 
 from lightmark.annotate.chunk import Settings
 from lightmark.annotate.job import MANIFEST, open_job, summarise
+from lightmark.bench.machine import processor
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
 from lightmark.image import Picture
+from lightmark.landmarker import Landmarker
 from lightmark.outputs import require_free
-from lightmark.runtime.landmarker import Landmarker
-from lightmark.runtime.machine import processor
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import DEFAULT_MODEL, model_path
 
 SEED = 0

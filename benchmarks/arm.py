@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from lightmark.bench.machine import processor_kind
 from lightmark.data.read import read_samples
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
 from lightmark.metrics import interocular, nme
 from lightmark.outputs import require_free
-from lightmark.runtime.machine import processor_kind
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.model_file import open_exported
 
 FACES = Path("lfpw/testset")

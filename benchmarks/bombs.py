@@ -28,11 +28,11 @@ from typing import Any
 
 from PIL import Image
 
+from lightmark.bench.machine import processor
 from lightmark.errors import ImageError
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.outputs import require_free
-from lightmark.runtime.machine import processor
+from lightmark.provenance import git_commit, versions
 from lightmark.source import to_picture
 
 SIZE = 19_000_000  # bytes: below --max-bytes of `lightmark serve`

@@ -23,10 +23,10 @@ import numpy as np
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.face_boxes import find_face_boxes, fit_template
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, box_centre, longer_side
 from lightmark.outputs import require_free
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path
 from lightmark.schema import Schema
 from lightmark.spec import box_around

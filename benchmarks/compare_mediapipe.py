@@ -36,21 +36,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.data.origin import REPEATS_TEST
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
+from lightmark.data.subsets import REPEATS_TEST
 from lightmark.errors import DataError, MissingExtraError, SchemaError
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import face_boxes, predict, same_points, to_schema
-from lightmark.evaluate.provenance import git_commit, versions
-from lightmark.evaluate.report import ALL
-from lightmark.evaluate.rows import FaceRow, face_names, face_rows, nme_key
+from lightmark.evaluate.report.rows import FaceRow, face_names, face_rows, nme_key
+from lightmark.evaluate.report.summary import ALL
 from lightmark.evaluate.run import CONVERTED_NOTE, LABEL_BOX_NOTE, choose_faces
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, align, crop_matrix, invert, overlaps, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.metrics import Interval, auc, bootstrap_interval, interocular, nme, paired_bootstrap, percentile
 from lightmark.outputs import require_free
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.crop_model import CropModel
 from lightmark.runtime.shipped import model_path
 from lightmark.schema import IBUG68

@@ -29,23 +29,23 @@ from typing import Any
 import numpy as np
 
 from lightmark.cli.training import pictures_of
-from lightmark.data.mosaic import Sources
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
+from lightmark.detectors.open import Detector, open_detector
 from lightmark.evaluate.predict import to_schema
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, overlaps, similarity_matrix, tight_box, transform
 from lightmark.image import Picture, warp
+from lightmark.landmarker import Landmarker
 from lightmark.metrics import interocular, nme
 from lightmark.outputs import require_free
-from lightmark.runtime.detector import Detector, open_detector
-from lightmark.runtime.landmarker import Landmarker
-from lightmark.runtime.pose import head_pose
+from lightmark.pose import head_pose
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import shipped_hashes
 from lightmark.schema import IBUG68
 from lightmark.source import to_picture
+from lightmark.train.detector.mosaic import Sources
 
 WIDTH, HEIGHT = 640, 480
 SMALLEST, LARGEST = 40.0, 400.0

@@ -5,8 +5,8 @@
 Runs OpenCV's frontal cascades over the faces that may be trained on, never over test faces. Each of them is sought in
 its own picture; a square that overlaps its tight box counts for the offsets (their medians), and it is found where the
 square, moved by the offsets, reaches an IoU of 0.5 with that box. Whatever else is found counts as false, though some
-are faces without labels: the precision is a lower bound. Writes benchmarks/results/cascade-box.json; runtime/cascade.py
-holds its choice.
+are faces without labels: the precision is a lower bound. Writes benchmarks/results/cascade-box.json;
+detectors/cascade.py holds its choice.
 """
 
 from __future__ import annotations
@@ -23,11 +23,7 @@ from numpy.typing import NDArray
 
 from lightmark.cli.training import training_samples
 from lightmark.data.sample import Sample, load_image
-from lightmark.evaluate.provenance import git_commit, versions
-from lightmark.files import replacing
-from lightmark.geometry import Array, map_box, overlaps
-from lightmark.outputs import require_free
-from lightmark.runtime.cascade import (
+from lightmark.detectors.cascade import (
     CASCADE,
     LONGEST,
     MIN_SIZE,
@@ -38,6 +34,10 @@ from lightmark.runtime.cascade import (
     rectangle_edges,
     reduced_grey,
 )
+from lightmark.files import replacing
+from lightmark.geometry import Array, map_box, overlaps
+from lightmark.outputs import require_free
+from lightmark.provenance import git_commit, versions
 
 CASCADES = tuple(f"haarcascade_frontalface_{name}.xml" for name in ("default", "alt", "alt2"))
 THRESHOLDS = (1, 2, 3, 4, 5, 6, 8)

@@ -1,4 +1,4 @@
-"""The mean head of runtime/head.py: 31 points in three dimensions, out of nothing but labels in two.
+"""The mean head of mean_head.py: 31 points in three dimensions, out of nothing but labels in two.
 
     python benchmarks/fit_head_shape.py --turned 300w_lp/afw --data 300w
 
@@ -6,9 +6,9 @@ Tomasi and Kanade's factorisation (IJCV 1992) in scaled orthography: the labels 
 and of their mirror images, centred and stacked (2F, 31), are cameras (2F, 3) times points (3, 31) up to a linear map,
 which is found from the two rows of each camera being perpendicular and of one length. The points are then refined with
 the labels of 300W's training faces (--data), which manual labels and so trained models resemble more: in turn a pose is
-fitted to every face, as runtime/pose.py does it, and the points to all poses by least squares. Pitch is zero at the
+fitted to every face, as pose.py does it, and the points to all poses by least squares. Pitch is zero at the
 median of 300W's training faces that look no more than 15° to a side. Never a test face. Prints the table for
-runtime/head.py and writes benchmarks/results/head-shape.json.
+mean_head.py and writes benchmarks/results/head-shape.json.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.cli.training import training_samples
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.geometry import Array, rotation_angles, rotation_matrix
+from lightmark.mean_head import RIGID
 from lightmark.outputs import require_free
-from lightmark.runtime.head import RIGID
-from lightmark.runtime.pose import fit_rotation
+from lightmark.pose import fit_rotation
+from lightmark.provenance import git_commit, versions
 from lightmark.schema import IBUG68
 
 ROUNDS = 6
@@ -107,7 +107,7 @@ def products(first: Array, second: Array) -> Array:
 
 
 def upright(solid: Array) -> Array:
-    """`solid` (31, 3), known up to a rotation and a reflection, on the axes of runtime/head.py; its pitch is rough."""
+    """`solid` (31, 3), known up to a rotation and a reflection, on the axes of mean_head.py; its pitch is rough."""
     side = np.linalg.svd(solid - solid[MIRROR])[2][0]  # each point and its partner lie along the axis of the mirror
     side *= np.sign((solid[CORNERS[1]] - solid[CORNERS[0]]) @ side)
     down = solid[NOSE_BASE] - solid[NOSE_ROOT]

@@ -4,7 +4,7 @@
 
 Over the faces that may be trained on, never test faces: the mean shape of the points, each face turned upright, moved
 and scaled so that its tight box is centred on the origin with a longer side of 1, and the mean extent of that box. Says
-how well a box made of each detector's points overlaps the tight one. Prints the constants of runtime/keypoint_box.py
+how well a box made of each detector's points overlaps the tight one. Prints the constants of detectors/keypoint_box.py
 and writes benchmarks/results/keypoint-box.json.
 """
 
@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.cli.training import training_samples
-from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.detectors.keypoint_box import MEDIAPIPE, YUNET, Keypoint, box_of_keypoints
 from lightmark.files import replacing
 from lightmark.geometry import Array, overlaps, tight_box
 from lightmark.outputs import require_free
-from lightmark.runtime.keypoint_box import MEDIAPIPE, YUNET, Keypoint, box_of_keypoints
+from lightmark.provenance import git_commit, versions
 
 # Of the 68 points; right and left are the person's own.
 MEMBERS: dict[Keypoint, tuple[int, ...]] = {

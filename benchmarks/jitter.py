@@ -26,20 +26,20 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lightmark.data.origin import REPEATS_TEST
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
-from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.data.subsets import REPEATS_TEST
+from lightmark.detectors.open import FixedBoxes
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, compose, tight_box, transform
 from lightmark.image import Picture, compress_jpeg
+from lightmark.landmarker import Landmarker
 from lightmark.metrics import bootstrap_interval
 from lightmark.outputs import require_free
-from lightmark.runtime.detector import FixedBoxes
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path
-from lightmark.runtime.smoothing import Smoothing
-from lightmark.runtime.tracker import Tracker, Tracking
+from lightmark.video.smoothing import Smoothing
+from lightmark.video.tracker import Tracker, Tracking
 
 FPS = 30.0
 FACE = 128.0  # pixels of a face's size in the frames

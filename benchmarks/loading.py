@@ -30,13 +30,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightmark.data.augment import Augmentation
-from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
+from lightmark.bench.machine import processor
+from lightmark.data.crops.augment import Augmentation
+from lightmark.data.crops.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.outputs import require_free
-from lightmark.runtime.machine import processor
+from lightmark.provenance import git_commit, versions
 from lightmark.train.config import Recipe
 from lightmark.train.faces import Split
 from lightmark.train.loop import batches_of, collate, new_spec, new_trainee

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from lightmark.evaluate.compare import compare_runs, comparison_to_json, render_comparison
-from lightmark.evaluate.report import Report
+from lightmark.evaluate.report.summary import Report
 from lightmark.evaluate.run import evaluate_model
 from lightmark.files import replacing
 from lightmark.metrics import Interval

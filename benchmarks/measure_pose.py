@@ -29,6 +29,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lightmark import pose
 from lightmark.cli.training import training_samples
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
@@ -37,13 +38,12 @@ from lightmark.data.synthetic.scene import random_expression, random_identity
 from lightmark.data.synthetic.view import Pose, view_head
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.geometry import Array, rotation_angles, tight_box
+from lightmark.mean_head import RIGID, head_points
 from lightmark.metrics import spearman
 from lightmark.outputs import require_free
-from lightmark.runtime import pose
-from lightmark.runtime.head import RIGID, head_points
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import shipped_hashes
 
 MODEL = "fast"

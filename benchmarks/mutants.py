@@ -57,24 +57,26 @@ FILES = {
     "metrics": Part(["tests/test_metrics.py"]),
     "geometry": Part(["tests/test_geometry.py"]),
     "shape": Part(["tests/test_shape.py"]),
-    "runtime/tracker": Part(["tests/runtime/test_tracker.py"], ["long_film"]),
+    "video/tracker": Part(["tests/video/test_tracker.py"], ["long_film"]),
     "train/confidence": Part(["tests/train/test_confidence.py"]),
     "train/config": Part(["tests/train/test_recipes.py", "tests/train/test_face_detector.py"], ["learns", "exported"]),
     "train/curves": Part(["tests/train/test_curves.py"]),
-    "train/detection_loss": Part(["tests/train/test_detection_loss.py"]),
+    "train/detector/loss": Part(["tests/train/test_detection_loss.py"]),
     "train/distil": Part(["tests/train/test_distil.py"], ["share_the_points", "start_where", "cut_cache"]),
-    "train/face_detector": Part(["tests/train/test_face_detector.py"], ["it_learns", "exported"]),
+    "train/detector/train": Part(["tests/train/test_face_detector.py"], ["it_learns", "exported"]),
     "train/faces": Part(["tests/train/test_loop.py"], SLOW),
     "train/fingerprint": Part(["tests/train/test_fingerprint.py"]),
     "train/folder": Part(["tests/train/test_folder.py"]),
     "train/loop": Part(["tests/train/test_loop.py", "tests/train/test_step.py"], SLOW),
     "train/objectives": Part(["tests/train/test_objectives.py"], fresh=True),
     "train/progress": Part(["tests/train/test_progress.py"]),
-    "train/ranks": Part(["tests/train/test_ranks.py", "tests/train/test_distributed.py"], ["killed", "distils"]),
+    "train/distributed/collectives": Part(
+        ["tests/train/test_collectives.py", "tests/train/test_distributed.py"], ["killed", "distils"]
+    ),
     "train/state": Part(["tests/train/test_loop.py", "tests/train/test_step.py"], SLOW),
     "train/step": Part(["tests/train/test_trainee.py", "tests/train/test_planes.py", "tests/train/test_step.py"]),
     "train/teachers": Part(["tests/train/test_teachers.py"], ["finished"]),
-    "train/world": Part(["tests/train/test_ranks.py"]),
+    "train/distributed/world": Part(["tests/train/test_collectives.py"]),
 }
 
 

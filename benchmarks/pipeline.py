@@ -29,16 +29,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lightmark.bench.machine import processor
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
-from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.detectors.open import open_detector
 from lightmark.files import replacing
 from lightmark.geometry import Array, similarity_matrix, tight_box
 from lightmark.image import Picture, warp
+from lightmark.landmarker import Landmarker
 from lightmark.outputs import require_free
-from lightmark.runtime.detector import open_detector
-from lightmark.runtime.landmarker import Landmarker
-from lightmark.runtime.machine import processor
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path, shipped_hashes
 from lightmark.spec import spec_crop_matrix

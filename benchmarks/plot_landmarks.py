@@ -18,9 +18,9 @@ from lightmark.data.synthetic.render import render_scene
 from lightmark.data.synthetic.scene import Scene, random_scene
 from lightmark.draw import draw_landmarks
 from lightmark.files import replacing
-from lightmark.footage import draw_tracked
 from lightmark.image import Picture
 from lightmark.outputs import require_free
+from lightmark.video.track import draw_tracked
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = [ROOT / "web" / "public" / "samples" / f"{name}.jpg" for name in ("curls", "meeting", "turned")]

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightmark.data.pts import read_300w
+from lightmark.data.formats.pts import read_300w
 from lightmark.geometry import Array, crop_matrix, tight_box, to_unit, transform
 from lightmark.outputs import require_free
 from lightmark.schema import IBUG68

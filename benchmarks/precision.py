@@ -5,9 +5,9 @@
 Every student given is exported to every form that can be written and run here, each once for planes and, where the
 form can, once for bytes as input, calibrated on training faces of --data (256, seed 0), and measured beside
 onnxruntime's float32 file for planes: NME in the crops of the labels' boxes, with the paired bootstrap interval of the
-difference; time from crops to points, one crop a call, by `lightmark.bench`, the process pinned to one core. No setting
-is chosen by these faces. The bar: onnxruntime's int8 for bytes within 2 % of the NME, relatively, and, by the median of
-the rounds' ratios, at least twice as fast. Exit status 1 if it is missed. Writes benchmarks/results/precision.json and,
+difference; time from crops to points, one crop a call, by `lightmark.bench.speed`, the process pinned to one core. No
+setting is chosen by these faces. The bar: onnxruntime's int8 for bytes within 2 % of the NME, relatively, and, by the
+median of the rounds' ratios, at least twice as fast. Exit status 1 if it is missed. Writes benchmarks/results/precision.json and,
 the same as a table, precision.md.
 """
 
@@ -23,17 +23,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightmark.bench import HOW, bench_models
+from lightmark.bench.machine import processor_kind
+from lightmark.bench.speed import HOW, bench_models
 from lightmark.cli.training import training_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.compare import PairedSummary
 from lightmark.evaluate.degradation import measure_degradation
-from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.export.exporter import Exported, export_forms
 from lightmark.export.formats import FORMATS, Form, files_of
-from lightmark.export.forms import Exported, export_forms
 from lightmark.files import replacing, sha256_of
 from lightmark.outputs import require_free
-from lightmark.runtime.machine import processor_kind
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path
 
 RUNTIMES: dict[str, str] = {"litert": "LiteRT", "openvino": "OpenVINO", "ncnn": "ncnn", "executorch": "ExecuTorch"}

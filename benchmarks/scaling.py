@@ -25,17 +25,17 @@ from pathlib import Path
 import cv2
 import torch
 
+from lightmark.bench.machine import processor
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing
 from lightmark.outputs import require_free
-from lightmark.runtime.machine import processor
+from lightmark.provenance import git_commit, versions
+from lightmark.train.distributed.collectives import join, meet
+from lightmark.train.distributed.world import world
 from lightmark.train.faces import Split
 from lightmark.train.loop import batches_of, new_spec, new_trainee
-from lightmark.train.ranks import join, meet
 from lightmark.train.recipes import get_recipe
 from lightmark.train.step import take_step
-from lightmark.train.world import world
 
 ONE = "1 process × 1 thread"
 SETUPS: Mapping[str, tuple[int, int]] = {ONE: (1, 1), "2 processes × 1 thread": (2, 1), "1 process × 2 threads": (1, 2)}

@@ -33,10 +33,10 @@ from typing import Any
 
 from PIL import Image
 
-from lightmark.evaluate.provenance import git_commit, versions
+from lightmark.bench.machine import processor
 from lightmark.files import replacing, sha256_of
 from lightmark.outputs import require_free
-from lightmark.runtime.machine import processor
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path
 from serve_load import Visitor, jpeg, resident_bytes, serving, stop
 

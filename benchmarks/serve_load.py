@@ -34,12 +34,12 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from lightmark.bench.machine import processor
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.evaluate.provenance import git_commit, versions
 from lightmark.files import replacing, sha256_of
+from lightmark.landmarker import Landmarker
 from lightmark.outputs import require_free
-from lightmark.runtime.landmarker import Landmarker
-from lightmark.runtime.machine import processor
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path
 from lightmark.serve.endpoint import find_faces
 

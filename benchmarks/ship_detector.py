@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.cli.training import pictures_of
+from lightmark.detectors.face_detector import FaceDetector
 from lightmark.export.detector import export_detector, load_face_detector
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array
 from lightmark.outputs import require_free
-from lightmark.runtime.face_detector import FaceDetector
 from lightmark.runtime.shipped import DETECTORS, FOLDER
 from lightmark.source import to_picture
-from lightmark.train.face_detector import split_backgrounds
+from lightmark.train.detector.train import split_backgrounds
 
 LICENCE = "research use only, as its training pictures (300W, 300W-LP, YouTube Faces)."
 SUMMARY = "Faces of all poses, from 1/24 of the picture's longer side; tight 68-point boxes."

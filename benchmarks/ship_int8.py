@@ -16,12 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightmark.cli.training import training_samples
-from lightmark.evaluate.provenance import git_commit
 from lightmark.evaluate.run import evaluate_model
-from lightmark.export.forms import export_forms
+from lightmark.export.exporter import export_forms
 from lightmark.export.graph import read_graph, write_model
 from lightmark.files import replacing
 from lightmark.outputs import require_free
+from lightmark.provenance import git_commit
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import FOLDER, model_path
 from lightmark.spec import METADATA_KEY, spec_to_json

@@ -16,13 +16,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from lightmark.evaluate.provenance import git_commit
 from lightmark.evaluate.run import evaluate_model
 from lightmark.export.onnx import export_onnx
 from lightmark.files import replacing, sha256_of
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.network import architecture_from_dict, multiply_adds, parameter_count
 from lightmark.outputs import require_free
+from lightmark.provenance import git_commit
 from lightmark.runtime.shipped import FOLDER, REGISTRY
 
 LICENCE = "research use only, as its training pictures (300W)."

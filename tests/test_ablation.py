@@ -17,7 +17,7 @@ pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
 from lightmark.data.convert import write_coco
-from lightmark.data.pts import format_pts
+from lightmark.data.formats.pts import format_pts
 from lightmark.data.read import read_samples
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples

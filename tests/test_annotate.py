@@ -28,7 +28,7 @@ from lightmark.annotate.reading import decode, read_chunk
 from lightmark.cli import main
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import CheckpointError, ConfigError, DataError, ImageError, MissingExtraError
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.runtime.shipped import DEFAULT_MODEL
 from lightmark.source import to_picture
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lightmark import bench
-from lightmark.bench import TURN_SECONDS, bench_models, bench_tables, take_turn
+from lightmark.bench import speed as bench
+from lightmark.bench.speed import TURN_SECONDS, bench_models, bench_tables, take_turn
 from lightmark.cli import main
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.schema import plain_schema

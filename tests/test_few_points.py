@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from lightmark.cli import main
-from lightmark.data.augment import NO_AUGMENTATION
+from lightmark.data.crops.augment import NO_AUGMENTATION
 from lightmark.data.read import read_samples
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.image import warp
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path
 from lightmark.spec import spec_crop_matrix
@@ -122,7 +122,7 @@ def test_litert_file_gives_the_golden_points(tmp_path, model):
     """What Android runs, fed with the golden crop's bytes."""
     for package in ("litert_torch", "ai_edge_litert"):
         pytest.importorskip(package, reason='needs LiteRT: pip install "lightmark[litert]"')
-    from lightmark.export.forms import export_forms
+    from lightmark.export.exporter import export_forms
     from lightmark.runtime.model_file import open_exported
 
     out = tmp_path / "fast.tflite"

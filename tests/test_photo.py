@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightmark.detectors.cascade import CascadeDetector
 from lightmark.draw import GREEN
 from lightmark.errors import MissingExtraError
+from lightmark.face import Face
 from lightmark.geometry import Array, tight_box
 from lightmark.image import Picture
 from lightmark.photo import BOX_COLOUR, SIZE, astronaut, box_corners, draw_faces, landmark_photo
-from lightmark.runtime.cascade import CascadeDetector
-from lightmark.runtime.face import Face
 from lightmark.schema import Schema
 from lightmark.source import to_picture
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmark.data.pts import read_pts_tree
+from lightmark.data.formats.pts import read_pts_tree
 from lightmark.errors import SchemaError
 from lightmark.geometry import align, transform
 from lightmark.schema import (

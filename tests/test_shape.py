@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightmark import shape
-from lightmark.data.pts import read_300w
+from lightmark.data.formats.pts import read_300w
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError, DataError, SchemaError, WriteError
 from lightmark.geometry import Array, crop_matrix, tight_box, to_unit, transform

@@ -17,20 +17,20 @@ import numpy as np
 
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
+from lightmark.detectors.face_detector import choose_boxes, fit_whole
+from lightmark.face import Face
 from lightmark.files import replacing
 from lightmark.geometry import Array, crop_matrix, invert, rotation_matrix, similarity_matrix, transform
 from lightmark.image import Picture, reduce_by_area, region_of, warp
+from lightmark.landmarker import Landmarker
+from lightmark.mean_head import head_points
 from lightmark.photo import astronaut
-from lightmark.runtime.face import Face
-from lightmark.runtime.face_detector import choose_boxes, fit_whole
-from lightmark.runtime.head import head_points
-from lightmark.runtime.landmarker import Landmarker
-from lightmark.runtime.pose import head_pose
+from lightmark.pose import head_pose
 from lightmark.runtime.shipped import shipped_models
-from lightmark.runtime.smoothing import OneEuro
 from lightmark.schema import IBUG68, WFLW98, ibug68_from_wflw98
 from lightmark.source import to_picture
 from lightmark.spec import box_around, normalise_crops
+from lightmark.video.smoothing import OneEuro
 
 HERE = Path(__file__).parent
 GOLDEN, SAMPLES = HERE / "tests" / "golden.json", HERE / "public" / "samples"

@@ -15,7 +15,7 @@ from lightmark.data.synthetic.render import render_scene
 from lightmark.data.synthetic.scene import Scene, random_scene
 from lightmark.files import replacing
 from lightmark.image import Picture
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 
 FOLDER = Path(__file__).parent / "public" / "samples"
 SEED = 7

@@ -19,8 +19,8 @@ from lightmark.data.synthetic import render_face
 from lightmark.files import replacing
 from lightmark.geometry import tight_box
 from lightmark.image import warp
+from lightmark.landmarker import Landmarker
 from lightmark.outputs import require_free
-from lightmark.runtime.landmarker import Landmarker
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path
 from lightmark.spec import spec_crop_matrix

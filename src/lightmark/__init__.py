@@ -19,29 +19,29 @@ if TYPE_CHECKING:  # for editors and type checkers; the table below is what runs
     from lightmark.evaluate.models import open_model as open_model
     from lightmark.evaluate.predict import predict as predict
     from lightmark.evaluate.run import evaluate_model as evaluate_model
+    from lightmark.face import Face as Face
+    from lightmark.landmarker import Landmarker as Landmarker
     from lightmark.metrics import interocular as interocular
     from lightmark.metrics import nme as nme
-    from lightmark.runtime.face import Face as Face
-    from lightmark.runtime.landmarker import Landmarker as Landmarker
-    from lightmark.runtime.pose import Pose as Pose
-    from lightmark.runtime.tracker import Tracker as Tracker
-    from lightmark.runtime.video import VideoReader as VideoReader
+    from lightmark.pose import Pose as Pose
     from lightmark.schema import Schema as Schema
     from lightmark.source import to_picture as to_picture
     from lightmark.spec import ModelSpec as ModelSpec
+    from lightmark.video.frames import VideoReader as VideoReader
+    from lightmark.video.tracker import Tracker as Tracker
 
 __version__ = "0.1.0"
 
 _MODULES = {
-    "Face": "lightmark.runtime.face",
-    "Landmarker": "lightmark.runtime.landmarker",
+    "Face": "lightmark.face",
+    "Landmarker": "lightmark.landmarker",
     "LightmarkError": "lightmark.errors",
     "ModelSpec": "lightmark.spec",
-    "Pose": "lightmark.runtime.pose",
+    "Pose": "lightmark.pose",
     "Sample": "lightmark.data.sample",
     "Schema": "lightmark.schema",
-    "Tracker": "lightmark.runtime.tracker",
-    "VideoReader": "lightmark.runtime.video",
+    "Tracker": "lightmark.video.tracker",
+    "VideoReader": "lightmark.video.frames",
     "evaluate_model": "lightmark.evaluate.run",
     "interocular": "lightmark.metrics",
     "nme": "lightmark.metrics",

@@ -16,20 +16,20 @@ from lightmark.data.synthetic import synthetic_samples
 from lightmark.draw import contact_sheet, face_tile, write_png
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.provenance import git_commit
 from lightmark.evaluate.run import REPORT_FILES, make_report, write_report
 from lightmark.files import replacing
 from lightmark.geometry import Array
 from lightmark.image import Picture
+from lightmark.landmarker import Landmarker
 from lightmark.metrics import bootstrap_interval, interocular, nme
 from lightmark.nets.checkpoint import load_checkpoint
 from lightmark.nets.network import parameter_count
 from lightmark.photo import astronaut, landmark_photo
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.provenance import git_commit
 from lightmark.spec import ModelSpec
 from lightmark.train.distil import Distilled, distil
+from lightmark.train.distributed.collectives import require_alone
 from lightmark.train.faces import image_points_of, mean_unit_points
-from lightmark.train.ranks import require_alone
 from lightmark.train.recipes import get_distillation
 
 TRAINING_FACES, UNSEEN_FACES = 1200, 200

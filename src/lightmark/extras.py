@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 
 from lightmark.errors import MissingExtraError
 
@@ -16,3 +19,13 @@ def require_extra(packages: Sequence[str], extra: str, what: str) -> None:
     for package in packages:
         if find_spec(package) is None:
             raise MissingExtraError(f'{what} needs {package}: pip install "lightmark[{extra}]"')
+
+
+def import_extra(module: str, path: Path) -> ModuleType:
+    """The library `module`, needed to read `path`; raises `MissingExtraError` with the install line."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f'{path}: reading it needs {module.partition(".")[0]}; pip install "lightmark[train]"'
+        ) from error

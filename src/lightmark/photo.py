@@ -8,10 +8,10 @@ import numpy as np
 
 from lightmark.draw import Colour, draw_landmarks, write_png
 from lightmark.errors import MissingExtraError
+from lightmark.face import Face
 from lightmark.geometry import Array, crop_matrix, tight_box, transform
 from lightmark.image import Picture, warp
-from lightmark.runtime.face import Face
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.schema import Schema
 
 BOX = Schema("box", mirror=(1, 0, 3, 2), normaliser=(0, 1), edges=((0, 1), (1, 3), (3, 2), (2, 0)))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightmark.runtime.detector import FixedBoxes
-from lightmark.runtime.video_writer import writing_video
+from lightmark.detectors.open import FixedBoxes
 from lightmark.schema import Schema
 from lightmark.spec import ModelSpec, spec_to_json
+from lightmark.video.writer import writing_video
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1), edges=((3, 4),))
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.35, 0.7], [0.65, 0.7]])
@@ -54,7 +54,7 @@ def world(tmp_path: Path, write_onnx: Callable[..., Path], monkeypatch: pytest.M
     with writing_video(tmp_path / "film.mp4") as writer:
         for index in range(2):
             writer.write(np.full((48, 64, 3), 90, np.uint8), index / 25)
-    monkeypatch.setattr("lightmark.runtime.landmarker.open_detector", lambda *_, **__: FixedBoxes([[8.0, 8, 30, 30]]))
+    monkeypatch.setattr("lightmark.landmarker.open_detector", lambda *_, **__: FixedBoxes([[8.0, 8, 30, 30]]))
     spec = ModelSpec(FIVE, 32, crop_scale=1.0, template=((0.0, 0.0), *[(0.1, 0.1)] * 4))
     model = write_onnx("model.onnx", SHAPE, 32, spec_to_json(spec))
     return World(tmp_path, faces, tmp_path / "five.json", model, tmp_path / "film.mp4")

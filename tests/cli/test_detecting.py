@@ -17,10 +17,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from lightmark.cli import main
-from lightmark.data.pts import read_pts
+from lightmark.data.formats.pts import read_pts
+from lightmark.detectors.open import FixedBoxes
 from lightmark.draw import GREEN
-from lightmark.runtime.detector import FixedBoxes
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.schema import Schema
 from lightmark.source import MAX_PIXELS, to_picture
 from lightmark.spec import ModelSpec, spec_to_json
@@ -42,7 +42,7 @@ def model(write_onnx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> P
             """One box or none."""
             return super().__call__(image)[: int(image.shape[1] > 50)]
 
-    monkeypatch.setattr("lightmark.runtime.landmarker.open_detector", lambda *_, **__: WideEnough([BOX]))
+    monkeypatch.setattr("lightmark.landmarker.open_detector", lambda *_, **__: WideEnough([BOX]))
     return write_onnx("model.onnx", SHAPE, spec.size, spec_to_json(spec))
 
 

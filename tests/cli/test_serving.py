@@ -24,7 +24,7 @@ from lightmark.cli import main
 # The command, its Landmarker so slow that a test can be quicker; it says when it has begun.
 SLOW = """
 import sys, time
-from lightmark.runtime import landmarker
+from lightmark import landmarker
 def detect(self, picture):
     print("begun", flush=True)
     time.sleep(float(sys.argv[1]))

@@ -178,16 +178,16 @@ def test_a_pipe_without_a_reader_ends_the_process_quietly() -> None:
 
 
 INTERRUPTED = {
-    "detect": ("detect FACES --model MODEL --out ROOT/out.json", "lightmark.runtime.detection.detect_inputs"),
+    "detect": ("detect FACES --model MODEL --out ROOT/out.json", "lightmark.photos.detect.detect_inputs"),
     "annotate": (
         "annotate FACES --model MODEL --engine local --out ROOT/out",
         "lightmark.annotate.engines.annotate_chunk",
     ),
-    "check": ("data check FACES --schema SCHEMA", "lightmark.data.check.check"),
-    "pack": ("data pack FACES --schema SCHEMA --out ROOT/out", "lightmark.data.pack.pack"),
+    "check": ("data check FACES --schema SCHEMA", "lightmark.data.check.check.check"),
+    "pack": ("data pack FACES --schema SCHEMA --out ROOT/out", "lightmark.data.shards.pack.pack"),
     "evaluate": ("evaluate MODEL --data FACES --schema SCHEMA", "lightmark.evaluate.run.evaluate_model"),
-    "export": ("export MODEL --out ROOT/out.onnx", "lightmark.export.forms.export_forms"),
-    "bench": ("bench MODEL", "lightmark.bench.bench_models"),
+    "export": ("export MODEL --out ROOT/out.onnx", "lightmark.export.exporter.export_forms"),
+    "bench": ("bench MODEL", "lightmark.bench.speed.bench_models"),
     "train": ("train demo64-plain --data FACES --schema SCHEMA --out ROOT/out", "lightmark.train.loop.train"),
 }
 

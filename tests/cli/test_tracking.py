@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lightmark import footage
 from lightmark.cli import main
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.footage import draw_tracked, id_colour, stop_signals, track_video
+from lightmark.face import Face
 from lightmark.image import Picture
-from lightmark.runtime.face import Face
-from lightmark.runtime.tracker import TrackedFace
-from lightmark.runtime.video import Frame, VideoReader
-from lightmark.runtime.video_writer import writing_video
 from lightmark.schema import IBUG68
+from lightmark.video import track as footage
+from lightmark.video.frames import Frame, VideoReader
+from lightmark.video.track import draw_tracked, id_colour, stop_signals, track_video
+from lightmark.video.tracker import TrackedFace
+from lightmark.video.writer import writing_video
 
 FRAMES = 6
 FilmOf = Callable[..., Path]

@@ -15,11 +15,12 @@ from PIL import Image
 pytest.importorskip("torch")
 
 from lightmark.cli import main
-from lightmark.data.mosaic import MosaicRules
 from lightmark.evaluate import face_boxes
 from lightmark.nets.network import Architecture
-from lightmark.train import config, face_detector, loop, recipes
+from lightmark.train import config, loop, recipes
 from lightmark.train.config import Distillation, Recipe
+from lightmark.train.detector import train as face_detector
+from lightmark.train.detector.mosaic import MosaicRules
 
 TINY = Recipe(
     name="tiny",

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from lightmark.data.augment import (
+from lightmark.data.crops.augment import (
     NO_AUGMENTATION,
     Augmentation,
     Cover,

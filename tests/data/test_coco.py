@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lightmark.data.coco import read_coco
+from lightmark.data.formats.coco import read_coco
 from lightmark.errors import DataError
 from lightmark.schema import COFW29, IBUG68, Schema, schema_to_dict
 

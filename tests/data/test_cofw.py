@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lightmark.data.cofw import read_cofw
+from lightmark.data.formats.cofw import read_cofw
 from lightmark.data.sample import load_image
 from lightmark.errors import DataError, MissingExtraError
 from lightmark.schema import COFW29

@@ -12,9 +12,9 @@ import torch
 from PIL import Image as PilImage
 from torch.utils.data import DataLoader
 
-from lightmark.data import picture_cache
-from lightmark.data.augment import NO_AUGMENTATION, Augmentation, move_points
-from lightmark.data.dataset import Batch, CropDataset, Key, Shuffle, TeacherPoints
+from lightmark.data.crops import picture_cache
+from lightmark.data.crops.augment import NO_AUGMENTATION, Augmentation, move_points
+from lightmark.data.crops.dataset import Batch, CropDataset, Key, Shuffle, TeacherPoints
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, ImageError
 from lightmark.geometry import tight_box, to_unit

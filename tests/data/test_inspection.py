@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightmark.data import inspection
-from lightmark.data.inspection import inspect_pictures, require_trainable
-from lightmark.data.pack import pack
+from lightmark.data.check import inspection
+from lightmark.data.check.inspection import inspect_pictures, require_trainable
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
+from lightmark.data.shards.pack import pack
 from lightmark.errors import DataError, ImageError
 from lightmark.geometry import tight_box
 from lightmark.schema import Schema

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from lightmark.data import matlab
-from lightmark.data.matlab import read_matlab5
+from lightmark.data.formats import matlab
+from lightmark.data.formats.matlab import read_matlab5
 from lightmark.errors import DataError
 
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import scipy.io
 
-from lightmark.data.augment import Augmentation
-from lightmark.data.cofw import read_cofw
-from lightmark.data.dataset import CropDataset, Key
-from lightmark.data.lp import read_300w_lp_file
+from lightmark.data.crops.augment import Augmentation
+from lightmark.data.crops.dataset import CropDataset, Key
+from lightmark.data.formats.cofw import read_cofw
+from lightmark.data.formats.pts import read_pts
+from lightmark.data.formats.w300_lp import read_300w_lp_file
+from lightmark.data.formats.wflw import read_wflw_list
+from lightmark.data.formats.wide_csv import read_csv
 from lightmark.data.missing import missing_as_nan, with_normaliser
-from lightmark.data.pts import read_pts
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.data.wflw import read_wflw_list
-from lightmark.data.wide_csv import read_csv
 from lightmark.errors import DataError
 from lightmark.geometry import labelled, tight_box
 from lightmark.schema import IBUG68

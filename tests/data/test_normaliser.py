@@ -12,7 +12,7 @@ from lightmark.data.missing import with_normaliser
 from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample
 from lightmark.errors import SchemaError
-from lightmark.evaluate.rows import face_rows, nme_key
+from lightmark.evaluate.report.rows import face_rows, nme_key
 from lightmark.metrics import interocular
 from lightmark.schema import FACE_BOX, Schema, plain_schema
 

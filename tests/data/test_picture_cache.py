@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightmark.data import picture_cache
-from lightmark.data.pack import pack
-from lightmark.data.picture_cache import LIMIT, PictureCache, cache_limit
+from lightmark.data.crops import picture_cache
+from lightmark.data.crops.picture_cache import LIMIT, PictureCache, cache_limit
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
+from lightmark.data.shards.pack import pack
 from lightmark.errors import ImageError
 from lightmark.geometry import tight_box
 from lightmark.schema import Schema

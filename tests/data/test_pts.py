@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmark.data.pts import read_300w, read_pts, read_pts_tree
+from lightmark.data.formats.pts import read_300w, read_pts, read_pts_tree
 from lightmark.data.sample import load_image
 from lightmark.errors import DataError, ImageError
 from lightmark.schema import COFW29, IBUG68, WFLW98

@@ -14,17 +14,17 @@ from click.testing import CliRunner
 from PIL import Image as PilImage
 
 from lightmark.cli import main
-from lightmark.data import pack as packing
-from lightmark.data.augment import Augmentation, crop_reach, random_matrix
-from lightmark.data.check import check
-from lightmark.data.coco import read_coco
+from lightmark.data.check.check import check
 from lightmark.data.convert import write_coco
-from lightmark.data.dataset import CropDataset, Key
-from lightmark.data.pack import CONTEXT, FACE_PIXELS, face_crop, pack
-from lightmark.data.pts import format_pts, read_pts_tree
+from lightmark.data.crops.augment import Augmentation, crop_reach, random_matrix
+from lightmark.data.crops.dataset import CropDataset, Key
+from lightmark.data.formats.coco import read_coco
+from lightmark.data.formats.pts import format_pts, read_pts_tree
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
-from lightmark.data.shards import MANIFEST, read_shards
+from lightmark.data.shards import pack as packing
+from lightmark.data.shards.pack import CONTEXT, FACE_PIXELS, face_crop, pack
+from lightmark.data.shards.read import MANIFEST, read_shards
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import ConfigError, DataError
 from lightmark.geometry import tight_box

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lightmark.data.check.symmetry import swapped_groups
 from lightmark.data.read import read_samples
-from lightmark.data.symmetry import swapped_groups
 from lightmark.schema import COFW29, IBUG68, Schema, plain_schema
 
 CROSS = Schema("cross", (1, 0, 2, 3), (0, 1))

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightmark.data.formats.wflw import read_wflw, read_wflw_list
 from lightmark.data.sample import load_image
-from lightmark.data.wflw import read_wflw, read_wflw_list
 from lightmark.errors import DataError
 from lightmark.schema import WFLW98
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmark.data.wide_csv import read_csv
+from lightmark.data.formats.wide_csv import read_csv
 from lightmark.errors import DataError
-from lightmark.runtime.detection import Detection
-from lightmark.runtime.face import Face
-from lightmark.runtime.inputs import Input
-from lightmark.runtime.results import write_csv
+from lightmark.face import Face
+from lightmark.photos.detect import Detection
+from lightmark.photos.inputs import Input
+from lightmark.photos.results import write_csv
 from lightmark.schema import IBUG68, plain_schema
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lightmark.errors import DataError
 from lightmark.evaluate.compare import PairedSummary, compare_runs, comparison_to_json, render_comparison
-from lightmark.evaluate.rows import FaceRow, write_rows
+from lightmark.evaluate.report.rows import FaceRow, write_rows
 from lightmark.metrics import Interval
 
 KEY = "nme_inter_ocular"

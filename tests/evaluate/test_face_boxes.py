@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmark.data.augment import NO_AUGMENTATION
+from lightmark.data.crops.augment import NO_AUGMENTATION
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import DataError, SchemaError, SpecError
@@ -130,10 +130,10 @@ def test_own_points_are_right_from_training_to_detection(
     pytest.importorskip("onnx")
     from lightmark.evaluate.predict import predict
     from lightmark.export.onnx import export_onnx
+    from lightmark.landmarker import Landmarker
     from lightmark.metrics import interocular, nme
     from lightmark.nets.checkpoint import load_model
     from lightmark.nets.network import Architecture
-    from lightmark.runtime.landmarker import Landmarker
     from lightmark.train.config import Recipe
     from lightmark.train.faces import Split
     from lightmark.train.loop import train

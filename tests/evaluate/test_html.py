@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmark.evaluate.html import Tile, render_html, worst_tiles
-from lightmark.evaluate.report import JitterPoint, Report
+from lightmark.evaluate.report.html import Tile, render_html, worst_tiles
+from lightmark.evaluate.report.summary import JitterPoint, Report
 from lightmark.evaluate.run import make_report
 from lightmark.metrics import Interval
 

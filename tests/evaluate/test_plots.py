@@ -10,7 +10,7 @@ import pytest
 
 from lightmark.errors import MissingExtraError
 from lightmark.evaluate.confidence import Confidence, calibrate, judge_presence
-from lightmark.evaluate.plots import (
+from lightmark.evaluate.report.plots import (
     CALIBRATION,
     LIGHT,
     PRESENCE,
@@ -41,7 +41,7 @@ def test_subsets_of_the_same_faces_share_a_curve(blob_samples) -> None:
     """Two names for the same faces would hide one line under the other."""
     from matplotlib.figure import Figure
 
-    from lightmark.evaluate.plots import draw_curves
+    from lightmark.evaluate.report.plots import draw_curves
 
     samples = [sample for sample in blob_samples if "common" in sample.subsets]
     report = make_report(samples, np.stack([sample.points + 1 for sample in samples]), "t")
@@ -55,7 +55,7 @@ def test_curves_reach_the_share_of_faces_within_the_error(blob_samples) -> None:
     """At the right end of the axis the curve is the share of faces up to there."""
     from matplotlib.figure import Figure
 
-    from lightmark.evaluate.plots import draw_curves
+    from lightmark.evaluate.report.plots import draw_curves
 
     points = np.stack([sample.points + (0 if i < 9 else 40) for i, sample in enumerate(blob_samples)])
     axes = Figure().subplots()

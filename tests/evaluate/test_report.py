@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from lightmark.evaluate.report import JitterPoint, Report, report_to_json, summaries_by_subset, summarise
-from lightmark.evaluate.rows import FaceRow
+from lightmark.evaluate.report.rows import FaceRow
+from lightmark.evaluate.report.summary import JitterPoint, Report, report_to_json, summaries_by_subset, summarise
 from lightmark.metrics import Interval
 
 

@@ -17,10 +17,11 @@ from PIL import Image
 from lightmark.cli import main
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
-from lightmark.evaluate.html import render_html
-from lightmark.evaluate.plots import draw_panels, robustness_png
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.report import RobustnessCurve, RobustnessPoint, report_to_json
+from lightmark.evaluate.report.html import render_html
+from lightmark.evaluate.report.plots import draw_panels, robustness_png
+from lightmark.evaluate.report.summary import RobustnessCurve, RobustnessPoint, report_to_json
+from lightmark.evaluate.report.text import render_text
 from lightmark.evaluate.robustness import (
     DISTURBANCES,
     JITTER_LEVELS,
@@ -31,7 +32,6 @@ from lightmark.evaluate.robustness import (
     robustness_curves,
 )
 from lightmark.evaluate.run import evaluate_model, make_report
-from lightmark.evaluate.text import render_text
 from lightmark.geometry import crop_matrix, tight_box, to_unit, transform
 from lightmark.metrics import Interval, interocular, nme
 from lightmark.schema import plain_schema

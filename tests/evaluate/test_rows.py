@@ -10,7 +10,7 @@ import pytest
 
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError, SchemaError
-from lightmark.evaluate.rows import FaceRow, face_names, face_rows, nme_key, read_rows, write_rows
+from lightmark.evaluate.report.rows import FaceRow, face_names, face_rows, nme_key, read_rows, write_rows
 from lightmark.geometry import tight_box
 from lightmark.schema import IBUG68, Schema, plain_schema
 

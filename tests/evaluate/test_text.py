@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightmark.evaluate.report import JitterPoint, Report
+from lightmark.evaluate.report.summary import JitterPoint, Report
+from lightmark.evaluate.report.text import render_markdown, render_text
 from lightmark.evaluate.run import make_report
-from lightmark.evaluate.text import render_markdown, render_text
 from lightmark.metrics import Interval
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import CheckpointError, ConfigError, ExportError, MissingExtraError, SpecError
+from lightmark.export.exporter import WRITERS, Exported, calibration_crops, export_forms
 from lightmark.export.formats import FORMATS, Form, files_of, name_in_folder, require_format
-from lightmark.export.forms import WRITERS, Exported, calibration_crops, export_forms
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.runtime.model_file import open_exported, parts_of
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path

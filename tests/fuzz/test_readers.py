@@ -24,18 +24,18 @@ from hypothesis import strategies as st
 from PIL import Image as PilImage
 
 from lightmark import shape
-from lightmark.data.coco import coco_document, read_coco
-from lightmark.data.cofw import read_cofw
-from lightmark.data.lp import read_300w_lp_file
-from lightmark.data.pts import format_pts, read_pts
+from lightmark.data.formats.coco import coco_document, read_coco
+from lightmark.data.formats.cofw import read_cofw
+from lightmark.data.formats.pts import format_pts, read_pts
+from lightmark.data.formats.w300_lp import read_300w_lp_file
+from lightmark.data.formats.wflw import read_wflw_list
+from lightmark.data.formats.wide_csv import read_csv
 from lightmark.data.sample import Sample, load_image
-from lightmark.data.shards import is_shard, read_shard
-from lightmark.data.wflw import read_wflw_list
-from lightmark.data.wide_csv import read_csv
+from lightmark.data.shards.read import is_shard, read_shard
 from lightmark.errors import LightmarkError
 from lightmark.evaluate.predictions import read_predictions
-from lightmark.evaluate.rows import read_rows
-from lightmark.runtime.face import Face
+from lightmark.evaluate.report.rows import read_rows
+from lightmark.face import Face
 from lightmark.runtime.onnx_file import read_onnx
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.schema import plain_schema, read_schema, schema_to_dict

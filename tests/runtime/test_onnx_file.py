@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, external_data_helper, helper, load, numpy_helper, save
 
+from lightmark.detectors.face_detector import FaceDetector
+from lightmark.detectors.yunet import YuNetDetector
 from lightmark.errors import CheckpointError
 from lightmark.export.graph import read_graph
 from lightmark.runtime import onnx_file
-from lightmark.runtime.face_detector import FaceDetector
 from lightmark.runtime.onnx_file import read_onnx
 from lightmark.runtime.onnx_model import OnnxModel
-from lightmark.runtime.yunet import YuNetDetector
 from lightmark.schema import plain_schema
 from lightmark.spec import ModelSpec, spec_to_json
 

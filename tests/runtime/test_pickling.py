@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from lightmark.data.synthetic import synthetic_samples
+from lightmark.detectors.cascade import CascadeDetector
+from lightmark.detectors.face_detector import FaceDetector
+from lightmark.detectors.open import FixedBoxes
 from lightmark.errors import CheckpointError
+from lightmark.face import Face
 from lightmark.geometry import tight_box
 from lightmark.image import Picture
-from lightmark.runtime.cascade import CascadeDetector
-from lightmark.runtime.detector import FixedBoxes
-from lightmark.runtime.face import Face
-from lightmark.runtime.face_detector import FaceDetector
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path
-from lightmark.runtime.tracker import TrackedFace, Tracker, Tracking
+from lightmark.video.tracker import TrackedFace, Tracker, Tracking
 
 SAMPLE = synthetic_samples(5, 0)[4]  # a painted face that both detectors find
 BOX = tight_box(SAMPLE.points)

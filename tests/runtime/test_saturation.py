@@ -11,8 +11,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from lightmark.bench import machine
 from lightmark.export.graph import read_graph, write_model
-from lightmark.runtime import machine, onnx_model, saturation
+from lightmark.runtime import onnx_model, saturation
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.saturation import EXACT_INT8, PAIR_LIMIT, may_saturate, saturates
 from lightmark.runtime.shipped import model_path

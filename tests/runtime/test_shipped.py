@@ -11,7 +11,7 @@ import pytest
 
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import CheckpointError
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.runtime.shipped import list_models, model_path, models_table, shipped_models
 from lightmark.schema import IBUG68, plain_schema
 from lightmark.spec import ModelSpec, spec_to_json

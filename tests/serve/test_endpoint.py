@@ -25,8 +25,8 @@ from starlette.types import ASGIApp
 
 from lightmark.cli import main
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.runtime.face import Face
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.face import Face
+from lightmark.landmarker import Landmarker
 from lightmark.schema import Schema
 from lightmark.serve.app import build_app
 from lightmark.serve.endpoint import Endpoint, Limits

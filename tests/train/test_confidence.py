@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lightmark.data import picture_cache
-from lightmark.data.dataset import Key
+from lightmark.data.crops import picture_cache
+from lightmark.data.crops.dataset import Key
 from lightmark.errors import ConfigError, DataError, TrainingError
 from lightmark.image import warp
 from lightmark.nets.checkpoint import load_checkpoint, load_model

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lightmark.train.detection_loss import (
+from lightmark.train.detector.loss import (
     EITHER,
     NOTHING,
     SLACK,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightmark.data.dataset import CropDataset, Key
+from lightmark.data.crops.dataset import CropDataset, Key
 from lightmark.data.sample import Sample, load_image
 from lightmark.draw import contact_sheet, face_tile
 from lightmark.errors import CheckpointError, ConfigError, DataError

@@ -23,10 +23,18 @@ from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.nets.checkpoint import read_tensors
 from lightmark.train.config import Recipe
+from lightmark.train.distributed.collectives import (
+    collective,
+    data_parallel,
+    join,
+    mine,
+    require_alone,
+    slice_of,
+    synchronised,
+)
+from lightmark.train.distributed.world import World, world
 from lightmark.train.faces import Split, carve
 from lightmark.train.loop import train
-from lightmark.train.ranks import collective, data_parallel, join, mine, require_alone, slice_of, synchronised
-from lightmark.train.world import World, world
 
 STEPS = 24
 STAGES = ("tough", "tolerant", "student")

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmark.data.mosaic import MosaicRules
 from lightmark.data.sample import Sample
+from lightmark.detectors.face_detector import FaceDetector
 from lightmark.draw import write_png
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.export.detector import export_detector, load_face_detector
 from lightmark.geometry import tight_box
 from lightmark.nets.checkpoint import read_tensors
-from lightmark.runtime.face_detector import FaceDetector
 from lightmark.schema import Schema
-from lightmark.train import face_detector
 from lightmark.train.config import DetectorRecipe
-from lightmark.train.face_detector import train_face_detector
+from lightmark.train.detector import train as face_detector
+from lightmark.train.detector.mosaic import MosaicRules
+from lightmark.train.detector.train import train_face_detector
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 POINTS = np.array([[60.0, 70.0], [110.0, 70.0], [85.0, 90.0], [65.0, 120.0], [105.0, 120.0]])

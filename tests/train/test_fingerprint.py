@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightmark.data.dataset import TeacherPoints
+from lightmark.data.crops.dataset import TeacherPoints
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError
 from lightmark.train.config import DetectorRecipe, Recipe

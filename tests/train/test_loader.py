@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from lightmark.data.augment import NO_AUGMENTATION
-from lightmark.data.dataset import CropDataset, Key
+from lightmark.data.crops.augment import NO_AUGMENTATION
+from lightmark.data.crops.dataset import CropDataset, Key
 from lightmark.data.sample import Sample
 from lightmark.errors import ImageError, TrainingError
 from lightmark.spec import ModelSpec

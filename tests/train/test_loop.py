@@ -18,7 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lightmark.data.augment import NO_AUGMENTATION
+from lightmark.data.crops.augment import NO_AUGMENTATION
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError, MissingExtraError, TrainingError
 from lightmark.geometry import Array

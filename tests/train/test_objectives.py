@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightmark.data.dataset import Batch
+from lightmark.data.crops.dataset import Batch
 from lightmark.losses import FIGURE, assistive_loss, kd_loss, l1_loss, main_loss
 from lightmark.train.objectives import DISTILLED, OBJECTIVES
 

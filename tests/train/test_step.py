@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightmark.data.dataset import Batch
+from lightmark.data.crops.dataset import Batch
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
 from lightmark.train.config import Recipe
+from lightmark.train.distributed.collectives import join
 from lightmark.train.faces import Split, carve
 from lightmark.train.loop import batches_of, new_spec, new_trainee, train
 from lightmark.train.objectives import OBJECTIVES
-from lightmark.train.ranks import join
 from lightmark.train.state import Standing
 from lightmark.train.step import take_step
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightmark.data.augment import NO_AUGMENTATION
-from lightmark.data.dataset import TeacherPoints
+from lightmark.data.crops.augment import NO_AUGMENTATION
+from lightmark.data.crops.dataset import TeacherPoints
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.geometry import Array

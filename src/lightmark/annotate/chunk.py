@@ -14,10 +14,10 @@ from lightmark import __version__
 from lightmark.annotate.listing import Chunk
 from lightmark.annotate.part import bad_row, good_row, part_path, write_part
 from lightmark.annotate.reading import Encoded, decode, read_chunk
-from lightmark.data.tar import Member
+from lightmark.data.shards.tar import Member
 from lightmark.errors import ConfigError, DataError, LightmarkError
 from lightmark.files import sha256_of
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.runtime.shipped import DEFAULT_MODEL, model_path, shipped_models
 from lightmark.source import MAX_PIXELS
 

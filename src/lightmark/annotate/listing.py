@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from lightmark.data.pictures import PICTURE_SUFFIXES
-from lightmark.data.tar import Member, tar_members
+from lightmark.data.shards.tar import Member, tar_members
 from lightmark.errors import DataError, describe_error
 
 Kind = Literal["pictures", "tar", "parquet"]

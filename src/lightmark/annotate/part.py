@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lightmark.errors import DataError, foreign_errors_as
+from lightmark.face import Face
 from lightmark.files import replacing
-from lightmark.runtime.face import Face
 
 METADATA_KEY = "lightmark"  # of the table's metadata: which model, detector and settings gave the rows
 

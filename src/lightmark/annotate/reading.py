@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lightmark.annotate.listing import Chunk, Kind, key_of, picture_members
-from lightmark.data.tar import Member, read_member
+from lightmark.data.shards.tar import Member, read_member
 from lightmark.errors import DataError, ImageError, describe_error
 from lightmark.image import Picture
 from lightmark.source import to_picture

@@ -10,10 +10,10 @@ import click
 from lightmark import __version__
 from lightmark.cli.annotating import annotate
 from lightmark.cli.benching import bench
+from lightmark.cli.datasets import data
 from lightmark.cli.detecting import detect
+from lightmark.cli.evaluating import compare, evaluate, info, models
 from lightmark.cli.exporting import export
-from lightmark.cli.labels import data
-from lightmark.cli.measuring import compare, evaluate, info, models
 from lightmark.cli.serving import serve
 from lightmark.cli.signals import INTERRUPTED
 from lightmark.cli.streams import READER_GONE, standard_streams

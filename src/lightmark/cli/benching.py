@@ -36,7 +36,7 @@ def bench(
     """
     from rich.console import Console
 
-    from lightmark.bench import bench_json, bench_models, bench_tables
+    from lightmark.bench.speed import bench_json, bench_models, bench_tables
     from lightmark.files import replacing
     from lightmark.runtime.shipped import shipped_models
 

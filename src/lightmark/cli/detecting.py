@@ -18,8 +18,8 @@ from lightmark.errors import ConfigError, ImageError
 from lightmark.runtime.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from lightmark.runtime.inputs import Input
-    from lightmark.runtime.results import Add, Form
+    from lightmark.photos.inputs import Input
+    from lightmark.photos.results import Add, Form
     from lightmark.schema import Schema
 
 UNREAD = 1
@@ -67,10 +67,10 @@ def detect(
       130  interrupted, 143 ended by SIGTERM: a file of --out is left as it was; what is whole in folders stays
       141  nobody reads what is printed any more
     """
-    from lightmark.runtime.detection import detect_inputs
-    from lightmark.runtime.inputs import find_inputs, places_with
-    from lightmark.runtime.landmarker import Landmarker
-    from lightmark.runtime.results import planned_files
+    from lightmark.landmarker import Landmarker
+    from lightmark.photos.detect import detect_inputs
+    from lightmark.photos.inputs import find_inputs, places_with
+    from lightmark.photos.results import planned_files
 
     form = form or _form_of(out)
     found, failures = find_inputs(inputs)
@@ -101,7 +101,7 @@ def detect(
 
 def _form_of(out: Path | None) -> Form | None:
     """What --out ends in; without --out, JSON Lines for programs and None, a table, for people."""
-    from lightmark.runtime.results import SUFFIXES
+    from lightmark.photos.results import SUFFIXES
 
     if out is None:
         return None if sys.stdout.isatty() else "jsonl"
@@ -116,7 +116,7 @@ def _form_of(out: Path | None) -> Form | None:
 def _results(
     out: Path | None, form: Form | None, schema: Schema, inputs: Sequence[Input], force: bool
 ) -> Iterator[Add]:
-    from lightmark.runtime.results import WRITERS, open_results, print_table
+    from lightmark.photos.results import WRITERS, open_results, print_table
 
     if form is None:
         with print_table() as add:

@@ -12,8 +12,8 @@ from lightmark.cli.options import EXISTING, FORCE, MODEL, OUT_PLACE, SCHEMA, Com
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lightmark.export.exporter import Exported
     from lightmark.export.formats import Form
-    from lightmark.export.forms import Exported
     from lightmark.schema import Schema
 
 
@@ -41,8 +41,8 @@ def export(
     systems runs it. ONNX from ONNX and openvino need no torch.
     """
     from lightmark.cli.training import training_samples
+    from lightmark.export.exporter import export_forms
     from lightmark.export.formats import files_of
-    from lightmark.export.forms import export_forms
 
     outs = _name_files(model, forms.split(","), out)
     require_outputs(path for form, out in outs.items() for path in files_of(form, out))
@@ -74,7 +74,7 @@ def _name_files(model: Path, forms: Sequence[str], out: Path) -> Mapping[Form, P
 
 def _render(written: Sequence[Exported]) -> str:
     """What was written, for a terminal."""
-    from lightmark.evaluate.text import Table, align_columns
+    from lightmark.evaluate.report.text import Table, align_columns
     from lightmark.runtime.model_file import parts_of
 
     columns, rows = ("file", "form", "MB", "largest px", "mean px"), []

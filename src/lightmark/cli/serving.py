@@ -130,7 +130,7 @@ def open_endpoint(
     workers: Workers, model: Path, detector: str, threads: int, max_bytes: int, max_pixels: int, timeout: float
 ) -> Endpoint:
     """The endpoint with its model loaded."""
-    from lightmark.runtime.landmarker import Landmarker
+    from lightmark.landmarker import Landmarker
     from lightmark.serve.endpoint import Endpoint, Limits
 
     return Endpoint(Landmarker(model, detector, threads), workers, Limits(max_bytes, max_pixels, timeout))

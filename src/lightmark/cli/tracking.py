@@ -16,10 +16,10 @@ from lightmark.cli.options import FORCE, MODEL, OUT_FILE, OUT_LINES, WORD, Comma
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lightmark.footage import Tracked
-    from lightmark.runtime.smoothing import Smoothing
-    from lightmark.runtime.tracker import TrackedFace
-    from lightmark.runtime.video import Frame, VideoReader
+    from lightmark.video.frames import Frame, VideoReader
+    from lightmark.video.smoothing import Smoothing
+    from lightmark.video.track import Tracked
+    from lightmark.video.tracker import TrackedFace
 
 STANDARD_OUTPUT = Path("-")  # of --records
 
@@ -55,12 +55,12 @@ def track(
     if out is None and records is None:
         raise ConfigError("nothing to write: give --out for a video with the points drawn, --records for their numbers")
     quieten_opencv()
-    from lightmark.footage import track_video
-    from lightmark.runtime.landmarker import Landmarker
-    from lightmark.runtime.records import require_records_name
-    from lightmark.runtime.tracker import Tracker, Tracking
-    from lightmark.runtime.video import VideoReader, parse_source
-    from lightmark.runtime.video_writer import require_video_name
+    from lightmark.landmarker import Landmarker
+    from lightmark.video.frames import VideoReader, parse_source
+    from lightmark.video.records import require_records_name
+    from lightmark.video.track import track_video
+    from lightmark.video.tracker import Tracker, Tracking
+    from lightmark.video.writer import require_video_name
 
     if out is not None:
         require_video_name(out)
@@ -81,7 +81,7 @@ def chosen_smoothing(min_cutoff: float | None, beta: float | None, d_cutoff: flo
     """The default smoothing with what the user gave."""
     from dataclasses import replace
 
-    from lightmark.runtime.smoothing import SMOOTHING
+    from lightmark.video.smoothing import SMOOTHING
 
     given = {"min_cutoff": min_cutoff, "beta": beta, "d_cutoff": d_cutoff}
     return replace(SMOOTHING, **{name: value for name, value in given.items() if value is not None})

@@ -66,8 +66,8 @@ TENSORBOARD = click.option("--tensorboard", is_flag=True, help="Also write the l
 
 def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> list[Sample]:
     """Labelled faces of `paths` that may be trained on; test faces and known copies of them are counted, not kept."""
-    from lightmark.data.origin import REPEATS_TEST
     from lightmark.data.read import read_samples
+    from lightmark.data.subsets import REPEATS_TEST
 
     samples = [sample for path in paths for sample in read_samples(path, schema)]
     kept = [sample for sample in samples if not {"test", REPEATS_TEST} & sample.subsets]
@@ -97,7 +97,7 @@ def require_runs(folders: Sequence[Path]) -> None:
 
 def _say(text: object, err: bool = False) -> None:
     """Print `text`, once where torchrun started several processes."""
-    from lightmark.train.world import world
+    from lightmark.train.distributed.world import world
 
     if world().rank == 0:
         click.echo(text, err=err)
@@ -105,8 +105,8 @@ def _say(text: object, err: bool = False) -> None:
 
 def announce(stages: Sequence[tuple[Recipe, Path]], points: int, device: str) -> None:
     """Tell what is about to run, how long it takes, and that it can be interrupted; once, in one process of several."""
+    from lightmark.train.distributed.world import world
     from lightmark.train.plan import Stage, plan_lines
-    from lightmark.train.world import world
 
     if world().rank == 0:
         lines = plan_lines([Stage(recipe, folder) for recipe, folder in stages], points, device)
@@ -298,7 +298,7 @@ def train_detector(
     from dataclasses import replace
 
     from lightmark.train.config import DetectorRecipe
-    from lightmark.train.face_detector import train_face_detector
+    from lightmark.train.detector.train import train_face_detector
 
     recipe = DetectorRecipe(seed=seed)
     recipe = recipe if steps is None else replace(recipe, steps=steps)

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from lightmark.data.coco import coco_document
-from lightmark.data.inspection import inspect_picture
+from lightmark.data.check.inspection import inspect_picture
+from lightmark.data.formats.coco import coco_document
+from lightmark.data.formats.pts import format_pts
 from lightmark.data.left_out import LeftOut, leaving_out
-from lightmark.data.pts import format_pts
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, encoded_picture, encoded_suffix, load_image
 from lightmark.errors import DataError

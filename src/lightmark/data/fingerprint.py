@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmark.data.inspection import inspect_files, inspect_pictures
+from lightmark.data.check.inspection import inspect_files, inspect_pictures
 from lightmark.data.sample import Sample
 
 DIGITS = 16  # hexadecimal: one other data set in 2^64 has the same

@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightmark.data.coco import read_coco
-from lightmark.data.cofw import read_cofw
+from lightmark.data.formats.coco import read_coco
+from lightmark.data.formats.cofw import read_cofw
+from lightmark.data.formats.pts import read_pts_tree
+from lightmark.data.formats.w300_lp import is_lp_label, read_300w_lp_file
+from lightmark.data.formats.wflw import is_wflw_list, read_wflw_list
+from lightmark.data.formats.wide_csv import read_csv
 from lightmark.data.left_out import LeftOut, leaving_out
-from lightmark.data.lp import is_lp_label, read_300w_lp_file
-from lightmark.data.pts import read_pts_tree
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
-from lightmark.data.shards import MANIFEST, is_shard, read_shard, read_shards
-from lightmark.data.wflw import is_wflw_list, read_wflw_list
-from lightmark.data.wide_csv import read_csv
+from lightmark.data.shards.read import MANIFEST, is_shard, read_shard, read_shards
 from lightmark.errors import DataError, NoLabelsError
 from lightmark.schema import Schema
 

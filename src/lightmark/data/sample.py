@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PilImage
 
-from lightmark.data.tar import Member, read_member
+from lightmark.data.shards.tar import Member, read_member
 from lightmark.errors import DataError, GeometryError
 from lightmark.geometry import Array, labelled, longer_side, require_box, tight_box
 from lightmark.image import Picture

@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 
 from lightmark.errors import DataError
-from lightmark.evaluate.report import ALL
-from lightmark.evaluate.rows import FaceRow, read_rows
-from lightmark.evaluate.text import Table, align_columns
+from lightmark.evaluate.report.rows import FaceRow, read_rows
+from lightmark.evaluate.report.summary import ALL
+from lightmark.evaluate.report.text import Table, align_columns
 from lightmark.metrics import Array, Interval, paired_bootstrap, sign_flip_p
 
 Points = Literal["all", "inner"]

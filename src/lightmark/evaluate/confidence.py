@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmark.data.crops.negatives import wrong_matrix
 from lightmark.data.sample import Sample, load_image
-from lightmark.data.wrong_crop import wrong_matrix
 from lightmark.errors import SpecError
 from lightmark.evaluate.predict import Found, run_crops
 from lightmark.geometry import Array, matrix_scale

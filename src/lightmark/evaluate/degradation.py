@@ -14,8 +14,8 @@ from lightmark.data.sample import Sample
 from lightmark.evaluate.compare import PairedSummary, summarise_pair
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict, to_schema
+from lightmark.evaluate.report.text import Table, align_columns
 from lightmark.evaluate.run import choose_faces
-from lightmark.evaluate.text import Table, align_columns
 from lightmark.metrics import Array, nme
 from lightmark.runtime.crop_model import CropModel
 from lightmark.schema import Schema

@@ -15,9 +15,9 @@ import numpy as np
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import DataError, GeometryError
 from lightmark.evaluate.box_map import BoxMap, fit_box_map
-from lightmark.evaluate.rows import one_schema
+from lightmark.evaluate.report.rows import one_schema
 from lightmark.geometry import Array, box_centre, labelled, longer_side, tight_box
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.shape import mean_labelled
 from lightmark.spec import ModelSpec, Places, box_around, spans_face
 

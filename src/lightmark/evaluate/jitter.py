@@ -9,7 +9,7 @@ import numpy as np
 from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.report import JitterPoint
+from lightmark.evaluate.report.summary import JitterPoint
 from lightmark.metrics import bootstrap_interval, nme
 from lightmark.runtime.crop_model import CropModel
 

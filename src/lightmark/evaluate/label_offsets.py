@@ -19,8 +19,8 @@ from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError
 from lightmark.evaluate.predict import predict, to_schema
-from lightmark.evaluate.rows import face_names
-from lightmark.evaluate.text import Table, align_columns
+from lightmark.evaluate.report.rows import face_names
+from lightmark.evaluate.report.text import Table, align_columns
 from lightmark.geometry import Array
 from lightmark.metrics import nme
 from lightmark.runtime.crop_model import CropModel

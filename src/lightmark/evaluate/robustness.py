@@ -12,7 +12,7 @@ import numpy as np
 from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample, load_image
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.report import RobustnessCurve, RobustnessPoint
+from lightmark.evaluate.report.summary import RobustnessCurve, RobustnessPoint
 from lightmark.geometry import Array, longer_side, transform
 from lightmark.image import compress_jpeg
 from lightmark.metrics import bootstrap_interval, nme

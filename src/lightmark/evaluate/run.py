@@ -8,26 +8,33 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lightmark.bench.machine import processor_kind
 from lightmark.data.missing import with_normaliser
 from lightmark.data.read import keep_subset, read_samples
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, DataError
 from lightmark.evaluate.confidence import Confidence, measure_confidence
 from lightmark.evaluate.face_boxes import with_face_boxes
-from lightmark.evaluate.html import render_html, worst_tiles
 from lightmark.evaluate.jitter import box_jitter_curve
 from lightmark.evaluate.models import open_model
-from lightmark.evaluate.plots import calibration_png, presence_png, require_matplotlib, robustness_png
 from lightmark.evaluate.predict import predict_outputs, require_level, to_schema
 from lightmark.evaluate.predictions import match_predictions, read_predictions, write_predictions
-from lightmark.evaluate.provenance import git_commit, versions
-from lightmark.evaluate.report import ALL, JitterPoint, Report, RobustnessCurve, report_to_json, summaries_by_subset
+from lightmark.evaluate.report.html import render_html, worst_tiles
+from lightmark.evaluate.report.plots import calibration_png, presence_png, require_matplotlib, robustness_png
+from lightmark.evaluate.report.rows import face_names, face_rows, nme_key, one_schema, write_rows
+from lightmark.evaluate.report.summary import (
+    ALL,
+    JitterPoint,
+    Report,
+    RobustnessCurve,
+    report_to_json,
+    summaries_by_subset,
+)
+from lightmark.evaluate.report.text import render_markdown
 from lightmark.evaluate.robustness import Disturbance, robustness_curves
-from lightmark.evaluate.rows import face_names, face_rows, nme_key, one_schema, write_rows
-from lightmark.evaluate.text import render_markdown
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, Floats, labelled
-from lightmark.runtime.machine import processor_kind
+from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path, shipped_name
 from lightmark.schema import IBUG68, SCHEMAS, Schema
 from lightmark.spec import ModelSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmark.export.graph import quiet
-from lightmark.export.torch_graph import example_crop, graph_module
+from lightmark.export.onnx_to_torch import example_crop, graph_module
 from lightmark.spec import METADATA_KEY, ModelSpec, spec_to_json
 
 

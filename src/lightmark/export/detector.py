@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightmark.detectors.face_detector import DETECTOR_KEY
 from lightmark.errors import CheckpointError, ExportError
 from lightmark.export.onnx import write_graph
 from lightmark.export.parity import TOLERANCE_PX
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import load_weights, read_tensors
 from lightmark.nets.face_detector import MULTIPLE, FaceDetectorNet
-from lightmark.runtime.face_detector import DETECTOR_KEY
 from lightmark.runtime.onnx_model import open_session
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmark.export.graph import quiet, takes_bytes
-from lightmark.export.torch_graph import example_crop, graph_module
+from lightmark.export.onnx_to_torch import example_crop, graph_module
 from lightmark.spec import ModelSpec
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.export.graph import quiet, takes_bytes
-from lightmark.export.torch_graph import Backbone, example_crop, graph_module
+from lightmark.export.onnx_to_torch import Backbone, example_crop, graph_module
 from lightmark.spec import METADATA_KEY, ModelSpec, normalise_crops, spec_to_json
 
 SIGNATURE = "serving_default"  # litert-torch's name for the one thing that the file does

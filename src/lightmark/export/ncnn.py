@@ -9,7 +9,7 @@ from typing import Any
 
 from lightmark.errors import ExportError
 from lightmark.export.graph import quiet
-from lightmark.export.torch_graph import example_crop, graph_module
+from lightmark.export.onnx_to_torch import example_crop, graph_module
 from lightmark.spec import ModelSpec
 
 

@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from lightmark.errors import ImageError, MissingExtraError
-from lightmark.runtime.detection import Detection
-from lightmark.runtime.inputs import Input
-from lightmark.runtime.landmarker import Landmarker
+from lightmark.landmarker import Landmarker
+from lightmark.photos.detect import Detection
+from lightmark.photos.inputs import Input
 from lightmark.serve.workers import BusyError, Workers
 from lightmark.source import to_picture
 

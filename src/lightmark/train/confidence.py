@@ -18,14 +18,15 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lightmark.data.augment import Augmentation, change_pixels
-from lightmark.data.dataset import CropDataset, Key
+from lightmark.data.check.inspection import require_trainable
+from lightmark.data.crops.augment import Augmentation, change_pixels
+from lightmark.data.crops.dataset import CropDataset, Key
+from lightmark.data.crops.negatives import faceless_matrix, tempting_matrix, wrong_matrix
+from lightmark.data.crops.picture_cache import PictureCache, cache_limit
 from lightmark.data.fingerprint import fingerprint_of_faces, fingerprint_of_pictures
-from lightmark.data.inspection import require_trainable
-from lightmark.data.picture_cache import PictureCache, cache_limit
 from lightmark.data.sample import Sample
 from lightmark.data.split import split_by_photo
-from lightmark.data.wrong_crop import faceless_matrix, tempting_matrix, wrong_matrix
+from lightmark.detectors.face_detector import FaceDetector
 from lightmark.errors import CheckpointError, ConfigError, DataError, TrainingError
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.geometry import Array
@@ -34,14 +35,13 @@ from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
 from lightmark.nets.checkpoint import crops_at_once, load_checkpoint, save_checkpoint
 from lightmark.nets.heads import ConfidenceHead, pooled_features
 from lightmark.nets.network import LandmarkNet, architecture_from_dict
-from lightmark.runtime.face_detector import FaceDetector
 from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
-from lightmark.train.face_detector import split_backgrounds
+from lightmark.train.detector.train import split_backgrounds
+from lightmark.train.distributed.collectives import require_alone
 from lightmark.train.faces import Split, carve_share, require_no_tests
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
-from lightmark.train.ranks import require_alone
 from lightmark.train.step import planes_of
 
 # Faces as a detector would frame them, more of them covered than in training: where errors grow is to be learnt here.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lightmark.data.augment import Augmentation
-from lightmark.data.mosaic import MosaicRules
+from lightmark.data.crops.augment import Augmentation
 from lightmark.errors import ConfigError
 from lightmark.nets.face_detector import MULTIPLE
 from lightmark.nets.network import Architecture
+from lightmark.train.detector.mosaic import MosaicRules
 from lightmark.train.objectives import OBJECTIVES
 
 Precision = Literal["fp32", "bf16"]

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lightmark.data.inspection import require_trainable
+from lightmark.data.check.inspection import require_trainable
 from lightmark.data.sample import Sample
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.train.config import Distillation
+from lightmark.train.distributed.collectives import join
+from lightmark.train.distributed.world import world
 from lightmark.train.extra_sheet import write_extra_sheet
 from lightmark.train.faces import Split, carve, require_no_tests
 from lightmark.train.folder import RESULT
 from lightmark.train.loop import train
-from lightmark.train.ranks import join
 from lightmark.train.teachers import cache_teacher_points
-from lightmark.train.world import world
 
 POINTS = "teacher-points"
 EXTRA_SHEET = f"{POINTS}/extra-faces.png"

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lightmark.data.dataset import TeacherPoints
+from lightmark.data.crops.dataset import TeacherPoints
 from lightmark.data.fingerprint import DIGITS, fingerprint_of_faces, fingerprint_of_pictures
 from lightmark.errors import CheckpointError, DataError
 from lightmark.files import sha256_of

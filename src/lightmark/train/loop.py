@@ -18,8 +18,8 @@ from rich.progress import Progress
 from torch.utils.data import DataLoader
 
 from lightmark import __version__
-from lightmark.data.dataset import Batch, CropDataset, Shuffle, TeacherPoints
-from lightmark.data.inspection import require_trainable
+from lightmark.data.check.inspection import require_trainable
+from lightmark.data.crops.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.data.missing import with_normaliser
 from lightmark.errors import ConfigError, MissingExtraError, TrainingError
 from lightmark.evaluate.face_boxes import template_of
@@ -29,15 +29,15 @@ from lightmark.nets.network import LandmarkNet, build_network, parameter_count
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.curves import plot_curves
+from lightmark.train.distributed.collectives import from_first, join, meet, mine, slice_of, whole
+from lightmark.train.distributed.world import world
 from lightmark.train.faces import Split, ValidationCrops, mean_unit_points, targets_of
 from lightmark.train.fingerprint import Fingerprint, run_fingerprint
 from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, write_result
 from lightmark.train.loader import batches_from
 from lightmark.train.progress import progress_bar
-from lightmark.train.ranks import from_first, join, meet, mine, slice_of, whole
 from lightmark.train.state import Row, Standing, load_state, save_state, write_log
 from lightmark.train.step import Trainee, learning_rate, make_trainee, take_step
-from lightmark.train.world import world
 
 
 def train(

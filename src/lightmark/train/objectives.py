@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from lightmark.data.dataset import Batch
+from lightmark.data.crops.dataset import Batch
 from lightmark.losses import PRESETS, Preset, kd_loss_parts, l1_loss, l2_loss, smooth_l1_loss, wing_loss
 
 Parts = dict[str, Tensor]

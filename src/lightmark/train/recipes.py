@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from lightmark.data.augment import NO_AUGMENTATION, Augmentation
+from lightmark.data.crops.augment import NO_AUGMENTATION, Augmentation
 from lightmark.errors import ConfigError
 from lightmark.nets.network import Architecture
 from lightmark.train.config import Distillation, Recipe

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from lightmark.data.dataset import Batch
+from lightmark.data.crops.dataset import Batch
 from lightmark.losses import labelled_points
 from lightmark.nets.network import LandmarkNet
 from lightmark.spec import ModelSpec
 from lightmark.train.config import DetectorRecipe, Recipe
+from lightmark.train.distributed.collectives import collective, data_parallel, mean, synchronised, total
+from lightmark.train.distributed.world import world
 from lightmark.train.objectives import OBJECTIVES
-from lightmark.train.ranks import collective, data_parallel, mean, synchronised, total
-from lightmark.train.world import world
 
 # A prime that keeps the streams of neighbouring seeds apart for a million steps.
 SEED_STRIDE = 1_000_003

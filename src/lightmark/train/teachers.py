@@ -18,17 +18,17 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightmark.data.dataset import CropDataset, Key, TeacherPoints
+from lightmark.data.crops.dataset import CropDataset, Key, TeacherPoints
 from lightmark.data.fingerprint import fingerprint_of_faces
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, crops_at_once, load_model
 from lightmark.train.config import Recipe
+from lightmark.train.distributed.collectives import meet, mine
+from lightmark.train.distributed.world import world
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
 from lightmark.train.loader import batches_from
-from lightmark.train.ranks import meet, mine
-from lightmark.train.world import world
 
 LOGGER = logging.getLogger(__name__)
 Floats32 = np.ndarray[tuple[int, ...], np.dtype[np.float32]]

@@ -1,4 +1,4 @@
-/** Detection: detector and landmark model together (Landmarker.detect in lightmark/runtime/landmarker.py). */
+/** Detection: detector and landmark model together (Landmarker.detect in lightmark/landmarker.py). */
 import type { Proposal } from "./face_detector";
 import type { Box } from "./geometry";
 import type { Picture } from "./image";

@@ -1,4 +1,4 @@
-/** FaceDetector: Lightmark's own small network for faces (lightmark/runtime/face_detector.py). */
+/** FaceDetector: Lightmark's own small network for faces (lightmark/detectors/face_detector.py). */
 import { invert, largestFirst, overlap, transformBox, type Box, type Matrix } from "./geometry";
 import { warp, type Picture } from "./image";
 import { openSession, readBytes, type RuntimeOptions, type Session } from "./runtime";

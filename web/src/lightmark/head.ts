@@ -1,4 +1,4 @@
-/** The rigid part of a mean head in three dimensions: brows, nose and eyes, as in lightmark/runtime/head.py. */
+/** The rigid part of a mean head in three dimensions: brows, nose and eyes, as in lightmark/mean_head.py. */
 
 export type Solid = readonly [x: number, y: number, z: number];
 

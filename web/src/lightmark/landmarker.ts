@@ -1,4 +1,4 @@
-/** Landmarker: boxes of a picture in, faces out (lightmark/runtime/landmarker.py). */
+/** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 import { LightmarkError } from "./errors";
 import { nameOf } from "./face_detector";
 import { boxAround, cropMatrix, invert, matrixScale, requireBox, transform, type Box, type Matrix, type Point } from "./geometry";

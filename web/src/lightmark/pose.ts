@@ -1,4 +1,4 @@
-/** How a head is turned, from its landmarks alone (lightmark/runtime/pose.py, which derives the constants). */
+/** How a head is turned, from its landmarks alone (lightmark/pose.py, which derives the constants). */
 import type { Point } from "./geometry";
 import { HEAD, RIGID_START, type Solid } from "./head";
 import { ibug68FromWflw98, type Schema } from "./schema";

@@ -1,4 +1,4 @@
-/** One-Euro smoothing of a face's points: steady at rest, quick when they move (lightmark/runtime/smoothing.py). */
+/** One-Euro smoothing of a face's points: steady at rest, quick when they move (lightmark/video/smoothing.py). */
 import { tightBox, type Point } from "./geometry";
 
 const MIN_CUTOFF = 1.0; // Hz, for a point at rest

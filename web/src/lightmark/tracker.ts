@@ -1,4 +1,4 @@
-/** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/runtime/tracker.py). */
+/** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/video/tracker.py). */
 import { stands, type Finder, type Marker } from "./detection";
 import { overlap, tightBox, type Box } from "./geometry";
 import type { Picture } from "./image";

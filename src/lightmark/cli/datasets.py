@@ -1,0 +1,153 @@
+"""The group `data`: check, convert and pack labelled faces."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from lightmark.cli.options import EXISTING, FORCE, MODEL, OUT_FILE, OUT_FOLDER, OUT_PLACE, SCHEMA, Command, noted_inputs
+from lightmark.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightmark.data.sample import Sample
+    from lightmark.schema import Schema
+
+
+@click.group(short_help="Check, convert and pack labelled faces")
+def data() -> None:
+    """Check, convert and pack labelled faces."""
+
+
+@data.command("check", cls=Command)
+@click.argument("path", type=EXISTING)
+@click.option(
+    "--against", type=MODEL, metavar="MODEL",
+    help="Also compare the labels with this model's points (fast, say): systematic offsets by folder, worst faces.",
+)  # fmt: skip
+@click.option("--sheet", type=OUT_FILE, help="Write a contact sheet of faces with their points to this PNG.")
+@FORCE
+@SCHEMA
+def data_check(path: Path, against: Path | None, sheet: Path | None, force: bool, schema: Schema | None) -> None:
+    """Count and verify the labelled faces below PATH; status 1 if something is wrong."""
+    import numpy as np
+
+    from lightmark.data.check.check import check, format_report, usable, write_contact_sheet
+    from lightmark.data.read import read_samples
+
+    left_out: list[str] = []
+    samples = read_samples(path, schema, left_out=left_out)
+    report = check(samples, left_out)
+    click.echo(format_report(report))
+    clean = report.clean
+    if against is not None:
+        clean &= _compare_labels(against, usable(samples, report), path)
+    if sheet is not None:
+        write_contact_sheet(samples, report, sheet, np.random.default_rng(0))
+        click.echo(f"contact sheet: {sheet}")
+    if not clean:
+        sys.exit(1)
+
+
+def _compare_labels(model: Path, samples: Sequence[Sample], path: Path) -> bool:
+    """Show how `samples` below `path` differ from what `model` says; whether that wants no look."""
+    from lightmark.evaluate.label_offsets import format_offsets, label_offsets
+    from lightmark.evaluate.models import open_model
+
+    found = label_offsets(open_model(model), samples, path if path.is_dir() else path.parent)
+    click.echo(f"\n{format_offsets(found, model.name)}")
+    return found.clean
+
+
+@data.command("convert", cls=Command)
+@click.argument("source", type=EXISTING)
+@click.argument("out", type=OUT_PLACE)
+@click.option("--to", "form", type=click.Choice(["coco", "pts"]), required=True)
+@click.option("--subset", help="Only this official subset.")
+@FORCE
+@SCHEMA
+def data_convert(
+    source: Path, out: Path, form: Literal["coco", "pts"], subset: str | None, force: bool, schema: Schema | None
+) -> None:
+    """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files.
+
+    Faces whose picture or labels are broken are left out and listed; status 1 if there are such.
+    """
+    from lightmark.data.convert import convert
+
+    left_out: list[str] = []
+    count = convert(source, out, form, schema, subset, force, noted_inputs(), left_out)
+    click.echo(f"{count} faces written to {out}")
+    _end_with(left_out)
+
+
+@data.command("pack", cls=Command)
+@click.argument("sources", type=EXISTING, nargs=-1, required=True)
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the shards; a killed run goes on in it.")
+@click.option(
+    "--whole/--crops", "whole", default=True, show_default=True,
+    help="Whole pictures, byte for byte, or a square around each face that holds all that training looks at.",
+)  # fmt: skip
+@click.option(
+    "--webp", type=click.IntRange(1, 100), metavar="QUALITY",
+    help="Crops as WebP instead of JPEG 95; 80 takes a third of the space, for machines that pictures are sent to.",
+)  # fmt: skip
+@click.option("--faces-per-shard", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--shuffle", type=int, metavar="SEED", help="Pack in a random order; by default as the sources come.")
+@click.option("--subset", help="Only this official subset.")
+@SCHEMA
+def data_pack(
+    sources: Sequence[Path], out: Path, whole: bool, webp: int | None, faces_per_shard: int, shuffle: int | None,
+    subset: str | None, schema: Schema | None,
+) -> None:  # fmt: skip
+    """Pack labelled faces of SOURCES into WebDataset shards (tar) and a manifest.
+
+    All that reads labelled faces reads the shards, too, once all are there; a run that was killed goes on where it was,
+    started again with the same command. Faces whose picture or labels are broken are left out and
+    listed; status 1 if there are such.
+    """
+    from lightmark.data.read import read_samples
+    from lightmark.data.shards.pack import pack
+
+    for source in sources:
+        if out.resolve().is_relative_to(source.resolve()):
+            raise ConfigError(f"{out}: lies in {source}, whose faces are packed: shards would be taken for some")
+    unreadable: list[str] = []
+    samples = [sample for source in sources for sample in read_samples(source, schema, subset, unreadable)]
+    # Crops are cut around faces, not around points that may cover a corner of one.
+    samples = samples if whole else _with_face_boxes(samples)
+    form: Literal["whole", "crops"] = "whole" if whole else "crops"
+    packed = pack(samples, out, form, faces_per_shard, shuffle, _with_progress, webp, unreadable)
+    pictures = "pictures" if whole else "crops"
+    click.echo(f"{packed.faces} faces in {packed.pictures} {pictures} packed into {out}; shards: {len(packed.shards)}")
+    _end_with(packed.left_out)
+
+
+def _with_face_boxes(samples: Sequence[Sample]) -> list[Sample]:
+    """`samples`, of one schema or several, with the boxes around which training will cut."""
+    from lightmark.evaluate.face_boxes import with_face_boxes
+
+    schemas = {sample.schema.name: sample.schema for sample in samples}
+    of_schema = {name: iter(with_face_boxes([one for one in samples if one.schema.name == name])) for name in schemas}
+    return [next(of_schema[sample.schema.name]) for sample in samples]
+
+
+def _end_with(left_out: Sequence[str]) -> None:
+    """List what was left out, if anything, and end with status 1."""
+    if left_out:
+        click.echo(f"lightmark: left out, {len(left_out)} broken labels or pictures:", err=True)
+        click.echo("\n".join(f"  {sentence}" for sentence in left_out), err=True)
+        sys.exit(1)
+
+
+def _with_progress(shards: Sequence[Path]) -> Iterable[Path]:
+    """`shards` with a bar on the terminal while they are written, where one is watching."""
+    if not sys.stderr.isatty():
+        return shards
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(shards, "", console=Console(stderr=True), transient=True)

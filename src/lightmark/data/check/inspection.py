@@ -1,0 +1,128 @@
+"""A look at every face before a training's first step: broken labels and pictures are named while that costs nothing.
+
+Pictures are read once and hashed; headers are parsed, pixels decoded only where a file's end does not look whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lightmark.data.sample import Sample
+from lightmark.data.shards.tar import read_member
+from lightmark.errors import DataError, GeometryError, ImageError
+from lightmark.geometry import labelled, require_box, tight_box
+from lightmark.metrics import interocular
+from lightmark.source import header_size, to_picture
+
+READERS = 8  # threads: a disk, and more so a network's, serves several files at once
+# How the two formats that data sets come in end; what stands behind may be padding. A file without is decoded to see.
+TAIL = 4096
+ENDS = (b"\xff\xd9", b"IEND")
+NEXT = "look the data over with `lightmark data check`, and mend the face or take it out"
+
+
+class PictureFacts(NamedTuple):
+    """What tells a picture from any other, and its width and height where that costs nothing to know."""
+
+    key: str
+    size: tuple[int, int] | None
+
+
+def inspect_pictures(samples: Sequence[Sample]) -> list[PictureFacts]:
+    """Facts of each sample's picture; raises `ImageError` naming the first that is missing, cut or no picture."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(inspect_picture, samples))
+
+
+def inspect_files(paths: Sequence[Path]) -> list[PictureFacts]:
+    """Facts of the pictures at `paths`; raises as `inspect_pictures` does."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(_inspect_path, paths))
+
+
+def require_trainable(samples: Sequence[Sample], judged: Sequence[Sample] = ()) -> None:
+    """Raise `DataError` or `ImageError` naming the first face of either that no training can use, and why.
+
+    That is one whose points are infinite, all missing, span no box or lie beside their picture, or whose picture is
+    missing, cut or no picture; among those that a run is `judged` by also one whose normaliser is zero.
+    """
+    faces = [*samples, *judged]
+    for sample in faces:
+        _require_labels(sample)
+    for sample in judged:
+        if sample.schema.normaliser and interocular(sample.points[None], sample.schema)[0] == 0:
+            first, second = sample.schema.normaliser
+            raise DataError(
+                f"{sample.name}: points {first} and {second} coincide, by whose distance its error is divided; {NEXT}"
+            )
+    for sample, facts in zip(faces, inspect_pictures(faces), strict=True):
+        if facts.size is not None:
+            _require_in_picture(sample, *facts.size)
+
+
+def _require_labels(sample: Sample) -> None:
+    wrong = int(np.isinf(sample.points).any(axis=1).sum())
+    if wrong:
+        raise DataError(f"{sample.name}: {wrong} of {len(sample.points)} points are not finite; {NEXT}")
+    if not labelled(sample.points).any():
+        raise DataError(f"{sample.name}: none of its {len(sample.points)} points is labelled; {NEXT}")
+    try:
+        require_box(sample.box)
+    except GeometryError as error:
+        raise DataError(f"{sample.name}: its points span no box ({error}); {NEXT}") from error
+
+
+def _require_in_picture(sample: Sample, width: int, height: int) -> None:
+    box = tight_box(sample.points)  # of a single point without any area, by which boxes overlap
+    if (box[2:] <= -0.5).any() or (box[:2] >= [width - 0.5, height - 0.5]).any():
+        raise DataError(
+            f"{sample.name}: its points lie in x {box[0]:.0f} to {box[2]:.0f}, y {box[1]:.0f} to {box[3]:.0f}, all of "
+            f"them outside their picture of {width}×{height} pixels; {NEXT}"
+        )
+
+
+def inspect_picture(sample: Sample) -> PictureFacts:
+    """Facts of one sample's picture; raises as `inspect_pictures` does."""
+    if sample.image is not None:
+        height, width = sample.image.shape[:2]
+        return PictureFacts(_sha256(str(sample.image.shape).encode() + sample.image.tobytes()), (width, height))
+    if sample.member is not None:
+        # Checked as the shard was read: a second reading of many gigabytes would tell no more.
+        checksum = sample.member.crc32
+        if checksum is None:
+            checksum = zlib.crc32(read_member(sample.member))
+        return PictureFacts(f"crc32 {checksum:08x} of {sample.member.size} bytes", None)
+    return _inspect_path(sample.path)
+
+
+def _inspect_path(path: Path) -> PictureFacts:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ImageError(f"{path}: no such picture; {NEXT}") from error
+    return _inspect_file(path, stat.st_size, stat.st_mtime_ns)
+
+
+# The stages of a distillation share their pictures, and several faces may share one.
+@lru_cache(maxsize=1 << 20)
+def _inspect_file(path: Path, size: int, modified_ns: int) -> PictureFacts:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read as a picture: {error.strerror}") from error
+    extent = header_size(content, str(path))
+    if not any(end in content[-TAIL:] for end in ENDS):
+        to_picture(content, name=str(path))
+    return PictureFacts(_sha256(content), extent)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

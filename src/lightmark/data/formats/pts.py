@@ -1,0 +1,142 @@
+"""`.pts` files, one a face with its picture beside it: 300W, HELEN, 300W-LP, SCUT-FBP5500 and your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lightmark.data.left_out import LeftOut, leaving_out
+from lightmark.data.missing import MARKS, is_marked, missing_as_nan
+from lightmark.data.pictures import pictures_beside
+from lightmark.data.sample import Sample
+from lightmark.data.schema_choice import schema_for
+from lightmark.data.subsets import photo_of, subsets_of
+from lightmark.errors import DataError, reader
+from lightmark.geometry import Array, Floats, labelled, tight_box
+from lightmark.schema import IBUG68, Schema
+
+
+@reader("a .pts file")
+def read_pts(path: str | Path) -> Array:
+    """Points (N, 2) of a `.pts` file, counted from 0; the file itself counts pixels from 1.
+
+    Takes the usual header (`version:`, `n_points:`, braces) and files of bare numbers alike, since both circulate.
+    A line `-1 -1`, `0 0` or `nan nan` is a missing point, NaN here.
+    Raises `DataError` naming the line for anything else, and where n_points is not the number of points.
+    """
+    points: list[tuple[float, float]] = []
+    declared: tuple[int, int] | None = None
+    for number, line in enumerate(_read_lines(Path(path)), start=1):
+        text = line.strip()
+        if text.startswith("n_points"):
+            declared = number, _declared_count(path, number, text)
+        elif text and text not in "{}" and not text.startswith("version"):
+            points.append(_point(path, number, text))
+    if not points:
+        raise DataError(f"{path}: no points; wanted a line `x y` a point; is the file cut or empty?")
+    if declared and declared[1] != len(points):
+        raise DataError(
+            f"{path}: line {declared[0]}: n_points is {declared[1]}, but {len(points)} points follow; "
+            "the file is cut or was edited: fetch it again or correct the line"
+        )
+    return missing_as_nan(np.array(points, dtype=np.float64)) - 1
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a .pts text file: {error}") from error
+
+
+def _declared_count(path: str | Path, number: int, text: str) -> int:
+    try:
+        return int(text.partition(":")[2])
+    except ValueError:
+        raise DataError(f"{path}: line {number}: got {text!r}, wanted `n_points: 68` with a whole number") from None
+
+
+def _point(path: str | Path, number: int, text: str) -> tuple[float, float]:
+    try:
+        x, y = (float(field) for field in text.split())
+    except ValueError:
+        raise DataError(
+            f"{path}: line {number}: got {text!r}, wanted two numbers `x y` with a decimal point and a space between; "
+            "correct the line or take the file out of the folder"
+        ) from None
+    return x, y
+
+
+def format_pts(points: Floats) -> str:
+    """Text of a `.pts` file for `points` (N, 2) counted from 0, which `read_pts` gives back to a millionth of a pixel.
+
+    A missing point is written `-1 -1`.
+
+    >>> print(format_pts(np.zeros((1, 2))), end="")
+    version: 1
+    n_points: 1
+    {
+    1.000000 1.000000
+    }
+    """
+    there = labelled(points)
+    numbers = np.round(points + 1, 6)
+    numbers[~there] = MARKS[0]
+    numbers[there & is_marked(numbers), 0] += 1e-6  # a labelled point just there must not be read as a missing one
+    lines = "".join(f"{x:.6f} {y:.6f}\n" for x, y in numbers)
+    return f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n"
+
+
+def read_300w(root: str | Path, schema: Schema = IBUG68) -> list[Sample]:
+    """Faces of the 300W tree at `root`, or of one of its folders such as lfpw/trainset, each with its official subsets.
+
+    Subsets are "train", "test", "common", "challenging", "full", "helen", "lfpw", "ibug" (the last three: test faces
+    only). Raises `DataError` for a file that lies in none of the official folders.
+    """
+    samples = read_pts_tree(root, schema)
+    for sample in samples:
+        if not sample.subsets:
+            raise DataError(
+                f"{sample.path}: lies in none of 300W's folders (afw, ibug, helen/trainset, helen/testset, "
+                "lfpw/trainset, lfpw/testset); restore the tree, or read it with read_pts_tree"
+            )
+    return samples
+
+
+def read_pts_tree(root: str | Path, schema: Schema | None = None, left_out: LeftOut | None = None) -> list[Sample]:
+    """Faces of every `.pts` file in `root` and below, by path, each with the picture of the same name beside it.
+
+    Without `schema`, each file's number of points picks it: 68, 98 and 29 are IBUG68, WFLW98 and COFW29, others a
+    plain schema. A face whose picture is missing is returned all the same, so that `check` can count it; loading the
+    picture raises. Raises `DataError` where there is no `.pts` file, and, without `left_out` to note it in, for one
+    that cannot be read or does not fit `schema`.
+    """
+    samples = []
+    for file, picture in pictures_beside(_pts_files(Path(root))).items():
+        with leaving_out(left_out):
+            samples.append(_sample(file, picture, schema))
+    return samples
+
+
+def _pts_files(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; wanted one with .pts files in it or below")
+    # Names that start with a dot are what macOS adds to archives, no labels.
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() == ".pts" and not file.name.startswith("."))
+    if not files:
+        raise DataError(f"{root}: no .pts file in this folder or below; was the archive unpacked here?")
+    return files
+
+
+def _sample(file: Path, picture: Path, schema: Schema | None) -> Sample:
+    points = read_pts(file)
+    place = file.resolve()
+    return Sample(
+        path=picture,
+        points=points,
+        box=tight_box(points),
+        schema=schema_for(len(points), schema, file),
+        photo=photo_of(place),
+        subsets=subsets_of(place),
+    )

@@ -1,0 +1,103 @@
+"""300W-LP: faces turned in 3D, 68 points in `.mat` files.
+
+A picture AFW_134212_1_0.jpg has AFW_134212_1_0.mat beside it, with pt2d (2, 68) and Pose_Para (1, 7). For the turned
+copies (last number 1 and up) pt2d still holds the points of the unturned picture, as its users report
+(cleardusk/3DDFA issue 192, ainrichman/Peppa-Facial-Landmark-PyTorch issue 6); theirs are pts_2d (68, 2) in
+landmarks/AFW/AFW_134212_1_1_pts.mat.
+
+Pixels count from 1: no document says so, but the set was made by MATLAB code that turns y over by height + 1 − y, out
+of 300W's points, which count from 1. (-1, -1), with which AFLW2000-3D, of the same form, marks hidden points, (0, 0)
+and NaN are missing points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lightmark.data.formats.matlab import read_matlab5
+from lightmark.data.missing import missing_as_nan
+from lightmark.data.pictures import pictures_beside
+from lightmark.data.sample import Sample
+from lightmark.data.subsets import is_300w_lp, photo_of, subsets_of
+from lightmark.errors import DataError, reader
+from lightmark.geometry import Array, tight_box
+from lightmark.schema import IBUG68
+
+
+def read_300w_lp(root: str | Path) -> list[Sample]:
+    """Faces of the 300W-LP tree at `root`, or of one of its folders such as AFW, by path.
+
+    The folders ..._Flip, mirror images of the others, are passed over. The attributes are "pitch", "yaw" and "roll" in
+    degrees, signed as in the file. Raises `DataError` where there is no such file, a variable is missing or has another
+    shape, or a turned face has no file under landmarks/.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; wanted 300W_LP or one of its folders such as AFW")
+    files = [file for file in sorted(root.rglob("*.mat")) if is_lp_label(file)]
+    if not files:
+        raise DataError(f"{root}: no .mat file named as in 300W-LP (AFW_134212_1_0.mat) in this folder or below")
+    return [_sample(file, picture) for file, picture in pictures_beside(files).items()]
+
+
+@reader("a label file of 300W-LP")
+def read_300w_lp_file(path: str | Path) -> Sample:
+    """The face of one label file of 300W-LP; see `read_300w_lp`."""
+    path = Path(path)
+    return _sample(path, pictures_beside([path])[path])
+
+
+def is_lp_label(path: Path) -> bool:
+    """Whether `path` is named as 300W-LP's label files are and lies in none of its folders of mirror images."""
+    return path.suffix == ".mat" and is_300w_lp(path) and not path.resolve().parent.name.endswith("_Flip")
+
+
+def _sample(file: Path, picture: Path) -> Sample:
+    label = read_matlab5(file)
+    points = _turned_points(file) if _is_turned(file) else _points(_variable(file, label, "pt2d", (2, IBUG68.size)).T)
+    pitch, yaw, roll = np.degrees(_variable(file, label, "Pose_Para", (1, 7))[0, :3]).tolist()
+    place = file.resolve()
+    return Sample(
+        path=picture,
+        points=points,
+        box=tight_box(points),
+        schema=IBUG68,
+        photo=photo_of(place),
+        subsets=subsets_of(place),
+        attributes={"pitch": pitch, "yaw": yaw, "roll": roll},
+    )
+
+
+def _is_turned(file: Path) -> bool:
+    return is_300w_lp(file) and not file.stem.endswith("_0")
+
+
+def _turned_points(file: Path) -> Array:
+    place = file.resolve()
+    landmarks = place.parent.parent / "landmarks" / place.parent.name / f"{place.stem}_pts.mat"
+    if not landmarks.is_file():
+        raise DataError(
+            f"{file}: pt2d of a turned face holds the points before the turn; {landmarks}, which holds those after it, "
+            "is not there: unpack the folder landmarks of 300W_LP beside the pictures' folders"
+        )
+    return _points(_variable(landmarks, read_matlab5(landmarks), "pts_2d", (IBUG68.size, 2)))
+
+
+def _points(stored: Array) -> Array:
+    """Points (N, 2) counted from 0, NaN where missing, of those in a file."""
+    return missing_as_nan(stored) - 1
+
+
+def _variable(file: Path, label: Mapping[str, Array | None], name: str, shape: tuple[int, int]) -> Array:
+    if name not in label:
+        held = ", ".join(sorted(label))
+        raise DataError(f"{file}: no {name}; it holds {held or 'nothing'}; is this a label file of 300W-LP?")
+    value = label[name]
+    if value is None:
+        raise DataError(f"{file}: {name} holds no real numbers, wanted {shape} of them")
+    if value.shape != shape:
+        raise DataError(f"{file}: {name} has shape {value.shape}, wanted {shape}")
+    return value

@@ -1,0 +1,147 @@
+"""Wide CSV tables, a row a face: the picture's file name and x, y of each point, in columns that the header names."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lightmark.data.formats.csv_columns import Columns, columns_in_turn, read_header
+from lightmark.data.left_out import LeftOut, leaving_out
+from lightmark.data.missing import missing_as_nan
+from lightmark.data.sample import Sample
+from lightmark.data.schema_choice import schema_for
+from lightmark.data.subsets import photo_of, subsets_of
+from lightmark.errors import DataError, reader
+from lightmark.geometry import Array, tight_box
+from lightmark.schema import Schema
+
+# training_frames_keypoints.csv and test_frames_keypoints.csv are cut from YouTube Faces: name of the person, frame.
+_YTF_TABLE = re.compile(r"(training|test)_frames_keypoints\.csv")
+_YTF_FRAME = re.compile(r"(.+)_\d+")
+
+
+# Spreadsheets of countries with a decimal comma separate by semicolons; databases by tabs.
+_SEPARATORS = (",", ";", "\t")
+
+Row: TypeAlias = tuple[int, list[str]]  # the number of its line, and its cells
+
+
+@reader("CSV")
+def read_csv(path: str | Path, schema: Schema | None = None, left_out: LeftOut | None = None) -> list[Sample]:
+    """Faces of a wide CSV file; coordinates count from 0. The header says what columns mean: see `csv_columns`.
+
+    Commas, semicolons or tabs stand between the cells. Empty cells, nan, `-1, -1` and `0, 0` are missing points; "rect"
+    is the box, where there is one. Pictures lie in the folder beside the file with which its name begins
+    (training_frames_keypoints.csv: training/), else in its own folder. The `photo` of a YouTube Faces frame is its
+    person. Where a picture has several rows, "index" numbers them. Without `schema` the number of points picks it.
+    Raises `DataError` naming the line, also for one that is there twice; with `left_out`, rows are noted there instead.
+    """
+    path = Path(path)
+    (first, cells), *rows = _read_rows(path)
+    columns = read_header(f"{path}: line {first}", cells)
+    if columns is None:
+        columns = columns_in_turn(f"{path}: line {first}", len(cells))
+        rows = [(first, cells), *rows]
+    if not rows:
+        raise DataError(f"{path}: no face below the header row; is the file cut?")
+    rows = _usable_rows(path, rows, columns, left_out)
+    several = Counter(row[columns.name].strip() for _, row in rows)
+    schema = schema_for(len(columns.points), schema, path)
+    seen: Counter[str] = Counter()
+    samples = []
+    for number, row in rows:
+        name = row[columns.name].strip()
+        index = seen[name] if several[name] > 1 else None
+        seen[name] += 1
+        with leaving_out(left_out):
+            samples.append(_sample(path, number, row, columns, schema, index))
+    return samples
+
+
+def _read_rows(path: Path) -> list[Row]:
+    """Rows that are not blank, each with the number of its line."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        head = file.readline()
+        file.seek(0)
+        table = csv.reader(file, delimiter=max(_SEPARATORS, key=head.count))
+        rows = [(table.line_num, row) for row in table if row]
+    if not rows:
+        raise DataError(f"{path}: empty; wanted a header row, then a row a face")
+    return rows
+
+
+def _usable_rows(path: Path, rows: Sequence[Row], columns: Columns, left_out: LeftOut | None) -> list[Row]:
+    """The rows that have their columns and a file name, each once."""
+    lines: dict[tuple[str, ...], int] = {}
+    usable = []
+    for number, row in rows:
+        with leaving_out(left_out):
+            _require_columns(path, number, row, columns)
+            before = lines.setdefault(tuple(row), number)
+            if before != number:
+                raise DataError(f"{path}: line {number}: is line {before} again; take one of them out")
+            usable.append((number, row))
+    return usable
+
+
+def _require_columns(path: Path, number: int, row: Sequence[str], columns: Columns) -> None:
+    if len(row) != columns.count:
+        raise DataError(
+            f"{path}: line {number}: got {len(row)} columns, wanted {columns.count} as in the first line "
+            f"({len(columns.points)} points); correct the row or take it out"
+        )
+    if not row[columns.name].strip():
+        raise DataError(f"{path}: line {number}: no file name; correct the row or take it out")
+
+
+def _sample(
+    path: Path, number: int, row: Sequence[str], columns: Columns, schema: Schema, index: int | None
+) -> Sample:
+    points = missing_as_nan(_numbers(path, number, [[row[i] for i in point] for point in columns.points]))
+    picture = _picture_folder(path) / row[columns.name].strip()
+    attributes: dict[str, Any] = {} if index is None else {"index": index}
+    if columns.box is not None:
+        a, b, c, d = _numbers(path, number, [[row[i] for i in columns.box]])[0].tolist()
+        attributes["rect"] = (a, b, c, d) if columns.corners else (a, b, a + c, b + d)
+    return Sample(
+        path=picture,
+        points=points,
+        box=tight_box(points),
+        schema=schema,
+        photo=_photo(path, picture),
+        subsets=subsets_of(picture.resolve()),
+        attributes=attributes,
+    )
+
+
+def _numbers(path: Path, number: int, groups: Sequence[Sequence[str]]) -> Array:
+    """The cells of `groups` as numbers; NaN where all of a group are empty, as spreadsheets and pandas leave them.
+
+    Raises `DataError` for words, for a cell that alone is empty, and for infinite numbers.
+    """
+    filled = [["nan"] * len(group) if not "".join(group).strip() else group for group in groups]
+    try:
+        values = np.array([[float(cell) for cell in group] for group in filled], dtype=np.float64)
+    except ValueError as error:
+        comma = any("," in cell for group in groups for cell in group)
+        hint = "; write numbers with a decimal point" if comma else ""
+        raise DataError(f"{path}: line {number}: {error}; wanted numbers for x and y{hint}") from None
+    if np.isinf(values).any():
+        raise DataError(f"{path}: line {number}: an infinite number; correct the row or take it out")
+    return values
+
+
+def _picture_folder(path: Path) -> Path:
+    folder = path.parent / path.stem.partition("_")[0]
+    return folder if folder.is_dir() else path.parent
+
+
+def _photo(path: Path, picture: Path) -> str:
+    frame = _YTF_FRAME.fullmatch(picture.stem) if _YTF_TABLE.fullmatch(path.name) else None
+    return f"ytf/{frame[1]}" if frame else photo_of(picture.resolve())

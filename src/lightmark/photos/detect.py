@@ -1,0 +1,68 @@
+"""Detection: what was found in one picture of many, read one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightmark.draw import write_png
+from lightmark.errors import LightmarkError, WriteError
+from lightmark.face import Face
+from lightmark.image import Picture
+from lightmark.landmarker import Landmarker
+from lightmark.photo import draw_faces_in_place
+from lightmark.photos.inputs import Input
+from lightmark.source import to_picture
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """The `faces` found in the picture of `source`, which is `width`×`height` pixels large once upright."""
+
+    source: Input
+    width: int
+    height: int
+    faces: list[Face]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: file, width, height, and the faces as `Face.to_dict` gives them."""
+        faces = [face.to_dict() for face in self.faces]
+        return {"file": self.source.name, "width": self.width, "height": self.height, "faces": faces}
+
+
+def detect_inputs(
+    landmarker: Landmarker,
+    inputs: Iterable[Input],
+    add: Callable[[Detection], None],
+    *,
+    read_standard_input: Callable[[], bytes],
+    max_pixels: int,
+    overlays: Sequence[Path] = (),
+) -> list[str]:
+    """Hand what is found in each of `inputs` to `add`; return a sentence for each that could not be done.
+
+    One picture is held in memory at a time. `overlays`, if any are given one an input, are PNG files to draw the whole
+    picture with its faces into.
+    """
+    failures = []
+    for index, one in enumerate(inputs):
+        try:
+            picture = _read(one, read_standard_input, max_pixels)
+            detection = Detection(one, picture.shape[1], picture.shape[0], landmarker.detect(picture))
+            add(detection)
+        except WriteError:  # no picture's fault: the next would not be written either
+            raise
+        except LightmarkError as error:
+            failures.append(" ".join(str(error).split()))
+            continue
+        if overlays:
+            write_png(draw_faces_in_place(picture, detection.faces), overlays[index])
+    return failures
+
+
+def _read(one: Input, read_standard_input: Callable[[], bytes], max_pixels: int) -> Picture:
+    if one.path is None:
+        return to_picture(read_standard_input(), max_pixels, "standard input")
+    return to_picture(one.path, max_pixels)

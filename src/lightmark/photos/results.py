@@ -1,0 +1,224 @@
+"""Results: detections as JSON, JSON Lines, CSV, COCO keypoints, `.pts` files or a table, written as they come."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, TextIO, TypeAlias
+
+import numpy as np
+
+from lightmark.data.formats.coco import coco_annotation, coco_category
+from lightmark.data.formats.pts import format_pts
+from lightmark.errors import ConfigError, DataError
+from lightmark.face import Face
+from lightmark.files import replacing
+from lightmark.outputs import identities, is_among, require_folder
+from lightmark.photos.detect import Detection
+from lightmark.photos.inputs import Input, absolute, places_with
+from lightmark.schema import Schema
+
+Form = Literal["json", "jsonl", "csv", "coco", "pts"]
+Add: TypeAlias = Callable[[Detection], None]
+COLUMNS = ("face", "x0 y0", "x1 y1", "score", "expected error, px")
+SUFFIXES: dict[str, Form] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+
+
+@contextmanager
+def write_json(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+    """One JSON array, an object a picture; closed also where the work is broken off."""
+    with _json_list(stream) as put:
+        yield lambda detection: put(detection.to_dict())
+
+
+@contextmanager
+def write_json_lines(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+    """One JSON object a line and picture, each line at once."""
+
+    def add(detection: Detection) -> None:
+        stream.write(json.dumps(detection.to_dict()) + "\n")
+        stream.flush()
+
+    yield add
+
+
+@contextmanager
+def write_csv(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+    """One row a face: file, number in its picture, score, mean expected error in px, box, then x and y of each point.
+
+    What the model does not give stays empty; a picture without faces has no row.
+    """
+    table = csv.writer(stream, lineterminator="\n")
+    points = [f"{axis}{index}" for index in range(schema.size) for axis in "xy"]
+    table.writerow(["file", "face", "score", "uncertainty", "box_x0", "box_y0", "box_x1", "box_y1", *points])
+
+    def add(detection: Detection) -> None:
+        for index, face in enumerate(detection.faces):
+            score = "" if face.score is None else f"{face.score:.4f}"
+            numbers = [*face.box, *face.points.reshape(-1)]
+            cells = [f"{number:.3f}" for number in numbers]
+            table.writerow([detection.source.name, index, score, format_uncertainty(face, ".3f"), *cells])
+
+    yield add
+
+
+@contextmanager
+def write_coco(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+    """COCO keypoints, every point visible, bbox the face's box, `score` where the model gives one.
+
+    Pictures are named relative to `folder`, as COCO's readers look for them. Annotations are written as they come,
+    the much shorter list of pictures after them; closed also where the work is broken off.
+    """
+    images: list[dict[str, Any]] = []
+    numbers = count(1)
+    stream.write('{"annotations": ')
+    try:
+        with _json_list(stream) as put:
+
+            def add(detection: Detection) -> None:
+                name, number = _relative_name(detection.source, folder), len(images) + 1
+                image = {"id": number, "file_name": name, "height": detection.height, "width": detection.width}
+                images.append(image)
+                for face in detection.faces:
+                    put(_annotation(face, next(numbers), number))
+
+            yield add
+    finally:
+        stream.write(f', "images": {json.dumps(images)}, "categories": {json.dumps([coco_category(1, schema)])}}}\n')
+
+
+def _annotation(face: Face, number: int, image: int) -> dict[str, Any]:
+    covered = np.zeros(face.schema.size, dtype=bool)
+    score = {} if face.score is None else {"score": face.score}
+    return coco_annotation(number, image, 1, face.points, face.box, covered) | score
+
+
+def _relative_name(source: Input, folder: Path) -> str:
+    if source.path is None:
+        return source.name
+    return Path(os.path.relpath(absolute(source.path), absolute(folder))).as_posix()
+
+
+@contextmanager
+def _json_list(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Function that writes one more entry of a JSON array; the array is closed at the end, whatever ends it."""
+    before = "[\n"
+
+    def put(entry: dict[str, Any]) -> None:
+        nonlocal before
+        stream.write(before + json.dumps(entry))
+        before = ",\n"
+
+    try:
+        yield put
+    finally:
+        stream.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+Writer: TypeAlias = Callable[[TextIO, Schema, Path], AbstractContextManager[Add]]
+WRITERS: dict[str, Writer] = {
+    "json": write_json,
+    "jsonl": write_json_lines,
+    "csv": write_csv,
+    "coco": write_coco,
+}
+
+
+@contextmanager
+def open_results(
+    form: Form, out: Path, schema: Schema, inputs: Sequence[Input], force: bool = False
+) -> Iterator[Add]:
+    """Function that takes detections for `out`, a file that is there in whole at the end, or for .pts a folder.
+
+    With `force` it may be there already. Raises `WriteError` where it cannot be written.
+    """
+    if form == "pts":
+        yield pts_writer(out, inputs, force)
+        return
+    with (
+        replacing(out) as temporary,
+        # Names of files need not be text; surrogateescape gives their bytes back.
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        WRITERS[form](stream, schema, out.parent) as add,
+    ):
+        yield add
+
+
+def pts_writer(folder: Path, inputs: Sequence[Input], force: bool = False) -> Add:
+    """Function that writes one `.pts` a face below `folder`: x.pts for a picture's only face, else x_0.pts, x_1.pts …
+
+    It writes no face of a picture, and raises `DataError`, where two faces would get one name, as the only one of
+    x_0.jpg and the first of several in x.jpg, or where there is a file of that name without `force`, or an input.
+    """
+    places = dict(zip(inputs, places_with(".pts", inputs), strict=True))
+    read = cache(lambda: identities(one.path for one in inputs if one.path is not None))
+    written: set[Path] = set()
+
+    def require_own(path: Path, source: str) -> None:
+        if path in written:
+            raise DataError(f"{source}: {path} is the name of another picture's face, too; rename one")
+        if path.exists() and (not force or is_among(path, read())):
+            raise DataError(f"{source}: {path} is there already; give another folder{', or --force' * (not force)}")
+
+    def add(detection: Detection) -> None:
+        place, several = folder / places[detection.source], len(detection.faces) > 1
+        paths = [
+            place.with_name(f"{place.stem}_{index}.pts") if several else place for index in range(len(detection.faces))
+        ]
+        for path in paths:
+            require_own(path, detection.source.name)
+        for path, face in zip(paths, detection.faces, strict=True):
+            written.add(path)
+            with replacing(path) as temporary:
+                temporary.write_text(format_pts(face.points), encoding="utf-8")
+
+    return add
+
+
+@contextmanager
+def print_table() -> Iterator[Add]:
+    """A table on the terminal, a row a face, once all pictures are read."""
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(Column("file", overflow="fold"), *(Column(name, justify="right") for name in COLUMNS))
+
+    def add(detection: Detection) -> None:
+        name = Text(os.fsencode(detection.source.name).decode("utf-8", "replace"))  # Text: brackets are no markup
+        if not detection.faces:
+            table.add_row(name, "no face")
+        for index, face in enumerate(detection.faces):
+            score = "" if face.score is None else f"{face.score:.2f}"
+            corners = (f"{x:.0f} {y:.0f}" for x, y in face.box.reshape(2, 2))
+            table.add_row(name, str(index), *corners, score, format_uncertainty(face, ".1f"))
+
+    yield add
+    Console().print(table)
+
+
+def planned_files(out: Path | None, form: Form | None, draw: Path | None, inputs: Sequence[Input]) -> list[Path]:
+    """The files that results of `inputs` will be in, as far as their names are known before faces are counted.
+
+    Raises `ConfigError` for `.pts` without a folder and for a folder that is a file, `WriteError` for one that cannot
+    be written to.
+    """
+    if form == "pts" and out is None:
+        raise ConfigError("pts are many files: give the folder to write them to with --out")
+    files = [] if out is None or form == "pts" else [out]
+    for folder, suffix in ((draw, ".png"), (out if form == "pts" else None, ".pts")):
+        if folder is not None:
+            require_folder(folder)
+            files += [folder / place for place in places_with(suffix, inputs)]
+    return files
+
+
+def format_uncertainty(face: Face, form: str) -> str:
+    """Mean expected error of a face's points in pixels, empty for a model without."""
+    return "" if face.uncertainty is None else format(float(np.mean(face.uncertainty)), form)

@@ -1,0 +1,59 @@
+"""Faces in the forms that other libraries take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lightmark.errors import MissingExtraError, SchemaError
+from lightmark.face import Face
+
+if TYPE_CHECKING:
+    from supervision import KeyPoints
+
+
+def faces_to_supervision(faces: Sequence[Face]) -> KeyPoints:
+    """`faces` of one picture as `supervision.KeyPoints`, for its annotators and trackers; class 0, "face".
+
+    `detection_confidence` is the faces' score where all have one. There is no `keypoint_confidence`: an expected error
+    in pixels is no probability, so it stands as `data["uncertainty"]` (F, N), and the boxes as `data["box"]` (F, 4).
+    Raises `SchemaError` for faces of several schemas, `MissingExtraError` without supervision 0.29 or later.
+    """
+    key_points = _key_points_class()
+    schemas = {face.schema.name for face in faces}
+    if len(schemas) > 1:
+        raise SchemaError(f"faces of {', '.join(sorted(schemas))}: KeyPoints hold one number of points; convert each")
+    if not faces:
+        return key_points.empty()
+    return key_points(
+        xy=np.stack([face.points for face in faces]).astype(np.float32),
+        class_id=np.zeros(len(faces), dtype=int),
+        detection_confidence=_stacked([face.score for face in faces]),
+        data=_data(faces),
+    )
+
+
+def _key_points_class() -> type[KeyPoints]:
+    install = 'pip install "lightmark[supervision]"'
+    try:
+        from supervision import KeyPoints
+    except ImportError as error:
+        raise MissingExtraError(f"these faces are to go to supervision, which is not installed: {install}") from error
+    # 0.29 told the detection's confidence from the points'; before, there was one field for both.
+    if "detection_confidence" not in KeyPoints.__dataclass_fields__:
+        raise MissingExtraError(f"this supervision is older than 0.29: {install}")
+    known: type[KeyPoints] = KeyPoints
+    return known
+
+
+def _stacked(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    """`values`, one a face, as one array; None where a face has none."""
+    return None if any(value is None for value in values) else np.asarray(values, dtype=np.float32)
+
+
+def _data(faces: Sequence[Face]) -> dict[str, Any]:
+    data: dict[str, Any] = {"class_name": np.full(len(faces), "face"), "box": np.stack([face.box for face in faces])}
+    uncertainty = _stacked([face.uncertainty for face in faces])
+    return data if uncertainty is None else data | {"uncertainty": uncertainty}

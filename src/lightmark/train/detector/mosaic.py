@@ -1,0 +1,257 @@
+"""Mosaics: pictures with known faces of every size, composed of labelled faces and of pictures without any.
+
+A face detector needs whole scenes whose every face is labelled; sets of landmarks give cut-out faces. Pasted through
+masks of many forms, beside patches without a face under the same masks, they teach the face and not its seam.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lightmark.data.crops.augment import NO_AUGMENTATION, change_pixels
+from lightmark.data.crops.picture_cache import PictureCache
+from lightmark.data.sample import Sample
+from lightmark.geometry import Array, compose, longer_side, similarity_matrix, tight_box, transform
+from lightmark.image import Picture, warp
+
+COLOUR = replace(NO_AUGMENTATION, colour=0.7)  # each patch has its own light, as if it came from another camera
+CAMERA = replace(NO_AUGMENTATION, colour=0.3, grey=0.12, noise=0.25, jpeg=0.35)  # and one camera took the mosaic
+MASK_SIZE = 64
+Shares = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MosaicRules:
+    """How mosaics of `size`×`size` pixels are drawn.
+
+    Faces' tight boxes have a longer side from `smallest` pixels to the share `largest` of the mosaic, evenly on a
+    logarithmic scale, and are turned by about `rotation` degrees (standard deviation). `empty` is the share of mosaics
+    without a face, `crowd` the most faces in one. A face less than `visible` of whose box is inside the picture counts
+    neither as a face nor as background.
+    """
+
+    size: int = 288
+    smallest: float = 11.0
+    largest: float = 1.0
+    rotation: float = 14.0
+    empty: float = 0.25
+    crowd: int = 8
+    visible: float = 0.55
+
+
+class Mosaic(NamedTuple):
+    """A picture (S, S, 3), the tight boxes (F, 4) of its faces, and which of them (F,) are shown enough to count."""
+
+    image: Picture
+    boxes: Array
+    counts: NDArray[np.bool_]
+
+
+class Sources:
+    """The labelled faces `samples`, and pictures without faces (paths or pixels), from which mosaics are drawn.
+
+    Decoded pictures are kept within the bound of a `PictureCache`.
+    """
+
+    def __init__(self, samples: Sequence[Sample], backgrounds: Sequence[Path | Picture]) -> None:
+        self.samples, self.backgrounds = samples, backgrounds
+        self._pictures = PictureCache()
+
+    def face(self, index: int) -> Picture:
+        """Picture of face number `index`."""
+        return self._pictures.of_sample(self.samples[index])
+
+    def background(self, rng: np.random.Generator) -> Picture:
+        """Any picture without a face."""
+        source = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
+        return self._pictures.of_file(source) if isinstance(source, Path) else source
+
+
+def draw_mosaic(sources: Sources, rules: MosaicRules, rng: np.random.Generator) -> Mosaic:
+    """One mosaic, as `rng` has it."""
+    canvas = _draw_background(sources, rules, rng)
+    for _ in range(rng.integers(0, 6)):
+        _paste_nothing(canvas, sources, rules, rng)
+    boxes: list[Array] = []
+    if rng.random() >= rules.empty:
+        alone = rng.random() < 0.2
+        for _ in range(1 if alone else int(rng.integers(1, rules.crowd + 1))):
+            _paste_face(canvas, boxes, sources, rules, rng, fills=alone)
+    canvas = change_pixels(_soften(canvas, rng), CAMERA, rng)
+    found = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    return Mosaic(canvas, found, visible_share(found, rules.size) >= rules.visible)
+
+
+def visible_share(boxes: Array, size: int) -> Array:
+    """Share (F,) of the area of each of `boxes` (F, 4) that lies inside a picture of `size`×`size` pixels."""
+    inside = np.clip(boxes, -0.5, size - 0.5)
+    return np.asarray(_area(inside) / np.maximum(_area(boxes), 1e-9))
+
+
+def _area(boxes: Array) -> Array:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+
+
+def _draw_background(sources: Sources, rules: MosaicRules, rng: np.random.Generator) -> Picture:
+    if rng.random() < 0.1:
+        low, high = rng.integers(0, 256, (2, 1, 1, 3))
+        ramp = np.linspace(0, 1, rules.size)[:, None, None]
+        plain = np.broadcast_to(low + (high - low) * ramp, (rules.size, rules.size, 3))
+        return np.ascontiguousarray(plain.astype(np.uint8))
+    picture = sources.background(rng)
+    height, width = picture.shape[:2]
+    side = float(math.exp(rng.uniform(math.log(0.25), 0))) * min(height, width)  # from a detail to the whole
+    corner = rng.uniform(0, 1, 2) * (width - side, height - side)
+    middle = np.full(2, (rules.size - 1) / 2)
+    matrix = similarity_matrix(corner + side / 2, middle, rules.size / side, 0.0, rng.random() < 0.5)
+    return change_pixels(warp(picture, matrix, rules.size, cv2.BORDER_REFLECT_101), COLOUR, rng)
+
+
+def _paste_nothing(canvas: Picture, sources: Sources, rules: MosaicRules, rng: np.random.Generator) -> None:
+    """A patch without a face, under a mask that a face might have had."""
+    picture = sources.background(rng)
+    height, width = picture.shape[:2]
+    side = rng.uniform(0.15, 0.6) * min(height, width)
+    centre = rng.uniform(side / 2, (width - side / 2, height - side / 2))
+    box = np.concatenate([centre - side / 2, centre + side / 2])
+    zoom = _draw_side(rules, rng) / side
+    matrix = similarity_matrix(centre, rng.uniform(0, rules.size, 2), zoom, float(rng.normal(0, rules.rotation)), False)
+    place = _place(_draw_mask(picture.shape[:2], box, rng), matrix, rules.size)
+    if place is not None:
+        _paste(canvas, picture, place, rng)
+
+
+def _paste_face(
+    canvas: Picture, boxes: list[Array], sources: Sources, rules: MosaicRules, rng: np.random.Generator, fills: bool
+) -> None:
+    """A face, its box added to `boxes`; nothing where no place was found that leaves the others' boxes uncovered."""
+    index = int(rng.integers(len(sources.samples)))
+    picture, points = sources.face(index), sources.samples[index].points
+    for _ in range(6):
+        if fills:
+            matrix, mask = _portrait(picture, rules, rng)
+        else:
+            matrix = _anywhere(points, rules, rng)
+            mask = _draw_mask(picture.shape[:2], tight_box(points), rng)
+        place = _place(mask, matrix, rules.size)
+        if place is not None and all(_covered(place, other) < 0.1 for other in boxes):
+            boxes.append(tight_box(transform(matrix, points)))
+            _paste(canvas, picture, place, rng)
+            return
+
+
+def _portrait(picture: Picture, rules: MosaicRules, rng: np.random.Generator) -> tuple[Array, _Mask]:
+    """The picture is all that there is."""
+    height, width = picture.shape[:2]
+    zoom = rules.size / min(height, width) * float(rng.uniform(1.0, 1.3))
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix = similarity_matrix(middle, np.full(2, (rules.size - 1) / 2), zoom, 0.0, rng.random() < 0.5)
+    return matrix, _Mask(np.ones((MASK_SIZE, MASK_SIZE), np.float32), _whole(picture.shape))
+
+
+def _anywhere(points: Array, rules: MosaicRules, rng: np.random.Generator) -> Array:
+    box = tight_box(points)
+    zoom = _draw_side(rules, rng) / longer_side(box)
+    angle = float(rng.uniform(-50, 50) if rng.random() < 0.15 else rng.normal(0, rules.rotation))
+    place = rng.uniform(-0.02, 1.02, 2) * rules.size
+    return similarity_matrix((box[:2] + box[2:]) / 2, place, zoom, angle, rng.random() < 0.5)
+
+
+def _draw_side(rules: MosaicRules, rng: np.random.Generator) -> float:
+    return math.exp(rng.uniform(math.log(rules.smallest), math.log(rules.largest * rules.size)))
+
+
+class _Mask(NamedTuple):
+    """Which part of a picture is cut out: `shares` (h, w) from 0 to 1 over the rectangle `x0, y0, x1, y1` of it."""
+
+    shares: Shares
+    frame: Array
+
+
+def _draw_mask(shape: tuple[int, int], box: Array, rng: np.random.Generator) -> _Mask:
+    """All of a picture (H, W), or a rectangle or an ellipse around `box`; soft or hard."""
+    extent, kind = box[2:] - box[:2], rng.random()
+    whole = _whole(shape)
+    shares = np.ones((MASK_SIZE, MASK_SIZE), np.float32)
+    if kind < 0.35:
+        frame = whole
+    elif kind < 0.7:
+        frame = box + np.tile(extent, 2) * rng.uniform(0.05, 0.7, 4) * (-1, -1, 1, 1)
+    else:  # hair and forehead lie above the points
+        frame = box + np.tile(extent, 2) * rng.uniform(0.1, 0.45, 4) * (-1, -2, 1, 1)
+        shares[:] = 0
+        middle = MASK_SIZE // 2
+        cv2.ellipse(shares, (middle, middle), (middle - 2, middle - 2), 0, 0, 360, 1.0, -1)
+    if rng.random() < 0.6:
+        border = cv2.BORDER_CONSTANT  # nothing beyond the frame: its edge turns soft too
+        shares[[0, -1]], shares[:, [0, -1]] = 0, 0
+        shares = np.asarray(cv2.GaussianBlur(shares, (0, 0), rng.uniform(0.5, 4), borderType=border))
+    return _inside(_Mask(shares, frame), whole)
+
+
+def _whole(shape: tuple[int, ...]) -> Array:
+    return np.array([-0.5, -0.5, shape[1] - 0.5, shape[0] - 0.5])
+
+
+def _inside(mask: _Mask, whole: Array) -> _Mask:
+    """`mask` without what of its frame lies outside the picture, `whole`."""
+    frame = np.concatenate([np.maximum(mask.frame[:2], whole[:2]), np.minimum(mask.frame[2:], whole[2:])])
+    cells = (frame - np.tile(mask.frame[:2], 2)) / np.tile(mask.frame[2:] - mask.frame[:2], 2) * MASK_SIZE
+    x0, y0, x1, y1 = np.clip(np.rint(cells).astype(int), 0, MASK_SIZE)
+    return _Mask(mask.shares[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], frame)
+
+
+class _Place(NamedTuple):
+    """Where a patch falls: its matrix to the canvas, the window x0, y0, x1, y1 that it touches, its mask there."""
+
+    matrix: Array
+    window: tuple[int, int, int, int]
+    shares: Shares
+
+
+def _place(mask: _Mask, matrix: Array, size: int) -> _Place | None:
+    """None where nothing of the patch lies on a canvas of `size`×`size` pixels."""
+    x0, y0, x1, y1 = mask.frame
+    touched = tight_box(transform(matrix, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])))
+    left, top = np.clip(np.floor(touched[:2]).astype(int), 0, size)
+    right, bottom = np.clip(np.ceil(touched[2:]).astype(int) + 1, 0, size)
+    if right <= left or bottom <= top:
+        return None
+    matrix = compose(np.array([[1.0, 0.0, -left], [0.0, 1.0, -top]]), matrix)
+    rows, columns = mask.shares.shape
+    cell = np.array([[(x1 - x0) / columns, 0, x0], [0, (y1 - y0) / rows, y0]])
+    cell[:, 2] += (cell[0, 0] / 2, cell[1, 1] / 2)  # from the mask's cells to the picture
+    shares = cv2.warpAffine(mask.shares, compose(matrix, cell), (right - left, bottom - top), flags=cv2.INTER_LINEAR)
+    return _Place(matrix, (int(left), int(top), int(right), int(bottom)), np.asarray(shares))
+
+
+def _covered(place: _Place, box: Array) -> float:
+    """Share of `box` that the patch covers."""
+    left, top, *_ = place.window
+    x0, y0, x1, y1 = np.rint(box).astype(int)
+    part = place.shares[max(y0 - top, 0) : max(y1 - top, 0), max(x0 - left, 0) : max(x1 - left, 0)]
+    return float(part.sum() / max(1, (x1 - x0) * (y1 - y0)))
+
+
+def _paste(canvas: Picture, picture: Picture, place: _Place, rng: np.random.Generator) -> None:
+    """Lay the patch on `canvas`, which is changed."""
+    left, top, right, bottom = place.window
+    patch = warp(picture, place.matrix, (right - left, bottom - top), cv2.BORDER_REPLICATE)
+    patch = change_pixels(patch, COLOUR, rng)
+    under, share = canvas[top:bottom, left:right], place.shares[..., None]
+    under[:] = np.rint(under + share * (patch.astype(np.float32) - under))
+
+
+def _soften(canvas: Picture, rng: np.random.Generator) -> Picture:
+    """Blur by up to a pixel or two: more would wipe the smallest faces out."""
+    if rng.random() < 0.7:
+        return canvas
+    return np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.3, 1.5)), dtype=np.uint8)

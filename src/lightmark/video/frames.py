@@ -1,0 +1,109 @@
+"""Videos: frames with their times, from files, streams and cameras."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeAlias
+
+from lightmark.errors import VideoError
+from lightmark.image import Picture
+from lightmark.video.camera import Camera
+from lightmark.video.clock import file_clock, live_clock
+from lightmark.video.film import Film
+
+USUAL_FPS = 30.0  # where a source does not say, as most cameras do
+FASTEST_FPS = 1000.0  # above, a container gave its clock's ticks instead: MPEG's runs at 90,000 a second
+
+Source: TypeAlias = "str | Path | int"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Frame number `index`, from 0, shown at `seconds`: `image` is RGB uint8 (H, W, 3)."""
+
+    index: int
+    seconds: float
+    image: Picture
+
+
+class VideoReader:
+    """The frames of a video file, a camera (its number) or a stream (its URL), one after another, once.
+
+    Files give their own times (the presentation time stamps that ffprobe shows), which need not begin at 0 nor be
+    evenly spaced; a file that is cut ends where it was cut. Frames are as a player shows them: turned and mirrored as
+    the header says, in square pixels. `live` is true for cameras and streams: their times are those of `clock`, counted
+    from the first frame, and they end when no frame comes any more. `total` is how many frames a file claims to have,
+    None where it does not say; `sound` the file whose sound belongs to the frames, None without. Files and streams need
+    PyAV (extra `video`). Raises `VideoError` for a source that cannot be opened.
+
+    A reader holds an open file or camera, so it can neither be pickled nor copied: open one in each process.
+    """
+
+    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name, self.live = str(source), is_live(source)
+        self._source = open_source(source)
+        self.fps, self.total, self.sound = sane_fps(self._source.fps), self._source.total, self._source.sound
+        self._seconds = live_clock(clock) if self.live else file_clock(1 / self.fps, self._source.discontinuous)
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames; raises `VideoError` where there is not a single one."""
+        index = -1
+        for index, (stamp, image) in enumerate(self._source.pictures()):
+            yield Frame(index, self._seconds(stamp), image)
+        if index < 0:
+            raise VideoError(f"{self.name}: gives not a single frame; cut at its start, or a camera in use?")
+
+    def close(self) -> None:
+        """Let the file or camera go."""
+        self._source.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise VideoError(
+            f"{self.name}: an open video can be neither pickled nor copied; open a VideoReader in each process instead"
+        )
+
+
+def parse_source(text: str) -> Source:
+    """What a user's word means: a file if there is one of that name, else a camera's number, a URL or a path.
+
+    >>> parse_source("0")
+    0
+    """
+    return int(text) if text.isdecimal() and not Path(text).exists() else text
+
+
+def open_source(source: Source) -> Camera | Film:
+    """What gives the pictures of `source`; raises `VideoError` where it cannot be opened."""
+    if is_camera(source):
+        return Camera(source if isinstance(source, int) else str(source))
+    return Film(str(source), is_live(source))
+
+
+def is_live(source: Source) -> bool:
+    """Whether `source` is a camera or a stream: its frames come when they come."""
+    return is_camera(source) or (isinstance(source, str) and "://" in source)
+
+
+def is_camera(source: Source) -> bool:
+    """Whether `source` is a camera: a number, or a device such as /dev/video0."""
+    if isinstance(source, int):
+        return True
+    try:
+        return stat.S_ISCHR(Path(source).stat().st_mode)
+    except (OSError, ValueError):  # no file; a null byte in the name
+        return False
+
+
+def sane_fps(fps: float) -> float:
+    """`fps` itself, or 30 where it is no rate of a video."""
+    return fps if 0 < fps <= FASTEST_FPS else USUAL_FPS

@@ -1,0 +1,137 @@
+"""Footage: a video from its frames to an overlay and records of every face in it."""
+
+from __future__ import annotations
+
+import colorsys
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import cv2
+
+from lightmark.draw import Colour, draw_landmarks
+from lightmark.geometry import tight_box
+from lightmark.image import Picture
+from lightmark.photo import BOX, box_corners
+from lightmark.video.frames import Frame, VideoReader
+from lightmark.video.records import writing_records
+from lightmark.video.tracker import TrackedFace, Tracker
+from lightmark.video.writer import writing_video
+
+GOLDEN = 0.618034  # of the hue circle from one id to the next: no two of the first ids look alike
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What came of a video: `frames` done, up to `seconds`; `ids` of the faces; the signal that `stopped_by`, if any.
+
+    `cut_short` is true where a file ended well before the frames it claims to have. `sound_left_out` names the codecs
+    of its sound that the overlay cannot hold.
+    """
+
+    frames: int
+    seconds: float
+    ids: frozenset[int]
+    stopped_by: int | None
+    cut_short: bool
+    sound_left_out: tuple[str, ...] = ()
+
+
+def track_video(
+    reader: VideoReader,
+    tracker: Tracker,
+    out: Path | None = None,
+    records: Path | None = None,
+    progress: Callable[[Frame, Sequence[TrackedFace]], None] = lambda frame, faces: None,
+) -> Tracked:
+    """Follow the faces of `reader` to its end; write an overlay to `out` and `writing_records` to `records`.
+
+    The overlay has the reader's frames at their times, and its sound.
+
+    SIGINT (Ctrl-C) and SIGTERM end it after the frame at hand; what is done so far is kept, as it is where a camera is
+    unplugged or a file is cut. Any other error leaves neither file. `progress` is told of every frame. Raises
+    `VideoError` where a file cannot be written or no frame is there.
+    """
+    ids: set[int] = set()
+    frames, seconds = 0, 0.0
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_signals())
+        film = None if out is None else stack.enter_context(writing_video(out, reader.sound))
+        write = None if records is None else stack.enter_context(writing_records(records))
+        for frame in reader:
+            faces = tracker.update(frame.image, frame.seconds)
+            if film is not None:
+                film.write(draw_tracked(frame.image, faces), frame.seconds)
+            for face in faces:
+                ids.add(face.id)
+                if write is not None:
+                    write(frame, face)
+            frames, seconds = frame.index + 1, frame.seconds
+            progress(frame, faces)
+            if stop:
+                break
+        else:
+            if film is not None:
+                film.write_rest_of_sound()
+    # Containers count frames roughly; a file that is cut lacks more than a few.
+    cut_short = not stop and reader.total is not None and frames < 0.95 * reader.total - 2
+    left_out = () if film is None else film.sound_left_out
+    return Tracked(frames, seconds, frozenset(ids), stop[0] if stop else None, cut_short, left_out)
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that holds the first SIGINT or SIGTERM once one has come; a second one acts as it did before the block.
+
+    Outside the main thread, where Python knows no signals, the list stays empty.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def draw_tracked(image: Picture, faces: Sequence[TrackedFace]) -> Picture:
+    """Copy of `image` with the points, edges, tight box and id of each of `faces`, in the colour of its id."""
+    canvas = image.copy()
+    for tracked in faces:
+        colour, box = id_colour(tracked.id), tight_box(tracked.face.points)
+        canvas = draw_landmarks(canvas, box_corners(box), BOX, colour)
+        canvas = draw_landmarks(canvas, tracked.face.points, tracked.face.schema, colour)
+        write_id(canvas, tracked.id, (float(box[0]), float(box[1])), float(max(box[2:] - box[:2])), colour)
+    return canvas
+
+
+def id_colour(number: int) -> Colour:
+    """Bright colour of the face `number`: always the same, unlike those of the numbers before."""
+    red, green, blue = colorsys.hsv_to_rgb((1 / 3 + number * GOLDEN) % 1, 0.75, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def write_id(canvas: Picture, number: int, corner: tuple[float, float], face: float, colour: Colour) -> None:
+    """Write `number` above the box that begins at `corner`, on a dark ground, as large as a face of `face` px needs."""
+    scale = min(max(face / 200, 0.45), 2.0)
+    thickness = max(1, round(scale * 1.5))
+    (width, height), below = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    x = min(max(round(corner[0]), 0), max(canvas.shape[1] - width - 4, 0))
+    y = min(max(round(corner[1]) - below - 4, height + 4), canvas.shape[0])
+    cv2.rectangle(canvas, (x, y - height - 4), (x + width + 4, y + below), (0, 0, 0), cv2.FILLED)
+    cv2.putText(canvas, str(number), (x + 2, y - 1), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)

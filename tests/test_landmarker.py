@@ -1,0 +1,303 @@
+"""A picture and boxes give faces in image pixels, in order, whatever the boxes look like."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from lightmark import landmarker as landmarker_module
+from lightmark.data.sample import load_image
+from lightmark.data.synthetic import synthetic_samples
+from lightmark.detectors.open import FixedBoxes
+from lightmark.errors import ConfigError, GeometryError, ImageError, SpecError
+from lightmark.face import Face
+from lightmark.geometry import Array
+from lightmark.image import Picture
+from lightmark.landmarker import Landmarker
+from lightmark.runtime.onnx_model import OnnxModel
+from lightmark.schema import Schema
+from lightmark.spec import ModelSpec, Outputs, spec_to_json
+
+FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
+SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.35, 0.7], [0.65, 0.7]])
+PLACES = ((-0.2, -0.1), (0.2, -0.1), (0.0, 0.1), (-0.15, 0.3), (0.15, 0.3))
+SPEC = ModelSpec(FIVE, 32, crop_scale=1.5, template=PLACES)
+GREY = np.full((100, 120, 3), 128, np.uint8)
+BOXES = [[40, 30, 60, 50], [10, 10, 30, 30]]
+
+WriteOnnx = Callable[..., Path]
+
+
+@pytest.fixture
+def landmarker(write_onnx: WriteOnnx) -> Landmarker:
+    """A model that answers every crop with the same unit points."""
+    return Landmarker(write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC)), threads=1)
+
+
+def points_of(faces: Sequence[Face]) -> Array:
+    """Points (F, N, 2) of the faces."""
+    return np.array([face.points for face in faces])
+
+
+def test_detected_faces_are_those_of_the_detectors_boxes(write_onnx: WriteOnnx) -> None:
+    """`detect` is the detector, then `landmarks`; no boxes are no faces."""
+    path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
+    landmarker = Landmarker(path, FixedBoxes([[40, 30, 60, 50], [10, 10, 30, 30]]), threads=1)
+    wanted = landmarker.landmarks(GREY, [[40, 30, 60, 50], [10, 10, 30, 30]])
+    for face, known in zip(landmarker.detect(GREY), wanted, strict=True):
+        np.testing.assert_array_equal(face.points, known.points)
+    assert Landmarker(path, FixedBoxes([]), threads=1).detect(GREY) == []
+
+
+def test_points_come_back_in_image_pixels(landmarker: Landmarker) -> None:
+    """A unit point lies at its share of the enlarged square around the box."""
+    (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+    # The crop is 1.5 · 20 = 30 px wide about (50, 40), from 35 to 65 and from 25 to 55.
+    np.testing.assert_allclose(face.points, np.array([35, 25]) + SHAPE * 30, atol=1e-5)
+    np.testing.assert_array_equal(face.box, [40, 30, 60, 50])
+
+
+def test_uncertainty_comes_back_in_image_pixels(landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expected error of a tenth of the crop is 3 px where the crop is 30 px wide and 6 px where it is 60."""
+    outputs = Outputs(np.stack([SHAPE, SHAPE]), np.full((2, 5), 0.1), np.array([0.9, 0.25]))
+    monkeypatch.setattr(landmarker._model, "outputs", lambda crops: outputs)
+    near, far = landmarker.landmarks(GREY, [[40, 30, 60, 50], [40, 30, 80, 70]])
+    np.testing.assert_allclose(near.uncertainty, np.full(5, 3.0))
+    np.testing.assert_allclose(far.uncertainty, np.full(5, 6.0))
+    assert (near.score, far.score) == (0.9, 0.25)
+    assert json.loads(json.dumps(near.to_dict()))["score"] == 0.9
+
+
+def test_finds_in_which_the_model_sees_no_face_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`detect` and `detect_batch` drop what scores less than `min_score`; a caller's boxes are all answered."""
+    boxes = [[40, 30, 60, 50], [10, 10, 30, 30], [50, 50, 80, 80]]
+    outputs = Outputs(np.stack([SHAPE] * 3), np.full((3, 5), 0.1), np.array([0.9, 0.25, 0.5]))
+    monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: outputs)
+    landmarker = Landmarker("fast", FixedBoxes(boxes), threads=1, min_score=0.5)
+    assert [face.score for face in landmarker.detect(GREY)] == [0.9, 0.5]
+    assert [[face.score for face in faces] for faces in landmarker.detect_batch([GREY])] == [[0.9, 0.5]]
+    assert [face.score for face in landmarker.landmarks(GREY, boxes)] == [0.9, 0.25, 0.5]
+    assert len(Landmarker("fast", FixedBoxes(boxes), threads=1).detect(GREY)) == 3
+
+
+class Hesitant:
+    """Proposes three boxes, of which it is sure of two."""
+
+    boxes = np.array([[50.0, 50, 80, 80], [40, 30, 60, 50], [10, 10, 30, 30]])
+
+    def __call__(self, image: Picture) -> Array:
+        """The sure ones."""
+        return self.boxes[:2]
+
+    def propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]]:
+        """All."""
+        return self.boxes, np.array([True, True, False])
+
+
+@pytest.mark.parametrize(
+    ("scores", "least", "kept"),
+    [
+        ((0.9, 0.2, 0.5), None, [0.9, 0.2, 0.5]),
+        ((0.9, 0.2, 0.49), None, [0.9, 0.2]),
+        ((0.9, 0.2, 0.5), 0.3, [0.9, 0.5]),
+        ((0.9, 0.2, 0.4), 0.3, [0.9]),
+    ],
+)
+def test_the_model_judges_what_the_detector_only_proposes(
+    scores: tuple[float, ...], least: float | None, kept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the detector is sure of stands whatever the model sees; the rest needs a half, or more if it is asked."""
+    outputs = Outputs(np.stack([SHAPE] * 3), np.full((3, 5), 0.1), np.array(scores))
+    monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: outputs)
+    landmarker = Landmarker("fast", Hesitant(), threads=1, min_score=least)
+    assert [face.score for face in landmarker.detect(GREY)] == kept
+    assert [[face.score for face in faces] for faces in landmarker.detect_batch([GREY])] == [kept]
+
+
+def test_a_model_without_scores_judges_nothing(write_onnx: WriteOnnx) -> None:
+    """Only what the detector is sure of is looked at."""
+    path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
+    assert len(Landmarker(path, Hesitant(), threads=1).detect(GREY)) == 2
+
+
+def test_a_least_score_needs_a_model_with_scores(write_onnx: WriteOnnx) -> None:
+    """Asked for in vain it would seem to be kept."""
+    path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
+    with pytest.raises(ConfigError, match=r"min_score 0\.3: needs a model that gives scores"):
+        Landmarker(path, FixedBoxes([]), min_score=0.3)
+
+
+def test_a_model_without_confidence_claims_none(landmarker: Landmarker) -> None:
+    """No made-up score, and none in the dictionary."""
+    (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+    assert face.score is None
+    assert face.uncertainty is None
+    assert set(face.to_dict()) == {"schema", "box", "points"}
+
+
+def test_faces_keep_the_order_of_the_boxes(landmarker: Landmarker) -> None:
+    """Several boxes of other sizes in one call equal one call each."""
+    boxes = [[40, 30, 60, 50], [-20, -10, 15, 20], [90, 80, 150, 140]]
+    together = landmarker.landmarks(GREY, boxes)
+    for face, box in zip(together, boxes, strict=True):
+        np.testing.assert_allclose(face.points, landmarker.landmarks(GREY, [box])[0].points, atol=1e-5)
+
+
+def test_the_picture_is_looked_at(write_onnx: WriteOnnx) -> None:
+    """A model moved by brightness answers a white picture elsewhere than a black one, by what it was told."""
+    path = write_onnx("bright.onnx", SHAPE, SPEC.size, spec_to_json(SPEC), gain=0.25)
+    landmarker = Landmarker(path)
+    white, black = (
+        landmarker.landmarks(np.full_like(GREY, level), [[40, 30, 60, 50]])[0].points for level in (255, 0)
+    )
+    np.testing.assert_allclose(white - black, 0.25 * 30, atol=1e-4)
+
+
+def test_points_of_ones_own_need_a_place_in_the_face(write_onnx: WriteOnnx) -> None:
+    """A model whose crops no detector's box serves is refused by `detect`, which would give wrong points."""
+    placed = tuple((float(x), float(y)) for x, y in SHAPE - 0.5)
+    for template, refused in ((None, True), (placed, False)):
+        spec = replace(SPEC, schema=replace(SPEC.schema, name="own"), template=template)
+        path = write_onnx("own.onnx", SHAPE, spec.size, spec_to_json(spec))
+        landmarker = Landmarker(path, lambda _: np.zeros((0, 4)))
+        if refused:
+            with pytest.raises(SpecError, match=r"own: its crops are cut around its own points .*; train it again on"):
+                landmarker.detect(GREY)
+        else:
+            assert landmarker.detect(GREY) == []
+            # The box is the face's, whatever points the model gives: the crop is 1.5 times 20 px wide about (50, 40).
+            (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+            np.testing.assert_allclose(face.points, np.array([35, 25]) + SHAPE * 30, atol=1e-5)
+
+
+@pytest.mark.parametrize("none", [[], np.zeros((0, 4))])
+def test_no_boxes_give_no_faces(landmarker: Landmarker, none: object) -> None:
+    """An empty list is an answer, not an error."""
+    assert landmarker.landmarks(GREY, none) == []  # type: ignore[arg-type]  # any emptiness will do
+
+
+@pytest.mark.parametrize(
+    ("boxes", "text"),
+    [
+        ([40, 30, 60, 50], r"shape \(4,\): needs \(F, 4\)"),
+        ([[40, 30, 60]], "four finite numbers"),
+        ([[60, 30, 40, 50]], "x1 must exceed x0"),
+        ([[40, 30, np.nan, 50]], "four finite numbers"),
+        ([[0, 0, 1e9, 1e9]], r"its longer side is 1e\+09 px in a picture of 120×100"),
+        ([[500, 500, 600, 600]], "lies outside the picture of 120×100 pixels"),
+    ],
+)
+def test_bad_boxes_are_explained(landmarker: Landmarker, boxes: object, text: str) -> None:
+    """A single flat box, three numbers, a reversed box and one that is not finite."""
+    with pytest.raises(GeometryError, match=text):
+        landmarker.landmarks(GREY, boxes)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_every_source_of_one_picture_gives_the_same_faces(write_onnx: WriteOnnx, tmp_path: Path) -> None:
+    """Path, text, bytes, PIL image, RGB, grey and RGBA arrays: one answer, from `detect` and from `landmarks`."""
+    path = write_onnx("bright.onnx", SHAPE, SPEC.size, spec_to_json(SPEC), gain=0.25)
+    landmarker = Landmarker(path, FixedBoxes(BOXES), threads=1)
+    file = tmp_path / "grey.png"
+    Image.fromarray(GREY).save(file)
+    wanted = points_of(landmarker.detect(GREY))
+    for source in (file, str(file), file.read_bytes(), Image.open(file), GREY[..., 0], np.dstack([GREY, GREY[..., 0]])):
+        np.testing.assert_array_equal(points_of(landmarker.detect(source)), wanted)
+        np.testing.assert_array_equal(points_of(landmarker.landmarks(source, BOXES)), wanted)
+
+
+def test_an_array_of_another_form_is_refused_with_the_wanted_one(landmarker: Landmarker) -> None:
+    """Floats are not guessed at."""
+    with pytest.raises(ImageError, match="needs RGB uint8"):
+        landmarker.landmarks(GREY.astype(np.float32), [[40, 30, 60, 50]])
+
+
+def test_a_batch_gives_each_picture_its_own_faces(write_onnx: WriteOnnx, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops of several pictures share batches of bounded size; a picture without faces keeps its empty place."""
+    path = write_onnx("bright.onnx", SHAPE, SPEC.size, spec_to_json(SPEC), gain=0.25)
+    landmarker = Landmarker(path, lambda image: np.array([BOXES[0]] * (image[0, 0, 0] // 50)).reshape(-1, 4), threads=1)
+    pictures = [np.full_like(GREY, level) for level in (100, 10, 250, 50, 0)]
+    wanted = [landmarker.detect(picture) for picture in pictures]
+    sizes = []
+    outputs = landmarker._model.outputs
+    monkeypatch.setattr(landmarker._model, "outputs", lambda crops: sizes.append(len(crops)) or outputs(crops))
+    monkeypatch.setattr(landmarker_module, "BATCH", 3)
+    found = landmarker.detect_batch(iter(pictures))
+    assert sizes == [3, 3, 2]
+    assert [len(faces) for faces in found] == [2, 0, 5, 1, 0]
+    for faces, known in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(points_of(faces), points_of(known), atol=1e-4)
+
+
+def test_no_pictures_are_an_empty_batch(landmarker: Landmarker) -> None:
+    """Nothing in, nothing out."""
+    assert landmarker.detect_batch([]) == []
+
+
+def test_a_batch_names_the_picture_that_cannot_be_read(landmarker: Landmarker, tmp_path: Path) -> None:
+    """The caller learns which of many it was."""
+    with pytest.raises(ImageError, match=r"nowhere\.png: no such picture"):
+        landmarker.detect_batch([GREY, tmp_path / "nowhere.png"])
+
+
+def test_a_batch_holds_one_picture_at_a_time(landmarker: Landmarker) -> None:
+    """A picture is let go before the next is asked for, however many there are."""
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def pictures() -> Iterator[np.ndarray]:
+        for level in range(5):
+            assert sum(one() is not None for one in alive) <= 1
+            picture = np.full((60, 60, 3), level, np.uint8)
+            alive.append(weakref.ref(picture))
+            yield picture
+            del picture
+
+    assert landmarker.detect_batch(pictures()) == [[]] * 5
+
+
+def test_threads_share_one_landmarker() -> None:
+    """Detector and model of the package, asked by eight threads at once, answer as they answer one."""
+    landmarker = Landmarker(detector="cascade", threads=1)
+    faces = [load_image(sample) for sample in synthetic_samples(8, 0)]
+    # Of different sizes: an OpenCV classifier shared without a lock mixes its scales up, and says so at once.
+    pictures = [np.pad(face, ((60, 60 + 9 * i), (60, 60), (0, 0))) for i, face in enumerate(faces)]
+    wanted = [landmarker.detect(picture) for picture in pictures]
+    assert sum(map(bool, wanted)) >= 3
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(landmarker.detect, pictures * 4))
+    for faces, known in zip(found, wanted * 4, strict=True):
+        assert len(faces) == len(known)
+        np.testing.assert_allclose(points_of(faces), points_of(known), atol=1e-3)
+
+
+def test_faces_do_not_change_with_the_callers_boxes(landmarker: Landmarker) -> None:
+    """The box in a face is its own."""
+    boxes = np.array(BOXES, dtype=np.float64)
+    (face, _) = landmarker.landmarks(GREY, boxes)
+    boxes[:] = 0
+    np.testing.assert_array_equal(face.box, BOXES[0])
+
+
+def test_face_as_json(landmarker: Landmarker) -> None:
+    """`to_dict` holds plain numbers."""
+    (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+    data = json.loads(json.dumps(face.to_dict()))
+    assert data["schema"] == "five"
+    assert np.shape(data["points"]) == (5, 2)
+
+
+def test_run_time_imports_no_torch() -> None:
+    """The module that runs models pulls neither torch nor the training code."""
+    code = "import sys, lightmark.landmarker; print([m for m in sys.modules if 'torch' in m or 'nets' in m])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

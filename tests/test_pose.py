@@ -1,0 +1,190 @@
+"""Pose: known angles are found again, whatever the place, size, mirror and noise of the points."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from lightmark.data.synthetic import synthetic_samples
+from lightmark.errors import GeometryError, SchemaError
+from lightmark.face import Face
+from lightmark.geometry import rotation_angles, rotation_matrix, tight_box
+from lightmark.mean_head import HALF, RIGID, head_points
+from lightmark.pose import fit_rotation, head_pose
+from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
+
+
+def project(rotation: np.ndarray, scale: float = 80.0) -> np.ndarray:
+    """Points (68, 2) of the mean head so turned, in parallel projection; jaw and mouth are anywhere."""
+    points = np.full((68, 2), 1234.5)
+    points[list(RIGID)] = scale * head_points() @ rotation[:2].T + [320, 240]
+    return points
+
+
+def angles(points: np.ndarray) -> tuple[float, float, float]:
+    """Yaw, pitch and roll that are found."""
+    found = head_pose(points, IBUG68)
+    assert found is not None
+    return found.yaw, found.pitch, found.roll
+
+
+@pytest.mark.parametrize("yaw", [-85, -60, -30, -5, 0, 15, 45, 75, 85])
+def test_known_angles_are_found(yaw: float) -> None:
+    """Exactly, for every pitch and roll of a grid."""
+    for pitch, roll in product((-40, -10, 0, 25), (-120, -30, 0, 10, 45)):
+        assert angles(project(rotation_matrix(yaw, pitch, roll))) == pytest.approx((yaw, pitch, roll), abs=1e-4)
+
+
+@pytest.mark.parametrize("yaw", [-90, 90])
+def test_profiles_are_found(yaw: float) -> None:
+    """At a right angle nodding and tilting are one motion: the rotation is right, and so is yaw."""
+    for pitch, roll in product((-20, 0, 30), (-30, 0, 10)):
+        wanted = rotation_matrix(yaw, pitch, roll)
+        points = project(wanted)
+        np.testing.assert_allclose(fit_rotation(points[list(RIGID)], head_points()), wanted, atol=1e-5)
+        assert angles(points)[0] == pytest.approx(yaw, abs=0.1)
+
+
+def test_signs_are_what_the_viewer_sees() -> None:
+    """The nose to the right is yaw, up is pitch; the left eye's corner below the right one's is roll."""
+    tip = project(np.eye(3))[30]
+    assert project(rotation_matrix(20, 0, 0))[30, 0] > tip[0]
+    assert project(rotation_matrix(0, 20, 0))[30, 1] < tip[1]
+    left, right = project(rotation_matrix(0, 0, 20))[[36, 45]]
+    assert left[1] > right[1]
+
+
+def test_noise_moves_the_angles_little() -> None:
+    """Labels off by 3 % of the eye distance along each axis: a few degrees, up to a yaw of 60."""
+    rng = np.random.default_rng(0)
+    errors = []
+    for _ in range(120):
+        wanted = rng.uniform(-1, 1, 3) * (60, 25, 40)
+        points = project(rotation_matrix(*wanted)) + rng.normal(0, 0.03 * 80, (68, 2))
+        errors.append(np.subtract(angles(points), wanted))
+    assert (np.abs(errors).mean(axis=0) < (2.5, 2.5, 1.5)).all()
+    assert np.abs(errors).max() < 15
+
+
+def test_a_narrow_face_is_not_a_turned_one() -> None:
+    """A head a tenth narrower that looks straight ahead."""
+    points = project(np.eye(3))
+    points[:, 0] = 320 + 0.9 * (points[:, 0] - 320)
+    assert angles(points) == pytest.approx((0, 0, 0), abs=1)
+
+
+def test_a_mirrored_face_has_yaw_and_roll_negated() -> None:
+    """And keeps its pitch."""
+    points = project(rotation_matrix(35, -12, 20)) + np.random.default_rng(0).normal(0, 1.5, (68, 2))
+    yaw, pitch, roll = angles(points)
+    mirrored = points[list(IBUG68.mirror)] * [-1, 1] + [639, 0]
+    assert angles(mirrored) == pytest.approx((-yaw, pitch, -roll), abs=1e-5)
+
+
+def test_turning_the_picture_changes_roll_alone() -> None:
+    """Counter-clockwise as displayed is positive."""
+    points = project(rotation_matrix(25, 10, 5)) + np.random.default_rng(0).normal(0, 1.5, (68, 2))
+    yaw, pitch, roll = angles(points)
+    assert angles(points @ rotation_matrix(0, 0, 30)[:2, :2].T) == pytest.approx((yaw, pitch, roll + 30), abs=1e-5)
+
+
+def test_place_and_size_do_not_matter() -> None:
+    """Nor does the unit of the points."""
+    points = project(rotation_matrix(25, 10, 5)) + np.random.default_rng(0).normal(0, 1.5, (68, 2))
+    assert angles(points * 0.001 - 7) == pytest.approx(angles(points), abs=1e-5)
+
+
+def test_jaw_and_mouth_do_not_matter() -> None:
+    """They move with what the face does and with what is seen of it."""
+    points = project(rotation_matrix(25, 10, 5))
+    moved = points.copy()
+    moved[[*range(17), *range(48, 68)]] += 50
+    assert angles(moved) == angles(points)
+
+
+def test_synthetic_faces_have_the_angles_they_were_drawn_with() -> None:
+    """Another head, in perspective, of random persons and expressions."""
+    errors = []
+    for sample in synthetic_samples(60, seed=3, size=64):
+        truth = [sample.attributes[name] for name in ("yaw", "pitch", "roll")]
+        errors.append(np.subtract(angles(sample.points), truth))
+    assert (np.abs(errors).mean(axis=0) < (3.5, 6.5, 2.5)).all()
+
+
+def test_the_head_is_symmetric_and_looks_ahead() -> None:
+    """Under the schema's mirror, the eye corners one unit apart, the nose towards the viewer."""
+    head = dict(zip(RIGID, head_points(), strict=True))
+    for index, point in head.items():
+        np.testing.assert_array_equal(head[IBUG68.mirror[index]], point * [-1, 1, 1])
+    assert set(HALF) | {IBUG68.mirror[index] for index in HALF} == set(RIGID)
+    np.testing.assert_array_equal(head[45] - head[36], [1, 0, 0])
+    assert head[30][2] == max(point[2] for point in head.values())
+
+
+def test_points_of_wflw_tell_the_pose_too() -> None:
+    """Their 98 hold the 68."""
+    sources = {**{33 + i: 17 + i for i in range(5)}, **{42 + i: 22 + i for i in range(5)}}
+    sources |= {51 + i: 27 + i for i in range(9)}
+    points68 = project(rotation_matrix(20, 5, -10))
+    points = np.zeros((98, 2))
+    points[list(sources)] = points68[list(sources.values())]
+    for first68, first98 in ((36, 60), (42, 68)):
+        a, b, c, d, e, f = points68[first68 : first68 + 6]
+        # The 68 have two points a lid, thirds between its three: these three give just these two.
+        upper, lower = [(5 * b - c) / 4, (b + c) / 2, (5 * c - b) / 4], [(5 * e - f) / 4, (e + f) / 2, (5 * f - e) / 4]
+        points[first98 : first98 + 8] = [a, *upper, d, *lower]
+    found = head_pose(points, WFLW98)
+    assert (found.yaw, found.pitch, found.roll) == pytest.approx((20, 5, -10), abs=1e-4)
+
+
+@pytest.mark.parametrize("schema", [COFW29, plain_schema(68)])
+def test_other_points_tell_none(schema) -> None:
+    """Sixty-eight points without names are not these."""
+    assert head_pose(np.zeros((schema.size, 2)), schema) is None
+
+
+def test_a_wrong_shape_is_refused() -> None:
+    """As everywhere."""
+    with pytest.raises(SchemaError, match=r"head_pose: points of shape \(67, 2\)"):
+        head_pose(np.zeros((67, 2)), IBUG68)
+
+
+@pytest.mark.parametrize(
+    ("points", "complaint"),
+    [
+        (np.zeros((68, 2)), "lie on one line or all in one place"),
+        (np.arange(136.0).reshape(68, 2), "lie on one line"),
+        (np.full((68, 2), np.nan), "not all finite"),
+    ],
+)
+def test_points_that_span_nothing_are_refused(points: np.ndarray, complaint: str) -> None:
+    """No angle is made up."""
+    with pytest.raises(GeometryError, match=complaint):
+        head_pose(points, IBUG68)
+
+
+def test_a_face_tells_its_pose() -> None:
+    """As a property, and in its dictionary as plain numbers."""
+    points = project(rotation_matrix(20, 5, -10))
+    face = Face(points, tight_box(points), IBUG68)
+    assert face.pose == head_pose(points, IBUG68)
+    assert json.loads(json.dumps(face.to_dict()))["pose"] == pytest.approx({"yaw": 20, "pitch": 5, "roll": -10})
+
+
+def test_a_face_without_a_pose_says_so() -> None:
+    """Other points and points in one place: None, and nothing in the dictionary."""
+    nowhere = Face(np.zeros((68, 2)), np.array([0.0, 0, 1, 1]), IBUG68)
+    for face in (nowhere, replace(nowhere, points=np.zeros((29, 2)), schema=COFW29)):
+        assert face.pose is None
+        assert "pose" not in face.to_dict()
+
+
+def test_angles_come_back_from_the_rotation() -> None:
+    """The convention of the points is that of `rotation_matrix`."""
+    wanted = rotation_matrix(-40, 15, 25)
+    found = fit_rotation(project(wanted)[list(RIGID)], head_points())
+    assert rotation_angles(found) == pytest.approx((-40, 15, 25), abs=1e-5)

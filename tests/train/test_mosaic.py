@@ -1,0 +1,102 @@
+"""Mosaics hold the faces that their boxes say, and repeat with their random numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lightmark.data.sample import Sample
+from lightmark.draw import write_png
+from lightmark.errors import ImageError
+from lightmark.geometry import tight_box
+from lightmark.image import Picture
+from lightmark.schema import Schema
+from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic, visible_share
+
+FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
+POINTS = np.array([[60.0, 70.0], [110.0, 70.0], [85.0, 90.0], [65.0, 120.0], [105.0, 120.0]])
+BOX = tight_box(POINTS)
+
+
+def red_face() -> Sample:
+    """A grey picture whose face is a red rectangle, exactly its box."""
+    picture = np.full((200, 180, 3), 90, np.uint8)
+    x0, y0, x1, y1 = BOX.astype(int)
+    picture[y0 : y1 + 1, x0 : x1 + 1] = (230, 20, 20)
+    return Sample(Path("red.png"), POINTS, BOX, FIVE, "red", image=picture)
+
+
+def sources(backgrounds: list[Path | Picture] | None = None) -> Sources:
+    """One red face and plain grey pictures without any."""
+    return Sources([red_face()], backgrounds or [np.full((300, 400, 3), level, np.uint8) for level in (60, 160)])
+
+
+def redness(image: Picture) -> np.ndarray:
+    """How much redder than green each pixel is."""
+    return image[..., 0].astype(int) - image[..., 1]
+
+
+def test_the_same_numbers_draw_the_same_mosaic() -> None:
+    """A function of the generator alone, so that any run can be repeated."""
+    first, again, other = (draw_mosaic(sources(), MosaicRules(), np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.boxes, again.boxes)
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_the_boxes_lie_where_the_faces_are() -> None:
+    """Red is seen in the middle of nearly every box, and hardly anywhere without a box."""
+    rules = replace(MosaicRules(), smallest=40, rotation=0, empty=0)
+    inside, outside = [], []
+    for seed in range(25):
+        mosaic = draw_mosaic(sources(), rules, np.random.default_rng(seed))
+        assert len(mosaic.boxes) >= 1
+        red, covered = redness(mosaic.image), np.zeros((rules.size, rules.size), bool)
+        for x0, y0, x1, y1 in mosaic.boxes:
+            width, height = x1 - x0, y1 - y0
+            rows = slice(max(0, int(y0 - 0.6 * height)), max(0, int(y1 + 0.6 * height)))
+            covered[rows, max(0, int(x0 - 0.6 * width)) : max(0, int(x1 + 0.6 * width))] = True
+            third = np.array([width, height]) / 3
+            (left, top), (right, bottom) = (np.array([x0, y0]) + third).clip(0), np.array([x1, y1]) - third
+            middle = red[int(top) : int(bottom), int(left) : int(right)]
+            if middle.size:
+                inside.append(middle.mean())
+        outside.append(red[~covered].mean() if (~covered).any() else 0)
+    assert np.mean(np.array(inside) > 25) > 0.75  # the rest was turned grey or is under another patch
+    assert np.median(np.abs(outside)) < 12
+
+
+def test_empty_mosaics_have_no_boxes() -> None:
+    """The shape stays (0, 4), so that nothing special has to be done with them."""
+    mosaic = draw_mosaic(sources(), replace(MosaicRules(), empty=1.0), np.random.default_rng(0))
+    assert mosaic.boxes.shape == (0, 4)
+    assert mosaic.counts.shape == (0,)
+    assert mosaic.image.shape == (288, 288, 3)
+    assert mosaic.image.dtype == np.uint8
+
+
+def test_sizes_span_the_rules() -> None:
+    """Longer sides from the smallest to the largest, on both sides of the logarithmic middle."""
+    rules = replace(MosaicRules(), rotation=0, crowd=3)
+    boxes = np.concatenate([draw_mosaic(sources(), rules, np.random.default_rng(s)).boxes for s in range(120)])
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    assert sides.min() > 10
+    assert sides.max() < 1.5 * rules.size  # turned by 50° a face's box is larger than the face
+    assert 0.2 < (sides < np.sqrt(rules.smallest * rules.size)).mean() < 0.8
+
+
+def test_a_face_half_outside_does_not_count() -> None:
+    """The share that is seen decides; a box outside has none."""
+    boxes = np.array([[10.0, 10, 50, 50], [-20.5, 10, 19.5, 50], [300, 10, 340, 50], [79.5, 79.5, 119.5, 119.5]])
+    np.testing.assert_allclose(visible_share(boxes, 100), [1, 0.5, 0, 0.25], atol=1e-9)
+
+
+def test_pictures_are_read_from_files(tmp_path: Path) -> None:
+    """A background may be a path; one that cannot be read is an error with its name."""
+    write_png(np.full((50, 60, 3), 200, np.uint8), tmp_path / "plain.png")
+    draw_mosaic(sources([tmp_path / "plain.png"]), MosaicRules(), np.random.default_rng(0))
+    with pytest.raises(ImageError, match=r"missing\.png"):
+        sources([tmp_path / "missing.png"]).background(np.random.default_rng(0))
