@@ -51,6 +51,13 @@ def test_a_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_result(tmp_path) == wanted == json.loads((tmp_path / RESULT).read_bytes().decode("utf-8"))
 
 
+def test_a_result_has_a_line_for_each_value(tmp_path: Path) -> None:
+    """So that people can read it and two of them can be compared line by line."""
+    write_result(tmp_path, FINGERPRINT, {"recipe": {"steps": 8}})
+    lines = (tmp_path / RESULT).read_text(encoding="utf-8").splitlines()
+    assert lines[:5] == ["{", ' "fingerprint": {', '  "recipe": {', '   "steps": 8', "  },"]
+
+
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", "3", '{"seconds": 1}', b"\xff\xfe"])
 def test_what_is_no_result_is_named(tmp_path: Path, content: str | bytes | None) -> None:
     """Missing, cut, of another kind or not text."""
