@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import locale
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,12 @@ def test_what_is_no_result_is_named(tmp_path: Path, content: str | bytes | None)
         read_result(tmp_path)
 
 
-def test_a_result_of_another_encoding_is_read_as_utf_8(tmp_path: Path) -> None:
-    """Whatever the locale's is."""
+def test_a_result_is_read_as_utf_8(tmp_path: Path) -> None:
+    """Whatever the locale's encoding is: ASCII here."""
     (tmp_path / RESULT).write_bytes('{"recipe": {"name": "größer"}}'.encode())
-    assert read_result(tmp_path)["recipe"]["name"] == "größer"
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, "C")
+        assert read_result(tmp_path)["recipe"]["name"] == "größer"
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
