@@ -244,7 +244,7 @@ def find_meshes(samples: Sequence[Sample], detector: Detector, margin: float | N
     meshes: list[Array | None] = [None] * len(samples)
     for faces, picture, matrix in views(samples, boxes, margin):
         extent = (picture.shape[1], picture.shape[0])
-        found = [transform(invert(matrix), unit_points * extent - 0.5) for unit_points in detector(picture)]
+        found = [transform(invert(matrix), normalized_points * extent - 0.5) for normalized_points in detector(picture)]
         if found:
             pairs = match_boxes(boxes[faces], tight_box(np.stack(found)))
             for labelled, detected in pairs.items():

@@ -170,7 +170,7 @@ def film_face(
     matrices = [frame_matrix(start, clip.path(index / FPS)) for index in range(clip.frames)]
     truth = np.stack([transform(matrix, sample.points) for matrix in matrices])
     landmarker = Landmarker(model, FixedBoxes([tight_box(truth[0])]), threads)
-    tracker = Tracker(landmarker, Tracking(redetect=clip.frames + 1, min_score=0.0), smoothing)
+    tracker = Tracker(landmarker, Tracking(redetect=clip.frames + 1, min_confidence=0.0), smoothing)
     raw, smooth = [], []
     for index, matrix in enumerate(matrices):
         (found,) = tracker.update(photograph(picture, matrix, clip.camera, rng), index / FPS)

@@ -28,7 +28,7 @@ from lightmark.nets.mobilenet import MobileNetV2
 from lightmark.nets.network import SPATIAL_HEADS, Architecture, build_network
 from lightmark.outputs import require_free
 from lightmark.spec import ModelSpec, spec_crop_matrix
-from lightmark.train.faces import mean_unit_points
+from lightmark.train.faces import mean_normalized_points
 from lightmark.train.step import planes_of
 
 PREFIX = "FeatureExtractor/MobilenetV2/"
@@ -49,7 +49,7 @@ def main() -> None:
     samples = training_samples([options.data])
     architecture = Architecture("mobilenetv2", options.head)
     spec = ModelSpec(samples[0].schema, options.size, 1.25, provenance={"weights": "SSDLite MobileNetV2, COCO"})
-    network = build_network(architecture, mean_unit_points(samples, spec), seed=0).eval()
+    network = build_network(architecture, mean_normalized_points(samples, spec), seed=0).eval()
     assert isinstance(network.backbone, MobileNetV2)
     chosen = np.random.default_rng(0).choice(len(samples), options.faces, replace=False)
     crops = [

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightmark.data.formats.pts import read_300w
-from lightmark.geometry import Array, crop_matrix, tight_box, to_unit, transform
+from lightmark.geometry import Array, crop_matrix, tight_box, to_normalized, transform
 from lightmark.outputs import require_free
 from lightmark.schema import IBUG68
 from lightmark.shape import POSES, REACH, ShapeModel, fit
@@ -35,9 +35,9 @@ def main() -> None:
 
 
 def training_shapes(data: Path) -> Array:
-    """unit_points (F, 68, 2) of the 300W training faces in their upright crops."""
+    """normalized_points (F, 68, 2) of the 300W training faces in their upright crops."""
     faces = [sample.points for sample in read_300w(data / "300w") if "train" in sample.subsets]
-    return np.stack([to_unit(transform(crop_matrix(tight_box(p), SIZE, CROP_SCALE), p), SIZE) for p in faces])
+    return np.stack([to_normalized(transform(crop_matrix(tight_box(p), SIZE, CROP_SCALE), p), SIZE) for p in faces])
 
 
 def draw(shapes: Array, out: Path) -> None:

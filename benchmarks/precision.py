@@ -7,8 +7,8 @@ form can, once for bytes as input, calibrated on training faces of --data (256, 
 onnxruntime's float32 file for planes: NME in the crops of the labels' boxes, with the paired bootstrap interval of the
 difference; time from crops to points, one crop a call, by `lightmark.bench.speed`, the process pinned to one core. No
 setting is chosen by these faces. The bar: onnxruntime's int8 for bytes within 2 % of the NME, relatively, and, by the
-median of the rounds' ratios, at least twice as fast. Exit status 1 if it is missed. Writes benchmarks/results/precision.json and,
-the same as a table, precision.md.
+median of the rounds' ratios, at least twice as fast. Exit status 1 if it is missed. Writes
+benchmarks/results/precision.json and, the same as a table, precision.md.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from lightmark.cli.training import training_samples
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.network import architecture_from_dict, build_network
 from lightmark.spec import ModelSpec
-from lightmark.train.faces import mean_unit_points
+from lightmark.train.faces import mean_normalized_points
 from lightmark.train.recipes import get_distillation
 
 folder, start, recipe, seed = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
@@ -44,7 +44,7 @@ tough = get_distillation(recipe, seed).tough
 if tough.architecture.pretrained:
     samples = training_samples([folder / "faces"])
     spec = ModelSpec(samples[0].schema, tough.size, tough.crop_scale)
-    network = build_network(tough.architecture, mean_unit_points(samples, spec), seed)
+    network = build_network(tough.architecture, mean_normalized_points(samples, spec), seed)
     save_checkpoint(folder / "tough-start.safetensors", network, tough.architecture, spec, torch.float16)
 if start != "none":
     network, spec = load_checkpoint(start)

@@ -42,13 +42,13 @@ def write_onnx(tmp_path):
             helper.make_node("ReduceMean", ["crops"], ["mean"], axes=[1, 2, 3], keepdims=1),
             helper.make_node("Mul", ["mean", "gain"], ["shift"]),
             helper.make_node("Squeeze", ["shift", "last"], ["shift3"]),
-            helper.make_node("Add", ["shape", "shift3"], ["unit_points"]),
+            helper.make_node("Add", ["shape", "shift3"], ["normalized_points"]),
         ]
         graph = helper.make_graph(
             nodes,
             "shape",
             [helper.make_tensor_value_info("crops", TensorProto.FLOAT, [batch, 3, size, size])],
-            [helper.make_tensor_value_info("unit_points", TensorProto.FLOAT, [batch, *np.shape(shape)])],
+            [helper.make_tensor_value_info("normalized_points", TensorProto.FLOAT, [batch, *np.shape(shape)])],
             [numpy_helper.from_array(value, key) for key, value in constants.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

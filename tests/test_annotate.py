@@ -131,7 +131,7 @@ def test_bad_pictures_are_named_by_their_first(source, tmp_path):
 
 
 def test_rows_hold_what_detect_finds(source, tmp_path):
-    """Box, score, points, uncertainty and pose are those of `Landmarker.detect`, in float32."""
+    """Box, confidence, points, expected_error and pose are those of `Landmarker.detect`, in float32."""
     found = {row["key"]: row for row in run(source, tmp_path / "out")}
     expected = Landmarker(threads=1).detect(FACES[0])
     for key in ("sub/a.jpg", "c.parquet#2"):
@@ -139,8 +139,8 @@ def test_rows_hold_what_detect_finds(source, tmp_path):
         for stored, face in zip(found[key]["faces"], expected, strict=True):
             assert np.allclose(stored["box"], face.box, atol=1e-3)
             assert np.allclose(stored["points"], face.points, atol=1e-3)
-            assert np.allclose(stored["uncertainty"], face.uncertainty, atol=1e-3)
-            assert stored["score"] == pytest.approx(face.score, abs=1e-5)
+            assert np.allclose(stored["expected_error"], face.expected_error, atol=1e-3)
+            assert stored["confidence"] == pytest.approx(face.confidence, abs=1e-4)
             assert stored["pose"]["yaw"] == pytest.approx(face.pose.yaw, abs=1e-2)
 
 
@@ -149,7 +149,7 @@ def test_parts_say_what_made_them(source, tmp_path):
     run(source, tmp_path / "out")
     schema = parquet.read_schema(part_path(tmp_path / "out", 0))
     made = json.loads(schema.metadata[b"lightmark"])
-    assert (made["model"], made["schema"], made["min_score"]) == (f"{DEFAULT_MODEL}.onnx", "ibug68", None)
+    assert (made["model"], made["schema"], made["min_confidence"]) == (f"{DEFAULT_MODEL}.onnx", "ibug68", None)
     assert len(made["model_sha256"]) == 64
 
 
@@ -438,8 +438,8 @@ def test_other_settings_are_refused_by_name(tmp_path):
     """What decides the rows may not change; how many threads find them may."""
     folder = write_loose(tmp_path / "in", 1)
     open_job(folder, tmp_path / "out", Settings())
-    with pytest.raises(ConfigError, match=r"was begun with min_score None, now 0\.5; go on with the same, or give"):
-        open_job(folder, tmp_path / "out", Settings(min_score=0.5))
+    with pytest.raises(ConfigError, match=r"was begun with min_confidence None, now 0\.5; go on with the same"):
+        open_job(folder, tmp_path / "out", Settings(min_confidence=0.5))
     with pytest.raises(ConfigError, match="was begun with pictures_per_part 256, now 7"):
         open_job(folder, tmp_path / "out", Settings(), 7)
     with pytest.raises(ConfigError, match=rf"model '{DEFAULT_MODEL}\.onnx', now 'fast-int8\.onnx'; model_sha256"):

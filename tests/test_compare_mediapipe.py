@@ -181,8 +181,8 @@ def test_crop_view_brings_the_mesh_back_to_the_picture(script: ModuleType, tmp_p
     path = str(write_picture(tmp_path / "scene.png"))
     places = [SHAPE * 40 + (20, 30), SHAPE * 60 + (120, 30)]
     samples = [face(points, path, index=i) for i, points in enumerate(places)]
-    unit_points = unit_face(2.0, script.CROP_SIZE)
-    meshes = script.find_meshes(samples, lambda _picture: [unit_points], 2.0)
+    normalized_points = unit_face(2.0, script.CROP_SIZE)
+    meshes = script.find_meshes(samples, lambda _picture: [normalized_points], 2.0)
     assert [mesh == pytest.approx(points) for mesh, points in zip(meshes, places, strict=True)] == [True, True]
 
 
@@ -294,12 +294,12 @@ def test_whole_comparison(
     crop = crop_matrix(tight_box(SHAPE * 100), 32, 1.25)
     off = transform(crop, SHAPE * 100 + (2, 0))
     model = write_onnx("m.onnx", (off + 0.5) / 32, 32, spec_to_json(ModelSpec(IBUG68, 32)))
-    unit_points = unit_face(2.0, script.CROP_SIZE)
+    normalized_points = unit_face(2.0, script.CROP_SIZE)
     shown = []
 
     def detector(_picture: np.ndarray) -> list[np.ndarray]:
         shown.append(1)
-        return [] if len(shown) == 9 else [unit_points]  # the first test face comes after eight training faces
+        return [] if len(shown) == 9 else [normalized_points]  # the first test face comes after eight training faces
 
     @contextmanager
     def stand_in(_refine: bool) -> Iterator[object]:

@@ -13,7 +13,7 @@ from lightmark.geometry import (
     box_centre,
     compose,
     crop_matrix,
-    from_unit,
+    from_normalized,
     invert,
     labelled,
     largest_first,
@@ -29,7 +29,7 @@ from lightmark.geometry import (
     rotation_matrix,
     similarity_matrix,
     tight_box,
-    to_unit,
+    to_normalized,
     transform,
 )
 
@@ -45,21 +45,21 @@ def random_similarity(rng):
 
 def test_unit_runs_over_the_whole_crop():
     """The outer edge of the first pixel is 0, that of the last is 1, and the centre of the crop is ½."""
-    assert to_unit(np.array([[-0.5, 127.5], [63.5, 0.0]]), 128).tolist() == [[0.0, 1.0], [0.5, 0.5 / 128]]
+    assert to_normalized(np.array([[-0.5, 127.5], [63.5, 0.0]]), 128).tolist() == [[0.0, 1.0], [0.5, 0.5 / 128]]
 
 
 @SEEDS
 def test_unit_and_crop_are_inverse(seed):
-    """Crop pixels to unit_points and back are the same."""
+    """Crop pixels to normalized_points and back are the same."""
     points = np.random.default_rng(seed).uniform(-20, 250, (7, 2))
-    np.testing.assert_allclose(from_unit(to_unit(points, 224), 224), points, atol=1e-12)
+    np.testing.assert_allclose(from_normalized(to_normalized(points, 224), 224), points, atol=1e-12)
 
 
 def test_mirror_in_unit_points_is_one_minus_x():
-    """Mirroring in crop pixels and in unit_points is the same law."""
+    """Mirroring in crop pixels and in normalized_points is the same law."""
     points = np.random.default_rng(0).uniform(0, 127, (7, 2))
-    mirrored = to_unit(transform(mirror_matrix(128), points), 128)
-    np.testing.assert_allclose(mirrored, to_unit(points, 128) * [-1, 1] + [1, 0], atol=1e-12)
+    mirrored = to_normalized(transform(mirror_matrix(128), points), 128)
+    np.testing.assert_allclose(mirrored, to_normalized(points, 128) * [-1, 1] + [1, 0], atol=1e-12)
 
 
 def test_mirror_swaps_the_outer_pixels():
@@ -361,12 +361,12 @@ def test_coordinates_leave_in_float64():
     points = np.array([[1 / 3, 1 / 7]], dtype=np.float32)
     assert require_box([1, 2, 30, 40]).dtype == np.float64
     for found, exact in (
-        (to_unit(points, 7), (points.astype(np.float64) + 0.5) / 7),
-        (from_unit(points, 7), points.astype(np.float64) * 7 - 0.5),
+        (to_normalized(points, 7), (points.astype(np.float64) + 0.5) / 7),
+        (from_normalized(points, 7), points.astype(np.float64) * 7 - 0.5),
     ):
         assert found.dtype == np.float64
         np.testing.assert_allclose(found, exact, rtol=1e-6)
-    np.testing.assert_array_equal(from_unit(points, 7), points.astype(np.float64) * 7 - 0.5)
+    np.testing.assert_array_equal(from_normalized(points, 7), points.astype(np.float64) * 7 - 0.5)
 
 
 def test_a_mirrored_similarity_mirrors_before_it_turns():

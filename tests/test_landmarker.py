@@ -68,26 +68,26 @@ def test_points_come_back_in_image_pixels(landmarker: Landmarker) -> None:
     np.testing.assert_array_equal(face.box, [40, 30, 60, 50])
 
 
-def test_uncertainty_comes_back_in_image_pixels(landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expected_errors_come_back_in_image_pixels(landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch) -> None:
     """An expected error of a tenth of the crop is 3 px where the crop is 30 px wide and 6 px where it is 60."""
     outputs = Outputs(np.stack([SHAPE, SHAPE]), np.full((2, 5), 0.1), np.array([0.9, 0.25]))
     monkeypatch.setattr(landmarker._model, "outputs", lambda crops: outputs)
     near, far = landmarker.landmarks(GREY, [[40, 30, 60, 50], [40, 30, 80, 70]])
-    np.testing.assert_allclose(near.uncertainty, np.full(5, 3.0))
-    np.testing.assert_allclose(far.uncertainty, np.full(5, 6.0))
-    assert (near.score, far.score) == (0.9, 0.25)
-    assert json.loads(json.dumps(near.to_dict()))["score"] == 0.9
+    np.testing.assert_allclose(near.expected_error, np.full(5, 3.0))
+    np.testing.assert_allclose(far.expected_error, np.full(5, 6.0))
+    assert (near.confidence, far.confidence) == (0.9, 0.25)
+    assert json.loads(json.dumps(near.to_dict()))["confidence"] == 0.9
 
 
 def test_finds_in_which_the_model_sees_no_face_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`detect` and `detect_batch` drop what scores less than `min_score`; a caller's boxes are all answered."""
+    """`detect` and `detect_batch` drop what scores less than `min_confidence`; a caller's boxes are all answered."""
     boxes = [[40, 30, 60, 50], [10, 10, 30, 30], [50, 50, 80, 80]]
     outputs = Outputs(np.stack([SHAPE] * 3), np.full((3, 5), 0.1), np.array([0.9, 0.25, 0.5]))
     monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: outputs)
-    landmarker = Landmarker("fast", FixedBoxes(boxes), threads=1, min_score=0.5)
-    assert [face.score for face in landmarker.detect(GREY)] == [0.9, 0.5]
-    assert [[face.score for face in faces] for faces in landmarker.detect_batch([GREY])] == [[0.9, 0.5]]
-    assert [face.score for face in landmarker.landmarks(GREY, boxes)] == [0.9, 0.25, 0.5]
+    landmarker = Landmarker("fast", FixedBoxes(boxes), threads=1, min_confidence=0.5)
+    assert [face.confidence for face in landmarker.detect(GREY)] == [0.9, 0.5]
+    assert [[face.confidence for face in faces] for faces in landmarker.detect_batch([GREY])] == [[0.9, 0.5]]
+    assert [face.confidence for face in landmarker.landmarks(GREY, boxes)] == [0.9, 0.25, 0.5]
     assert len(Landmarker("fast", FixedBoxes(boxes), threads=1).detect(GREY)) == 3
 
 
@@ -120,29 +120,29 @@ def test_the_model_judges_what_the_detector_only_proposes(
     """What the detector is sure of stands whatever the model sees; the rest needs a half, or more if it is asked."""
     outputs = Outputs(np.stack([SHAPE] * 3), np.full((3, 5), 0.1), np.array(scores))
     monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: outputs)
-    landmarker = Landmarker("fast", Hesitant(), threads=1, min_score=least)
-    assert [face.score for face in landmarker.detect(GREY)] == kept
-    assert [[face.score for face in faces] for faces in landmarker.detect_batch([GREY])] == [kept]
+    landmarker = Landmarker("fast", Hesitant(), threads=1, min_confidence=least)
+    assert [face.confidence for face in landmarker.detect(GREY)] == kept
+    assert [[face.confidence for face in faces] for faces in landmarker.detect_batch([GREY])] == [kept]
 
 
-def test_a_model_without_scores_judges_nothing(write_onnx: WriteOnnx) -> None:
+def test_a_model_without_confidence_judges_nothing(write_onnx: WriteOnnx) -> None:
     """Only what the detector is sure of is looked at."""
     path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
     assert len(Landmarker(path, Hesitant(), threads=1).detect(GREY)) == 2
 
 
-def test_a_least_score_needs_a_model_with_scores(write_onnx: WriteOnnx) -> None:
+def test_a_least_confidence_needs_a_model_with_confidence(write_onnx: WriteOnnx) -> None:
     """Asked for in vain it would seem to be kept."""
     path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
-    with pytest.raises(ConfigError, match=r"min_score 0\.3: needs a model that gives scores"):
-        Landmarker(path, FixedBoxes([]), min_score=0.3)
+    with pytest.raises(ConfigError, match=r"min_confidence 0\.3: needs a model with confidence"):
+        Landmarker(path, FixedBoxes([]), min_confidence=0.3)
 
 
 def test_a_model_without_confidence_claims_none(landmarker: Landmarker) -> None:
-    """No made-up score, and none in the dictionary."""
+    """No made-up confidence, and none in the dictionary."""
     (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
-    assert face.score is None
-    assert face.uncertainty is None
+    assert face.confidence is None
+    assert face.expected_error is None
     assert set(face.to_dict()) == {"schema", "box", "points"}
 
 

@@ -65,7 +65,7 @@ def test_crop_is_the_one_that_the_package_cuts(model):
 
 def test_golden_numbers_are_the_shipped_model_s(model):
     outputs = model.outputs(pixels("crop.png")[None])
-    np.testing.assert_allclose(outputs.unit_points[0], GOLDEN["unit_points"], atol=0.01 / model.spec.size)
+    np.testing.assert_allclose(outputs.normalized_points[0], GOLDEN["normalized_points"], atol=0.01 / model.spec.size)
     np.testing.assert_allclose(outputs.errors[0], GOLDEN["errors"], atol=0.01 / model.spec.size)
     assert outputs.presence[0] == pytest.approx(GOLDEN["presence"], abs=0.001)
 
@@ -73,7 +73,7 @@ def test_golden_numbers_are_the_shipped_model_s(model):
 def test_golden_points_lie_on_the_picture():
     (face,) = Landmarker(GOLDEN["model"], "cascade").landmarks(pixels("picture.png"), [np.array(GOLDEN["box"])])
     np.testing.assert_allclose(face.points, GOLDEN["points"], atol=0.03)
-    np.testing.assert_allclose(face.uncertainty, GOLDEN["uncertainty"], atol=0.03)
+    np.testing.assert_allclose(face.expected_error, GOLDEN["expected_error"], atol=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,8 @@ def test_java_cuts_the_same_crop(java, model, box):
     difference = np.abs(crop.astype(int) - expected)
     assert (difference > 1).mean() < 0.02
     assert difference.max() <= 8
-    moved = np.abs(model.outputs(crop[None]).unit_points - model.outputs(expected[None]).unit_points) * spec.size
+    found, known = (model.outputs(picture[None]).normalized_points for picture in (crop, expected))
+    moved = np.abs(found - known) * spec.size
     assert moved.mean() < 0.1
     assert moved.max() < 0.3
     in_crop = np.array([[0, 1], [0.25, 0.75], [1, 0]]) * spec.size - 0.5
@@ -128,7 +129,7 @@ def test_litert_file_gives_the_golden_points(tmp_path, model):
     out = tmp_path / "fast.tflite"
     export_forms(model_path(GOLDEN["model"]), {"litert": out}, synthetic_samples(20, seed=7), uint8_input=True)
     outputs = open_exported(out).outputs(pixels("crop.png")[None])
-    np.testing.assert_allclose(outputs.unit_points[0], GOLDEN["unit_points"], atol=0.01 / model.spec.size)
+    np.testing.assert_allclose(outputs.normalized_points[0], GOLDEN["normalized_points"], atol=0.01 / model.spec.size)
     np.testing.assert_allclose(outputs.errors[0], GOLDEN["errors"], atol=0.01 / model.spec.size)
     assert outputs.presence[0] == pytest.approx(GOLDEN["presence"], abs=0.001)
 

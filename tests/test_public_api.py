@@ -79,7 +79,7 @@ def test_a_face_prints_as_one_line() -> None:
     assert repr(plain).startswith("Face(68 points of ibug68, box 10, 20 to 100, 120, yaw ")
     line = np.linspace(0, 1, 68)[:, None] * np.ones(2)
     sure = Face(line, np.array([0.0, 0.0, 1.0, 1.0]), IBUG68, np.full(68, 1.25), 0.987)
-    assert repr(sure) == "Face(68 points of ibug68, box 0, 0 to 1, 1, score 0.99, expected error 1.2 px)"
+    assert repr(sure) == "Face(68 points of ibug68, box 0, 0 to 1, 1, confidence 0.99, expected error 1.2 px)"
 
 
 def test_a_spec_prints_as_one_line() -> None:

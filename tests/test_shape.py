@@ -14,7 +14,7 @@ from lightmark import shape
 from lightmark.data.formats.pts import read_300w
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError, DataError, SchemaError, WriteError
-from lightmark.geometry import Array, crop_matrix, tight_box, to_unit, transform
+from lightmark.geometry import Array, crop_matrix, tight_box, to_normalized, transform
 from lightmark.metrics import interocular, nme
 from lightmark.schema import IBUG68
 from lightmark.shape import Align, ShapeModel, fit, soften
@@ -560,8 +560,8 @@ def test_published_softness_of_the_test_faces(full_set: Array) -> None:
 
 
 def upright_crops(points: Array) -> Array:
-    """unit_points in Lightmark's own upright crop, 1.25 times the tight box's longer side."""
-    return np.stack([to_unit(transform(crop_matrix(tight_box(face), 128, 1.25), face), 128) for face in points])
+    """normalized_points in Lightmark's own upright crop, 1.25 times the tight box's longer side."""
+    return np.stack([to_normalized(transform(crop_matrix(tight_box(face), 128, 1.25), face), 128) for face in points])
 
 
 def test_softness_in_the_crop_that_lightmark_trains_in(full_set: Array) -> None:

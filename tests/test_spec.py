@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightmark.errors import GeometryError, SpecError
-from lightmark.geometry import similarity_matrix, to_unit, transform
+from lightmark.geometry import similarity_matrix, to_normalized, transform
 from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
 from lightmark.spec import (
     ModelSpec,
@@ -197,7 +197,7 @@ def face98():
 
 def test_crop_is_the_square_around_the_box(face98):
     """The face's box, enlarged by the crop's scale, fills the crop."""
-    unit = to_unit(transform(spec_crop_matrix(FULL, face_box(FULL, face98)), face98), FULL.size)
+    unit = to_normalized(transform(spec_crop_matrix(FULL, face_box(FULL, face98)), face98), FULL.size)
     extent = unit.max(axis=0) - unit.min(axis=0)
     assert extent.max() == pytest.approx(1 / 1.3, rel=1e-9)
     np.testing.assert_allclose((unit.max(axis=0) + unit.min(axis=0)) / 2, [0.5, 0.5], atol=1e-9)

@@ -203,10 +203,10 @@ def offered() -> list[str]:
 
 
 def rounded(face: Face) -> dict[str, Any]:
-    uncertainty = None if face.uncertainty is None else np.round(face.uncertainty, 3).tolist()
+    expected_error = None if face.expected_error is None else np.round(face.expected_error, 3).tolist()
     pose = None if face.pose is None else {name: round(angle, 2) for name, angle in asdict(face.pose).items()}
-    return {"box": np.round(face.box, 3).tolist(), "points": np.round(face.points, 3).tolist(), "score": face.score,
-            "uncertainty": uncertainty, "pose": pose}  # fmt: skip
+    return {"box": np.round(face.box, 3).tolist(), "points": np.round(face.points, 3).tolist(),
+            "confidence": face.confidence, "expected_error": expected_error, "pose": pose}  # fmt: skip
 
 
 if __name__ == "__main__":

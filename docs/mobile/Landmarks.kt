@@ -5,7 +5,7 @@ import java.nio.ByteOrder
 import org.tensorflow.lite.Interpreter
 
 /** One face: x and y of every point in pixels of the picture, how far off each may be, and whether it is a face at all. */
-class Landmarks(val points: Array<DoubleArray>, val uncertainty: DoubleArray, val score: Float)
+class Landmarks(val points: Array<DoubleArray>, val expected_error: DoubleArray, val confidence: Float)
 
 /**
  * A Lightmark model on Android. The file comes from
@@ -36,8 +36,8 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
         input.put(crop.rgb).rewind()
         interpreter.runForMultipleInputsOutputs(arrayOf(input), outputs)
         val points = Array(places[0].size) { crop.toPicture(places[0][it][0].toDouble(), places[0][it][1].toDouble()) }
-        val uncertainty = DoubleArray(points.size) { crop.toPixels(errors[0][it].toDouble()) }
-        return Landmarks(points, uncertainty, presence[0])
+        val expected_error = DoubleArray(points.size) { crop.toPixels(errors[0][it].toDouble()) }
+        return Landmarks(points, expected_error, presence[0])
     }
 
     private fun rgbOf(picture: Bitmap): ByteArray {
@@ -53,6 +53,6 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
     }
 }
 
-/** The tight box of points: what the next frame's crop is cut around while the score stays above 0.5. */
+/** The tight box of points: what the next frame's crop is cut around while the confidence stays above 0.5. */
 fun boxOf(points: Array<DoubleArray>): DoubleArray =
     doubleArrayOf(points.minOf { it[0] }, points.minOf { it[1] }, points.maxOf { it[0] }, points.maxOf { it[1] })

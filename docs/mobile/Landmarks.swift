@@ -3,8 +3,8 @@ import CoreML
 /// One face: every point in pixels of the picture, how far off each may be, and whether it is a face at all.
 struct Landmarks {
     let points: [SIMD2<Double>]
-    let uncertainty: [Double]
-    let score: Float
+    let expected_error: [Double]
+    let confidence: Float
 }
 
 /// The square crop of a face that Lightmark's models take, and the way back: FaceCrop.java in Swift.
@@ -96,10 +96,10 @@ final class Landmarker {
         func numbers(_ name: String) -> [Float] {
             MLShapedArray<Float>(converting: given.featureValue(for: name)!.multiArrayValue!).scalars
         }
-        let unit = numbers("unit_points")
+        let unit = numbers("normalized_points")
         return Landmarks(
             points: (0..<unit.count / 2).map { crop.toPicture(SIMD2(Double(unit[2 * $0]), Double(unit[2 * $0 + 1]))) },
-            uncertainty: numbers("errors").map { crop.toPixels(Double($0)) },
-            score: numbers("presence")[0])
+            expected_error: numbers("errors").map { crop.toPixels(Double($0)) },
+            confidence: numbers("presence")[0])
     }
 }

@@ -45,17 +45,17 @@ def main() -> None:
     (found,) = Landmarker(MODEL, "cascade").landmarks(face.image, [box])
     assert outputs.errors is not None
     assert outputs.presence is not None
-    assert found.uncertainty is not None
+    assert found.expected_error is not None
     golden = {
         "model": MODEL,
         "size": model.spec.size,
         "crop_scale": model.spec.crop_scale,
         "box": box.tolist(),
-        "unit_points": outputs.unit_points[0].astype(float).round(6).tolist(),
+        "normalized_points": outputs.normalized_points[0].astype(float).round(6).tolist(),
         "errors": outputs.errors[0].astype(float).round(6).tolist(),
         "presence": round(float(outputs.presence[0]), 6),
         "points": found.points.astype(float).round(3).tolist(),
-        "uncertainty": found.uncertainty.astype(float).round(3).tolist(),
+        "expected_error": found.expected_error.astype(float).round(3).tolist(),
     }
     for name, pixels in (("picture.png", face.image), ("crop.png", crop)):
         with replacing(options.out / name) as path:

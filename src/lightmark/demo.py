@@ -29,7 +29,7 @@ from lightmark.provenance import git_commit
 from lightmark.spec import ModelSpec
 from lightmark.train.distil import Distilled, distil
 from lightmark.train.distributed.collectives import require_alone
-from lightmark.train.faces import image_points_of, mean_unit_points
+from lightmark.train.faces import image_points_of, mean_normalized_points
 from lightmark.train.recipes import get_distillation
 
 TRAINING_FACES, UNSEEN_FACES = 1200, 200
@@ -92,7 +92,7 @@ def named_stages(made: Distilled) -> dict[str, Path]:
 
 def mean_shape_errors(training: list[Sample], unseen: list[Sample], spec: ModelSpec) -> Array:
     """NME (F,) of always answering with the mean shape of the training crops."""
-    mean = mean_unit_points(training, spec)
+    mean = mean_normalized_points(training, spec)
     return errors_of(np.stack([image_points_of(mean, sample, spec) for sample in unseen]), unseen)
 
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from lightmark.errors import GeometryError
 from lightmark.geometry import Array
 from lightmark.pose import Pose, head_pose
@@ -16,23 +18,23 @@ from lightmark.schema import Schema
 class Face:
     """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,) they were sought in.
 
-    `uncertainty` (N,) is how far off, in image pixels, each point is to be expected; `score`, from 0 to 1, is the
-    probability that the box frames a face. Both are None for a model without confidence.
+    `expected_error` (N,) is how far off each point is on average, in image pixels; `confidence`, from 0 to 1, is the
+    probability that the box frames a face. Both are None for a model that gives neither.
     """
 
     points: Array
     box: Array
     schema: Schema
-    uncertainty: Array | None = None
-    score: float | None = None
+    expected_error: Array | None = None
+    confidence: float | None = None
 
     def __repr__(self) -> str:
         x0, y0, x1, y1 = (round(value) for value in self.box.tolist())
         parts = [f"{len(self.points)} points of {self.schema.name}", f"box {x0}, {y0} to {x1}, {y1}"]
-        if self.score is not None:
-            parts.append(f"score {self.score:.2f}")
-        if self.uncertainty is not None:
-            parts.append(f"expected error {float(self.uncertainty.mean()):.1f} px")
+        if self.confidence is not None:
+            parts.append(f"confidence {self.confidence:.2f}")
+        if self.expected_error is not None:
+            parts.append(f"expected error {float(self.expected_error.mean()):.1f} px")
         if self.pose is not None:
             parts.append(f"yaw {self.pose.yaw:.0f}°, pitch {self.pose.pitch:.0f}°, roll {self.pose.roll:.0f}°")
         return f"Face({', '.join(parts)})"
@@ -49,12 +51,44 @@ class Face:
             return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON: schema's name, box, points and, where there are, uncertainty, score and pose."""
-        known: dict[str, Any] = {"schema": self.schema.name, "box": self.box.tolist(), "points": self.points.tolist()}
-        if self.uncertainty is not None:
-            known["uncertainty"] = self.uncertainty.tolist()
-        if self.score is not None:
-            known["score"] = self.score
+        """Plain numbers for JSON: schema's name, box, points and, where known, expected_error, confidence and pose.
+
+        Pixels have three decimals, which is finer than any point is known.
+        """
+        fields: dict[str, Any] = {"schema": self.schema.name}
+        fields |= {"box": _rounded(self.box), "points": _rounded(self.points)}
+        if self.expected_error is not None:
+            fields["expected_error"] = _rounded(self.expected_error)
+        if self.confidence is not None:
+            fields["confidence"] = round(self.confidence, CONFIDENCE_DECIMALS)
         if self.pose is not None:
-            known["pose"] = asdict(self.pose)
-        return known
+            fields["pose"] = {angle: round(degrees, PIXEL_DECIMALS) for angle, degrees in asdict(self.pose).items()}
+        return fields
+
+
+PIXEL_DECIMALS, CONFIDENCE_DECIMALS = 3, 4
+
+
+def table_columns(points: int) -> list[str]:
+    """Columns of a table of faces with that many points: those of `table_cells`."""
+    named = [f"{axis}{index}" for index in range(points) for axis in "xy"]
+    box = ["box_x0", "box_y0", "box_x1", "box_y1"]
+    return ["confidence", "expected_error", *box, *named, *(f"expected_error{index}" for index in range(points))]
+
+
+def table_cells(face: Face) -> list[str]:
+    """A face's row of a table: confidence, mean expected error, box, points, expected errors; "" if unknown."""
+    confidence = "" if face.confidence is None else f"{face.confidence:.{CONFIDENCE_DECIMALS}f}"
+    if face.expected_error is None:
+        mean, errors = "", [""] * len(face.points)
+    else:
+        mean, errors = _pixels(face.expected_error.mean()), [_pixels(error) for error in face.expected_error]
+    return [confidence, mean, *map(_pixels, [*face.box, *face.points.ravel()]), *errors]
+
+
+def _pixels(number: float) -> str:
+    return f"{number:.{PIXEL_DECIMALS}f}"
+
+
+def _rounded(array: Array) -> Any:
+    return np.asarray(array, dtype=np.float64).round(PIXEL_DECIMALS).tolist()

@@ -173,14 +173,14 @@ def matrix_scale(matrix: Array) -> float:
     return scale
 
 
-def to_unit(crop_points: Floats, size: int) -> Array:
+def to_normalized(crop_points: Floats, size: int) -> Array:
     """Crop pixels to the interval of length 1 in which networks and losses work: (crop + 0.5) / size."""
     return np.asarray((crop_points + 0.5) / size, dtype=np.float64)
 
 
-def from_unit(unit_points: Floats, size: int) -> Array:
-    """Inverse of `to_unit`."""
-    return np.asarray(np.asarray(unit_points, dtype=np.float64) * size - 0.5)
+def from_normalized(normalized_points: Floats, size: int) -> Array:
+    """Inverse of `to_normalized`."""
+    return np.asarray(np.asarray(normalized_points, dtype=np.float64) * size - 0.5)
 
 
 def align(source: Floats, target: Floats) -> Array:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from lightmark.detectors.open import Detector, Proposer, open_detector
 from lightmark.errors import ConfigError
 from lightmark.face import Face
-from lightmark.geometry import Array, from_unit, invert, matrix_scale, require_boxes_near, transform
+from lightmark.geometry import Array, from_normalized, invert, matrix_scale, require_boxes_near, transform
 from lightmark.image import Picture, warp
 from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.onnx_model import CPU, Provider
@@ -22,7 +22,7 @@ from lightmark.runtime.shipped import DEFAULT_MODEL, model_path, portable_model
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, require_face_box, spec_crop_matrix
 
-LIKELY = 0.5  # a score from here on is more likely a face's than not
+LIKELY = 0.5  # a confidence from here on is more likely a face's than not
 BATCH = 32  # crops that run at once, 19 MB of float32 at 224 px: a crowd costs time, not memory
 
 
@@ -45,15 +45,15 @@ class Landmarker:
     onnxruntime's, the first choice first.
 
     What the detector is sure of is a face; what it only proposes (see `Proposer`) is one if the model gives it a
-    `score` of at least 0.5. With `min_score` every face must have that score: this costs faces in full profile, which
-    the shipped students do not know.
+    `confidence` of at least 0.5. With `min_confidence` every face must have that much: this costs faces in full
+    profile, which the shipped students do not know.
 
     Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for
     pictures of more than its limit of pixels, which it takes as an option. Threads may share a Landmarker, if they may
     share its detector, as they may those that have names; it can be pickled and copied, if its detector can, and the
     copy opens the model's file anew. Raises `CheckpointError` or `SpecError` for a file that
     cannot be used, `MissingExtraError` for one whose runtime is not installed, `ConfigError` for an unknown detector, a
-    provider that is not there, or a `min_score` for a model without scores.
+    provider that is not there, or a `min_confidence` for a model without confidence.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class Landmarker:
         detector: str | Detector = "auto",
         threads: int | None = None,
         providers: Sequence[Provider] = (CPU,),
-        min_score: float | None = None,
+        min_confidence: float | None = None,
     ) -> None:
         self._model = open_exported(model_path(model), threads, providers)
         self.spec = self._model.spec
-        if min_score is not None and not self.spec.confidence:
-            raise ConfigError(f"min_score {min_score}: needs a model that gives scores; {model} has no confidence")
-        self._min_score = min_score
+        if min_confidence is not None and not self.spec.confidence:
+            raise ConfigError(f"min_confidence {min_confidence}: needs a model with confidence, {model} has none")
+        self._min_confidence = min_confidence
         self._detector = open_detector(detector, threads) if isinstance(detector, str) else detector
-        self._made_of = portable_model(model), detector, threads, providers, min_score
+        self._made_of = portable_model(model), detector, threads, providers, min_confidence
 
     def __reduce__(self) -> tuple[type[Landmarker], tuple[Any, ...]]:
         """What makes it anew in another process, where no session of a runtime can go."""
@@ -138,9 +138,13 @@ class Landmarker:
 
     def _accept(self, faces: list[Face], sure: NDArray[np.bool_]) -> list[Face]:
         """The detector's sure finds, and of the others those in which the model sees a face."""
-        asked = self._min_score or 0.0
+        asked = self._min_confidence or 0.0
         least = [asked if certain else max(asked, LIKELY) for certain in sure]
-        return [face for face, wanted in zip(faces, least, strict=True) if face.score is None or face.score >= wanted]
+        return [
+            face
+            for face, minimum in zip(faces, least, strict=True)
+            if face.confidence is None or face.confidence >= minimum
+        ]
 
     def _crops(self, image: Picture, boxes: ArrayLike | Sequence[ArrayLike], number: int) -> Iterator[_Crop]:
         rows = require_boxes_near(boxes, image.shape[1], image.shape[0])
@@ -156,10 +160,10 @@ class Landmarker:
                 yield crop.picture, self._face(outputs, index, crop.matrix, crop.box)
 
     def _face(self, outputs: Outputs, index: int, matrix: Array, box: Array) -> Face:
-        points = transform(invert(matrix), from_unit(outputs.unit_points[index], self.spec.size))
-        uncertainty = score = None
+        points = transform(invert(matrix), from_normalized(outputs.normalized_points[index], self.spec.size))
+        expected_error = confidence = None
         if outputs.errors is not None:
-            uncertainty = outputs.errors[index] * self.spec.size / matrix_scale(matrix)
+            expected_error = outputs.errors[index] * self.spec.size / matrix_scale(matrix)
         if outputs.presence is not None:
-            score = float(outputs.presence[index])
-        return Face(points, box, self.spec.schema, uncertainty, score)
+            confidence = float(outputs.presence[index])
+        return Face(points, box, self.spec.schema, expected_error, confidence)

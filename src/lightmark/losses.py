@@ -1,4 +1,4 @@
-"""Losses on unit_points: the plain ones, and the two-teacher KD-Loss in its two published forms and a signed one.
+"""Losses on normalized_points: the plain ones, and the two-teacher KD-Loss in its two published forms and a signed one.
 
 Every function takes tensors (B, N, 2) in unit coordinates, (crop + 0.5) / size, and returns a scalar: the mean over the
 coordinates of all labelled points. A point whose truth has a NaN is missing: it adds nothing, wherever prediction and

@@ -1,6 +1,6 @@
 """The active shape model: principal components of face shapes, and the Soft-landmarks they leave.
 
-Shapes are unit_points (F, N, 2), or points of any one frame; missing points are NaN. Source: T. F. Cootes et al.,
+Shapes are normalized_points (F, N, 2), or points of any one frame; missing points are NaN. Source: T. F. Cootes et al.,
 "Active Shape Models – Their Training and Application", CVIU 61 (1995).
 """
 

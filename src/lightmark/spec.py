@@ -42,12 +42,12 @@ class ModelSpec:
     """What a landmark model takes and gives.
 
     The model takes crops of `size`×`size` RGB pixels, as (pixel / 255 − `mean`) / `std`, in planes (B, 3, size, size),
-    and gives unit_points (B, N, 2) of `schema`. The crop is the square around the face's box, which is the tight box of
-    its 68 points whatever points the model gives, enlarged by `crop_scale`. A model of other points has their places
-    in that box as `template` (N, 2), in shares of the box's longer side from its centre, so that a box follows from
-    points; `box_map` (3, N, 2), where it has one, makes that box follow the face's shape, too (`box_around`). Without a
-    template, its crops are cut around its own points, which no detector knows. A model with `confidence` gives all
-    that `Outputs` names.
+    and gives normalized_points (B, N, 2) of `schema`. The crop is the square around the face's box, which is the tight
+    box of its 68 points whatever points the model gives, enlarged by `crop_scale`. A model of other points has their
+    places in that box as `template` (N, 2), in shares of the box's longer side from its centre, so that a box follows
+    from points; `box_map` (3, N, 2), where it has one, makes that box follow the face's shape, too (`box_around`).
+    Without a template, its crops are cut around its own points, which no detector knows. A model with `confidence`
+    gives all that `Outputs` names.
     """
 
     schema: Schema
@@ -91,13 +91,13 @@ class ModelSpec:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a model says of B crops: unit_points (B, N, 2) and, where its spec promises `confidence`, the rest.
+    """What a model says of B crops: normalized_points (B, N, 2) and, where its spec promises `confidence`, the rest.
 
     `errors` (B, N) are the points' expected errors as shares of the crop's side, `presence` (B,) the probability that
     the crop holds a face that fills it as it should.
     """
 
-    unit_points: NDArray[np.floating[Any]]
+    normalized_points: NDArray[np.floating[Any]]
     errors: NDArray[np.floating[Any]] | None = None
     presence: NDArray[np.floating[Any]] | None = None
 

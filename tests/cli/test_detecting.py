@@ -182,20 +182,21 @@ def test_an_input_is_not_drawn_over(detect: Callable[..., Result], photos: Path)
 
 
 @pytest.mark.usefixtures("model")
-def test_faces_below_the_least_score_are_left_out(photos: Path, model: Path) -> None:
+def test_faces_below_the_least_confidence_are_left_out(photos: Path, model: Path) -> None:
     """The shipped model gives scores: what the detector takes for a face is plain grey to it."""
     few, all_of_them = (
-        CliRunner().invoke(main, ["detect", str(photos / "one.jpg"), "--min-score", score]) for score in ("0.5", "0")
+        CliRunner().invoke(main, ["detect", str(photos / "one.jpg"), "--min-confidence", least])
+        for least in ("0.5", "0")
     )
     assert few.exit_code == all_of_them.exit_code == 0
     assert [len(lines(one)[0]["faces"]) for one in (few, all_of_them)] == [0, 1]
 
 
-def test_a_least_score_needs_a_model_that_scores(detect: Callable[..., Result], photos: Path) -> None:
+def test_a_least_confidence_needs_a_model_with_confidence(detect: Callable[..., Result], photos: Path) -> None:
     """Nothing is left out in silence."""
-    result = detect(photos, "--min-score", "0.5")
+    result = detect(photos, "--min-confidence", "0.5")
     assert result.exit_code == 2
-    assert "needs a model that gives scores" in result.stderr
+    assert "needs a model with confidence" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -259,7 +260,7 @@ def test_a_terminal_gets_a_table(model: Path, photos: Path) -> None:
     shown = os.read(reader, 2**16).decode()
     os.close(reader)
     assert done.returncode == 0, done.stderr
-    assert "expected error, px" in shown
+    assert "± px" in shown
     assert "[red]one.jpg" in shown
     assert shown.count("no face") == 3
 
@@ -278,7 +279,7 @@ def test_the_base_set_of_imports_finds_a_face(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (face,) = json.loads(done.stdout)["faces"]
-    assert face["score"] > 0.9
+    assert face["confidence"] > 0.9
     np.testing.assert_allclose(np.mean(face["points"], axis=0), [224, 128], atol=10)
 
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from lightmark.cli import main
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.face import Face
+from lightmark.face import Face, table_columns
 from lightmark.image import Picture
 from lightmark.schema import IBUG68
 from lightmark.video import track as footage
@@ -60,7 +60,7 @@ def test_overlay_and_json_lines(film: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in records.read_text().splitlines()]
     assert [(row["frame"], row["id"]) for row in rows] == [(index, 0) for index in range(FRAMES)]
     np.testing.assert_allclose([row["seconds"] for row in rows], np.arange(FRAMES) / 25, atol=1e-3)
-    assert set(rows[0]) >= {"schema", "box", "points", "uncertainty", "score"}
+    assert set(rows[0]) >= {"schema", "box", "points", "expected_error", "confidence"}
     assert np.shape(rows[0]["points"]) == (68, 2)
     with VideoReader(film) as before, VideoReader(out) as after:
         pairs = list(zip(before, after, strict=True))
@@ -76,12 +76,13 @@ def test_csv_has_a_column_a_number(film: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     known = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert len(rows) == FRAMES
-    assert len(rows[0]) == 3 + 4 + 1 + 136 + 68
+    assert list(rows[0]) == ["frame", "seconds", "id", *table_columns(68)]
     for row, other in zip(rows, known, strict=True):
         assert (int(row["frame"]), int(row["id"])) == (other["frame"], other["id"])
-        assert [float(row["p67_x"]), float(row["p67_y"])] == other["points"][67]
-        assert [float(row[name]) for name in ("x0", "y0", "x1", "y1")] == other["box"]
-        assert (float(row["u0"]), float(row["score"])) == (other["uncertainty"][0], other["score"])
+        assert [float(row["x67"]), float(row["y67"])] == other["points"][67]
+        assert [float(row[f"box_{name}"]) for name in ("x0", "y0", "x1", "y1")] == other["box"]
+        assert float(row["expected_error0"]) == other["expected_error"][0]
+        assert float(row["confidence"]) == other["confidence"]
 
 
 def test_raw_points_are_those_of_the_model(film: Path, tmp_path: Path) -> None:
@@ -340,7 +341,7 @@ def test_an_unplugged_camera_leaves_whole_files(tmp_path: Path) -> None:
         assert [frame.seconds for frame in reader] == pytest.approx([0.0, 0.05], abs=1e-4)
     with (tmp_path / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    found = [(row["frame"], row["id"], row["score"], row["u67"]) for row in rows]
+    found = [(row["frame"], row["id"], row["confidence"], row["expected_error67"]) for row in rows]
     assert found == [("0", "3", "", ""), ("1", "3", "", "")]
 
 

@@ -17,7 +17,7 @@ from lightmark.data.crops.augment import NO_AUGMENTATION, Augmentation, move_poi
 from lightmark.data.crops.dataset import Batch, CropDataset, Key, Shuffle, TeacherPoints
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, ImageError
-from lightmark.geometry import tight_box, to_unit
+from lightmark.geometry import tight_box, to_normalized
 from lightmark.schema import IBUG68, Schema
 from lightmark.spec import ModelSpec
 
@@ -55,7 +55,7 @@ def collate(batches):
 
 
 def test_one_crop_has_the_promised_form():
-    """uint8 planes and float32 unit_points."""
+    """uint8 planes and float32 normalized_points."""
     batch = crops()[Key(0, 2)]
     assert (batch.crops.dtype, batch.crops.shape) == (torch.uint8, (3, 32, 32))
     assert {tensor.dtype for tensor in batch[1:]} == {torch.float32}
@@ -110,7 +110,7 @@ def test_targets_move_with_the_crop():
     data = crops(targets=targets)
     for key in (Key(0, 0), Key(5, 3), Key(7, 2)):
         _, matrix, mirrored = data.plain_crop(key)
-        wanted = to_unit(move_points(targets[key.face], matrix, mirrored, FIVE), 32)
+        wanted = to_normalized(move_points(targets[key.face], matrix, mirrored, FIVE), 32)
         np.testing.assert_array_equal(data[key].points.numpy(), wanted.astype(np.float32))
 
 

@@ -25,7 +25,7 @@ class CentroidModel:
         self.batches: list[int] = []
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """unit_points (B, 3, 2) of crops (B, S, S, 3)."""
+        """normalized_points (B, 3, 2) of crops (B, S, S, 3)."""
         self.batches.append(len(crops))
         weights = crops.astype(np.float64)
         total = np.maximum(weights.sum(axis=(1, 2)), 1)
@@ -36,14 +36,14 @@ class CentroidModel:
 
 
 class FixedModel:
-    """Gives the same unit_points (N, 2) for every crop."""
+    """Gives the same normalized_points (N, 2) for every crop."""
 
-    def __init__(self, spec: ModelSpec, unit_points: np.ndarray) -> None:
-        self.spec, self.unit_points = spec, unit_points
+    def __init__(self, spec: ModelSpec, normalized_points: np.ndarray) -> None:
+        self.spec, self.normalized_points = spec, normalized_points
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """unit_points (B, N, 2)."""
-        return np.broadcast_to(self.unit_points, (len(crops), *self.unit_points.shape))
+        """normalized_points (B, N, 2)."""
+        return np.broadcast_to(self.normalized_points, (len(crops), *self.normalized_points.shape))
 
 
 @pytest.fixture

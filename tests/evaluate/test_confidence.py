@@ -33,8 +33,8 @@ class ConfidentModel:
         self.crops = 0
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
-        """unit_points (B, 3, 2)."""
-        return self.outputs(crops).unit_points
+        """normalized_points (B, 3, 2)."""
+        return self.outputs(crops).normalized_points
 
     def outputs(self, crops: np.ndarray) -> Outputs:
         """All three outputs of crops (B, S, S, 3)."""

@@ -8,7 +8,7 @@ import pytest
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.evaluate import degradation
 from lightmark.evaluate.degradation import measure_degradation, render_degradation
-from lightmark.geometry import to_unit, transform
+from lightmark.geometry import to_normalized, transform
 from lightmark.schema import IBUG68
 from lightmark.spec import ModelSpec, spec_crop_matrix
 
@@ -22,7 +22,7 @@ class OffBy:
 
     def __init__(self, pixels: float) -> None:
         crops = [transform(spec_crop_matrix(self.spec, face.box), face.points) for face in FACES]
-        self._points = to_unit(np.mean(crops, axis=0) + np.array([pixels, 0]), 64)
+        self._points = to_normalized(np.mean(crops, axis=0) + np.array([pixels, 0]), 64)
 
     def __call__(self, crops: np.ndarray) -> np.ndarray:
         """The same points (B, 68, 2) whatever the crops."""

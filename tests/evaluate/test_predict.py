@@ -12,7 +12,7 @@ import pytest
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, DataError, SchemaError, SpecError
 from lightmark.evaluate.predict import face_boxes, jitter_boxes, predict, to_schema
-from lightmark.geometry import tight_box, to_unit, transform
+from lightmark.geometry import tight_box, to_normalized, transform
 from lightmark.metrics import interocular, nme
 from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98, plain_schema
 from lightmark.spec import ModelSpec, spec_crop_matrix
@@ -36,12 +36,12 @@ def test_finds_blobs_to_a_fraction_of_a_pixel(centroid_model, blob_samples) -> N
 
 def test_crop_and_uncrop_are_exact_inverses(fixed_model, blob_sample) -> None:
     """Image points put back into the crop are the model's unit points."""
-    unit_points = np.array([[0.1, 0.9], [0.5, 0.5], [1.2, -0.3]])
+    normalized_points = np.array([[0.1, 0.9], [0.5, 0.5], [1.2, -0.3]])
     sample = blob_sample(3)
-    model = fixed_model(ModelSpec(sample.schema, size=48, crop_scale=1.4), unit_points)
+    model = fixed_model(ModelSpec(sample.schema, size=48, crop_scale=1.4), normalized_points)
     matrix = spec_crop_matrix(model.spec, sample.box)
-    back = to_unit(transform(matrix, predict(model, [sample])[0]), 48)
-    assert back == pytest.approx(unit_points, abs=1e-12)
+    back = to_normalized(transform(matrix, predict(model, [sample])[0]), 48)
+    assert back == pytest.approx(normalized_points, abs=1e-12)
 
 
 def test_single_bright_pixels_come_back_exactly(centroid_model) -> None:

@@ -32,7 +32,7 @@ from lightmark.evaluate.robustness import (
     robustness_curves,
 )
 from lightmark.evaluate.run import evaluate_model, make_report
-from lightmark.geometry import crop_matrix, tight_box, to_unit, transform
+from lightmark.geometry import crop_matrix, tight_box, to_normalized, transform
 from lightmark.metrics import Interval, interocular, nme
 from lightmark.schema import plain_schema
 from lightmark.spec import ModelSpec
@@ -66,7 +66,7 @@ def oracle(fixed_model) -> Callable[[np.ndarray], np.ndarray]:
     """Model that knows where the points of `SHAPE` lie in a crop around them."""
     spec = ModelSpec(plain_schema(3), size=64, crop_scale=1.5)
     matrix = crop_matrix(tight_box(SHAPE), spec.size, spec.crop_scale)
-    return fixed_model(spec, to_unit(transform(matrix, SHAPE), spec.size))
+    return fixed_model(spec, to_normalized(transform(matrix, SHAPE), spec.size))
 
 
 def test_reducing_moves_points_by_the_law() -> None:

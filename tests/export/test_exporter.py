@@ -46,10 +46,10 @@ def test_each_form_gives_the_original_points(written, fast, form, largest) -> No
     model = OnnxModel(written[form].path, threads=1)
     crops = calibration_crops(FACES, fast.spec, 5, seed=3)
     got, want = model.outputs(crops), fast.outputs(crops)
-    assert np.abs(got.unit_points - want.unit_points).max() * 128 < largest
+    assert np.abs(got.normalized_points - want.normalized_points).max() * 128 < largest
     assert got.errors == pytest.approx(want.errors, rel=0.3)
     assert got.presence.shape == (5,)
-    assert model(crops[:1]) == pytest.approx(got.unit_points[:1], abs=1e-4)
+    assert model(crops[:1]) == pytest.approx(got.normalized_points[:1], abs=1e-4)
 
 
 def test_lower_precisions_report_how_far_they_are(written) -> None:

@@ -67,10 +67,10 @@ def test_every_form_gives_the_original_points(written: Written) -> None:
     crops = calibration_crops(FACES, fast.spec, 5, seed=3)
     got, want = model.outputs(crops), fast.outputs(crops)
     exact = FORMATS[written.one.form].precision == "fp32"
-    assert np.abs(got.unit_points - want.unit_points).max() * 128 < (0.001 if exact else 2.0)
+    assert np.abs(got.normalized_points - want.normalized_points).max() * 128 < (0.001 if exact else 2.0)
     assert got.errors == pytest.approx(want.errors, rel=0.001 if exact else 0.3)
     assert got.presence == pytest.approx(want.presence, abs=0.001 if exact else 0.1)
-    assert model(crops[:1]) == pytest.approx(got.unit_points[:1], abs=1e-5)
+    assert model(crops[:1]) == pytest.approx(got.normalized_points[:1], abs=1e-5)
     assert model(crops[:0]).shape == (0, 68, 2)
 
 
@@ -127,7 +127,7 @@ def test_core_ml_packages_carry_the_spec_and_the_names(tmp_path: Path) -> None:
     export_forms(model_path("fast"), {"coreml": out})
     told = coremltools.utils.load_spec(str(out)).description
     assert [one.name for one in told.input] == ["crops"]
-    assert [one.name for one in told.output] == ["unit_points", "errors", "presence"]
+    assert [one.name for one in told.output] == ["normalized_points", "errors", "presence"]
     spec = spec_from_json(told.metadata.userDefined[METADATA_KEY], "package")
     assert spec.provenance["parity"] == "not verified"
 

@@ -134,10 +134,10 @@ def test_confidence_is_exported(tmp_path: Path) -> None:
     got, want = OnnxModel(tmp_path / "model.onnx").outputs(crops), model.outputs(crops)
     assert got.errors is not None
     assert got.presence is not None
-    assert got.errors.shape == got.unit_points.shape[:2]
+    assert got.errors.shape == got.normalized_points.shape[:2]
     np.testing.assert_allclose(got.errors, want.errors, rtol=1e-3)
     np.testing.assert_allclose(got.presence, want.presence, atol=1e-4)
-    np.testing.assert_allclose(want.unit_points, model(crops), atol=1e-6)
+    np.testing.assert_allclose(want.normalized_points, model(crops), atol=1e-6)
     assert 0 <= max(parity.errors, parity.presence) < 0.01
     assert np.std(got.errors) > 0
 

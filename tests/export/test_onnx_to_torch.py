@@ -31,7 +31,7 @@ def same(path: Path, uint8_input: bool) -> None:
     for crop in random_crops(original.spec.size, 4, np.random.default_rng(0)):
         want = original.outputs(crop[None])
         got = module(torch.from_numpy(crop[None] if uint8_input else normalise_crops(crop[None], original.spec)))
-        assert got[0].numpy() == pytest.approx(want.unit_points, abs=1e-5)
+        assert got[0].numpy() == pytest.approx(want.normalized_points, abs=1e-5)
         if original.spec.confidence:
             # An exponential, which magnifies float32's rounding: by 1e-5 on a white crop with AVX2's kernels.
             assert got[1].numpy() == pytest.approx(want.errors, abs=TOLERANCE_PX / original.spec.size)

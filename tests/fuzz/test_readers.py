@@ -437,7 +437,7 @@ def answer_to(port, request, patience=20.0):
 
 def requests():
     """Requests with a picture: its size announced, and in chunks."""
-    line = b"POST /v1/landmarks?min_score=0.5 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    line = b"POST /v1/landmarks?min_confidence=0.5 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     kind, body = b"Content-Type: image/png\r\n", picture()
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:40], body[40:], b""))
     return {

@@ -250,7 +250,7 @@ def test_tensors_and_metadata_come_back(tmp_path):
 
 
 def test_model_takes_crops_and_gives_points(saved, small_network, small_spec, crops):
-    """uint8 crops in, float64 unit_points out, normalised as the spec says."""
+    """uint8 crops in, float64 normalized_points out, normalised as the spec says."""
     points = load_model(saved)(crops)
     assert (points.dtype, points.shape) == (np.float64, (3, 29, 2))
     with torch.no_grad():

@@ -22,7 +22,7 @@ def maps(height=4, width=4, batch=2, seed=0):
 
 
 def mean_points(points=5):
-    """unit_points a head may start at."""
+    """normalized_points a head may start at."""
     return torch.rand(points, 2, generator=torch.Generator().manual_seed(1))
 
 

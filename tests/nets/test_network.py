@@ -39,7 +39,7 @@ def test_defaults_are_the_papers_student():
 @pytest.mark.parametrize("head", ["pooling", "spatial", "spatial-separable"])
 @pytest.mark.parametrize("size", [64, 96])
 def test_network_gives_points(backbone, head, size):
-    """Planes of any size give float32 unit_points, near the mean before training."""
+    """Planes of any size give float32 normalized_points, near the mean before training."""
     network = build_network(Architecture(backbone, head, width=0.35), MEAN, seed=0).eval()
     planes = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

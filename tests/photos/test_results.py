@@ -20,17 +20,20 @@ from lightmark.photos.detect import Detection
 from lightmark.photos.inputs import Input
 from lightmark.photos.results import WRITERS, Form, open_results, planned_files, pts_writer
 from lightmark.schema import IBUG68
+from lightmark.video.frames import Frame
+from lightmark.video.records import writing_records
+from lightmark.video.tracker import TrackedFace
 
 POINTS = 10 + np.arange(136, dtype=np.float64).reshape(68, 2) / 7
 MOVED = POINTS + np.array([50, 0])
 BOX = np.array([8.0, 9.0, 30.5, 31.0])
 
 
-def face(shift: float = 0.0, score: float | None = 0.75) -> Face:
+def face(shift: float = 0.0, confidence: float | None = 0.75) -> Face:
     """A face of 68 points, `shift` pixels further right."""
-    errors = None if score is None else np.full(68, 2.0)
+    errors = None if confidence is None else np.full(68, 2.0)
     right = np.array([shift, 0])
-    return Face(POINTS + right, BOX + np.tile(right, 2), IBUG68, errors, score)
+    return Face(POINTS + right, BOX + np.tile(right, 2), IBUG68, errors, confidence)
 
 
 def source(name: str) -> Input:
@@ -43,7 +46,7 @@ def detection(name: str, *faces: Face) -> Detection:
     return Detection(source(name), 200, 100, list(faces))
 
 
-FOUND = [detection("a/one.jpg", face(), face(50)), detection("none.png"), detection("ñ.jpg", face(score=None))]
+FOUND = [detection("a/one.jpg", face(), face(50)), detection("none.png"), detection("ñ.jpg", face(confidence=None))]
 
 
 def written(form: str, found: list[Detection] = FOUND) -> str:
@@ -63,9 +66,9 @@ def test_json_holds_every_picture(form: str) -> None:
     assert [one["file"] for one in pictures] == ["a/one.jpg", "none.png", "ñ.jpg"]
     assert [len(one["faces"]) for one in pictures] == [2, 0, 1]
     assert (pictures[0]["width"], pictures[0]["height"]) == (200, 100)
-    np.testing.assert_array_equal(pictures[0]["faces"][1]["points"], MOVED)
-    assert pictures[0]["faces"][0]["score"] == 0.75
-    assert "score" not in pictures[2]["faces"][0]
+    np.testing.assert_array_equal(pictures[0]["faces"][1]["points"], MOVED.round(3))
+    assert pictures[0]["faces"][0]["confidence"] == 0.75
+    assert "confidence" not in pictures[2]["faces"][0]
 
 
 def test_nothing_found_is_an_empty_array() -> None:
@@ -100,7 +103,7 @@ def test_an_array_that_is_broken_off_is_closed(form: str) -> None:
 def test_csv_has_a_row_a_face() -> None:
     """Names, numbers with three decimals, and empty cells for what the model does not say."""
     rows = list(csv.DictReader(io.StringIO(written("csv"))))
-    assert [(row["file"], row["face"], row["score"], row["uncertainty"]) for row in rows] == [
+    assert [(row["file"], row["face"], row["confidence"], row["expected_error"]) for row in rows] == [
         ("a/one.jpg", "0", "0.7500", "2.000"),
         ("a/one.jpg", "1", "0.7500", "2.000"),
         ("ñ.jpg", "0", "", ""),
@@ -122,7 +125,7 @@ def test_coco_comes_back_through_our_reader(tmp_path: Path) -> None:
 
 
 def test_coco_comes_back_through_pycocotools(tmp_path: Path) -> None:
-    """Images without faces too; 68 visible keypoints, bbox as corner and size, score."""
+    """Images without faces too; 68 visible keypoints, bbox as corner and size, confidence."""
     coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
     (tmp_path / "faces.json").write_text(written("coco"))
     read = coco.COCO(tmp_path / "faces.json")
@@ -241,3 +244,14 @@ def test_a_numbered_label_never_replaces_an_input(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x_1\.pts is there already; give another folder$"):
         pts_writer(tmp_path, [two.source, other], force=True)(two)
     assert (tmp_path / "y.jpg").read_text() == "old"
+
+
+def test_tables_of_detect_and_track_have_the_same_columns_of_a_face(tmp_path: Path) -> None:
+    """Whatever stands before them: a script that reads one reads the other."""
+    with writing_records(tmp_path / "rows.csv") as write:
+        write(Frame(0, 0.0, np.zeros((4, 4, 3), np.uint8)), TrackedFace(0, face(), POINTS, 0.0))
+    (of_track,) = csv.DictReader((tmp_path / "rows.csv").open(newline=""))
+    of_detect = next(iter(csv.DictReader(io.StringIO(written("csv")))))
+    shared = [name for name in of_detect if name not in ("file", "face")]
+    assert [name for name in of_track if name not in ("frame", "seconds", "id")] == shared
+    assert [of_track[name] for name in shared] == [of_detect[name] for name in shared]

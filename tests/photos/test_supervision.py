@@ -18,30 +18,30 @@ FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1), edges=((0, 1), 
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.35, 0.7], [0.65, 0.7]])
 
 
-def face(x: float, score: float | None = 0.9, uncertainty: float | None = 1.5) -> Face:
+def face(x: float, confidence: float | None = 0.9, expected_error: float | None = 1.5) -> Face:
     """Five points in a box of 20 px whose corner is (x, x)."""
-    errors = None if uncertainty is None else np.full(5, uncertainty)
-    return Face(x + 20 * SHAPE, np.array([x, x, x + 20, x + 20]), FIVE, errors, score)
+    errors = None if expected_error is None else np.full(5, expected_error)
+    return Face(x + 20 * SHAPE, np.array([x, x, x + 20, x + 20]), FIVE, errors, confidence)
 
 
 def test_points_scores_and_boxes_arrive() -> None:
     """Two faces become two skeletons in supervision's fields, of its types."""
     pytest.importorskip("supervision", reason="the extra supervision")
-    made = faces_to_supervision([face(10), face(50, score=0.25, uncertainty=3)])
+    made = faces_to_supervision([face(10), face(50, confidence=0.25, expected_error=3)])
     assert len(made) == 2
     assert made.xy.dtype == np.float32
     np.testing.assert_allclose(made.xy[1], 50 + 20 * SHAPE, rtol=1e-6)
     np.testing.assert_allclose(made.detection_confidence, [0.9, 0.25])
     assert made.keypoint_confidence is None
-    np.testing.assert_array_equal(made.data["uncertainty"], [[1.5] * 5, [3] * 5])
+    np.testing.assert_array_equal(made.data["expected_error"], [[1.5] * 5, [3] * 5])
     np.testing.assert_array_equal(made.data["box"][0], [10, 10, 30, 30])
     assert made.data["class_name"].tolist() == ["face", "face"]
 
 
 def test_supervision_filters_boxes_and_draws_them() -> None:
-    """A mask by score, boxes around the points, dots and lines in a picture: what users do next."""
+    """A mask by confidence, boxes around the points, dots and lines in a picture: what users do next."""
     sv = pytest.importorskip("supervision", reason="the extra supervision")
-    made = faces_to_supervision([face(10), face(50, score=0.25)])
+    made = faces_to_supervision([face(10), face(50, confidence=0.25)])
     (kept,) = made[made.detection_confidence > 0.5].as_detections().xyxy
     np.testing.assert_allclose(kept, [16, 18, 24, 24], atol=1e-4)
     scene = np.zeros((100, 100, 3), np.uint8)
@@ -54,9 +54,9 @@ def test_supervision_filters_boxes_and_draws_them() -> None:
 def test_models_without_confidence_leave_it_out() -> None:
     """No made-up numbers, even where only one face lacks them."""
     pytest.importorskip("supervision", reason="the extra supervision")
-    made = faces_to_supervision([face(10), face(50, score=None, uncertainty=None)])
+    made = faces_to_supervision([face(10), face(50, confidence=None, expected_error=None)])
     assert made.detection_confidence is None
-    assert "uncertainty" not in made.data
+    assert "expected_error" not in made.data
 
 
 def test_no_faces_are_empty_key_points() -> None:

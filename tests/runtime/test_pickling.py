@@ -54,7 +54,7 @@ def require_same(faces: list[Face], known: list[Face]) -> None:
 @pytest.mark.parametrize("detector", ["auto", "cascade", FixedBoxes([BOX])])
 def test_a_copy_finds_the_same_faces(portrait: Picture, make: Copy, detector: Any) -> None:
     """With shipped detectors and one of the user's own, which goes with it."""
-    landmarker = Landmarker("fast", detector, threads=1, min_score=0.1)
+    landmarker = Landmarker("fast", detector, threads=1, min_confidence=0.1)
     require_same(make(landmarker).detect(portrait), landmarker.detect(portrait))
 
 

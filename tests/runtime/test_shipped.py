@@ -86,8 +86,8 @@ def test_every_shipped_model_opens_and_says_what_it_is(name):
     picture = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)
     (face,) = landmarker.landmarks(picture, [[30, 30, 90, 90]])
     assert face.points.shape == (68, 2)
-    assert face.uncertainty.min() > 0
-    assert 0 <= face.score <= 1
+    assert face.expected_error.min() > 0
+    assert 0 <= face.confidence <= 1
     assert set(landmarker.spec.provenance["nme"]) == {"common", "challenging", "full"}
 
 
@@ -105,7 +105,7 @@ def test_covered_points_are_expected_to_err_more(name):
         margin = (x1 - x0) // 5
         covered[max(0, y0 - margin) : y1 + margin, max(0, x0 - margin) : x1 + margin] = 110
         (hidden,) = landmarker.landmarks(covered, [sample.box])
-        grown = hidden.uncertainty / clear.uncertainty
+        grown = hidden.expected_error / clear.expected_error
         ratios.append((grown[mouth].mean(), grown[others].mean()))
     at_mouth, elsewhere = np.mean(ratios, axis=0)
     assert at_mouth > 1.15

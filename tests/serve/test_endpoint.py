@@ -54,7 +54,8 @@ class Fake:
         """Waits, then answers."""
         self.begun += 1
         self.go.wait(20)
-        return [Face(np.full((5, 2), 1.5), np.array([0.0, 0, 3, 3]), FIVE, score=score) for score in (0.9, 0.4)]
+        points, box = np.full((5, 2), 1.5), np.array([0.0, 0, 3, 3])
+        return [Face(points, box, FIVE, confidence=confidence) for confidence in (0.9, 0.4)]
 
 
 def app_of(landmarker: Any, workers: Workers | None = None, seconds: float = 20.0) -> ASGIApp:
@@ -158,29 +159,29 @@ def test_a_format_whose_reader_is_missing(ask: Ask, monkeypatch: pytest.MonkeyPa
     assert "HEIC needs pillow-heif" in reason(answer, 415)
 
 
-def test_min_score_leaves_out_doubtful_faces(ask: Ask) -> None:
-    """As --min-score does, for this request."""
+def test_min_confidence_leaves_out_doubtful_faces(ask: Ask) -> None:
+    """As --min-confidence does, for this request."""
     found = [
-        ask("POST", f"{PATH}?min_score={least}", encoded("PNG"), JPEG).json["faces"] for least in ("0", "0.5", "1")
+        ask("POST", f"{PATH}?min_confidence={least}", encoded("PNG"), JPEG).json["faces"] for least in ("0", "0.5", "1")
     ]
     assert [len(faces) for faces in found] == [2, 1, 0]
 
 
-@pytest.mark.parametrize("query", ["min_score=much", "min_score=", "min_score=1.1", "min_score=-0.1", "min_score=nan"])
-def test_min_score_is_a_probability(ask: Ask, query: str) -> None:
+@pytest.mark.parametrize("value", ["much", "", "1.1", "-0.1", "nan"])
+def test_min_confidence_is_a_probability(ask: Ask, value: str) -> None:
     """Anything else is 422 with the range."""
-    assert "a number from 0 to 1" in reason(ask("POST", f"{PATH}?{query}", encoded("PNG"), JPEG), 422)
+    assert "a number from 0 to 1" in reason(ask("POST", f"{PATH}?min_confidence={value}", encoded("PNG"), JPEG), 422)
 
 
 def test_a_misspelt_parameter_is_refused(ask: Ask) -> None:
     """It would otherwise silently do nothing."""
-    assert "the only one is min_score" in reason(ask("POST", f"{PATH}?minscore=0.5", encoded("PNG"), JPEG), 422)
+    assert "the only one is min_confidence" in reason(ask("POST", f"{PATH}?minscore=0.5", encoded("PNG"), JPEG), 422)
 
 
-def test_min_score_needs_a_model_with_scores(serving: Serving) -> None:
+def test_min_confidence_needs_a_model_with_confidence(serving: Serving) -> None:
     """A model without confidence cannot leave anything out."""
     with serving(app_of(Fake(confidence=False))) as ask:
-        assert "gives no scores" in reason(ask("POST", f"{PATH}?min_score=0.5", encoded("PNG"), JPEG), 422)
+        assert "gives no confidence" in reason(ask("POST", f"{PATH}?min_confidence=0.5", encoded("PNG"), JPEG), 422)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
@@ -349,7 +350,12 @@ def test_damaged_pictures_never_break_the_server(ask: Ask, data: st.DataObject, 
 
 @pytest.mark.parametrize(
     "request_line",
-    [b"POST /v1/landmarks?min_score=\xff HTTP/1.1", b"GET /\x00 HTTP/1.1", b"hello", b"POST /v1/landmarks HTTP/9.9"],
+    [
+        b"POST /v1/landmarks?min_confidence=\xff HTTP/1.1",
+        b"GET /\x00 HTTP/1.1",
+        b"hello",
+        b"POST /v1/landmarks HTTP/9.9",
+    ],
 )
 def test_what_is_no_http_is_refused(ask: Ask, request_line: bytes) -> None:
     """A broken request gets a 4xx or nothing, and the server lives."""

@@ -79,7 +79,7 @@ def test_points_stay_to_the_bit(trained, confident):
     assert not before.spec.confidence
     assert after.spec.confidence
     np.testing.assert_array_equal(before(crops), after(crops))
-    np.testing.assert_allclose(after.outputs(crops).unit_points, after(crops), atol=1e-6)
+    np.testing.assert_allclose(after.outputs(crops).normalized_points, after(crops), atol=1e-6)
 
 
 def test_errors_that_features_foretell_are_learnt():

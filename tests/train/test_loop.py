@@ -28,7 +28,7 @@ from lightmark.spec import ModelSpec
 from lightmark.train import faces as faces_module
 from lightmark.train import loop
 from lightmark.train.config import Recipe
-from lightmark.train.faces import ValidationCrops, carve, mean_unit_points, targets_of, unit_points_of
+from lightmark.train.faces import ValidationCrops, carve, mean_normalized_points, targets_of, unit_points_of
 from lightmark.train.loop import new_spec, train
 from lightmark.train.step import learning_rate
 
@@ -102,7 +102,7 @@ def test_training_learns_to_look_at_the_picture(
     split = carve(faces, recipe)
     model = load_model(train(recipe, split, tmp_path / "run", quiet=True))
     validation = ValidationCrops(split.validation, [s.points for s in split.validation], model.spec)
-    always_mean = mean_unit_points(split.train, model.spec)
+    always_mean = mean_normalized_points(split.train, model.spec)
     mean_error = validation(lambda crops: np.repeat(always_mean[None], len(crops), 0))  # type: ignore[arg-type]  # no spec needed here
     assert validation(model).mean() < 0.85 * mean_error.mean()
 

@@ -21,7 +21,7 @@ from lightmark.nets.checkpoint import load_model, save_checkpoint
 from lightmark.nets.network import build_network
 from lightmark.train.config import Distillation, Recipe
 from lightmark.train.distil import distil
-from lightmark.train.faces import Split, mean_unit_points
+from lightmark.train.faces import Split, mean_normalized_points
 from lightmark.train.loop import batches_of, new_spec
 from lightmark.train.teachers import cache_teacher_points
 
@@ -48,7 +48,7 @@ def make_teacher(tmp_path: Path, student: Recipe, faces: list[Sample]) -> Callab
         recipe = replace(student, seed=seed)
         split = Split(faces[:20], faces[20:24])
         spec = new_spec(recipe, split)
-        network = build_network(recipe.architecture, mean_unit_points(split.train, spec), seed)
+        network = build_network(recipe.architecture, mean_normalized_points(split.train, spec), seed)
         # Untrained heads answer with the mean shape, whatever they see.
         for parameter in network.head.parameters():
             parameter.data.mul_(1000)

@@ -18,14 +18,14 @@ SQUARE = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 100.0], [0.0, 100.0]])
 PLAIN = Smoothing(min_cutoff=2.0, beta=0.0)
 
 
-def smooth(path: Array, times: Array, smoothing: Smoothing, uncertainty: Array | None = None) -> Array:
+def smooth(path: Array, times: Array, smoothing: Smoothing, expected_error: Array | None = None) -> Array:
     """Smoothed path (T, N, 2)."""
     smoother = OneEuro(smoothing)
-    doubts = [None] * len(path) if uncertainty is None else uncertainty
+    doubts = [None] * len(path) if expected_error is None else expected_error
     return np.stack([smoother(*step) for step in zip(path, times, doubts, strict=True)])
 
 
-def reference(path: Array, times: Array, smoothing: Smoothing, uncertainty: Array) -> Array:
+def reference(path: Array, times: Array, smoothing: Smoothing, expected_error: Array) -> Array:
     """The paper's algorithm a point and a number at a time; speeds and doubts in sizes of the face."""
     out = np.array(path, dtype=float)
     for point in range(path.shape[1]):
@@ -38,7 +38,7 @@ def reference(path: Array, times: Array, smoothing: Smoothing, uncertainty: Arra
             vx = a * ((path[i, point, 0] - x) / elapsed / size) + (1 - a) * vx
             vy = a * ((path[i, point, 1] - y) / elapsed / size) + (1 - a) * vy
             cutoff = smoothing.min_cutoff + smoothing.beta * math.hypot(vx, vy)
-            cutoff *= min(max(smoothing.typical_doubt / (uncertainty[i, point] / size), 0.5), 2.0)
+            cutoff *= min(max(smoothing.typical_doubt / (expected_error[i, point] / size), 0.5), 2.0)
             a = 1 / (1 + (1 / (2 * math.pi * cutoff)) / elapsed)
             x, y = a * path[i, point, 0] + (1 - a) * x, a * path[i, point, 1] + (1 - a) * y
             out[i, point] = x, y
@@ -46,7 +46,7 @@ def reference(path: Array, times: Array, smoothing: Smoothing, uncertainty: Arra
 
 
 def walk(seed: int, frames: int = 40) -> tuple[Array, Array, Array]:
-    """A jittering, growing, moving face: path, uneven times, uncertainty."""
+    """A jittering, growing, moving face: path, uneven times, expected_error."""
     rng = np.random.default_rng(seed)
     times = np.cumsum(rng.uniform(0.005, 0.1, frames))
     path = SQUARE * (1 + times[:, None, None]) + 80 * times[:, None, None] + rng.normal(0, 1, (frames, 4, 2))
@@ -56,10 +56,10 @@ def walk(seed: int, frames: int = 40) -> tuple[Array, Array, Array]:
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_the_papers_filter(seed: int) -> None:
     """Every number equals that of a loop over points and frames, at uneven times and with doubt."""
-    path, times, uncertainty = walk(seed)
+    path, times, expected_error = walk(seed)
     smoothing = Smoothing(1.3, 7.0, 1.7, 0.03)
     np.testing.assert_allclose(
-        smooth(path, times, smoothing, uncertainty), reference(path, times, smoothing, uncertainty), rtol=1e-9
+        smooth(path, times, smoothing, expected_error), reference(path, times, smoothing, expected_error), rtol=1e-9
     )
 
 
@@ -84,17 +84,17 @@ def test_what_it_gives_is_the_callers_own() -> None:
 
 def test_a_face_near_is_smoothed_as_one_far_away() -> None:
     """The same film at three times the size, elsewhere in the picture, gives the same points, enlarged and moved."""
-    path, times, uncertainty = walk(1)
-    far = smooth(path, times, Smoothing(), uncertainty)
-    near = smooth(path * 3 + 70, times, Smoothing(), uncertainty * 3)
+    path, times, expected_error = walk(1)
+    far = smooth(path, times, Smoothing(), expected_error)
+    near = smooth(path * 3 + 70, times, Smoothing(), expected_error * 3)
     np.testing.assert_allclose(near, far * 3 + 70, rtol=1e-9)
 
 
 def test_a_turned_face_is_smoothed_as_an_upright_one() -> None:
     """Speed has no axis: a quarter turn of the film is a quarter turn of the result."""
-    path, times, uncertainty = walk(2)
+    path, times, expected_error = walk(2)
     turned = np.stack([-path[..., 1], path[..., 0]], axis=-1)
-    result, known = smooth(turned, times, Smoothing(), uncertainty), smooth(path, times, Smoothing(), uncertainty)
+    result, known = smooth(turned, times, Smoothing(), expected_error), smooth(path, times, Smoothing(), expected_error)
     np.testing.assert_allclose(result, np.stack([-known[..., 1], known[..., 0]], axis=-1), rtol=1e-9)
 
 
@@ -128,10 +128,10 @@ def test_beta_lets_fast_points_through() -> None:
 
 def test_a_doubtful_point_moves_less() -> None:
     """Of a step that all points make, the sure ones have made most after one frame; doubt counts up to twofold."""
-    uncertainty = np.array([0.5, 2.0, 4.0, 40.0])  # of a size of 100, typical is 2
+    expected_error = np.array([0.5, 2.0, 4.0, 40.0])  # of a size of 100, typical is 2
     smoother = OneEuro(PLAIN)
-    smoother(SQUARE, 0.0, uncertainty)
-    moved = (smoother(SQUARE + 1, 1 / 30, uncertainty) - SQUARE)[:, 0]
+    smoother(SQUARE, 0.0, expected_error)
+    moved = (smoother(SQUARE + 1, 1 / 30, expected_error) - SQUARE)[:, 0]
     assert moved[0] > moved[1] > moved[2]
     assert moved[2] == pytest.approx(moved[3])
     without = OneEuro(PLAIN)

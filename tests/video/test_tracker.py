@@ -33,7 +33,7 @@ PLACES = ((-1 / 6, -1 / 6), (1 / 6, -1 / 6), (-1 / 6, 1 / 6), (1 / 6, 1 / 6))
 
 @dataclass
 class Blobs:
-    """Stands in for a Landmarker: a face is a bright square, its points the corners, its score 1 or 0.
+    """Stands in for a Landmarker: a face is a bright square, its points the corners, its confidence 1 or 0.
 
     `detect` finds squares of one colour wherever they are and counts how often it was asked; `landmarks` the one that
     fills most of the box, half as large again.
@@ -52,7 +52,7 @@ class Blobs:
         return [self._face(box, 1.0) for box in boxes]
 
     def landmarks(self, image: Picture, boxes: Sequence[Array]) -> list[Face]:
-        """One face a box, score 0 where the box shows no square."""
+        """One face a box, confidence 0 where the box shows no square."""
         return [self._look(image, np.asarray(box)) for box in boxes]
 
     def _look(self, image: Picture, box: Array) -> Face:
@@ -69,10 +69,10 @@ class Blobs:
         rows, columns = np.nonzero(mask)
         return np.array([columns.min(), rows.min(), columns.max(), rows.max()]) + np.tile(corner, 2).astype(float)
 
-    def _face(self, box: Array, score: float) -> Face:
+    def _face(self, box: Array, confidence: float) -> Face:
         x0, y0, x1, y1 = box
         points = np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]])
-        return Face(points, box, CORNERS, score=score if self.scored else None)
+        return Face(points, box, CORNERS, confidence=confidence if self.scored else None)
 
 
 @dataclass
@@ -90,8 +90,8 @@ class Inner(Blobs):
         self.boxes.extend(np.asarray(box) for box in boxes)
         return super().landmarks(image, boxes)
 
-    def _face(self, box: Array, score: float) -> Face:
-        face = super()._face(box, score)
+    def _face(self, box: Array, confidence: float) -> Face:
+        face = super()._face(box, confidence)
         centre = face.points.mean(axis=0)
         return replace(face, points=centre + (face.points - centre) / 3)
 
@@ -212,7 +212,7 @@ def test_at_most_max_faces_larger_ones_first() -> None:
     assert {face.raw_points[0, 1] for face in found[-1]} == {10.0, 80.0}
 
 
-def test_a_model_without_score_goes_by_what_the_detector_sees() -> None:
+def test_a_model_without_confidence_goes_by_what_the_detector_sees() -> None:
     """A track that three searches in a row have missed ends; one that they see goes on."""
     model = Blobs(scored=False)
     frames = [scene((60, 40, 200))] * 12 + [scene()] * 30
@@ -229,7 +229,7 @@ def test_points_that_are_none_end_a_track(monkeypatch: pytest.MonkeyPatch) -> No
         model = Blobs()
         tracker = tracker_of(model, redetect=100)
         film(tracker, [scene((60, 40, 200))] * 2)
-        broken = Face(points, np.array([60.0, 40.0, 89.0, 69.0]), CORNERS, score=1.0)
+        broken = Face(points, np.array([60.0, 40.0, 89.0, 69.0]), CORNERS, confidence=1.0)
         monkeypatch.setattr(model, "landmarks", lambda image, boxes, broken=broken: [broken for _ in boxes])
         monkeypatch.setattr(model, "detect", lambda image: [])
         assert tracker.update(scene((60, 40, 200)), 1.0) == []
@@ -258,7 +258,8 @@ def test_a_grey_frame_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"redetect": 0}, {"min_score": 1.5}, {"patience": -1.0}, {"patience": float("nan")}, {"max_faces": 0}]
+    "options",
+    [{"redetect": 0}, {"min_confidence": 1.5}, {"patience": -1.0}, {"patience": float("nan")}, {"max_faces": 0}],
 )
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     """The error names the option and its value."""
@@ -272,19 +273,19 @@ class Script:
     """Stands in for a Landmarker that does as it is told: `found` are the boxes that `detect` finds.
 
     `looks` says where a look into a box ends, at what box; None for no face. A box that it does not name is looked into
-    in vain unless it is one of `found`. Scores are `score`, or 0 where there is no face; None for a model without.
+    in vain unless it is one of `found`. Scores are `confidence`, or 0 where there is no face; None for a model without.
     """
 
     found: list[Sequence[float]]
     looks: dict[tuple[float, ...], Sequence[float] | None] = field(default_factory=dict)
-    score: float | None = 1.0
+    confidence: float | None = 1.0
     asked: int = 0
     spec: ModelSpec = field(default_factory=lambda: ModelSpec(CORNERS, 32))
 
     def detect(self, image: Picture) -> list[Face]:
         """A face a box of `found`, whose points are where a look into it ends."""
         self.asked += 1
-        return [self._face(box, box, self.score) for box in self.found]
+        return [self._face(box, box, self.confidence) for box in self.found]
 
     def landmarks(self, image: Picture, boxes: Sequence[Array]) -> list[Face]:
         """One face a box."""
@@ -293,13 +294,13 @@ class Script:
     def _look(self, box: tuple[float, ...]) -> Face:
         end = self.looks.get(box, box if box in [tuple(one) for one in self.found] else None)
         if end is None:
-            return self._face(box, box, None if self.score is None else 0.0)
-        return self._face(box, end, self.score)
+            return self._face(box, box, None if self.confidence is None else 0.0)
+        return self._face(box, end, self.confidence)
 
-    def _face(self, box: Sequence[float], ends: Sequence[float], score: float | None) -> Face:
+    def _face(self, box: Sequence[float], ends: Sequence[float], confidence: float | None) -> Face:
         x0, y0, x1, y1 = ends
         points = np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]], dtype=float)
-        return Face(points, np.array(box, dtype=float), CORNERS, score=score)
+        return Face(points, np.array(box, dtype=float), CORNERS, confidence=confidence)
 
 
 def square(x: float, size: float = 26.0, y: float = 40.0) -> tuple[float, ...]:
@@ -338,9 +339,9 @@ def test_a_find_beside_a_track_is_its_face_from_an_overlap_of_three_tenths(shift
 
 
 @pytest.mark.parametrize(("shift", "number"), [(14, 0), (14.1, 1)])
-def test_a_track_without_score_is_seen_from_an_overlap_of_three_tenths(shift: float, number: int) -> None:
+def test_a_track_without_confidence_is_seen_from_an_overlap_of_three_tenths(shift: float, number: int) -> None:
     """Three searches in a row that find nothing so near it end it."""
-    model = Script([square(60)], {square(60): square(60)}, score=None)
+    model = Script([square(60)], {square(60): square(60)}, confidence=None)
     tracker = tracker_of(model, redetect=1, max_faces=1)
     step(tracker, 0.0)
     model.found = [square(60 + shift)]
@@ -349,10 +350,10 @@ def test_a_track_without_score_is_seen_from_an_overlap_of_three_tenths(shift: fl
     assert found[3] == [number]
 
 
-def test_three_misses_in_a_row_end_a_track_without_score() -> None:
-    """Two do not, nor do two and two with a find between; one with score goes on whatever the detector misses."""
-    for score, last in ((None, []), (0.9, [0])):
-        model = Script([square(60)], {square(60): square(60)}, score=score)
+def test_three_misses_in_a_row_end_a_track_without_confidence() -> None:
+    """Two do not, nor do two and two with a find between; one with confidence goes on whatever the detector misses."""
+    for confidence, last in ((None, []), (0.9, [0])):
+        model = Script([square(60)], {square(60): square(60)}, confidence=confidence)
         tracker = tracker_of(model, redetect=1)
         step(tracker, 0.0)
         seen = [True, False, False, True, False, False, False]
@@ -464,10 +465,10 @@ def test_a_face_is_at_least_8_pixels_large_with_its_centre_in_the_picture(
     assert step(tracker, 0.0) == ([0] if holds else [])
 
 
-@pytest.mark.parametrize(("score", "known"), [(0.5, [0]), (0.499, []), (None, [0])])
-def test_a_face_below_the_least_score_is_none(score: float | None, known: list[int]) -> None:
+@pytest.mark.parametrize(("confidence", "known"), [(0.5, [0]), (0.499, []), (None, [0])])
+def test_a_face_below_the_least_confidence_is_none(confidence: float | None, known: list[int]) -> None:
     """A model without scores is believed."""
-    assert step(tracker_of(Script([square(60)], score=score)), 0.0) == known
+    assert step(tracker_of(Script([square(60)], confidence=confidence)), 0.0) == known
 
 
 @pytest.mark.parametrize(("hidden_until", "number"), [(0.5, 0), (0.5625, 1)])
@@ -525,7 +526,7 @@ def test_a_frame_that_is_refused_changes_nothing(seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"redetect": 1}, {"min_score": 0.0}, {"min_score": 1.0}, {"patience": 0.0}, {"max_faces": 1}]
+    "options", [{"redetect": 1}, {"min_confidence": 0.0}, {"min_confidence": 1.0}, {"patience": 0.0}, {"max_faces": 1}]
 )
 def test_options_at_the_end_of_their_range_are_taken(options: dict[str, float]) -> None:
     """And are what they were given as."""
@@ -536,7 +537,7 @@ def test_options_at_the_end_of_their_range_are_taken(options: dict[str, float]) 
 
 def test_the_defaults_are_as_documented() -> None:
     """Every tenth frame, a probability of a half, half a second, all faces."""
-    assert asdict(Tracking()) == {"redetect": 10, "min_score": 0.5, "patience": 0.5, "max_faces": None}
+    assert asdict(Tracking()) == {"redetect": 10, "min_confidence": 0.5, "patience": 0.5, "max_faces": None}
 
 
 def test_correlation_is_pearsons() -> None:
@@ -688,11 +689,11 @@ class Doubtful(Script):
 
     doubt: float = 1.0
 
-    def _face(self, box: Sequence[float], ends: Sequence[float], score: float | None) -> Face:
-        return replace(super()._face(box, ends, score), uncertainty=np.full(4, self.doubt))
+    def _face(self, box: Sequence[float], ends: Sequence[float], confidence: float | None) -> Face:
+        return replace(super()._face(box, ends, confidence), expected_error=np.full(4, self.doubt))
 
 
-def test_points_are_smoothed_by_their_uncertainty() -> None:
+def test_points_are_smoothed_by_their_expected_error() -> None:
     """As the filter itself smooths them: points that may be far off follow a step more slowly."""
     moved = []
     for doubt in (0.3, 3.0):
@@ -715,8 +716,8 @@ class Middle(Script):
 
     spec: ModelSpec = field(default_factory=lambda: ModelSpec(CORNERS, 32, template=((0.0, 0.0),) * 4))
 
-    def _face(self, box: Sequence[float], ends: Sequence[float], score: float | None) -> Face:
-        face = super()._face(box, ends, score)
+    def _face(self, box: Sequence[float], ends: Sequence[float], confidence: float | None) -> Face:
+        face = super()._face(box, ends, confidence)
         return replace(face, points=np.tile(face.points.mean(axis=0), (4, 1)))
 
 

@@ -89,10 +89,10 @@ async function distance(page, model, name) {
   assert.equal(faces.length, wanted.length, `${name}: faces`);
   let furthest = 0;
   faces.forEach((face, index) => {
-    const numbers = (one) => [...one.points.flat(), ...one.box, ...(one.uncertainty ?? [])];
+    const numbers = (one) => [...one.points.flat(), ...one.box, ...(one.expected_error ?? [])];
     const theirs = numbers(wanted[index]);
     numbers(face).forEach((value, at) => (furthest = Math.max(furthest, Math.abs(value - theirs[at]))));
-    assert.ok(Math.abs(face.score - wanted[index].score) < 0.02, `${name}: score`);
+    assert.ok(Math.abs(face.confidence - wanted[index].confidence) < 0.02, `${name}: confidence`);
     assert.ok(Math.abs(face.pose.yaw - wanted[index].pose.yaw) < 1, `${name}: yaw`);
   });
   assert.ok(furthest < CLOSE, `${name}: ${furthest} px from Python`);
@@ -160,7 +160,7 @@ await step("draws, and leaves out what is not to be shown", async () => {
   for (const layer of ["points", "edges", "box"]) await page.click(`.chips label:has([name=${layer}])`);
   const bare = await drawn();
   assert.notEqual(all, bare);
-  for (const layer of ["uncertainty", "pose"]) {
+  for (const layer of ["expected_error", "pose"]) {
     await page.click(`.chips label:has([name=${layer}])`);
     assert.notEqual(await drawn(), bare, layer);
     await page.click(`.chips label:has([name=${layer}])`);
@@ -250,7 +250,7 @@ if (options.shots) {
         await openSample(page, 4, "meeting.jpg");
         await shoot(page, `meeting-${width}-${scheme}`);
         await openPicture(page, 1, "astronaut.png");
-        for (const layer of ["uncertainty", "pose"]) await page.click(`.chips label:has([name=${layer}])`);
+        for (const layer of ["expected_error", "pose"]) await page.click(`.chips label:has([name=${layer}])`);
         await shoot(page, `astronaut-${width}-${scheme}`);
       }
     }

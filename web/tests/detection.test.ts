@@ -10,7 +10,7 @@ async function found(scores: readonly (number | null)[]): Promise<(number | null
   const detector = { propose: async () => scores.map((_, index) => ({ box: [index, 0, 9, 9] as Box, sure: index === 0 })) };
   const landmarker = {
     landmarks: async (_: unknown, boxes: readonly Box[]) =>
-      boxes.map((box): Face => ({ points: [], box, uncertainty: null, score: scores[box[0]], pose: null })),
+      boxes.map((box): Face => ({ points: [], box, expected_error: null, confidence: scores[box[0]], pose: null })),
   };
   return (await findFaces(picture, detector, landmarker)).map((face) => face.box[0]);
 }

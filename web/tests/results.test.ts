@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Face } from "../src/lightmark/landmarker";
 import { degrees, duration, enlarged, stemOf, toJson, toPts } from "../src/page/results";
 
-const face: Face = { points: [[0, 1]], box: [0, 0, 2, 3], uncertainty: [0.5], score: 0.9, pose: { yaw: 1, pitch: 2, roll: 3 } };
+const face: Face = { points: [[0, 1]], box: [0, 0, 2, 3], expected_error: [0.5], confidence: 0.9, pose: { yaw: 1, pitch: 2, roll: 3 } };
 const schema = { name: "points1", size: 1, mirror: [0], edges: [], groups: {} };
 
 describe("toJson", () => {
@@ -10,12 +10,12 @@ describe("toJson", () => {
     const [read] = JSON.parse(toJson({ file: "a.jpg", width: 4, height: 5, schema, faces: [face] }));
     expect(read).toEqual({
       file: "a.jpg", width: 4, height: 5,
-      faces: [{ schema: "points1", box: [0, 0, 2, 3], points: [[0, 1]], uncertainty: [0.5], score: 0.9, pose: face.pose }],
+      faces: [{ schema: "points1", box: [0, 0, 2, 3], points: [[0, 1]], expected_error: [0.5], confidence: 0.9, pose: face.pose }],
     });
   });
 
   it("leaves out what the model does not tell", () => {
-    const bare = { ...face, uncertainty: null, score: null, pose: null };
+    const bare = { ...face, expected_error: null, confidence: null, pose: null };
     const [read] = JSON.parse(toJson({ file: "a.jpg", width: 4, height: 5, schema, faces: [bare] }));
     expect(Object.keys(read.faces[0])).toEqual(["schema", "box", "points"]);
   });
@@ -31,7 +31,7 @@ describe("enlarged", () => {
   it("keeps the picture's outer edges where they are", () => {
     const [large] = enlarged([{ ...face, points: [[-0.5, 9.5]] }], 3, 2);
     expect(large.points).toEqual([[-0.5, 19.5]]);
-    expect(large.uncertainty).toEqual([1.5]);
+    expect(large.expected_error).toEqual([1.5]);
   });
 });
 

@@ -22,7 +22,7 @@ const landmarker = {
   landmarks: async (_: unknown, boxes: readonly Box[]) =>
     boxes.map((box): Face => {
       const face = world.find((one) => meets(one, box));
-      return { points: corners(face ?? box), box, uncertainty: null, score: face ? 1 : 0, pose: null };
+      return { points: corners(face ?? box), box, expected_error: null, confidence: face ? 1 : 0, pose: null };
     }),
 };
 

@@ -31,7 +31,7 @@ class Settings:
 
     model: str = DEFAULT_MODEL
     detector: str = "auto"
-    min_score: float | None = None
+    min_confidence: float | None = None
     max_pixels: int = MAX_PIXELS
     column: str = "image"
     threads: int = 1
@@ -58,7 +58,7 @@ def described(settings: Settings) -> dict[str, Any]:
         "model_sha256": sha256_of(model),
         "detector": detector,
         "detector_sha256": sha256_of(file) if file else None,
-        "min_score": settings.min_score,
+        "min_confidence": settings.min_confidence,
         "max_pixels": settings.max_pixels,
         "image_column": settings.column,
     }
@@ -96,7 +96,7 @@ def annotate_chunk(chunk: Chunk, settings: Settings, out: Path) -> Done:
 def open_landmarker(settings: Settings) -> Landmarker:
     """The landmarker of `settings`; raises as `Landmarker` does."""
     cv2.setNumThreads(settings.threads)  # as many as asked for, also where pictures are warped
-    return Landmarker(settings.model, settings.detector, settings.threads, min_score=settings.min_score)
+    return Landmarker(settings.model, settings.detector, settings.threads, min_confidence=settings.min_confidence)
 
 
 _described = lru_cache(maxsize=1)(described)

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def add_part(summary: Summary, path: Path) -> None:
         foreign_errors_as(DataError, f"{path}: cannot be read, delete it, and the same command makes it anew"),
         parquet.ParquetFile(path) as file,
     ):
-        table = file.read(columns=["key", "error", "faces.list.element.score"])  # lengths without the points
+        table = file.read(columns=["key", "error", "faces.list.element.confidence"])  # lengths without the points
     lengths = compute.list_value_length(table["faces"])
     summary.pictures += len(table)
     summary.faces += compute.sum(lengths).as_py() or 0
@@ -82,13 +82,8 @@ def _kind(reason: str) -> str:
 
 
 def _face(face: Face) -> dict[str, Any]:
-    return {
-        "box": face.box.tolist(),
-        "score": face.score,
-        "points": face.points.tolist(),
-        "uncertainty": None if face.uncertainty is None else face.uncertainty.tolist(),
-        "pose": None if face.pose is None else asdict(face.pose),
-    }
+    fields = face.to_dict()
+    return {name: fields.get(name) for name in ("box", "confidence", "points", "expected_error", "pose")}
 
 
 def _schema() -> Any:
@@ -99,9 +94,9 @@ def _schema() -> Any:
     face = pa.struct(
         {
             "box": pa.list_(number, 4),
-            "score": number,
+            "confidence": number,
             "points": pa.list_(pa.list_(number, 2)),
-            "uncertainty": pa.list_(number),
+            "expected_error": pa.list_(number),
             "pose": pa.struct({"yaw": number, "pitch": number, "roll": number}),
         }
     )

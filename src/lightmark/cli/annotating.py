@@ -41,7 +41,7 @@ LINE_EVERY = 30.0  # seconds between lines where no terminal shows a bar
     help="What finds the faces: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
 )  # fmt: skip
 @click.option(
-    "--min-score", type=click.FloatRange(0, 1), help="Leave out faces that the model holds less probable."
+    "--min-confidence", type=click.FloatRange(0, 1), help="Leave out faces that the model holds less probable."
 )  # fmt: skip
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
@@ -51,7 +51,7 @@ LINE_EVERY = 30.0  # seconds between lines where no terminal shows a bar
 @click.option("--pictures-per-part", type=click.IntRange(1), default=256, show_default=True)
 def annotate(
     source: Path, out: Path, engine: str, workers: int | None, threads: int, address: str | None, model: str,
-    detector: str, min_score: float | None, max_pixels: int, image_column: str, pictures_per_part: int,
+    detector: str, min_confidence: float | None, max_pixels: int, image_column: str, pictures_per_part: int,
 ) -> None:  # fmt: skip
     """Find the landmarks of all pictures in SOURCE, as Parquet with a row a picture.
 
@@ -75,7 +75,7 @@ def annotate(
         raise ConfigError("--workers and --address are for --engine ray; local is one process")
     if engine == "ray":
         require_extra(("ray", "pyarrow"), "ray", "annotate with Ray (--engine local does without it)")
-    settings = Settings(model, detector, min_score, max_pixels, image_column, threads)
+    settings = Settings(model, detector, min_confidence, max_pixels, image_column, threads)
     try:
         with quiet_pillow(), terminable("finished parts stay, and the same command goes on"):
             job = open_job(source, out, settings, pictures_per_part)

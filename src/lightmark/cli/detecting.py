@@ -39,7 +39,7 @@ UNREAD = 1
     help="What finds the faces: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
 )  # fmt: skip
 @click.option(
-    "--min-score", type=click.FloatRange(0, 1),
+    "--min-confidence", type=click.FloatRange(0, 1),
     help="Leave out faces that the model holds less probable.",
 )  # fmt: skip
 @click.option(
@@ -50,7 +50,7 @@ UNREAD = 1
 @FORCE
 def detect(
     inputs: Sequence[str], out: Path | None, form: Form | None, draw: Path | None, model: Path, detector: str,
-    min_score: float | None, max_pixels: int, threads: int | None, force: bool,
+    min_confidence: float | None, max_pixels: int, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Find faces and their landmarks in pictures.
 
@@ -76,7 +76,7 @@ def detect(
     found, failures = find_inputs(inputs)
     require_outputs(planned_files(out, form, draw, found), [one.path for one in found if one.path is not None])
     total = len(found) + len(failures)
-    landmarker = Landmarker(model, detector, threads, min_score=min_score)
+    landmarker = Landmarker(model, detector, threads, min_confidence=min_confidence)
     with (
         terminable("what is whole in folders stays"),
         quiet_pillow(),

@@ -33,7 +33,7 @@ STANDARD_OUTPUT = Path("-")  # of --records
 @click.option("--model", type=MODEL, default="fast", show_default=True, help="A shipped model or an ONNX file.")
 @click.option("--detector", type=WORD, default="auto", show_default=True, help="What finds faces that have come in.")
 @click.option("--redetect", type=int, default=10, show_default=True, help="Let it look at every so many-th frame.")
-@click.option("--min-score", type=float, default=0.5, show_default=True, help="Below it, 0 to 1, a face is lost.")
+@click.option("--min-confidence", type=float, default=0.5, show_default=True, help="Below it, 0 to 1, a face is lost.")
 @click.option("--max-faces", type=int, help="Follow at most so many, larger ones taken up first.")
 @click.option("--min-cutoff", type=float, help="Smoothing at rest: cutoff in Hz; lower is steadier and later.")
 @click.option("--beta", type=float, help="Hz by which the cutoff grows with each face size a second of speed.")
@@ -42,9 +42,9 @@ STANDARD_OUTPUT = Path("-")  # of --records
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def track(
-    source: str, out: Path | None, records: Path | None, model: Path, detector: str, redetect: int, min_score: float,
-    max_faces: int | None, min_cutoff: float | None, beta: float | None, d_cutoff: float | None, raw: bool,
-    threads: int | None, force: bool,
+    source: str, out: Path | None, records: Path | None, model: Path, detector: str, redetect: int,
+    min_confidence: float, max_faces: int | None, min_cutoff: float | None, beta: float | None,
+    d_cutoff: float | None, raw: bool, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Follow the faces of SOURCE: a video file, a camera's number (0 is the first) or a stream's URL.
 
@@ -67,7 +67,7 @@ def track(
     if records is not None:
         require_records_name(records)
     smoothing = None if raw else chosen_smoothing(min_cutoff, beta, d_cutoff)
-    tracking = Tracking(redetect=redetect, min_score=min_score, max_faces=max_faces)
+    tracking = Tracking(redetect=redetect, min_confidence=min_confidence, max_faces=max_faces)
     with VideoReader(parse_source(source)) as reader:
         tracker = Tracker(Landmarker(model, detector, threads), tracking, smoothing)
         with progress_bar(reader) as progress:

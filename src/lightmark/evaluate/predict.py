@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, DataError, GeometryError, SchemaError, SpecError
-from lightmark.geometry import Array, from_unit, invert, tight_box, transform
+from lightmark.geometry import Array, from_normalized, invert, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.runtime.crop_model import CropModel
 from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, plain_schema
@@ -54,9 +54,9 @@ def predict_outputs(
     matrices = [_crop_matrix(model.spec, sample, box) for sample, box in zip(samples, boxes, strict=True)]
     outputs = run_crops(model, _crops(samples, matrices, model.spec.size), batch)
     wanted = (len(samples), model.spec.schema.size, 2)
-    if outputs.unit_points.shape != wanted:
-        raise SpecError(f"model: gives points of shape {outputs.unit_points.shape}, its spec says {wanted}")
-    pairs = zip(matrices, from_unit(outputs.unit_points, model.spec.size), strict=True)
+    if outputs.normalized_points.shape != wanted:
+        raise SpecError(f"model: gives points of shape {outputs.normalized_points.shape}, its spec says {wanted}")
+    pairs = zip(matrices, from_normalized(outputs.normalized_points, model.spec.size), strict=True)
     points = np.stack([transform(invert(matrix), crop_points) for matrix, crop_points in pairs])
     told = (None if one is None else np.asarray(one, dtype=np.float64) for one in (outputs.errors, outputs.presence))
     return Found(points, *told)
@@ -146,7 +146,7 @@ def _run(model: CropModel, crops: Picture) -> tuple[NDArray[np.floating[Any]], .
     if not model.spec.confidence:
         return (model(crops),)
     outputs = model.outputs(crops)
-    return tuple(one for one in (outputs.unit_points, outputs.errors, outputs.presence) if one is not None)
+    return tuple(one for one in (outputs.normalized_points, outputs.errors, outputs.presence) if one is not None)
 
 
 def _crops(samples: Sequence[Sample], matrices: Sequence[Array], size: int) -> Iterator[Picture]:

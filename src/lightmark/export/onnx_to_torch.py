@@ -37,7 +37,7 @@ class GraphModule(nn.Module):
         self.taken, self.given = graph.input[0].name, [output.name for output in graph.output]
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        """One crop, as the graph takes it, to unit_points (1, N, 2) and, with confidence, the rest."""
+        """One crop, as the graph takes it, to normalized_points (1, N, 2) and, with confidence, the rest."""
         values = self.heads(self.backbone({self.taken: crops}))
         return tuple(values[name] for name in self.given)
 

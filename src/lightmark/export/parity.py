@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import ExportError
-from lightmark.geometry import Array, from_unit
+from lightmark.geometry import Array, from_normalized
 from lightmark.runtime.crop_model import CropModel
 
 CROPS = 16
@@ -43,8 +43,8 @@ def measure_parity(exported: CropModel, original: CropModel, crops: NDArray[np.u
         values = np.concatenate([getattr(run, name) for run in runs])
         return values.astype(np.float64), np.concatenate([getattr(wanted, name)] * 2)
 
-    got, want = compared("unit_points")
-    distances = np.linalg.norm(from_unit(got, size) - from_unit(want, size), axis=-1)
+    got, want = compared("normalized_points")
+    distances = np.linalg.norm(from_normalized(got, size) - from_normalized(want, size), axis=-1)
     parity = Parity(float(distances.max()), float(distances.mean()), len(crops))
     if not original.spec.confidence:
         return parity

@@ -117,14 +117,14 @@ def require_fitting(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor],
 
 
 class TorchModel:
-    """A checkpoint as a crop model: uint8 RGB crops (B, S, S, 3) in, unit_points (B, N, 2) out."""
+    """A checkpoint as a crop model: uint8 RGB crops (B, S, S, 3) in, normalized_points (B, N, 2) out."""
 
     def __init__(self, network: LandmarkNet, spec: ModelSpec, device: str = "cpu") -> None:
         self.network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types only tensors' overload
         self.spec, self.device = spec, device
 
     def __call__(self, crops: NDArray[np.uint8]) -> Array:
-        """unit_points float64 (B, N, 2) of uint8 crops (B, S, S, 3)."""
+        """normalized_points float64 (B, N, 2) of uint8 crops (B, S, S, 3)."""
         with torch.inference_mode():
             return np.asarray(self.network(self._planes(crops)).cpu().numpy(), dtype=np.float64)
 

@@ -1,4 +1,4 @@
-"""Heads: from a backbone's maps at strides 16 and 32 to unit_points (B, N, 2), and to how far these may be off."""
+"""Heads: from a backbone's maps at strides 16 and 32 to normalized_points (B, N, 2) and their expected errors."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class PoolingHead(nn.Module):
         self.seen_channels = channels[1]
 
     def start_at(self, mean: Tensor) -> None:
-        """Make the untrained head predict unit_points `mean` (N, 2)."""
+        """Make the untrained head predict normalized_points `mean` (N, 2)."""
         with torch.no_grad():
             self.linear.bias.copy_(mean.reshape(-1))
             self.linear.weight.mul_(0.1)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → unit_points (B, N, 2)."""
+        """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → normalized_points (B, N, 2)."""
         return self.read(fine, coarse)[0]
 
     def read(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """unit_points (B, N, 2), and what each was told from, (B, N, seen_channels): here the same for all points."""
+        """normalized_points (B, N, 2), and the features of each (B, N, seen_channels): here the same for all points."""
         pooled = self.dropout(coarse.mean((2, 3)))
         with full_precision(pooled):
             pooled = pooled.float()
-            unit_points: Tensor = self.linear(pooled).unflatten(1, (-1, 2))
-        return unit_points, pooled[:, None].expand(-1, unit_points.shape[1], -1)
+            normalized_points: Tensor = self.linear(pooled).unflatten(1, (-1, 2))
+        return normalized_points, pooled[:, None].expand(-1, normalized_points.shape[1], -1)
 
 
 def depthwise(channels: int) -> nn.Conv2d:
@@ -58,7 +58,7 @@ def separable(channels: int) -> nn.Sequential:
 class SpatialHead(nn.Module):
     """Each point attends to the cells of the stride-16 map and reads from them where it lies.
 
-    unit_point = Σ_cells softmax(score) · (centre of the cell + offset told by the cell): integral regression (Sun et
+    normalized_point = Σ_cells softmax(score) · (centre of the cell + the cell's offset): integral regression (Sun et
     al. 2018) with an offset a cell, so that 8×8 cells locate a point far more finely than a cell. `mixing` makes the
     layers, from their number of channels, in which neighbouring cells exchange what they see; their output is normed
     and added to their input.
@@ -84,7 +84,7 @@ class SpatialHead(nn.Module):
         self.seen_channels = hidden + 2
 
     def start_at(self, mean: Tensor) -> None:
-        """Make the untrained head predict about unit_points `mean` (N, 2): even attention, offsets from the centre."""
+        """Make the untrained head predict near `mean` (N, 2), normalized: even attention, offsets from the centre."""
         assert self.scores.bias is not None
         assert self.offsets.bias is not None
         with torch.no_grad():
@@ -94,14 +94,14 @@ class SpatialHead(nn.Module):
             self.offsets.bias.copy_((mean - 0.5).reshape(-1))
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → unit_points (B, N, 2)."""
+        """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → normalized_points (B, N, 2)."""
         attention, offsets, _ = self._attend(fine, coarse)
         with full_precision(fine):
             told = torch.einsum("bnp,bncp->bnc", attention, offsets)
             return told + attention @ cell_centres(fine.shape[2], fine.shape[3], attention)
 
     def read(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """unit_points (B, N, 2), and what each was told from, (B, N, seen_channels).
+        """normalized_points (B, N, 2), and what each was told from, (B, N, seen_channels).
 
         That is the mean of the features under its attention, and the standard deviation (x, y) of where the cells
         under it say that the point lies: cells that disagree betray a doubtful point.
@@ -109,10 +109,10 @@ class SpatialHead(nn.Module):
         attention, offsets, x = self._attend(fine, coarse)
         with full_precision(fine):
             said = cell_centres(fine.shape[2], fine.shape[3], attention).T + offsets
-            unit_points = torch.einsum("bnp,bncp->bnc", attention, said)
-            variance = torch.einsum("bnp,bncp->bnc", attention, (said - unit_points[..., None]).square())
+            normalized_points = torch.einsum("bnp,bncp->bnc", attention, said)
+            variance = torch.einsum("bnp,bncp->bnc", attention, (said - normalized_points[..., None]).square())
             features = torch.einsum("bnp,bfp->bnf", attention, x.float().flatten(2))
-            return unit_points, torch.cat([features, variance.clamp_min(1e-12).sqrt()], -1)
+            return normalized_points, torch.cat([features, variance.clamp_min(1e-12).sqrt()], -1)
 
     def _attend(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Attention (B, N, HW), offsets (B, N, 2, HW) and the features (B, hidden, H, W) that both come from."""

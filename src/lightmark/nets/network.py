@@ -66,7 +66,7 @@ def architecture_from_dict(data: dict[str, Any], where: str) -> Architecture:
 
 
 class LandmarkNet(nn.Module):
-    """Planes (B, 3, S, S), normalised as the ModelSpec says, to unit_points (B, N, 2), float32."""
+    """Planes (B, 3, S, S), normalised as the ModelSpec says, to normalized_points (B, N, 2), float32."""
 
     def __init__(self, architecture: Architecture, points: int) -> None:
         super().__init__()
@@ -83,26 +83,26 @@ class LandmarkNet(nn.Module):
     def forward(self, planes: Tensor) -> Tensor:
         """(B, 3, S, S) → (B, N, 2)."""
         fine, coarse = self.backbone(planes)
-        unit_points: Tensor = self.head(fine, coarse)
-        return unit_points
+        normalized_points: Tensor = self.head(fine, coarse)
+        return normalized_points
 
     def add_confidence(self) -> None:
         """Give the network an untrained ConfidenceHead, which `with_confidence` uses and `forward` does not."""
         self.confidence = ConfidenceHead(self.head.seen_channels, self.backbone.channels[1], self.points)
 
     def read(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """unit_points (B, N, 2), and what a ConfidenceHead judges them by: (B, N, seen) and (B, C32)."""
+        """normalized_points (B, N, 2), and what a ConfidenceHead judges them by: (B, N, seen) and (B, C32)."""
         fine, coarse = self.backbone(planes)
-        unit_points, seen = self.head.read(fine, coarse)
-        return unit_points, seen, coarse.float().mean((2, 3))
+        normalized_points, seen = self.head.read(fine, coarse)
+        return normalized_points, seen, coarse.float().mean((2, 3))
 
     def with_confidence(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """unit_points (B, N, 2), their expected errors (B, N) as shares of the crop's side, and the presence (B,)."""
+        """normalized_points (B, N, 2), expected errors (B, N) as shares of the crop's side, and the presence (B,)."""
         assert self.confidence is not None, "add_confidence comes first"
-        unit_points, seen, coarse = self.read(planes)
+        normalized_points, seen, coarse = self.read(planes)
         with full_precision(seen):
             log_errors, logits = self.confidence(seen, coarse)
-        return unit_points, log_errors.exp(), logits.sigmoid()
+        return normalized_points, log_errors.exp(), logits.sigmoid()
 
 
 class TimmBackbone(nn.Module):
@@ -148,7 +148,7 @@ def build_backbone(architecture: Architecture) -> MobileNetV2 | EfficientNet | T
 
 
 def build_network(architecture: Architecture, mean_points: Floats, seed: int) -> LandmarkNet:
-    """Untrained network that starts out predicting unit_points `mean_points` (N, 2); `seed` fixes its weights."""
+    """Untrained network that starts out predicting normalized_points `mean_points` (N, 2); `seed` fixes its weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = LandmarkNet(architecture, len(mean_points))

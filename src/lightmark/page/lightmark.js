@@ -7,7 +7,7 @@ async function findFaces(picture, detector, landmarker) {
 }
 /** Whether what was proposed is a face after all. */
 function stands(proposal, face) {
-	return proposal.sure || face.score !== null && face.score >= LIKELY;
+	return proposal.sure || face.confidence !== null && face.confidence >= LIKELY;
 }
 // src/lightmark/errors.ts
 /** Everything that Lightmark raises on purpose; its message is written for the person who chose the file. */
@@ -698,7 +698,7 @@ function cropBytes(crops) {
 	return bytes;
 }
 // src/lightmark/face_detector.ts
-/** FaceDetector: Lightmark's own small network for faces (lightmark/runtime/face_detector.py). */
+/** FaceDetector: Lightmark's own small network for faces (lightmark/detectors/face_detector.py). */
 var LONGEST = 320;
 var SAME_IOU = .4;
 var MOST = 400;
@@ -1118,7 +1118,7 @@ function sum(rows, value) {
 	return rows.reduce((total, row, index) => total + value(row, index), 0);
 }
 // src/lightmark/landmarker.ts
-/** Landmarker: boxes of a picture in, faces out (lightmark/runtime/landmarker.py). */
+/** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 var BATCH = 32;
 var Landmarker = class {
 	session;
@@ -1192,8 +1192,8 @@ var Landmarker = class {
 		return {
 			points: found,
 			box,
-			uncertainty: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
-			score: presence ? presence.data[index] : null,
+			expected_error: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
+			confidence: presence ? presence.data[index] : null,
 			pose: headPose(found, schema),
 			...template && { next: boxAround(template, found, box, boxMap) }
 		};
@@ -1208,7 +1208,7 @@ async function loadLandmarker(source, options = {}) {
 	return landmarker;
 }
 // src/lightmark/smoothing.ts
-/** One-Euro smoothing of a face's points: steady at rest, quick when they move (lightmark/runtime/smoothing.py). */
+/** One-Euro smoothing of a face's points: steady at rest, quick when they move (lightmark/video/smoothing.py). */
 var MIN_CUTOFF = 1;
 var BETA = 25;
 var D_CUTOFF = 2;
@@ -1220,7 +1220,7 @@ var OneEuro = class {
 	points = null;
 	velocity = [];
 	/** Smoothed points at `seconds`, which must be later than the last call's. */
-	smooth(points, seconds, uncertainty) {
+	smooth(points, seconds, expected_error) {
 		const elapsed = seconds - this.seconds;
 		this.seconds = seconds;
 		if (this.points === null || !(elapsed > 0)) {
@@ -1234,7 +1234,7 @@ var OneEuro = class {
 		const share = weight(D_CUTOFF, elapsed);
 		this.velocity = this.velocity.map(([u, v], i) => [u + share * ((points[i][0] - before[i][0]) / (elapsed * size) - u), v + share * ((points[i][1] - before[i][1]) / (elapsed * size) - v)]);
 		this.points = before.map(([x, y], i) => {
-			const taken = weight((MIN_CUTOFF + BETA * Math.hypot(...this.velocity[i])) * (uncertainty ? trust(uncertainty[i] / size) : 1), elapsed);
+			const taken = weight((MIN_CUTOFF + BETA * Math.hypot(...this.velocity[i])) * (expected_error ? trust(expected_error[i] / size) : 1), elapsed);
 			return [x + taken * (points[i][0] - x), y + taken * (points[i][1] - y)];
 		});
 		return this.points;
@@ -1244,18 +1244,18 @@ var OneEuro = class {
 function weight(cutoff, elapsed) {
 	return 1 / (1 + 1 / (2 * Math.PI * cutoff * elapsed));
 }
-/** Factor on the cutoff of a point of this uncertainty, in face sizes. */
+/** Factor on the cutoff of a point of this expected error, in face sizes. */
 function trust(doubt) {
 	return Math.min(Math.max(TYPICAL_DOUBT / doubt, DOUBT_RANGE[0]), DOUBT_RANGE[1]);
 }
 // src/lightmark/tracker.ts
-/** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/runtime/tracker.py). */
+/** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/video/tracker.py). */
 var SAME_FACE = .3;
 var CONVERGED = .5;
 var SMALLEST = 8;
 var MISSES = 3;
 var REDETECT = 10;
-var MIN_SCORE = .5;
+var MIN_CONFIDENCE = .5;
 var PATIENCE = .5;
 var MOST_FACES = 6;
 /** Follows faces: a face is sought in the box of its last points, and the detector looks for new and lost ones. */
@@ -1282,7 +1282,7 @@ var Tracker = class {
 		return this.inSight().map((track) => ({
 			...track.face,
 			id: track.id,
-			points: track.smoother.smooth(track.face.points, seconds, track.face.uncertainty)
+			points: track.smoother.smooth(track.face.points, seconds, track.face.expected_error)
 		}));
 	}
 	inSight() {
@@ -1310,7 +1310,7 @@ var Tracker = class {
 		for (const face of closer) if (this.inSight().length < MOST_FACES && holds(face, picture)) this.takeUp(face, seconds);
 	}
 	forgetMissed(boxes) {
-		for (const track of this.tracks) track.misses = boxes.every((box) => overlap(box, boxOf(track)) < SAME_FACE) && track.face.score === null ? track.misses + 1 : 0;
+		for (const track of this.tracks) track.misses = boxes.every((box) => overlap(box, boxOf(track)) < SAME_FACE) && track.face.confidence === null ? track.misses + 1 : 0;
 		this.tracks = this.tracks.filter((track) => track.misses < MISSES);
 	}
 	/** Follow `face`, under its old id if it has only been away, unless it is followed already. */
@@ -1348,7 +1348,7 @@ function holds(face, { width, height }) {
 	const [x0, y0, x1, y1] = boxByPoints(face);
 	const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
 	const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
-	return inside && large && (face.score === null || face.score >= MIN_SCORE);
+	return inside && large && (face.confidence === null || face.confidence >= MIN_CONFIDENCE);
 }
 function bestMatch(face, tracks) {
 	let best = {

@@ -17,7 +17,7 @@ import numpy as np
 from lightmark.data.formats.coco import coco_annotation, coco_category
 from lightmark.data.formats.pts import format_pts
 from lightmark.errors import ConfigError, DataError
-from lightmark.face import Face
+from lightmark.face import Face, table_cells, table_columns
 from lightmark.files import replacing
 from lightmark.outputs import identities, is_among, require_folder
 from lightmark.photos.detect import Detection
@@ -26,7 +26,7 @@ from lightmark.schema import Schema
 
 Form = Literal["json", "jsonl", "csv", "coco", "pts"]
 Add: TypeAlias = Callable[[Detection], None]
-COLUMNS = ("face", "x0 y0", "x1 y1", "score", "expected error, px")
+COLUMNS = ("face", "x0 y0", "x1 y1", "confidence", "± px")  # ±: the mean expected error
 SUFFIXES: dict[str, Form] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
 
 
@@ -50,20 +50,13 @@ def write_json_lines(stream: TextIO, schema: Schema, folder: Path) -> Iterator[A
 
 @contextmanager
 def write_csv(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
-    """One row a face: file, number in its picture, score, mean expected error in px, box, then x and y of each point.
-
-    What the model does not give stays empty; a picture without faces has no row.
-    """
+    """One row a face: file, number in its picture, then `table_columns`; a picture without faces has no row."""
     table = csv.writer(stream, lineterminator="\n")
-    points = [f"{axis}{index}" for index in range(schema.size) for axis in "xy"]
-    table.writerow(["file", "face", "score", "uncertainty", "box_x0", "box_y0", "box_x1", "box_y1", *points])
+    table.writerow(["file", "face", *table_columns(schema.size)])
 
     def add(detection: Detection) -> None:
         for index, face in enumerate(detection.faces):
-            score = "" if face.score is None else f"{face.score:.4f}"
-            numbers = [*face.box, *face.points.reshape(-1)]
-            cells = [f"{number:.3f}" for number in numbers]
-            table.writerow([detection.source.name, index, score, format_uncertainty(face, ".3f"), *cells])
+            table.writerow([detection.source.name, index, *table_cells(face)])
 
     yield add
 
@@ -95,7 +88,7 @@ def write_coco(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
 
 def _annotation(face: Face, number: int, image: int) -> dict[str, Any]:
     covered = np.zeros(face.schema.size, dtype=bool)
-    score = {} if face.score is None else {"score": face.score}
+    score = {} if face.confidence is None else {"score": face.confidence}
     return coco_annotation(number, image, 1, face.points, face.box, covered) | score
 
 
@@ -195,9 +188,10 @@ def print_table() -> Iterator[Add]:
         if not detection.faces:
             table.add_row(name, "no face")
         for index, face in enumerate(detection.faces):
-            score = "" if face.score is None else f"{face.score:.2f}"
+            confidence = "" if face.confidence is None else f"{face.confidence:.2f}"
             corners = (f"{x:.0f} {y:.0f}" for x, y in face.box.reshape(2, 2))
-            table.add_row(name, str(index), *corners, score, format_uncertainty(face, ".1f"))
+            error = "" if face.expected_error is None else f"{face.expected_error.mean():.1f}"
+            table.add_row(name, str(index), *corners, confidence, error)
 
     yield add
     Console().print(table)
@@ -217,8 +211,3 @@ def planned_files(out: Path | None, form: Form | None, draw: Path | None, inputs
             require_folder(folder)
             files += [folder / place for place in places_with(suffix, inputs)]
     return files
-
-
-def format_uncertainty(face: Face, form: str) -> str:
-    """Mean expected error of a face's points in pixels, empty for a model without."""
-    return "" if face.uncertainty is None else format(float(np.mean(face.uncertainty)), form)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def faces_to_supervision(faces: Sequence[Face]) -> KeyPoints:
     """`faces` of one picture as `supervision.KeyPoints`, for its annotators and trackers; class 0, "face".
 
-    `detection_confidence` is the faces' score where all have one. There is no `keypoint_confidence`: an expected error
-    in pixels is no probability, so it stands as `data["uncertainty"]` (F, N), and the boxes as `data["box"]` (F, 4).
+    `detection_confidence` is the faces' confidence where all have one. There is no `keypoint_confidence`: an expected
+    error in pixels is no probability, so it is in `data["expected_error"]` (F, N), and the box in `data["box"]` (F, 4).
     Raises `SchemaError` for faces of several schemas, `MissingExtraError` without supervision 0.29 or later.
     """
     key_points = _key_points_class()
@@ -30,7 +30,7 @@ def faces_to_supervision(faces: Sequence[Face]) -> KeyPoints:
     return key_points(
         xy=np.stack([face.points for face in faces]).astype(np.float32),
         class_id=np.zeros(len(faces), dtype=int),
-        detection_confidence=_stacked([face.score for face in faces]),
+        detection_confidence=_stacked([face.confidence for face in faces]),
         data=_data(faces),
     )
 
@@ -55,5 +55,5 @@ def _stacked(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float32]] | N
 
 def _data(faces: Sequence[Face]) -> dict[str, Any]:
     data: dict[str, Any] = {"class_name": np.full(len(faces), "face"), "box": np.stack([face.box for face in faces])}
-    uncertainty = _stacked([face.uncertainty for face in faces])
-    return data if uncertainty is None else data | {"uncertainty": uncertainty}
+    expected_error = _stacked([face.expected_error for face in faces])
+    return data if expected_error is None else data | {"expected_error": expected_error}

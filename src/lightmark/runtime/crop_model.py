@@ -11,14 +11,14 @@ from lightmark.spec import ModelSpec, Outputs
 
 
 class CropModel(Protocol):
-    """Takes uint8 RGB crops (B, S, S, 3) cut as `spec` says; gives unit_points (B, N, 2)."""
+    """Takes uint8 RGB crops (B, S, S, 3) cut as `spec` says; gives normalized_points (B, N, 2)."""
 
     @property
     def spec(self) -> ModelSpec:
         """Schema, crop rule and normalisation of the model."""
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
-        """unit_points (B, N, 2) of crops (B, S, S, 3)."""
+        """normalized_points (B, N, 2) of crops (B, S, S, 3)."""
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
         """All that the model says of crops (B, S, S, 3)."""

@@ -34,7 +34,7 @@ class ExportedModel:
         self(np.zeros((1, self.spec.size, self.spec.size, 3), np.uint8))
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """unit_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` where either has another form."""
+        """normalized_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` for other shapes."""
         return self._run_all(crops)[0]
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:

@@ -60,7 +60,7 @@ class OnnxModel:
         return type(self), self._made_of
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """unit_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` where either has another form."""
+        """normalized_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` for other shapes."""
         return self._exported(crops)
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:

@@ -80,7 +80,7 @@ class Endpoint:
     async def __call__(self, request: Request) -> Response:
         """The JSON of one picture; raises `HTTPException` with the reason for any other request."""
         require_picture_type(request)
-        least = self._min_score(request)
+        least = self._min_confidence(request)
         require_length(request, self.limits.max_bytes)
         try:
             return Response(await self._find(request, least), media_type="application/json")
@@ -110,11 +110,11 @@ class Endpoint:
         except ImageError as error:
             raise HTTPException(422, str(error)) from error
 
-    def _min_score(self, request: Request) -> float | None:
+    def _min_confidence(self, request: Request) -> float | None:
         for name in request.query_params:
-            if name != "min_score":
-                raise HTTPException(422, "unknown query parameter; the only one is min_score")
-        text = request.query_params.get("min_score")
+            if name != "min_confidence":
+                raise HTTPException(422, "unknown query parameter; the only one is min_confidence")
+        text = request.query_params.get("min_confidence")
         if text is None:
             return None
         try:
@@ -122,9 +122,9 @@ class Endpoint:
         except ValueError:
             least = -1.0
         if not 0 <= least <= 1:
-            raise HTTPException(422, "min_score: needs a number from 0 to 1")
+            raise HTTPException(422, "min_confidence: needs a number from 0 to 1")
         if not self._landmarker.spec.confidence:
-            raise HTTPException(422, "min_score: the model of this server gives no scores; leave it out")
+            raise HTTPException(422, "min_confidence: the model of this server gives no confidence; leave it out")
         return least
 
 
@@ -188,10 +188,10 @@ async def left(request: Request) -> None:
 
 
 def find_faces(landmarker: Landmarker, body: bytes, max_pixels: int, least: float | None) -> bytes:
-    """JSON of the faces in an encoded picture, those of a `least` score; raises what `to_picture` raises."""
+    """JSON of the faces in an encoded picture, those of a `least` confidence; raises what `to_picture` raises."""
     picture = to_picture(body, max_pixels, "picture")
     faces = landmarker.detect(picture)
     if least is not None:
-        faces = [face for face in faces if face.score is not None and face.score >= least]
+        faces = [face for face in faces if face.confidence is not None and face.confidence >= least]
     detection = Detection(Input(None, Path()), picture.shape[1], picture.shape[0], faces)
     return json.dumps(detection.to_dict()).encode()

@@ -26,8 +26,8 @@ FACE = {
         "schema": {"type": "string", "description": "Which points these are, such as ibug68."},
         "box": {**NUMBERS, "minItems": 4, "maxItems": 4, "description": "x0, y0, x1, y1: where points were sought."},
         "points": {"type": "array", "items": {**NUMBERS, "minItems": 2, "maxItems": 2}, "description": "x, y each."},
-        "uncertainty": {**NUMBERS, "description": "How many pixels off each point is to be expected."},
-        "score": {"type": "number", "minimum": 0, "maximum": 1, "description": "Probability of a face in the box."},
+        "expected_error": {**NUMBERS, "description": "How many pixels off each point is to be expected."},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1, "description": "Probability of a face."},
         "pose": POSE,
     },
 }
@@ -44,7 +44,7 @@ PICTURE = {
 ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 HEALTH = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
 MIN_SCORE = {
-    "name": "min_score",
+    "name": "min_confidence",
     "in": "query",
     "description": "Leave out faces that the model holds less probable.",
     "schema": {"type": "number", "minimum": 0, "maximum": 1},
@@ -73,8 +73,8 @@ def _landmarks(limits: Limits) -> dict[str, Any]:
         408: f"The body did not arrive within {seconds}.",
         413: f"The body is larger than {limits.max_bytes:,} bytes.",
         415: "The Content-Type is no picture's, or the picture's format needs what this server has not installed.",
-        422: f"The bytes are no whole picture of at most {limits.max_pixels:,} pixels, or min_score is no number from "
-        "0 to 1, or the query has other parameters.",
+        422: f"The bytes are no whole picture of at most {limits.max_pixels:,} pixels, or min_confidence is no number "
+        "from 0 to 1, or the query has other parameters.",
         503: f"The queue is full, or there was no answer within {seconds}; Retry-After says when to try again.",
     }
     return {

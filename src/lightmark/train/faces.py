@@ -11,7 +11,7 @@ from lightmark.data.normaliser import normalisers_of
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo
 from lightmark.errors import ConfigError
-from lightmark.geometry import Array, from_unit, invert, matrix_scale, to_unit, transform
+from lightmark.geometry import Array, from_normalized, invert, matrix_scale, to_normalized, transform
 from lightmark.image import warp
 from lightmark.metrics import nme
 from lightmark.runtime.crop_model import CropModel
@@ -47,12 +47,12 @@ def require_no_tests(samples: Sequence[Sample]) -> None:
 
 
 def unit_points_of(sample: Sample, spec: ModelSpec) -> Array:
-    """unit_points (N, 2) of a sample in its upright crop."""
-    return to_unit(transform(spec_crop_matrix(spec, sample.box), sample.points), spec.size)
+    """normalized_points (N, 2) of a sample in its upright crop."""
+    return to_normalized(transform(spec_crop_matrix(spec, sample.box), sample.points), spec.size)
 
 
-def mean_unit_points(samples: Sequence[Sample], spec: ModelSpec) -> Array:
-    """Mean unit_points (N, 2) of the samples' upright crops, each over the faces that have it labelled.
+def mean_normalized_points(samples: Sequence[Sample], spec: ModelSpec) -> Array:
+    """Mean normalized_points (N, 2) of the samples' upright crops, each over the faces that have it labelled.
 
     Raises `DataError` where a point is labelled in no face.
     """
@@ -77,9 +77,9 @@ def _upright_shapes(samples: Sequence[Sample], spec: ModelSpec) -> Array:
     return np.stack([unit_points_of(sample, spec) for sample in samples])
 
 
-def image_points_of(unit_points: Array, sample: Sample, spec: ModelSpec) -> Array:
-    """Image points (N, 2) of unit_points in a sample's upright crop: the way back of `unit_points_of`."""
-    return transform(invert(spec_crop_matrix(spec, sample.box)), from_unit(unit_points, spec.size))
+def image_points_of(normalized_points: Array, sample: Sample, spec: ModelSpec) -> Array:
+    """Image points (N, 2) of normalized_points in a sample's upright crop: the way back of `unit_points_of`."""
+    return transform(invert(spec_crop_matrix(spec, sample.box)), from_normalized(normalized_points, spec.size))
 
 
 class ValidationCrops:
@@ -93,7 +93,7 @@ class ValidationCrops:
         matrices = [spec_crop_matrix(spec, sample.box) for sample in samples]
         self.crops = [warp(load_image(s), matrix, spec.size) for s, matrix in zip(samples, matrices, strict=True)]
         crop_points = [transform(matrix, points) for matrix, points in zip(matrices, targets, strict=True)]
-        self.targets = to_unit(np.stack(crop_points), spec.size)
+        self.targets = to_normalized(np.stack(crop_points), spec.size)
         zooms = [matrix_scale(matrix) for matrix in matrices]
         self.normalisers = normalisers_of(samples) * zooms / spec.size
 

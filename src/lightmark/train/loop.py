@@ -31,7 +31,7 @@ from lightmark.train.config import Recipe
 from lightmark.train.curves import plot_curves
 from lightmark.train.distributed.collectives import from_first, join, meet, mine, slice_of, whole
 from lightmark.train.distributed.world import world
-from lightmark.train.faces import Split, ValidationCrops, mean_unit_points, targets_of
+from lightmark.train.faces import Split, ValidationCrops, mean_normalized_points, targets_of
 from lightmark.train.fingerprint import Fingerprint, run_fingerprint
 from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, write_result
 from lightmark.train.loader import batches_from
@@ -137,7 +137,7 @@ def new_trainee(
     """The recipe's network before its first step: at the weights in `start`, or untrained at the mean shape."""
     # Weights to start from replace ImageNet's, whose package the machine may lack.
     architecture = recipe.architecture if start is None else replace(recipe.architecture, pretrained=False)
-    network = build_network(architecture, mean_unit_points(split.train, spec), recipe.seed)
+    network = build_network(architecture, mean_normalized_points(split.train, spec), recipe.seed)
     if start is not None:
         tensors = read_tensors(start)[0]
         points_only = {name: tensor for name, tensor in tensors.items() if not name.startswith("confidence.")}

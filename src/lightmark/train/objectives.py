@@ -1,4 +1,4 @@
-"""Objectives: unit_points and a batch to the loss and its named parts.
+"""Objectives: normalized_points and a batch to the loss and its named parts.
 
 Beside the KD-Loss stand, so that what each term is worth can be measured: its parts (the same constants, without one
 teacher or both); controls in which the teachers know nothing of the face ("shuffled": their errors are those that they

@@ -123,7 +123,7 @@ def size_at(recipe: Recipe, step: int) -> int:
 def planes_of(crops: Tensor, spec: ModelSpec, size: int) -> Tensor:
     """Network input (B, 3, size, size) of uint8 crops (B, 3, S, S): the torch twin of `spec.normalise_crops`.
 
-    A smaller `size` reduces the planes; unit_points stay as they are, since they are shares of the crop.
+    A smaller `size` reduces the planes; normalized_points stay as they are, since they are shares of the crop.
     """
     planes = crops.to(memory_format=torch.channels_last).float()
     planes = (planes / 255 - _channels(spec.mean, planes.device)) / _channels(spec.std, planes.device)

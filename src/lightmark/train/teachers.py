@@ -44,7 +44,7 @@ def cache_teacher_points(
     workers: int = 0,
     quiet: bool = False,
 ) -> TeacherPoints:
-    """unit_points of both teachers (checkpoint paths) for every copy of the student `recipe`'s crops.
+    """normalized_points of both teachers (checkpoint paths) for every copy of the student `recipe`'s crops.
 
     Kept in the folders `tough` and `tolerant` of `out`, as `points_of_teacher` keeps them. Raises as that does; for a
     teacher that cannot be asked before the other is.
@@ -68,9 +68,9 @@ def points_of_teacher(
     workers: int = 0,
     quiet: bool = False,
 ) -> Floats32:
-    """unit_points (copies, F, N, 2) of one teacher for every copy of the student `recipe`'s crops.
+    """normalized_points (copies, F, N, 2) of one teacher for every copy of the student `recipe`'s crops.
 
-    The teacher sees the crops before their pixels are changed, at its own size in pixels: unit_points are the same.
+    The teacher sees the crops before their pixels are changed, at its own size in pixels: normalized_points are alike.
     `workers` processes cut them, 0 this one.
     Kept in `out`, one file a copy, so that a killed run goes on where it was; several processes make a share of the
     copies each and read the others'. A file made for other labels, pictures, crops or weights is made anew, and a
@@ -174,7 +174,7 @@ class _PlainCrops(Dataset[Tensor]):
 
 
 def _points_of(model: TorchModel, dataset: CropDataset, copies: Sequence[int], workers: int) -> Iterator[Floats32]:
-    """unit_points (F, N, 2) of each copy in turn.
+    """normalized_points (F, N, 2) of each copy in turn.
 
     One loader cuts all copies, so that its workers start once and keep the pictures that they have decoded.
     """

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import TextIO, TypeAlias
 
 from lightmark.errors import VideoError
+from lightmark.face import table_cells, table_columns
 from lightmark.files import replacing
-from lightmark.geometry import Array
 from lightmark.video.frames import Frame
 from lightmark.video.tracker import TrackedFace
 
@@ -28,9 +28,8 @@ def writing_records(path: str | Path) -> Iterator[Write]:
     """A function that adds one row; the file is at `path` when the block is left, not there if it is left by an error.
 
     `.jsonl` holds an object a line: frame, seconds, id, then what `Face.to_dict` holds. `.csv` holds the columns
-    frame, seconds, id, x0, y0, x1, y1 (the box), score, then p0_x, p0_y … and u0 … (uncertainty) for each point; what
-    the model does not give is empty. Pixels and seconds have three decimals. "-" writes `.jsonl`'s lines to standard
-    output, each at once. Raises `VideoError` for other suffixes, `WriteError` where the file cannot be written.
+    frame, seconds, id and `table_columns`. Pixels and seconds have three decimals. "-" writes `.jsonl`'s lines to
+    standard output, each at once. Raises `VideoError` for other suffixes, `WriteError` if the file cannot be written.
     """
     target = require_records_name(path)
     if target == STANDARD_OUTPUT:
@@ -52,8 +51,8 @@ def json_lines(file: TextIO, at_once: bool = False) -> Write:
     """Writes an object a line into `file`; handed on `at_once` where somebody reads along."""
 
     def write(frame: Frame, tracked: TrackedFace) -> None:
-        row = {"frame": frame.index, "seconds": frame.seconds, "id": tracked.id, **tracked.face.to_dict()}
-        file.write(json.dumps(rounded(row)) + "\n")
+        row = {"frame": frame.index, "seconds": round(frame.seconds, DECIMALS), "id": tracked.id}
+        file.write(json.dumps(row | tracked.face.to_dict()) + "\n")
         if at_once:
             file.flush()
 
@@ -63,38 +62,16 @@ def json_lines(file: TextIO, at_once: bool = False) -> Write:
 def csv_table(file: TextIO) -> Write:
     """Writes a header before the first row into `file`, then a row a face."""
     table = csv.writer(file)
-    header: list[str] = []
+    started = False
 
     def write(frame: Frame, tracked: TrackedFace) -> None:
-        face = tracked.face
-        count = len(face.points)
-        if not header:
-            points = [f"p{i}_{axis}" for i in range(count) for axis in "xy"]
-            header.extend(["frame", "seconds", "id", "x0", "y0", "x1", "y1", "score", *points])
-            header.extend(f"u{i}" for i in range(count))
-            table.writerow(header)
-        doubts = [""] * count if face.uncertainty is None else numbers(face.uncertainty)
-        score = "" if face.score is None else round(face.score, DECIMALS)
-        place = [frame.index, round(frame.seconds, DECIMALS), tracked.id]
-        table.writerow([*place, *numbers(face.box), score, *numbers(face.points), *doubts])
+        nonlocal started
+        if not started:
+            table.writerow(["frame", "seconds", "id", *table_columns(len(tracked.face.points))])
+            started = True
+        table.writerow([frame.index, round(frame.seconds, DECIMALS), tracked.id, *table_cells(tracked.face)])
 
     return write
-
-
-def numbers(array: Array) -> list[float]:
-    """All of `array` in order, rounded."""
-    return [round(float(value), DECIMALS) for value in array.ravel()]
-
-
-def rounded(value: Any) -> Any:
-    """`value` with every float in its lists and dictionaries rounded."""
-    if isinstance(value, float):
-        return round(value, DECIMALS)
-    if isinstance(value, list):
-        return [rounded(one) for one in value]
-    if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
-    return value
 
 
 FORMATS: dict[str, Callable[[TextIO], Write]] = {".jsonl": json_lines, ".csv": csv_table}

@@ -22,11 +22,11 @@ class Smoothing:
     - `beta`, Hz per size and second: how much the cutoff grows with speed. Higher lags less and jitters more.
     - `d_cutoff`, Hz: cutoff of the low-pass filter over the speed itself. Higher follows a start sooner and jitters
       more.
-    - `typical_doubt`, in sizes: the uncertainty of a point to which these cutoffs apply as they are. A point twice as
-      doubtful has half the cutoff, one half as doubtful twice; no more than that.
+    - `typical_doubt`, in sizes: the expected error of a point to which these cutoffs apply as they are. A point twice
+      as doubtful has half the cutoff, one half as doubtful twice; no more than that.
 
     The defaults were chosen on training faces (lab notes); benchmarks/jitter.py says what they do on test faces.
-    `typical_doubt` is the median uncertainty of `fast`. Raises `ConfigError` for numbers out of range.
+    `typical_doubt` is the median expected_error of `fast`. Raises `ConfigError` for numbers out of range.
     """
 
     min_cutoff: float = 1.0
@@ -52,8 +52,8 @@ class OneEuro:
     that the parameters mean the same for faces near and far; frames may come at any times.
 
     For a point that walks at random and is seen in white noise of standard deviation σ, the best low-pass filter (the
-    steady Kalman filter) has a cutoff in proportion to 1 / σ. A model's uncertainty grows as its jitter does, so the
-    cutoff is multiplied by typical_doubt / uncertainty, within `DOUBT_RANGE`.
+    steady Kalman filter) has a cutoff in proportion to 1 / σ. A model's expected_error grows as its jitter does, so the
+    cutoff is multiplied by typical_doubt / expected_error, within `DOUBT_RANGE`.
     """
 
     def __init__(self, smoothing: Smoothing = SMOOTHING) -> None:
@@ -67,9 +67,9 @@ class OneEuro:
         self._velocity: Array | None = None
 
     def __call__(
-        self, points: Floats, seconds: float, uncertainty: Floats | None = None, size: float | None = None
+        self, points: Floats, seconds: float, expected_error: Floats | None = None, size: float | None = None
     ) -> Array:
-        """Smoothed points (N, 2) of `points` (N, 2) at `seconds`, with their `uncertainty` (N,) in the same pixels.
+        """Smoothed points (N, 2) of `points` (N, 2) at `seconds`, with their `expected_error` (N,) in the same pixels.
 
         `size` is the face's, px; None takes that of the points.
         Raises `VideoError` where `seconds` is not after the last call's, `GeometryError` for points that are not finite
@@ -86,8 +86,8 @@ class OneEuro:
         step = (points - self._points) / (elapsed * size)
         self._velocity = self._velocity + weight(self._smoothing.d_cutoff, elapsed) * (step - self._velocity)
         cutoff = self._smoothing.min_cutoff + self._smoothing.beta * np.linalg.norm(self._velocity, axis=1)
-        if uncertainty is not None:
-            cutoff = cutoff * trust(uncertainty / size, self._smoothing.typical_doubt)
+        if expected_error is not None:
+            cutoff = cutoff * trust(expected_error / size, self._smoothing.typical_doubt)
         self._points = self._points + weight(cutoff, elapsed)[:, None] * (points - self._points)
         return self._points.copy()
 
@@ -107,5 +107,5 @@ def weight(cutoff: float | Array, elapsed: float) -> Array:
 
 
 def trust(doubt: Floats, typical: float) -> Array:
-    """Factor (N,) on the cutoff of points of uncertainty `doubt` (N,): typical / doubt, within `DOUBT_RANGE`."""
+    """Factor (N,) on the cutoff of points of expected_error `doubt` (N,): typical / doubt, within `DOUBT_RANGE`."""
     return np.asarray(typical / np.clip(doubt, typical / DOUBT_RANGE[1], typical / DOUBT_RANGE[0]), dtype=np.float64)

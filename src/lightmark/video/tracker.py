@@ -20,7 +20,7 @@ from lightmark.video.smoothing import SMOOTHING, OneEuro, Smoothing
 SAME_FACE = 0.3  # IoU from which a find of the detector may be the face of a track: cascades' boxes are loose
 CONVERGED = 0.5  # IoU from which two tracks are on one face; two people's tight boxes hardly ever overlap so much
 SMALLEST = 8.0  # pixels of the shorter side of a face; points that shrink to less have lost it
-MISSES = 3  # searches in a row that may miss a face of a model without score: the cascade misses one in seven
+MISSES = 3  # searches in a row that may miss a face of a model without confidence: the cascade misses one in seven
 # Correlation of successive thumbnails below which the scene has changed. 99 of 100 pairs of unlike photographs are
 # below 0.51 (scenes) or 0.65 (portraits); a pan of 2 % of the width a frame stays above 0.84, one of 5 % mostly above.
 CUT = 0.5
@@ -32,21 +32,21 @@ class Tracking:
     """How faces are followed.
 
     The detector looks at every `redetect`-th frame for faces that have come in, and whenever no face is known or one
-    has just been lost. A face that scores below `min_score` (0 to 1) is not there. `patience` is the seconds for which
-    it may be away, behind a hand say, and keep its id if it is back where it was. At most `max_faces` are followed,
-    larger ones taken up first; None for all. Raises `ConfigError` for numbers out of range.
+    has just been lost. A face whose confidence is below `min_confidence` (0 to 1) is not there. `patience` is how many
+    seconds it may be away, behind a hand say, and keep its id if it is back where it was. At most `max_faces` are
+    followed, larger ones taken up first; None for all. Raises `ConfigError` for numbers out of range.
     """
 
     redetect: int = 10
-    min_score: float = 0.5
+    min_confidence: float = 0.5
     patience: float = 0.5
     max_faces: int | None = None
 
     def __post_init__(self) -> None:
         if self.redetect < 1:
             raise ConfigError(f"redetect {self.redetect}: needs a number of frames, at least 1")
-        if not 0 <= self.min_score <= 1:
-            raise ConfigError(f"min_score {self.min_score}: needs a probability, from 0 to 1")
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"min_confidence {self.min_confidence}: needs a probability, from 0 to 1")
         if not self.patience >= 0:
             raise ConfigError(f"patience {self.patience}: needs seconds, at least 0")
         if self.max_faces is not None and self.max_faces < 1:
@@ -164,7 +164,7 @@ class Tracker:
         x0, y0, x1, y1 = self._box(face)
         inside = 0 <= x0 + x1 <= 2 * (width - 1) and 0 <= y0 + y1 <= 2 * (height - 1)
         large = min(x1 - x0, y1 - y0) >= SMALLEST
-        return bool(inside and large and (face.score is None or face.score >= self._tracking.min_score))
+        return bool(inside and large and (face.confidence is None or face.confidence >= self._tracking.min_confidence))
 
     def _search(self, image: Picture) -> None:
         """Look at the whole picture for faces that nobody follows, and for those that have been away."""
@@ -181,10 +181,10 @@ class Tracker:
         return most is None or len(self._in_sight()) < most
 
     def _forget_missed(self, found: Sequence[Face]) -> None:
-        """End tracks without score that the detector has missed too often: nothing else says that they hold a face."""
+        """End tracks without confidence that the detector has missed too often: nothing else tells of faces."""
         for track in self._tracks:
             missed = not any(overlap(face.box, track.box) >= SAME_FACE for face in found)
-            track.misses = track.misses + 1 if missed and track.face.score is None else 0
+            track.misses = track.misses + 1 if missed and track.face.confidence is None else 0
         self._tracks = [track for track in self._tracks if track.misses < MISSES]
 
     def _take_up(self, found: Face, image: Picture) -> None:
@@ -205,7 +205,7 @@ class Tracker:
         face = track.face
         if track.smoother is not None:
             size = longer_side(track.box)
-            face = replace(face, points=track.smoother(face.points, self._seconds, face.uncertainty, size))
+            face = replace(face, points=track.smoother(face.points, self._seconds, face.expected_error, size))
         return TrackedFace(track.id, face, track.face.points, self._seconds - track.born)
 
 

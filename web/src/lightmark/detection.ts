@@ -4,7 +4,7 @@ import type { Box } from "./geometry";
 import type { Picture } from "./image";
 import type { Face } from "./landmarker";
 
-const LIKELY = 0.5; // a score from here on is more likely a face's than not
+const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
 
 /** What finds boxes in a picture, and says which of them it is sure of. */
 export interface Finder {
@@ -25,5 +25,5 @@ export async function findFaces(picture: Picture, detector: Finder, landmarker: 
 
 /** Whether what was proposed is a face after all. */
 export function stands(proposal: Proposal, face: Face): boolean {
-  return proposal.sure || (face.score !== null && face.score >= LIKELY);
+  return proposal.sure || (face.confidence !== null && face.confidence >= LIKELY);
 }

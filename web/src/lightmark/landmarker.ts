@@ -15,9 +15,9 @@ export interface Face {
   readonly points: readonly Point[];
   readonly box: Box;
   /** By how many pixels each point is to be expected to be off. */
-  readonly uncertainty: readonly number[] | null;
+  readonly expected_error: readonly number[] | null;
   /** Probability that the box frames a face. */
-  readonly score: number | null;
+  readonly confidence: number | null;
   readonly pose: Pose | null;
   /** The face's box by its points, where that is not their tight box: a model of other points has it from its spec. */
   readonly next?: Box;
@@ -87,8 +87,8 @@ export class Landmarker {
     return {
       points: found,
       box,
-      uncertainty: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
-      score: presence ? presence.data[index] : null,
+      expected_error: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
+      confidence: presence ? presence.data[index] : null,
       pose: headPose(found, schema),
       ...(template && { next: boxAround(template, found, box, boxMap) }),
     };

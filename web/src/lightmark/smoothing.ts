@@ -14,7 +14,7 @@ export class OneEuro {
   private velocity: readonly Point[] = [];
 
   /** Smoothed points at `seconds`, which must be later than the last call's. */
-  smooth(points: readonly Point[], seconds: number, uncertainty: readonly number[] | null): readonly Point[] {
+  smooth(points: readonly Point[], seconds: number, expected_error: readonly number[] | null): readonly Point[] {
     const elapsed = seconds - this.seconds;
     this.seconds = seconds;
     if (this.points === null || !(elapsed > 0)) {
@@ -32,7 +32,7 @@ export class OneEuro {
     ]);
     this.points = before.map(([x, y], i): Point => {
       const speed = Math.hypot(...this.velocity[i]);
-      const cutoff = (MIN_CUTOFF + BETA * speed) * (uncertainty ? trust(uncertainty[i] / size) : 1);
+      const cutoff = (MIN_CUTOFF + BETA * speed) * (expected_error ? trust(expected_error[i] / size) : 1);
       const taken = weight(cutoff, elapsed);
       return [x + taken * (points[i][0] - x), y + taken * (points[i][1] - y)];
     });
@@ -45,7 +45,7 @@ function weight(cutoff: number, elapsed: number): number {
   return 1 / (1 + 1 / (2 * Math.PI * cutoff * elapsed));
 }
 
-/** Factor on the cutoff of a point of this uncertainty, in face sizes. */
+/** Factor on the cutoff of a point of this expected error, in face sizes. */
 function trust(doubt: number): number {
   return Math.min(Math.max(TYPICAL_DOUBT / doubt, DOUBT_RANGE[0]), DOUBT_RANGE[1]);
 }

@@ -8,9 +8,9 @@ import { OneEuro } from "./smoothing";
 const SAME_FACE = 0.3; // IoU from which a find of the detector may be the face of a track
 const CONVERGED = 0.5; // IoU from which two tracks are on one face
 const SMALLEST = 8; // pixels of the shorter side of a face
-const MISSES = 3; // searches in a row that may miss a face of a model without score
+const MISSES = 3; // searches in a row that may miss a face of a model without confidence
 const REDETECT = 10; // frames after which the detector looks for faces that have come in
-const MIN_SCORE = 0.5;
+const MIN_CONFIDENCE = 0.5;
 const PATIENCE = 0.5; // seconds for which a face may be away and keep its id
 const MOST_FACES = 6;
 
@@ -52,7 +52,7 @@ export class Tracker {
     return this.inSight().map((track) => ({
       ...track.face,
       id: track.id,
-      points: track.smoother.smooth(track.face.points, seconds, track.face.uncertainty),
+      points: track.smoother.smooth(track.face.points, seconds, track.face.expected_error),
     }));
   }
 
@@ -91,7 +91,7 @@ export class Tracker {
   private forgetMissed(boxes: readonly Box[]): void {
     for (const track of this.tracks) {
       const missed = boxes.every((box) => overlap(box, boxOf(track)) < SAME_FACE);
-      track.misses = missed && track.face.score === null ? track.misses + 1 : 0;
+      track.misses = missed && track.face.confidence === null ? track.misses + 1 : 0;
     }
     this.tracks = this.tracks.filter((track) => track.misses < MISSES);
   }
@@ -128,7 +128,7 @@ function holds(face: Face, { width, height }: Picture): boolean {
   const [x0, y0, x1, y1] = boxByPoints(face);
   const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
   const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
-  return inside && large && (face.score === null || face.score >= MIN_SCORE);
+  return inside && large && (face.confidence === null || face.confidence >= MIN_CONFIDENCE);
 }
 
 function bestMatch(face: Face, tracks: readonly Track[]): { track: Track | null; share: number } {

@@ -4,7 +4,7 @@ import type { Face } from "../lightmark/landmarker";
 import { rotationOf } from "../lightmark/pose";
 import type { Schema } from "../lightmark/schema";
 
-export const LAYERS = ["points", "edges", "box", "uncertainty", "pose"] as const;
+export const LAYERS = ["points", "edges", "box", "expected_error", "pose"] as const;
 export type Layer = (typeof LAYERS)[number];
 export type Layers = Readonly<Record<Layer, boolean>>;
 
@@ -54,7 +54,7 @@ export function drawFaces(
     const stroke = Math.max(1.4, Math.max(x1 - x0, y1 - y0) / 160);
     context.globalAlpha = chosen === null || chosen === index ? 1 : 0.8;
     if (layers.box) drawBox(context, face, place, stroke);
-    if (layers.uncertainty && face.uncertainty) drawDoubts(context, points, face.uncertainty, colours, scale);
+    if (layers.expected_error && face.expected_error) drawDoubts(context, points, face.expected_error, colours, scale);
     if (layers.edges) drawEdges(context, points, schema, colours, stroke);
     if (layers.points) drawPoints(context, points, colours, stroke);
     if (layers.pose) drawPose(context, face, points, stroke);

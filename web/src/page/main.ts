@@ -145,7 +145,7 @@ function tellModel(loaded: Loaded, summary: string, licence: string): void {
   byId("model-facts").textContent = [`${spec.schema.size} points`, `crops of ${spec.size} px`, megabytes(bytes), runsOn].join(" · ");
   byId("licence").textContent = licence ? `The code is free (Apache-2.0). The model ${shownModel}: ${licence}` : "";
   for (const chip of chips) {
-    if (chip.name === "uncertainty") chip.disabled = !spec.confidence;
+    if (chip.name === "expected_error") chip.disabled = !spec.confidence;
     if (chip.name === "pose") chip.disabled = !["ibug68", "wflw98"].includes(spec.schema.name);
   }
 }

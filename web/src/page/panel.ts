@@ -81,10 +81,10 @@ function fillRow(item: HTMLElement, face: Face & { readonly id: number }, chosen
   angles.forEach((cell, index) => (cell.textContent = values[index]));
 }
 
-function aboutFace({ score, uncertainty }: Face): string {
+function aboutFace({ confidence, expected_error }: Face): string {
   const words = [];
-  if (uncertainty) words.push(`± ${(uncertainty.reduce((a, b) => a + b, 0) / uncertainty.length).toFixed(1)} px`);
-  if (score !== null) words.push(`${Math.round(score * 100)} % sure`);
+  if (expected_error) words.push(`± ${(expected_error.reduce((a, b) => a + b, 0) / expected_error.length).toFixed(1)} px`);
+  if (confidence !== null) words.push(`${Math.round(confidence * 100)} % sure`);
   return words.join(" · ");
 }
 

@@ -17,8 +17,8 @@ export function toJson({ file, width, height, schema, faces }: Detection): strin
     schema: schema.name,
     box: face.box,
     points: face.points,
-    ...(face.uncertainty && { uncertainty: face.uncertainty }),
-    ...(face.score !== null && { score: face.score }),
+    ...(face.expected_error && { expected_error: face.expected_error }),
+    ...(face.confidence !== null && { confidence: face.confidence }),
     ...(face.pose && { pose: face.pose }),
   }));
   return `${JSON.stringify([{ file, width, height, faces: plain }], null, 1)}\n`;
@@ -43,7 +43,7 @@ export function enlarged<T extends Face>(faces: readonly T[], across: number, do
     ...face,
     points: face.points.map(move),
     box: [...move([face.box[0], face.box[1]]), ...move([face.box[2], face.box[3]])] as const,
-    uncertainty: face.uncertainty && face.uncertainty.map((doubt) => doubt * across),
+    expected_error: face.expected_error && face.expected_error.map((doubt) => doubt * across),
   }));
 }
 

@@ -15,7 +15,7 @@ from lightmark.data.crops.augment import Augmentation, change_pixels, move_point
 from lightmark.data.crops.picture_cache import PictureCache, cache_limit
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
-from lightmark.geometry import Array, to_unit
+from lightmark.geometry import Array, to_normalized
 from lightmark.image import Picture, warp
 from lightmark.spec import ModelSpec
 
@@ -23,7 +23,7 @@ GEOMETRY_STREAM, PIXEL_STREAM, ORDER_STREAM = 0, 1, 2
 
 
 class Batch(NamedTuple):
-    """Crops uint8 (B, 3, S, S); as unit_points (B, N, 2) the targets and both teachers' points (or targets again)."""
+    """Crops uint8 (B, 3, S, S); normalized_points (B, N, 2): the targets and both teachers' points, if any."""
 
     crops: Tensor
     points: Tensor
@@ -40,7 +40,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class TeacherPoints:
-    """Both teachers' unit_points over fixed augmented copies, float32 (copies, F, N, 2) each."""
+    """Both teachers' normalized_points over fixed augmented copies, float32 (copies, F, N, 2) each."""
 
     tough: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
     tolerant: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
@@ -107,7 +107,7 @@ class CropDataset(Dataset[Batch]):
 
     def _points(self, key: Key, matrix: Array, mirrored: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Targets and both teachers' points."""
-        points = to_unit(move_points(self.targets[key.face], matrix, mirrored, self.spec.schema), self.spec.size)
+        points = to_normalized(move_points(self.targets[key.face], matrix, mirrored, self.spec.schema), self.spec.size)
         target = torch.from_numpy(points.astype(np.float32))
         if self.teachers is None:
             return target, target, target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lightmark.geometry import Array, crop_matrix, from_unit, invert, map_box, overlaps, tight_box, transform
+from lightmark.geometry import Array, crop_matrix, from_normalized, invert, map_box, overlaps, tight_box, transform
 from lightmark.image import Picture
 from lightmark.spec import ModelSpec, spec_crop_matrix
 
@@ -47,5 +47,5 @@ def faceless_matrix(picture: Picture, spec: ModelSpec, rng: np.random.Generator)
 
 
 def _square(matrix: Array, size: int) -> Array:
-    corners = from_unit(np.array([[0.0, 0.0], [1.0, 1.0]]), size)
+    corners = from_normalized(np.array([[0.0, 0.0], [1.0, 1.0]]), size)
     return tight_box(transform(invert(matrix), corners))

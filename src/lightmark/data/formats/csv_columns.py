@@ -7,7 +7,7 @@ Understood are, in any order and case:
 - named points: left_eye_x, left_eye_y …, in the order in which they come first;
 - the numbers of the columns, 0, 1, 2 … (YouTube Faces keypoints), and no header at all: x, y of each point in turn;
 - a box: four columns called box_x0 …, x_min …, left, top, right, bottom, or left, top, width, height;
-- what `lightmark detect` writes besides: face, score and uncertainty, which are no labels and passed over.
+- what `lightmark detect` writes besides: face, confidence and expected errors, which are no labels and passed over.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from lightmark.errors import DataError, NoLabelsError
 
 NAMES = ("file", "filename", "file_name", "image", "image_name", "image_path", "img", "name", "path", "picture")
-PASSED_OVER = ("face", "score", "confidence", "uncertainty", "expected_error", "detector_score")
+PASSED_OVER = re.compile(r"face|score|confidence|uncertainty|detector_score|expected_error_?\d*")
 # Corners, or a corner and the extent.
 BOXES: tuple[tuple[tuple[str, str, str, str], bool], ...] = (
     (("box_x0", "box_y0", "box_x1", "box_y1"), True),
@@ -70,7 +70,7 @@ def read_header(where: str, cells: Sequence[str]) -> Columns | None:
     for column in [column for point in points for column in point]:
         del rest[column]
     box, corners = _take_box(rest)
-    left = [cells[i] for i, word in rest.items() if word not in PASSED_OVER]
+    left = [cells[i] for i, word in rest.items() if not PASSED_OVER.fullmatch(word)]
     if left or not points:
         shown = ", ".join(map(repr, left[:_SHOWN])) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
         wrong = f"columns not understood: {shown}" if left else "no columns of points"
