@@ -52,10 +52,11 @@ UNSEEN_SEED_OFFSET = 1_000_000
 
 
 def run_demo(out: Path, seed: int = 0) -> None:
-    """Train two teachers, a distilled student and a plain one on synthetic faces; print a table and write pictures."""
+    """Find a photograph's landmarks; then distil a student on synthetic faces, print a table and write pictures."""
     require_alone("the demo")
     console = Console()
     began = time.monotonic()
+    show_photograph(out, console)
     console.print(f"Drawing {TRAINING_FACES} synthetic faces to train on and {UNSEEN_FACES} to measure with …")
     training = synthetic_samples(TRAINING_FACES, seed)
     unseen = synthetic_samples(UNSEEN_FACES, seed + UNSEEN_SEED_OFFSET)
@@ -73,10 +74,14 @@ def run_demo(out: Path, seed: int = 0) -> None:
     console.print("The student's points (green) and the truth (pink), the report, curves and weights lie in")
     for name in PRODUCTS:
         console.print(f"  {(out / name).as_posix()}", soft_wrap=True)
+    console.print(f"Took {time.monotonic() - began:.0f} s.")
+
+
+def show_photograph(out: Path, console: Console) -> None:
+    """Landmarks of a photograph by a shipped model, seconds after the start: nobody waits for a training to see them."""
     faces = landmark_photo(Landmarker(PHOTO_MODEL), astronaut(), out / "astronaut.png")
     console.print(f"Faces found in a photograph, no box given, by the shipped model {PHOTO_MODEL!r}: {len(faces)}")
     console.print(f"  {(out / 'astronaut.png').as_posix()}", soft_wrap=True)
-    console.print(f"Took {time.monotonic() - began:.0f} s.")
 
 
 def named_stages(made: Distilled) -> dict[str, Path]:
