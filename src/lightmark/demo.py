@@ -78,7 +78,7 @@ def run_demo(out: Path, seed: int = 0) -> None:
 
 
 def show_photograph(out: Path, console: Console) -> None:
-    """Landmarks of a photograph by a shipped model, seconds after the start: nobody waits for a training to see them."""
+    """Draw a shipped model's landmarks on a photograph: first, so that nobody waits for a training to see some."""
     faces = landmark_photo(Landmarker(PHOTO_MODEL), astronaut(), out / "astronaut.png")
     console.print(f"Faces found in a photograph, no box given, by the shipped model {PHOTO_MODEL!r}: {len(faces)}")
     console.print(f"  {(out / 'astronaut.png').as_posix()}", soft_wrap=True)
