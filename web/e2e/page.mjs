@@ -229,6 +229,28 @@ await step("lends its code: lightmark.js finds the same face", async () => {
   points.forEach(([x, y], index) => assert.ok(Math.hypot(x - wanted[index][0], y - wanted[index][1]) < CLOSE));
 });
 
+await step("fits wide and narrow windows, the lines for developers opened", async () => {
+  await openSample(page, 4, "meeting.jpg");
+  await page.click("details summary");
+  for (const width of [1280, 860, 390, 320]) {
+    await page.setViewportSize({ width, height: 860 });
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width, `${width} px is too narrow`);
+    const cut = await page.$eval("#faces", (list) => list.scrollHeight - list.clientHeight);
+    assert.equal(cut, 0, "a card of four faces is cut");
+  }
+  await page.setViewportSize({ width: 1280, height: 860 });
+  await page.click("details summary");
+});
+
+await step("shows a picture while the model is still loading", async () => {
+  const slow = await page.context().newPage();
+  await slow.route("**/models/*.onnx", () => {}); // never answered
+  await slow.goto(url);
+  await slow.setInputFiles("#picture-file", file("astronaut.png"));
+  await slow.waitForFunction(() => document.getElementById("view").getBoundingClientRect().height > 200);
+  await slow.close();
+});
+
 await step("says so where there is no camera", async () => {
   await page.click("#camera");
   await page.waitForSelector("#notice:not([hidden])");

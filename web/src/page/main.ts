@@ -206,7 +206,7 @@ async function analyse(): Promise<void> {
 function clearResult(opened: Shot): void {
   result = null;
   for (const button of saves) button.disabled = true;
-  if (model) view.show({ shot: opened, faces: [], schema: model.spec.schema });
+  view.show({ shot: opened, faces: [], schema: model?.spec.schema ?? null });
   byId("summary").textContent = "Looking …";
 }
 

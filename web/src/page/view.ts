@@ -15,7 +15,7 @@ export interface Shot {
 export interface Scene {
   readonly shot: Shot;
   readonly faces: readonly Face[];
-  readonly schema: Schema;
+  readonly schema: Schema | null; // null while no model is loaded yet: then there are no faces
 }
 
 const LARGEST_ZOOM = 2.5;
@@ -56,7 +56,7 @@ export class View {
     if (!context) return;
     context.imageSmoothingQuality = "high";
     context.drawImage(shot.bitmap, 0, 0, size[0], size[1]);
-    drawFaces(context, faces, schema, this.layers(), size[0] / width, this.chosen());
+    if (schema) drawFaces(context, faces, schema, this.layers(), size[0] / width, this.chosen());
   }
 
   /** The face under a place on the canvas, null for none. */
@@ -79,7 +79,7 @@ export class View {
     const context = sheet.getContext("2d");
     if (!context) return null;
     context.drawImage(shot.bitmap, 0, 0);
-    drawFaces(context, faces, schema, this.layers(), 1);
+    if (schema) drawFaces(context, faces, schema, this.layers(), 1);
     return sheet.convertToBlob({ type: "image/png" });
   }
 }
