@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -136,6 +137,15 @@ def test_backgrounds_of_the_detector_are_seen(split: Split) -> None:
     before = detector_fingerprint(DetectorRecipe(), split, known, unknown, None)
     after = detector_fingerprint(DetectorRecipe(), split, known, unknown[::-1], None)
     assert differences(before, after) == "backgrounds: validation: pictures"
+
+
+def test_a_start_has_the_same_name_in_both_fingerprints(split: Split, recipe: Recipe, tmp_path: Path) -> None:
+    """That of the landmark network and that of the detector; without one it is empty."""
+    start = tmp_path / "start.safetensors"
+    start.write_bytes(b"one")
+    for given, wanted in ((None, ""), (start, hashlib.sha256(b"one").hexdigest())):
+        assert run_fingerprint(recipe, split, given)["start"] == wanted
+        assert detector_fingerprint(DetectorRecipe(), split, [], [], given)["start"] == wanted
 
 
 def test_a_long_list_of_differences_is_cut() -> None:
