@@ -9,10 +9,10 @@ listed here, and not documented as a submodule, may move between releases.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # type checkers take it for true; typing itself would cost a third of the import's time
 if TYPE_CHECKING:  # for editors and type checkers; the table below is what runs
+    from typing import Any
+
     from lightmark.data.read import read_samples as read_samples
     from lightmark.data.sample import Sample as Sample
     from lightmark.errors import LightmarkError as LightmarkError
@@ -75,6 +75,8 @@ def __getattr__(name: str) -> Any:
     """The public name `name`, imported now; raises `AttributeError` for any other."""
     if name not in _MODULES:
         raise AttributeError(f"module 'lightmark' has no attribute {name!r}; public names: {', '.join(_MODULES)}")
+    from importlib import import_module
+
     value = globals()[name] = getattr(import_module(_MODULES[name]), name)
     return value
 
