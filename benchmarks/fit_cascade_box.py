@@ -25,11 +25,11 @@ from lightmark.cli.training import training_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.detectors.cascade import (
     CASCADE,
-    LONGEST,
+    INPUT_SIZE,
     MIN_SIZE,
     NEIGHBOURS,
     STEP,
-    find_rectangles,
+    detect_rectangles,
     open_cascade,
     rectangle_edges,
     reduced_grey,
@@ -84,7 +84,7 @@ def main() -> None:
         "versions": versions(),
         "faces": len(samples),
         "min_size": MIN_SIZE,
-        "longest": LONGEST,
+        "longest": INPUT_SIZE,
         "step": STEP,
         "found_iou": FOUND_IOU,
         "chosen": asdict(chosen),
@@ -96,8 +96,8 @@ def main() -> None:
 
 def find_candidates(classifier: cv2.CascadeClassifier, sample: Sample) -> tuple[NDArray[np.int64], Array]:
     """Ungrouped finds in the picture of `sample`, and the matrix picture → what the cascade saw."""
-    grey, matrix = reduced_grey(load_image(sample), LONGEST)
-    return find_rectangles(classifier, grey, MIN_SIZE, 0), matrix
+    grey, matrix = reduced_grey(load_image(sample), INPUT_SIZE)
+    return detect_rectangles(classifier, grey, MIN_SIZE, 0), matrix
 
 
 def measure(

@@ -67,7 +67,7 @@ def test_an_enlarged_picture_gives_the_enlarged_box(astronaut: Picture, detector
 
 def test_a_reduction_that_does_not_divide_the_picture_keeps_the_place(astronaut: Picture) -> None:
     """Smoothly enlarged by 2.5 and reduced by 3, the box moves by less than 6 % of the face's width."""
-    small = CascadeDetector(longest=512)
+    small = CascadeDetector(input_size=512)
     large = np.asarray(cv2.resize(astronaut, (1280, 1280), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     (box,), (same,) = small(astronaut), small(large)
     np.testing.assert_allclose((same + 0.5) / 2.5 - 0.5, box, atol=0.06 * 92)
@@ -112,7 +112,7 @@ def test_a_picture_of_another_form_is_refused(detector: CascadeDetector, image: 
 
 
 @pytest.mark.parametrize(
-    "options", [{"min_size": 0.0}, {"min_size": 1.5}, {"min_size": float("nan")}, {"neighbours": 0}, {"longest": 0}]
+    "options", [{"min_size": 0.0}, {"min_size": 1.5}, {"min_size": float("nan")}, {"neighbours": 0}, {"input_size": 0}]
 )
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     """The error names the option and its value."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightmark.detectors.face_detector import MOST, choose_boxes, fit_whole
+from lightmark.detectors.face_detector import MAX_DETECTIONS, choose_boxes, fit_input
 from lightmark.geometry import transform
 
 
@@ -21,7 +21,7 @@ from lightmark.geometry import transform
 )
 def test_a_whole_picture_fits_with_its_edges(shape: tuple[int, int], size: tuple[int, int]) -> None:
     """The upper left edge stays, the longer side ends where the network's picture does."""
-    matrix, found = fit_whole(shape, 320, 32)
+    matrix, found = fit_input(shape, 320, 32)
     assert found == size
     height, width = shape
     edges = transform(matrix, np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]]))
@@ -47,8 +47,8 @@ def test_nothing_sure_enough_is_nothing() -> None:
 
 def test_a_flood_of_finds_is_cut() -> None:
     """However low the threshold, so that time stays bounded; the surest are kept."""
-    count = 3 * MOST
+    count = 3 * MAX_DETECTIONS
     boxes = np.arange(count)[:, None] * 20.0 + np.array([0, 0, 10, 10])
     found, scores = choose_boxes(boxes, np.linspace(0.1, 0.9, count), 0.05)
-    assert len(found) == MOST
+    assert len(found) == MAX_DETECTIONS
     assert scores[0] == pytest.approx(0.9)

@@ -60,8 +60,8 @@ def test_a_copy_finds_the_same_faces(portrait: Picture, make: Copy, detector: An
 
 @pytest.mark.parametrize("make", [pickled, copy.deepcopy])
 @pytest.mark.parametrize("kind", [
-    lambda: FaceDetector(longest=160, threshold=0.3, threads=1),
-    lambda: CascadeDetector(min_size=0.2, neighbours=2, longest=200),
+    lambda: FaceDetector(input_size=160, threshold=0.3, threads=1),
+    lambda: CascadeDetector(min_size=0.2, neighbours=2, input_size=200),
 ])  # fmt: skip
 def test_detectors_keep_their_settings(portrait: Picture, make: Copy, kind: Callable[[], Any]) -> None:
     """The copy answers as the detector does."""

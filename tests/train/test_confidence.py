@@ -180,8 +180,8 @@ def test_half_of_the_wrong_crops_tempt_the_detector(trained, tmp_path, monkeypat
     looks = []
 
     class Tempted:
-        def __init__(self, longest):
-            looks.append(longest)
+        def __init__(self, input_size):
+            looks.append(input_size)
 
         def scored(self, picture, threshold):
             boxes = [[30.0, 20.0, 69.0, 59.0]] if picture.max() == 255 else np.zeros((0, 4))

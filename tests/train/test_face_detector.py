@@ -119,7 +119,7 @@ def test_the_exported_file_finds_what_the_network_finds(
     """Checked against torch while written; at run time its boxes are in the picture's pixels."""
     checkpoint = train_face_detector(replace(RECIPE, steps=2), faces, backgrounds, tmp_path / "run", quiet=True)
     assert export_detector(checkpoint, tmp_path / "d.onnx", threshold=0.4, possible=1e-6) < 0.01
-    detector = FaceDetector(tmp_path / "d.onnx", longest=96)
+    detector = FaceDetector(tmp_path / "d.onnx", input_size=96)
     assert detector.threshold == 0.4
     boxes, scores = detector.scored(np.full((480, 960, 3), 90, np.uint8), threshold=1e-6)
     assert boxes.shape == (len(scores), 4)

@@ -16,7 +16,7 @@ from lightmark.errors import VideoError, WriteError
 from lightmark.image import Picture
 from lightmark.video import writer as video_writer
 from lightmark.video.frames import VideoReader
-from lightmark.video.writer import require_whole, writing_video
+from lightmark.video.writer import require_complete, writing_video
 
 FilmOf = Callable[..., Path]
 
@@ -202,12 +202,12 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, size: tuple[int, int]
 def test_a_film_that_lacks_frames_is_not_whole(tmp_path: Path) -> None:
     """What the writer says and what can be read back must agree; a film cut by a full disk lacks its end."""
     path = write_film(tmp_path / "film.mkv", [10, 20, 30])
-    require_whole(path, 3, "film.mkv")
+    require_complete(path, 3, "film.mkv")
     with pytest.raises(WriteError, match=r"out\.mkv: of 4 frames only 3 can be read back; is the disk full\?"):
-        require_whole(path, 4, "out.mkv")
+        require_complete(path, 4, "out.mkv")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(WriteError, match=r"out\.mkv: what was written cannot be read back; is the disk full\?"):
-        require_whole(path, 3, "out.mkv")
+        require_complete(path, 3, "out.mkv")
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])

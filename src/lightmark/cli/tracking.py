@@ -18,7 +18,7 @@ from lightmark.errors import ConfigError
 if TYPE_CHECKING:
     from lightmark.video.frames import Frame, VideoReader
     from lightmark.video.smoothing import Smoothing
-    from lightmark.video.track import Tracked
+    from lightmark.video.track import TrackingSummary
     from lightmark.video.tracker import TrackedFace
 
 STANDARD_OUTPUT = Path("-")  # of --records
@@ -123,7 +123,7 @@ def progress_bar(reader: VideoReader) -> Iterator[Callable[[Frame, Sequence[Trac
         yield tell
 
 
-def report(source: str, done: Tracked, reader: VideoReader, written: Sequence[Path]) -> None:
+def report(source: str, done: TrackingSummary, reader: VideoReader, written: Sequence[Path]) -> None:
     """Say what was done, why it ended where it did not end by itself, and where it lies."""
     click.echo(f"{source}: {done.frames} frames, {done.seconds:.1f} s, faces followed: {len(done.ids)}", err=True)
     if done.stopped_by is not None:

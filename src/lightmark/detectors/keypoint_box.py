@@ -1,4 +1,4 @@
-"""From the few points that other detectors give to the tight 68-point box; their own boxes follow other rules."""
+"""Tight 68-point box from the 4 or 5 keypoints of other detectors, whose own boxes follow other rules."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 from lightmark.geometry import Array, align, matrix_scale, transform
 
 Keypoint = Literal["right_eye", "left_eye", "nose_tip", "mouth", "right_mouth", "left_mouth"]
-# In the order in which the detectors give them; right and left are the person's own.
+# In the detectors' output order; right and left are the person's own.
 YUNET: Final[tuple[Keypoint, ...]] = ("right_eye", "left_eye", "nose_tip", "right_mouth", "left_mouth")
 MEDIAPIPE: Final[tuple[Keypoint, ...]] = ("right_eye", "left_eye", "nose_tip", "mouth")
-# Mean places about the centre of the tight box, whose longer side is 1, and its mean width and height, over 300W's
-# training faces turned upright: benchmarks/fit_keypoint_box.py, benchmarks/results/keypoint-box.json.
+# Mean keypoint positions relative to the centre of the tight box, whose longer side is 1, and the box's mean width and
+# height, over 300W's training faces rotated to zero roll: benchmarks/fit_keypoint_box.py writes
+# benchmarks/results/keypoint-box.json.
 PLACES: Final[Mapping[Keypoint, tuple[float, float]]] = {
     "right_eye": (-0.2133, -0.3052),
     "left_eye": (0.2118, -0.3052),
@@ -27,10 +28,10 @@ EXTENT: Final = (0.9830, 0.9488)
 
 
 def box_of_keypoints(points: Array, names: Sequence[Keypoint]) -> Array:
-    """Tight 68-point box (4,) of the face whose points (K, 2), called `names`, are known.
+    """Tight 68-point box (4,) of a face from its keypoints `points` (K, 2), called `names`.
 
-    The mean face is laid on the points by the similarity that fits them best; the box is as large as an upright face's
-    would be. Raises `GeometryError` where all points coincide.
+    The mean face is aligned to the keypoints by a least-squares similarity; the box has the size that it would have for
+    an upright face. Raises `GeometryError` if all keypoints coincide.
     """
     matrix = align(np.array([PLACES[name] for name in names]), points)
     centre, half = transform(matrix, np.zeros((1, 2)))[0], np.array(EXTENT) * matrix_scale(matrix) / 2

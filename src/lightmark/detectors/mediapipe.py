@@ -1,4 +1,4 @@
-"""MediaPipeDetector: the faces of a picture by MediaPipe's BlazeFace, as tight 68-point boxes."""
+"""MediaPipeDetector: face detection with MediaPipe's BlazeFace, as tight 68-point boxes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightmark.geometry import Array, largest_first
 from lightmark.image import require_image
 
 FULL_RANGE = 1  # MediaPipe's model for faces up to 5 m away; 0 is that for 2 m
-SCORE = 0.5  # MediaPipe's own choice
+SCORE = 0.5  # MediaPipe's default
 
 
 class MediaPipeDetector:
-    """Finds faces by MediaPipe; a find counts from `score` on.
+    """Detects faces with MediaPipe; a detection needs a score of at least `score`.
 
-    Threads may share a detector, which serves them one after another. Raises `MissingExtraError` where mediapipe is not
+    Threads may share a detector; their calls run one after another. Raises `MissingExtraError` where mediapipe is not
     installed; its wheels carry the model.
     """
 
@@ -31,22 +31,22 @@ class MediaPipeDetector:
         except ImportError as error:
             raise MissingExtraError(f'MediaPipe: {error}; pip install "lightmark[mediapipe]"') from error
         self._network = solutions.FaceDetection(model_selection=FULL_RANGE, min_detection_confidence=score)
-        self._turn, self._score = threading.Lock(), score
+        self._lock, self._score = threading.Lock(), score
 
     def __reduce__(self) -> tuple[type[MediaPipeDetector], tuple[float]]:
-        """What makes it anew in another process, where MediaPipe's network cannot go."""
+        """Pickle the options only: MediaPipe's network cannot be pickled."""
         return type(self), (self._score,)
 
     def __call__(self, image: NDArray[np.uint8]) -> Array:
         """Boxes (F, 4) x0, y0, x1, y1 in pixels of `image`, RGB uint8 (H, W, 3), the largest first.
 
-        Raises `ImageError` for an image of another form.
+        Raises `ImageError` for an image of another type or shape.
         """
         picture = require_image(image)
         height, width = picture.shape[:2]
-        with self._turn:
-            found = self._network.process(np.ascontiguousarray(picture)).detections or []
-        # Its points are shares of the picture, from edge to edge.
-        faces = [[[p.x, p.y] for p in face.location_data.relative_keypoints[: len(MEDIAPIPE)]] for face in found]
+        with self._lock:
+            detections = self._network.process(np.ascontiguousarray(picture)).detections or []
+        # Relative keypoints: 0 and 1 are the picture's outer edges, half a pixel outside the pixel centres.
+        faces = [[[p.x, p.y] for p in face.location_data.relative_keypoints[: len(MEDIAPIPE)]] for face in detections]
         points = np.array(faces, dtype=np.float64).reshape(-1, len(MEDIAPIPE), 2) * (width, height) - 0.5
         return largest_first(np.array([box_of_keypoints(face, MEDIAPIPE) for face in points]).reshape(-1, 4))

@@ -1,4 +1,4 @@
-"""Detector: whatever finds the faces of a picture; and the ones that users can name."""
+"""Detector: the face-detection interface, and the detectors that have a name."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from lightmark.image import Picture
 
 
 class Detector(Protocol):
-    """Takes a picture, RGB uint8 (H, W, 3); gives tight 68-point boxes (F, 4) in its pixels, the largest first."""
+    """Face detector: RGB uint8 picture (H, W, 3) → tight 68-point boxes (F, 4) in pixels, largest first."""
 
     def __call__(self, image: Picture) -> Array:
-        """Boxes (F, 4) x0, y0, x1, y1; no faces are (0, 4)."""
+        """Boxes (F, 4) x0, y0, x1, y1; shape (0, 4) without faces."""
 
 
 @runtime_checkable
 class Proposer(Protocol):
-    """A detector that can also tell of what it is not sure of, for a model that knows faces to judge."""
+    """Detector that also returns low-score proposals, for a model with a confidence head to accept or reject."""
 
     def propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]]:
-        """Boxes (F, 4) as a `Detector` gives them and more, the largest first, and which ones it is sure of (F,)."""
+        """Boxes (F, 4) of detections and proposals, largest first, and a mask (F,) of the detections."""
 
 
 class FixedBoxes:
-    """The same `boxes` (F, 4) whatever the picture shows: for a camera that does not move, or boxes from elsewhere.
+    """Detector that returns the same `boxes` (F, 4) for every picture, from labels or another detector.
 
-    Raises `GeometryError` for a box that is none.
+    Raises `GeometryError` for an empty or non-finite box.
     """
 
     def __init__(self, boxes: ArrayLike) -> None:
@@ -44,14 +44,14 @@ class FixedBoxes:
 
 
 def open_detector(name: str, threads: int | None = None) -> Detector:
-    """The detector called `name`, on `threads` processor threads where it can be told (None: all cores).
+    """Open a face detector by name, on `threads` CPU threads (None: all cores) where it has that option.
 
-    "face" is Lightmark's own network, "face:PATH" one of your own training, exported; "cascade" OpenCV's,
-    "yunet:PATH" that of OpenCV's model zoo, "mediapipe" MediaPipe's; "auto" the best one in the package, "face". Raises
-    `ConfigError` for another name, and what the detector itself raises.
+    "face" is Lightmark's own network, "face:PATH" an exported detector of your own training, "cascade" OpenCV's Haar
+    cascade, "yunet:PATH" YuNet from OpenCV's model zoo, "mediapipe" MediaPipe's BlazeFace, and "auto" the best one in
+    the package, "face". Raises `ConfigError` for an unknown name, and the errors of the detector itself.
     """
     kind, _, path = name.partition(":")
-    # The imports stand here, not above: each detector loads libraries that the others do without.
+    # Imported here, not above: each detector loads libraries that the others do not need.
     if name in ("auto", "face") or (kind == "face" and path):
         from lightmark.detectors.face_detector import FaceDetector
 

@@ -270,7 +270,7 @@ def _read_wrong(
 
 def _tempting_boxes(paths: Sequence[Path]) -> list[tuple[Path, Array]]:
     """Each box (4,) that the shipped face detector scores `TEMPTING` or more, with its picture's path; a box a look."""
-    detectors = [FaceDetector(longest=longest) for longest in LOOKS] if paths else []
+    detectors = [FaceDetector(input_size=longest) for longest in LOOKS] if paths else []
     return [
         (path, box)
         for path in paths

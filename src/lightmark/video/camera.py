@@ -1,4 +1,4 @@
-"""Cameras of this machine, by OpenCV."""
+"""Camera: frames of a local camera, read with OpenCV."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lightmark.image import Picture
 
 
 class Camera:
-    """The pictures of the camera of that number, or of the device at that path, until none comes any more.
+    """Frames of the camera with number or device path `device`, until it delivers no more.
 
-    Raises `VideoError` for one that cannot be opened.
+    Raises `VideoError` if it cannot be opened.
     """
 
     total: int | None = None
@@ -26,23 +26,23 @@ class Camera:
         self.fps = float(self._capture.get(cv2.CAP_PROP_FPS))
 
     def pictures(self) -> Iterator[tuple[float | None, Picture]]:
-        """Pictures, RGB, without time stamps: drivers' are not to be relied upon."""
+        """RGB frames with None for a time stamp: those of camera drivers are unreliable."""
         while True:
             try:
-                there, frame = self._capture.read()
-            except cv2.error:  # some drivers raise where others say that nothing came
+                success, frame = self._capture.read()
+            except cv2.error:  # some drivers raise where others report failure
                 return
-            if not there or frame is None:
+            if not success or frame is None:
                 return
             yield None, np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def close(self) -> None:
-        """Let the camera go."""
+        """Release the camera."""
         self._capture.release()
 
 
 def open_capture(device: int | str) -> cv2.VideoCapture:
-    """OpenCV's reader of a camera; raises `VideoError` where it opens nothing."""
+    """Open a camera with OpenCV; raises `VideoError` if that fails."""
     capture = cv2.VideoCapture(device)
     if capture.isOpened():
         return capture

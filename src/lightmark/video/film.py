@@ -1,4 +1,4 @@
-"""Films: the pictures of a video file or of a stream, decoded by PyAV (FFmpeg), as players show them."""
+"""Film: frames of a video file or stream, decoded with PyAV (FFmpeg), upright as players show them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lightmark.source import MAX_PIXELS
 from lightmark.video.display import square_pixels, upright
 from lightmark.video.signature import SIGNATURE_BYTES, is_picture_brand, video_format
 
-STREAM_TIMEOUT = 30.0  # seconds without a byte after which a stream has ended, as in OpenCV
+STREAM_TIMEOUT = 30.0  # seconds without data after which a stream counts as ended, as in OpenCV
 
 
 class Film:
-    """The pictures of a video file at a path or, with `live`, of a stream at a URL, one after another, once.
+    """Frames of the video file at path `source` or, with `live`, of the stream at that URL; can be read once.
 
-    `fps` is the mean rate that it claims, 0 for none; `total` how many frames a file claims to have, None where it does
-    not say; `sound` its path where it has sound; `discontinuous` whether its clock may be set anew in its course.
-    Nothing but the source itself is opened, whatever a playlist names. Raises `VideoError` with the real fault for what
-    is missing, unreadable, no video, or larger than `MAX_PIXELS`; `MissingExtraError` without PyAV.
+    `fps` is the mean frame rate in the header, 0 if missing; `total` the frame count in the header of a file, or None;
+    `sound` the path of the file if it has sound; `discontinuous` whether its clock may be reset within the file. Only
+    the source itself is opened, never what a playlist refers to. Raises `VideoError` with the cause for a source that
+    is missing, unreadable, not a video, or larger than `MAX_PIXELS`; `MissingExtraError` without PyAV.
     """
 
     def __init__(self, source: str, live: bool = False) -> None:
@@ -46,19 +46,19 @@ class Film:
         self.discontinuous = has_discontinuities(self._container)
 
     def pictures(self) -> Iterator[tuple[float | None, Picture]]:
-        """Time stamp in seconds, None where there is none, and picture, RGB (H, W, 3), of each frame.
+        """Time stamp in seconds, or None, and RGB picture (H, W, 3) of each frame.
 
-        A file that is cut ends where it was cut; what is damaged within is left out. Every picture has the size of the
-        first. Raises `VideoError` where reading breaks off for another reason than the file's own, and where it was
-        for damage that not a single frame came.
+        A truncated file ends where it was truncated; damaged frames within are skipped. Every picture has the size of
+        the first. Raises `VideoError` if reading fails for a reason outside the file, or if damage leaves not a single
+        frame.
         """
         size: tuple[int, int] | None = None
         for frame in self._frames():
             image = displayed(frame, self._stream.sample_aspect_ratio)
             size = size or (image.shape[1], image.shape[0])
-            if (image.shape[1], image.shape[0]) != size:  # some recorders change it; FFmpeg scales back, too
+            if (image.shape[1], image.shape[0]) != size:  # some recorders change the size; FFmpeg scales back, too
                 image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-            # Not PyAV's frame.time, which knows no time base for the frames that come when the decoder is emptied.
+            # Not PyAV's frame.time, which has no time base for the frames of the final flush of the decoder.
             yield None if frame.pts is None else float(frame.pts * self._stream.time_base), image
 
     def _frames(self) -> Iterator[Any]:
@@ -68,7 +68,7 @@ class Film:
         for packet in self._packets():
             try:
                 frames = self._stream.decode(packet)
-            except FFmpegError as error:  # a damaged packet: the next may be whole
+            except FFmpegError as error:  # a damaged packet: the next may be intact
                 fault = error
                 continue
             decoded += len(frames)
@@ -77,7 +77,7 @@ class Film:
             raise VideoError(f"{self._name}: not a single frame can be decoded: {fault.strerror}")
 
     def _packets(self) -> Iterator[Any]:
-        """Packets up to the end or to where the file is cut, and None, which empties the decoder."""
+        """Packets up to the end or the truncation of the file, then None, which flushes the decoder."""
         from av.error import EOFError, FFmpegError, InvalidDataError
 
         try:
@@ -92,12 +92,12 @@ class Film:
         yield None
 
     def close(self) -> None:
-        """Let the file or stream go."""
+        """Close the file or stream."""
         self._container.close()
 
 
 def displayed(frame: Any, aspect: Any) -> Picture:
-    """RGB picture of PyAV's `frame`, whose pixels are `aspect` times as wide as high, as a player shows it."""
+    """RGB picture of a PyAV `frame` with pixel aspect ratio `aspect`, upright and in square pixels."""
     from av.sidedata.sidedata import Type
 
     side = frame.side_data.get(Type.DISPLAYMATRIX)
@@ -106,11 +106,11 @@ def displayed(frame: Any, aspect: Any) -> Picture:
 
 
 def require_video_file(path: Path) -> None:
-    """Raise `VideoError` with what is wrong with the file at `path`, as far as that shows without decoding it."""
+    """Raise `VideoError` with the cause if the file at `path` is no video, without decoding it."""
     try:
         if path.is_dir():
             raise VideoError(f"{path}: is a folder; name one video file in it")
-        if path.exists() and not path.is_file():  # a pipe: what was read is gone
+        if path.exists() and not path.is_file():  # a pipe: its first bytes can be read only once
             return
         with path.open("rb") as file:
             start = file.read(SIGNATURE_BYTES)
@@ -127,19 +127,19 @@ def require_video_file(path: Path) -> None:
 
 
 def picture_error(name: str) -> VideoError:
-    """The error for a picture where a video is needed."""
+    """Error for a still picture where a video is needed."""
     return VideoError(f"{name}: is a picture, not a video; `lightmark detect` finds the faces of pictures")
 
 
 def open_container(source: str, live: bool = False) -> Any:
-    """PyAV's container of a file or stream; raises `VideoError` where there is no film in it."""
+    """Open a file or stream as a PyAV container; raises `VideoError` if it is no video."""
     require_extra(["av"], "video", "reading a video")
     import av
 
-    # "file:" since a colon in a name would pass for a protocol's; no playlist leads to the network.
+    # "file:" because FFmpeg takes a name with a colon for a protocol; the whitelist keeps playlists off the network.
     location = source if live else f"file:{source}"
     options = {"rtsp_transport": "tcp"} if live else {"protocol_whitelist": "file"}
-    options["max_pixels"] = str(MAX_PIXELS)  # of the frames that FFmpeg decodes to learn what a file holds
+    options["max_pixels"] = str(MAX_PIXELS)  # also bounds the frames that FFmpeg decodes while it probes the streams
     try:
         container = av.open(location, options=options, timeout=STREAM_TIMEOUT if live else None)
     except av.error.FFmpegError as error:
@@ -151,7 +151,7 @@ def open_container(source: str, live: bool = False) -> Any:
 
 
 def why_not_opened(source: str, live: bool) -> str:
-    """What may be wrong with a source that FFmpeg does not open."""
+    """Likely cause for a source that FFmpeg cannot open, as the end of an error message."""
     if live:
         return "the stream cannot be opened; is the address right, and is it being sent?"
     with Path(source).open("rb") as file:
@@ -162,12 +162,12 @@ def why_not_opened(source: str, live: bool) -> str:
 
 
 def is_picture_format(name: str) -> bool:
-    """Whether FFmpeg's demuxer of that name reads still pictures."""
+    """Whether the FFmpeg demuxer `name` reads still pictures."""
     return name == "image2" or name.endswith("_pipe")
 
 
 def picture_stream(container: Any, name: str) -> Any:
-    """The video stream to show, cover pictures of sound files left aside; raises `VideoError` where there is none."""
+    """Main video stream of a container, cover pictures excluded; raises `VideoError` if there is none."""
     from av.stream import Disposition
 
     streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
@@ -184,12 +184,12 @@ def picture_stream(container: Any, name: str) -> Any:
             f"{MAX_PIXELS:,}; is the header damaged?"
         )
     stream.thread_type = "AUTO"
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # packets may hold other sizes than the header's
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # packets may have other sizes than the header
     return stream
 
 
 def has_discontinuities(container: Any) -> bool:
-    """Whether the clock of this format may be set anew within a file, as that of MPEG streams."""
+    """Whether the clock of this format may be reset within a file, as in MPEG streams."""
     from av.format import Flags
 
     return bool(container.format.flags & Flags.ts_discont.value)

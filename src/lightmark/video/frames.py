@@ -1,4 +1,4 @@
-"""Videos: frames with their times, from files, streams and cameras."""
+"""VideoReader: frames with time stamps from video files, streams and cameras."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lightmark.video.camera import Camera
 from lightmark.video.clock import file_clock, live_clock
 from lightmark.video.film import Film
 
-USUAL_FPS = 30.0  # where a source does not say, as most cameras do
-FASTEST_FPS = 1000.0  # above, a container gave its clock's ticks instead: MPEG's runs at 90,000 a second
+USUAL_FPS = 30.0  # for sources without a frame rate, such as most cameras
+FASTEST_FPS = 1000.0  # a higher rate is the container's clock instead: MPEG's has 90,000 ticks per second
 
 Source: TypeAlias = "str | Path | int"
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Frame number `index`, from 0, shown at `seconds`: `image` is RGB uint8 (H, W, 3)."""
+    """Frame `index`, counted from 0, at time `seconds`; `image` is RGB uint8 (H, W, 3)."""
 
     index: int
     seconds: float
@@ -31,16 +31,16 @@ class Frame:
 
 
 class VideoReader:
-    """The frames of a video file, a camera (its number) or a stream (its URL), one after another, once.
+    """Iterator over the frames of a video file, camera (number) or stream (URL); can be read once.
 
-    Files give their own times (the presentation time stamps that ffprobe shows), which need not begin at 0 nor be
-    evenly spaced; a file that is cut ends where it was cut. Frames are as a player shows them: turned and mirrored as
-    the header says, in square pixels. `live` is true for cameras and streams: their times are those of `clock`, counted
-    from the first frame, and they end when no frame comes any more. `total` is how many frames a file claims to have,
-    None where it does not say; `sound` the file whose sound belongs to the frames, None without. Files and streams need
-    PyAV (extra `video`). Raises `VideoError` for a source that cannot be opened.
+    Times of files are their presentation time stamps (as shown by ffprobe), which need not start at 0 or be evenly
+    spaced; a truncated file ends early. Frames are as a player shows them: rotated and mirrored by the header, in
+    square pixels. `live` is true for cameras and streams: their times are those of `clock` since the first frame, and
+    they end when no more frames arrive. `total` is the frame count in a file's header, or None; `sound` the file with
+    the sound of these frames, or None. Files and streams need PyAV (extra `video`). Raises `VideoError` for a source
+    that cannot be opened.
 
-    A reader holds an open file or camera, so it can neither be pickled nor copied: open one in each process.
+    A reader holds an open file or camera, so it can be neither pickled nor copied: open one in each process.
     """
 
     def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +50,7 @@ class VideoReader:
         self._seconds = live_clock(clock) if self.live else file_clock(1 / self.fps, self._source.discontinuous)
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames; raises `VideoError` where there is not a single one."""
+        """The frames; raises `VideoError` if there is not a single one."""
         index = -1
         for index, (stamp, image) in enumerate(self._source.pictures()):
             yield Frame(index, self._seconds(stamp), image)
@@ -58,7 +58,7 @@ class VideoReader:
             raise VideoError(f"{self.name}: gives not a single frame; cut at its start, or a camera in use?")
 
     def close(self) -> None:
-        """Let the file or camera go."""
+        """Close the file or camera."""
         self._source.close()
 
     def __enter__(self) -> VideoReader:
@@ -74,7 +74,7 @@ class VideoReader:
 
 
 def parse_source(text: str) -> Source:
-    """What a user's word means: a file if there is one of that name, else a camera's number, a URL or a path.
+    """Video source of a command-line word: an existing file, else a camera number, a URL or a path.
 
     >>> parse_source("0")
     0
@@ -83,14 +83,14 @@ def parse_source(text: str) -> Source:
 
 
 def open_source(source: Source) -> Camera | Film:
-    """What gives the pictures of `source`; raises `VideoError` where it cannot be opened."""
+    """Open the camera, stream or file `source`; raises `VideoError` if that fails."""
     if is_camera(source):
         return Camera(source if isinstance(source, int) else str(source))
     return Film(str(source), is_live(source))
 
 
 def is_live(source: Source) -> bool:
-    """Whether `source` is a camera or a stream: its frames come when they come."""
+    """Whether `source` is a camera or a stream, whose frames arrive in real time."""
     return is_camera(source) or (isinstance(source, str) and "://" in source)
 
 
@@ -105,5 +105,5 @@ def is_camera(source: Source) -> bool:
 
 
 def sane_fps(fps: float) -> float:
-    """`fps` itself, or 30 where it is no rate of a video."""
+    """`fps` itself, or `USUAL_FPS` if it is no plausible frame rate."""
     return fps if 0 < fps <= FASTEST_FPS else USUAL_FPS

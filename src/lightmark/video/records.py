@@ -1,4 +1,4 @@
-"""Records of tracked faces, a row a face and frame, as JSON lines or CSV."""
+"""Records of tracked faces as JSON Lines or CSV, one row per face and frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightmark.files import replacing
 from lightmark.video.frames import Frame
 from lightmark.video.tracker import TrackedFace
 
-DECIMALS = 3  # of pixels and seconds: a hundredth of what any point is worth
+DECIMALS = 3  # of pixels and seconds: far finer than the error of any point
 
 STANDARD_OUTPUT = Path("-")
 
@@ -25,42 +25,42 @@ Write: TypeAlias = Callable[[Frame, TrackedFace], None]
 
 @contextmanager
 def writing_records(path: str | Path) -> Iterator[Write]:
-    """A function that adds one row; the file is at `path` when the block is left, not there if it is left by an error.
+    """Context manager that yields a function to write one row; the file appears at `path` only without an error.
 
-    `.jsonl` holds an object a line: frame, seconds, id, then what `Face.to_dict` holds. `.csv` holds the columns
-    frame, seconds, id and `table_columns`. Pixels and seconds have three decimals. "-" writes `.jsonl`'s lines to
-    standard output, each at once. Raises `VideoError` for other suffixes, `WriteError` if the file cannot be written.
+    `.jsonl` has one object per line: frame, seconds, id and the keys of `Face.to_dict`. `.csv` has the columns frame,
+    seconds, id and `table_columns`. Pixels and seconds have three decimals. "-" writes JSON Lines to standard output
+    and flushes each line. Raises `VideoError` for other suffixes, `WriteError` if the file cannot be written.
     """
     target = require_records_name(path)
     if target == STANDARD_OUTPUT:
-        yield json_lines(sys.stdout, at_once=True)
+        yield json_lines(sys.stdout, flush=True)
         return
     with replacing(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield FORMATS[target.suffix.lower()](file)
 
 
 def require_records_name(path: str | Path) -> Path:
-    """`path` where its suffix names a form of records; raises `VideoError` listing them."""
+    """`path` if its suffix is a known record format; else raises `VideoError` listing the formats."""
     if Path(path) != STANDARD_OUTPUT and Path(path).suffix.lower() not in FORMATS:
         known = ", ".join(FORMATS)
         raise VideoError(f"{path}: records are written as {known}; give a name that ends in one of them, or -")
     return Path(path)
 
 
-def json_lines(file: TextIO, at_once: bool = False) -> Write:
-    """Writes an object a line into `file`; handed on `at_once` where somebody reads along."""
+def json_lines(file: TextIO, flush: bool = False) -> Write:
+    """Function that writes one JSON object per line to `file`, with `flush` after each, for a reading pipe."""
 
     def write(frame: Frame, tracked: TrackedFace) -> None:
         row = {"frame": frame.index, "seconds": round(frame.seconds, DECIMALS), "id": tracked.id}
         file.write(json.dumps(row | tracked.face.to_dict()) + "\n")
-        if at_once:
+        if flush:
             file.flush()
 
     return write
 
 
 def csv_table(file: TextIO) -> Write:
-    """Writes a header before the first row into `file`, then a row a face."""
+    """Function that writes one CSV row per face to `file`, with a header before the first."""
     table = csv.writer(file)
     started = False
 

@@ -1,9 +1,9 @@
-"""Video containers recognised by the first bytes of a file, without a decoder."""
+"""Video container formats by the first bytes of a file (magic numbers)."""
 
 from __future__ import annotations
 
-SIGNATURE_BYTES = 389  # three sync bytes of an MPEG transport stream, in its longer packets
-# First bytes of each container, from its specification; those of several containers that begin alike are below.
+SIGNATURE_BYTES = 389  # reaches the third sync byte of an MPEG transport stream with Blu-ray's 192-byte packets
+# First bytes of each container, from its specification; RIFF and ISO media need a second look, below.
 SIGNATURES = {
     b"\x1a\x45\xdf\xa3": "Matroska or WebM",
     b"FLV\x01": "Flash Video",
@@ -13,14 +13,14 @@ SIGNATURES = {
     b"\x00\x00\x01\xb3": "MPEG video",
     b"\x06\x0e\x2b\x34\x02\x05\x01\x01": "MXF",
 }
-# ISO 14496-12 brands of still pictures, which the decoders of pictures read.
+# ISO 14496-12 brands of still pictures, which `lightmark.source` reads.
 PICTURE_BRANDS = (b"avif", b"avis", b"mif1", b"msf1", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"jxl ")
-QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # older files begin without "ftyp"
+QUICKTIME_ATOMS = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # older files lack "ftyp"
 TRANSPORT_PACKET = 188  # bytes of an MPEG transport stream between two sync bytes; Blu-ray's have 4 more
 
 
 def video_format(start: bytes) -> str | None:
-    """Name of the video container that begins with `start` (`SIGNATURE_BYTES` of them), None for anything else.
+    """Name of the video container of a file with the first `SIGNATURE_BYTES` bytes `start`; None for others.
 
     >>> video_format(b"RIFF____AVI LIST")
     'AVI'
@@ -38,12 +38,12 @@ def video_format(start: bytes) -> str | None:
 
 
 def is_picture_brand(start: bytes) -> bool:
-    """Whether a file that begins with `start` is a still picture in the container of MP4: AVIF, HEIC, JPEG XL."""
+    """Whether a file that begins with `start` is a still picture in ISO media format: AVIF, HEIC, JPEG XL."""
     return start[4:8] == b"ftyp" and start[8:12] in PICTURE_BRANDS
 
 
 def _is_transport_stream(start: bytes) -> bool:
-    """Whether the sync byte 0x47 stands at three packets' beginnings; one alone is the letter G."""
+    """Whether three successive packets begin with the sync byte 0x47; a single one may be the letter G."""
     for offset, packet in ((0, TRANSPORT_PACKET), (4, TRANSPORT_PACKET + 4)):
         if len(start) > offset + 2 * packet and all(start[offset + i * packet] == 0x47 for i in range(3)):
             return True

@@ -1,4 +1,4 @@
-"""One-Euro smoothing of a face's points: steady at rest, quick when they move."""
+"""One-Euro filter for landmarks: little jitter at rest, little lag in motion."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from lightmark.errors import ConfigError, GeometryError, VideoError
 from lightmark.geometry import Array, Floats, tight_box
 
-DOUBT_RANGE = (0.5, 2.0)  # of the cutoff: an expected error is a guess, so it may only halve or double it
+CUTOFF_RANGE = (0.5, 2.0)  # factors on the cutoff: expected errors are estimates, so they may only halve or double it
 
 
 @dataclass(frozen=True)
 class Smoothing:
     """Parameters of `OneEuro`; a size is the longer side of the tight box of the face's points.
 
-    - `min_cutoff`, Hz: the low-pass filter's cutoff for a point at rest. Lower is steadier and later: a slow point lags
-      by 1 / (2π cutoff) seconds.
-    - `beta`, Hz per size and second: how much the cutoff grows with speed. Higher lags less and jitters more.
-    - `d_cutoff`, Hz: cutoff of the low-pass filter over the speed itself. Higher follows a start sooner and jitters
-      more.
-    - `typical_doubt`, in sizes: the expected error of a point to which these cutoffs apply as they are. A point twice
-      as doubtful has half the cutoff, one half as doubtful twice; no more than that.
+    - `min_cutoff`, Hz: the low-pass filter's cutoff for a point at rest. A lower value jitters less and lags more: a
+      slow point lags by 1 / (2π cutoff) seconds.
+    - `beta`, Hz per size and second: how much the cutoff grows with speed. A higher value lags less and jitters more.
+    - `d_cutoff`, Hz: cutoff of the low-pass filter over the speed itself. A higher value reacts sooner to a start of
+      motion and jitters more.
+    - `typical_doubt`, in sizes: the expected error of a point at which these cutoffs apply unchanged. A point with
+      twice that error has half the cutoff, one with half the error twice the cutoff; `CUTOFF_RANGE` limits both.
 
-    The defaults were chosen on training faces (lab notes); benchmarks/jitter.py says what they do on test faces.
+    The defaults were chosen on training faces (lab notes); benchmarks/jitter.py measures them on test faces.
     `typical_doubt` is the median expected_error of `fast`. Raises `ConfigError` for numbers out of range.
     """
 
@@ -46,14 +46,14 @@ SMOOTHING = Smoothing()
 
 
 class OneEuro:
-    """The One-Euro filter (Casiez, Roussel, Vogel, CHI 2012) over the points of one face, frame after frame.
+    """The One-Euro filter (Casiez, Roussel, Vogel, CHI 2012) for the points of one face.
 
-    Each point goes through a low-pass filter whose cutoff is min_cutoff + beta · speed. Speeds count in face sizes, so
-    that the parameters mean the same for faces near and far; frames may come at any times.
+    Each point goes through a low-pass filter with the cutoff min_cutoff + beta · speed. Speeds are in face sizes per
+    second, so that the parameters mean the same for near and far faces; frames may be unevenly spaced.
 
-    For a point that walks at random and is seen in white noise of standard deviation σ, the best low-pass filter (the
-    steady Kalman filter) has a cutoff in proportion to 1 / σ. A model's expected_error grows as its jitter does, so the
-    cutoff is multiplied by typical_doubt / expected_error, within `DOUBT_RANGE`.
+    For a random walk observed with white noise of standard deviation σ, the best low-pass filter (the steady-state
+    Kalman filter) has a cutoff proportional to 1 / σ. A model's expected_error grows with its jitter, so the cutoff is
+    multiplied by typical_doubt / expected_error, within `CUTOFF_RANGE`.
     """
 
     def __init__(self, smoothing: Smoothing = SMOOTHING) -> None:
@@ -61,7 +61,7 @@ class OneEuro:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what came before: the next points are taken as they are."""
+        """Clear the state: the next points are returned unchanged."""
         self._seconds = -math.inf
         self._points: Array | None = None
         self._velocity: Array | None = None
@@ -71,7 +71,7 @@ class OneEuro:
     ) -> Array:
         """Smoothed points (N, 2) of `points` (N, 2) at `seconds`, with their `expected_error` (N,) in the same pixels.
 
-        `size` is the face's, px; None takes that of the points.
+        `size` is the face's size in pixels; None computes it from the points.
         Raises `VideoError` where `seconds` is not after the last call's, `GeometryError` for points that are not finite
         or all in one place.
         """
@@ -82,12 +82,12 @@ class OneEuro:
         if self._points is None or self._velocity is None:
             self._points, self._velocity = np.array(points, dtype=np.float64), np.zeros_like(points, dtype=np.float64)
             return self._points.copy()
-        # From the smoothed points, as in the paper: what they lag behind by counts as speed, so that they catch up.
+        # Speed relative to the smoothed points, as in the paper: lag counts as speed, so that the filter catches up.
         step = (points - self._points) / (elapsed * size)
         self._velocity = self._velocity + weight(self._smoothing.d_cutoff, elapsed) * (step - self._velocity)
         cutoff = self._smoothing.min_cutoff + self._smoothing.beta * np.linalg.norm(self._velocity, axis=1)
         if expected_error is not None:
-            cutoff = cutoff * trust(expected_error / size, self._smoothing.typical_doubt)
+            cutoff = cutoff * cutoff_factor(expected_error / size, self._smoothing.typical_doubt)
         self._points = self._points + weight(cutoff, elapsed)[:, None] * (points - self._points)
         return self._points.copy()
 
@@ -102,10 +102,11 @@ def face_size(points: Floats) -> float:
 
 
 def weight(cutoff: float | Array, elapsed: float) -> Array:
-    """Share of the new value in a low-pass filter of `cutoff` Hz whose last value is `elapsed` seconds old."""
+    """Weight of the new value in a first-order low-pass filter of `cutoff` Hz, `elapsed` seconds after the last."""
     return np.asarray(1 / (1 + 1 / (2 * math.pi * np.asarray(cutoff) * elapsed)))
 
 
-def trust(doubt: Floats, typical: float) -> Array:
-    """Factor (N,) on the cutoff of points of expected_error `doubt` (N,): typical / doubt, within `DOUBT_RANGE`."""
-    return np.asarray(typical / np.clip(doubt, typical / DOUBT_RANGE[1], typical / DOUBT_RANGE[0]), dtype=np.float64)
+def cutoff_factor(expected_error: Floats, typical: float) -> Array:
+    """Factor (N,) on the cutoff of points with `expected_error` (N,): typical / error, within `CUTOFF_RANGE`."""
+    lowest, highest = typical / CUTOFF_RANGE[1], typical / CUTOFF_RANGE[0]
+    return np.asarray(typical / np.clip(expected_error, lowest, highest), dtype=np.float64)

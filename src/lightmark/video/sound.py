@@ -1,4 +1,4 @@
-"""Sound of a film, copied packet by packet into another file beside new pictures."""
+"""Sound: audio tracks of a video file, copied packet by packet into another file (remuxed)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lightmark.video.film import open_container
 
 
 class Sound:
-    """The sound tracks of the file `source`, for the PyAV container `output`, as they are: nothing is decoded.
+    """Copies the audio tracks of the file `source` into the PyAV container `output` without decoding.
 
-    `left_out` names the codecs of tracks that the format of `output` cannot hold. Raises `VideoError` where `source`
+    `left_out` holds the codecs of tracks that the format of `output` does not support. Raises `VideoError` if `source`
     cannot be opened.
     """
 
@@ -27,21 +27,21 @@ class Sound:
         self._next = next(self._packets, None)
 
     def copy_until(self, seconds: float, start: float) -> None:
-        """Copy what sounds until `seconds` of `source`; `start` there is where `output` begins."""
+        """Copy the packets up to `seconds` of `source`; `output` begins at `start` of `source`."""
         while self._next is not None and float(self._next.pts * self._next.time_base) < seconds:
             packet, self._next = self._next, next(self._packets, None)
             shift = round(start / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-            if packet.pts >= 0:  # what sounds before the first picture would move the pictures in some formats
+            if packet.pts >= 0:  # a negative time stamp would delay the pictures in some formats
                 packet.stream = self._tracks[packet.stream]
                 self._output.mux(packet)
 
     def copy_rest(self, start: float) -> None:
-        """Copy all that is left."""
+        """Copy all remaining packets."""
         self.copy_until(math.inf, start)
 
     def close(self) -> None:
-        """Let `source` go."""
+        """Close `source`."""
         self._container.close()
 
     def _demuxed(self) -> Iterator[Any]:
@@ -53,16 +53,16 @@ class Sound:
             for packet in self._container.demux(*self._tracks):
                 if packet.size and packet.pts is not None and packet.dts is not None:
                     yield packet
-        except FFmpegError:  # cut or damaged from here on, as the pictures may be
+        except FFmpegError:  # truncated or damaged from here on
             return
 
 
-def fits(track: Any, form: str) -> bool:
-    """Whether FFmpeg's format `form` can hold the audio stream `track`, by trying: its list names too many."""
+def fits(track: Any, container_format: str) -> bool:
+    """Whether an FFmpeg container format supports the audio stream `track`, by a trial: FFmpeg's list is too long."""
     import av
     from av.error import FFmpegError
 
-    trial = av.open(io.BytesIO(), "w", format=form)
+    trial = av.open(io.BytesIO(), "w", format=container_format)
     try:
         trial.add_stream_from_template(track)
         trial.start_encoding()
@@ -71,5 +71,5 @@ def fits(track: Any, form: str) -> bool:
     else:
         return True
     finally:
-        with suppress(FFmpegError, ValueError):  # closing writes the end of a header that was refused
+        with suppress(FFmpegError, ValueError):  # closing writes the trailer of a file whose header failed
             trial.close()

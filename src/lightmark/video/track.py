@@ -1,4 +1,4 @@
-"""Footage: a video from its frames to an overlay and records of every face in it."""
+"""Track the faces of a video: overlay video and records of every face in every frame."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from lightmark.video.records import writing_records
 from lightmark.video.tracker import TrackedFace, Tracker
 from lightmark.video.writer import writing_video
 
-GOLDEN = 0.618034  # of the hue circle from one id to the next: no two of the first ids look alike
+GOLDEN = 0.618034  # golden ratio: as the hue step between successive ids it keeps their colours apart
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """What came of a video: `frames` done, up to `seconds`; `ids` of the faces; the signal that `stopped_by`, if any.
+class TrackingSummary:
+    """Result of `track_video`: number of `frames`, time of the last in `seconds`, `ids` of the faces.
 
-    `cut_short` is true where a file ended well before the frames it claims to have. `sound_left_out` names the codecs
-    of its sound that the overlay cannot hold.
+    `stopped_by` is the number of the signal that ended it, or None. `cut_short` is true if a file ended well before the
+    frame count in its header. `sound_left_out` holds the audio codecs that the overlay's format does not support.
     """
 
     frames: int
@@ -47,14 +47,13 @@ def track_video(
     out: Path | None = None,
     records: Path | None = None,
     progress: Callable[[Frame, Sequence[TrackedFace]], None] = lambda frame, faces: None,
-) -> Tracked:
-    """Follow the faces of `reader` to its end; write an overlay to `out` and `writing_records` to `records`.
+) -> TrackingSummary:
+    """Track the faces of `reader` to its end; write an overlay video to `out` and rows to `records`.
 
-    The overlay has the reader's frames at their times, and its sound.
-
-    SIGINT (Ctrl-C) and SIGTERM end it after the frame at hand; what is done so far is kept, as it is where a camera is
-    unplugged or a file is cut. Any other error leaves neither file. `progress` is told of every frame. Raises
-    `VideoError` where a file cannot be written or no frame is there.
+    The overlay has the frames of the reader at their times, and its sound; for rows see `writing_records`. SIGINT
+    (Ctrl-C) and SIGTERM stop after the current frame and keep both files, as does an unplugged camera or a truncated
+    file. Any other error leaves neither file. `progress` is called after every frame. Raises `VideoError` if a file
+    cannot be written or there is no frame.
     """
     ids: set[int] = set()
     frames, seconds = 0, 0.0
@@ -77,33 +76,34 @@ def track_video(
         else:
             if film is not None:
                 film.write_rest_of_sound()
-    # Containers count frames roughly; a file that is cut lacks more than a few.
+    # Frame counts in headers are approximate; a truncated file lacks more than a few frames.
     cut_short = not stop and reader.total is not None and frames < 0.95 * reader.total - 2
     left_out = () if film is None else film.sound_left_out
-    return Tracked(frames, seconds, frozenset(ids), stop[0] if stop else None, cut_short, left_out)
+    return TrackingSummary(frames, seconds, frozenset(ids), stop[0] if stop else None, cut_short, left_out)
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that holds the first SIGINT or SIGTERM once one has come; a second one acts as it did before the block.
+    """Context manager that catches one SIGINT or SIGTERM and appends it to the list that it yields.
 
-    Outside the main thread, where Python knows no signals, the list stays empty.
+    A second signal has its usual effect. Outside the main thread, where Python handles no signals, the list stays
+    empty.
     """
-    came: list[int] = []
+    caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield caught
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+    def catch(number: int, _frame: FrameType | None) -> None:
+        caught.append(number)
         for one, handler in before.items():
             signal.signal(one, handler)
 
     for number in before:
-        signal.signal(number, note)
+        signal.signal(number, catch)
     try:
-        yield came
+        yield caught
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -121,13 +121,13 @@ def draw_tracked(image: Picture, faces: Sequence[TrackedFace]) -> Picture:
 
 
 def id_colour(number: int) -> Colour:
-    """Bright colour of the face `number`: always the same, unlike those of the numbers before."""
+    """Bright colour of track id `number`: fixed, and distinct from those of nearby ids."""
     red, green, blue = colorsys.hsv_to_rgb((1 / 3 + number * GOLDEN) % 1, 0.75, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def write_id(canvas: Picture, number: int, corner: tuple[float, float], face: float, colour: Colour) -> None:
-    """Write `number` above the box that begins at `corner`, on a dark ground, as large as a face of `face` px needs."""
+    """Write the id `number` above the box corner `corner`, on black; the font size follows the face size in px."""
     scale = min(max(face / 200, 0.45), 2.0)
     thickness = max(1, round(scale * 1.5))
     (width, height), below = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)

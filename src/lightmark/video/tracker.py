@@ -1,4 +1,4 @@
-"""Tracker: the faces of a video, frame by frame, each with an id that it keeps."""
+"""Tracker: track the faces of a video frame by frame, each with a stable id."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from lightmark.landmarker import Landmarker
 from lightmark.spec import ModelSpec, face_box
 from lightmark.video.smoothing import SMOOTHING, OneEuro, Smoothing
 
-SAME_FACE = 0.3  # IoU from which a find of the detector may be the face of a track: cascades' boxes are loose
-CONVERGED = 0.5  # IoU from which two tracks are on one face; two people's tight boxes hardly ever overlap so much
-SMALLEST = 8.0  # pixels of the shorter side of a face; points that shrink to less have lost it
-MISSES = 3  # searches in a row that may miss a face of a model without confidence: the cascade misses one in seven
-# Correlation of successive thumbnails below which the scene has changed. 99 of 100 pairs of unlike photographs are
+MATCH_IOU = 0.3  # IoU at which a detection matches a track: low, because the boxes of Haar cascades are loose
+DUPLICATE_IOU = 0.5  # IoU at which two tracks are on one face; tight boxes of two people hardly ever overlap so much
+MIN_FACE_SIZE = 8.0  # pixels of the shorter side; points that collapse below have lost the face
+MAX_MISSES = 3  # detector runs in a row without a match that end a track without confidence: the cascade misses 1 in 7
+# Scene cut: correlation of successive thumbnails below this value. 99 of 100 pairs of unlike photographs are
 # below 0.51 (scenes) or 0.65 (portraits); a pan of 2 % of the width a frame stays above 0.84, one of 5 % mostly above.
 CUT = 0.5
 THUMBNAIL = (16, 16)
@@ -29,12 +29,12 @@ THUMBNAIL = (16, 16)
 
 @dataclass(frozen=True)
 class Tracking:
-    """How faces are followed.
+    """Options of `Tracker`.
 
-    The detector looks at every `redetect`-th frame for faces that have come in, and whenever no face is known or one
-    has just been lost. A face whose confidence is below `min_confidence` (0 to 1) is not there. `patience` is how many
-    seconds it may be away, behind a hand say, and keep its id if it is back where it was. At most `max_faces` are
-    followed, larger ones taken up first; None for all. Raises `ConfigError` for numbers out of range.
+    The detector runs on every `redetect`-th frame, and whenever there is no visible track or one has just been lost. A
+    face whose confidence is below `min_confidence` (0 to 1) counts as lost. `patience` is the longest occlusion in
+    seconds after which a face at the same place keeps its id. At most `max_faces` are tracked, larger ones first; None
+    means all. Raises `ConfigError` for numbers out of range.
     """
 
     redetect: int = 10
@@ -58,9 +58,10 @@ TRACKING = Tracking()
 
 @dataclass(frozen=True, eq=False)
 class TrackedFace:
-    """One face in one frame, whose `id` no other face of the video ever has.
+    """One face in one frame, with an `id` that is unique within the video.
 
-    `face.points` are smoothed; `raw_points` (N, 2) are as the model gave them. `age` is in seconds since the id began.
+    `face.points` are smoothed; `raw_points` (N, 2) are the model's. `age` is the time in seconds since the first frame
+    with this id.
     """
 
     id: int
@@ -71,32 +72,32 @@ class TrackedFace:
 
 @dataclass(eq=False)
 class _Track:
-    """A face that is followed: what it looked like when it was last there, at `seen` seconds; `hidden` since then?"""
+    """State of one track: its last `face`, at `last_seen` seconds, and whether it is `hidden` since then."""
 
     id: int
-    born: float
+    started: float
     smoother: OneEuro | None
     spec: ModelSpec
     face: Face
-    seen: float
+    last_seen: float
     hidden: bool = False
     misses: int = 0
 
     @property
     def box(self) -> Array:
-        """Where to look next: the face's box (4,) by the last raw points."""
+        """Box (4,) of the last raw points, where the next frame's crop is cut."""
         return face_box(self.spec, self.face.points, self.face.box)
 
-    def see(self, face: Face, seconds: float) -> None:
-        """It is there, as `face`."""
-        self.face, self.seen, self.hidden = face, seconds, False
+    def update(self, face: Face, seconds: float) -> None:
+        """Set the face of the frame at `seconds`; the track is visible again."""
+        self.face, self.last_seen, self.hidden = face, seconds, False
 
 
 class Tracker:
-    """Follows the faces of one video with the model and the detector of `landmarker`.
+    """Tracks the faces of one video with the landmark model and the face detector of `landmarker`.
 
-    A face is sought in the box that its last points give, which costs one crop a face; what else, `tracking` says.
-    `smoothing` None leaves the points as the model gives them.
+    In each frame the landmark model runs on the box of the last points, one crop per face; the detector runs only when
+    `tracking` asks for it. `smoothing` None leaves the points unsmoothed.
     """
 
     def __init__(
@@ -105,14 +106,14 @@ class Tracker:
         self._landmarker, self._tracking, self._smoothing = landmarker, tracking, smoothing
         self._tracks: list[_Track] = []
         self._ids = 0
-        self._unsearched = 0
+        self._frames_since_detection = 0
         self._seconds = -math.inf
         self._thumbnail: Array | None = None
 
     def update(self, image: Picture, seconds: float) -> list[TrackedFace]:
-        """The faces of the next frame, RGB uint8 (H, W, 3), shown at `seconds`; those known longest first.
+        """Faces of the next frame, RGB uint8 (H, W, 3), at time `seconds`, oldest track first.
 
-        Raises `VideoError` where `seconds` is not after the last frame's, `ImageError` for an image of another form.
+        Raises `VideoError` if `seconds` is not after the last frame's, `ImageError` for another type or shape.
         """
         require_image(image)
         if not self._seconds < seconds < math.inf:
@@ -120,82 +121,83 @@ class Tracker:
         self._seconds = seconds
         if self._is_cut(image):
             self._tracks = []
-        before = len(self._in_sight())
-        self._follow(image)
-        self._unsearched += 1
-        if len(self._in_sight()) < max(before, 1) or self._unsearched >= self._tracking.redetect:
-            self._search(image)
-        self._tracks = [track for track in self._tracks if seconds - track.seen <= self._tracking.patience]
-        return [self._result(track) for track in self._in_sight()]
+        before = len(self._visible())
+        self._update_tracks(image)
+        self._frames_since_detection += 1
+        if len(self._visible()) < max(before, 1) or self._frames_since_detection >= self._tracking.redetect:
+            self._detect(image)
+        self._tracks = [track for track in self._tracks if seconds - track.last_seen <= self._tracking.patience]
+        return [self._result(track) for track in self._visible()]
 
     def _is_cut(self, image: Picture) -> bool:
-        """Whether `image` shows another scene than the frame before."""
+        """Whether there is a scene cut between the previous frame and `image`."""
         before, self._thumbnail = self._thumbnail, thumbnail_of(image)
         return before is not None and correlation(before, self._thumbnail) < CUT
 
-    def _in_sight(self) -> list[_Track]:
+    def _visible(self) -> list[_Track]:
         return [track for track in self._tracks if not track.hidden]
 
-    def _follow(self, image: Picture) -> None:
-        """Look for every face where it last was.
+    def _update_tracks(self, image: Picture) -> None:
+        """Run the landmark model on the last box of every track.
 
-        Of two tracks that come upon one face, the one that moved less was there before: the other has slid over from
-        a face that something covers, and waits where it last saw that. One that was away never ousts one in sight.
-        Where both moved alike, the older one stays.
+        If two tracks end up on one face, the one that moved less keeps it: the other drifted over from an occluded
+        face, and is hidden at its last box. A hidden track never replaces a visible one. If both moved equally, the
+        older one stays.
         """
         faces = self._landmarker.landmarks(image, [track.box for track in self._tracks])
-        finds = [(track, face) for track, face in zip(self._tracks, faces, strict=True) if self._holds(face, image)]
-        finds.sort(key=lambda find: (find[0].hidden, 1 - overlap(find[0].box, self._box(find[1]))))
+        updates = [(track, face) for track, face in zip(self._tracks, faces, strict=True) if self._is_face(face, image)]
+        # Visible tracks first, then by how little they moved; sort is stable, so the older of two equal ones is first.
+        updates.sort(key=lambda update: (update[0].hidden, 1 - overlap(update[0].box, self._box(update[1]))))
         for track in self._tracks:
             track.hidden = True
-        for track, face in finds:
-            if best_match(self._box(face), self._in_sight())[1] <= CONVERGED:
-                track.see(face, self._seconds)
+        for track, face in updates:
+            if best_match(self._box(face), self._visible())[1] <= DUPLICATE_IOU:
+                track.update(face, self._seconds)
 
     def _box(self, face: Face) -> Array:
-        """Box (4,) of a face by its own points."""
+        """Box (4,) of a face, computed from its points."""
         return face_box(self._landmarker.spec, face.points, face.box)
 
-    def _holds(self, face: Face, image: Picture) -> bool:
-        """Whether `face` is one, as far as model and geometry can tell."""
+    def _is_face(self, face: Face, image: Picture) -> bool:
+        """Whether `face` is finite, large enough, centred inside the picture and confident enough."""
         if not np.isfinite(face.points).all():
             return False
         height, width = image.shape[:2]
         x0, y0, x1, y1 = self._box(face)
         inside = 0 <= x0 + x1 <= 2 * (width - 1) and 0 <= y0 + y1 <= 2 * (height - 1)
-        large = min(x1 - x0, y1 - y0) >= SMALLEST
+        large = min(x1 - x0, y1 - y0) >= MIN_FACE_SIZE
         return bool(inside and large and (face.confidence is None or face.confidence >= self._tracking.min_confidence))
 
-    def _search(self, image: Picture) -> None:
-        """Look at the whole picture for faces that nobody follows, and for those that have been away."""
-        self._unsearched = 0
-        found = self._landmarker.detect(image)
-        self._forget_missed(found)
-        for face in found:
-            followed = any(overlap(face.box, track.box) >= SAME_FACE for track in self._in_sight())
-            if not followed and self._has_room() and self._holds(face, image):
-                self._take_up(face, image)
+    def _detect(self, image: Picture) -> None:
+        """Run the detector: start tracks for new faces, resume hidden ones, drop those it keeps missing."""
+        self._frames_since_detection = 0
+        detections = self._landmarker.detect(image)
+        self._drop_missed(detections)
+        for face in detections:
+            tracked = any(overlap(face.box, track.box) >= MATCH_IOU for track in self._visible())
+            if not tracked and self._has_room() and self._is_face(face, image):
+                self._start_track(face, image)
 
     def _has_room(self) -> bool:
         most = self._tracking.max_faces
-        return most is None or len(self._in_sight()) < most
+        return most is None or len(self._visible()) < most
 
-    def _forget_missed(self, found: Sequence[Face]) -> None:
-        """End tracks without confidence that the detector has missed too often: nothing else tells of faces."""
+    def _drop_missed(self, detections: Sequence[Face]) -> None:
+        """Drop tracks without confidence after `MAX_MISSES` runs without a match: no other signal ends them."""
         for track in self._tracks:
-            missed = not any(overlap(face.box, track.box) >= SAME_FACE for face in found)
+            missed = not any(overlap(face.box, track.box) >= MATCH_IOU for face in detections)
             track.misses = track.misses + 1 if missed and track.face.confidence is None else 0
-        self._tracks = [track for track in self._tracks if track.misses < MISSES]
+        self._tracks = [track for track in self._tracks if track.misses < MAX_MISSES]
 
-    def _take_up(self, found: Face, image: Picture) -> None:
-        """Follow `found`, under its old id if it has only been away, unless it is followed already."""
-        # Once more in the box of its own points, as in every frame to come: a detector's box is looser.
-        (face,) = self._landmarker.landmarks(image, [self._box(found)])
-        if not self._holds(face, image) or best_match(self._box(face), self._in_sight())[1] > CONVERGED:
+    def _start_track(self, detection: Face, image: Picture) -> None:
+        """Start a track for `detection`, or resume the hidden track it matches, unless its face is tracked already."""
+        # Run the model again on the box of its own points, as in every later frame: a detector's box is looser.
+        (face,) = self._landmarker.landmarks(image, [self._box(detection)])
+        if not self._is_face(face, image) or best_match(self._box(face), self._visible())[1] > DUPLICATE_IOU:
             return
-        known, share = best_match(self._box(face), [track for track in self._tracks if track.hidden])
-        if known is not None and share >= SAME_FACE:
-            known.see(face, self._seconds)
+        hidden, iou = best_match(self._box(face), [track for track in self._tracks if track.hidden])
+        if hidden is not None and iou >= MATCH_IOU:
+            hidden.update(face, self._seconds)
             return
         smoother = None if self._smoothing is None else OneEuro(self._smoothing)
         self._tracks.append(_Track(self._ids, self._seconds, smoother, self._landmarker.spec, face, self._seconds))
@@ -206,7 +208,7 @@ class Tracker:
         if track.smoother is not None:
             size = longer_side(track.box)
             face = replace(face, points=track.smoother(face.points, self._seconds, face.expected_error, size))
-        return TrackedFace(track.id, face, track.face.points, self._seconds - track.born)
+        return TrackedFace(track.id, face, track.face.points, self._seconds - track.started)
 
 
 def overlap(first: Array, second: Array) -> float:
@@ -215,19 +217,19 @@ def overlap(first: Array, second: Array) -> float:
 
 
 def best_match(box: Array, tracks: Sequence[_Track]) -> tuple[_Track | None, float]:
-    """The one of `tracks` whose box overlaps a face's `box` (4,) most, and their IoU."""
+    """Track whose box has the highest IoU with `box` (4,), and that IoU; None and 0 without tracks."""
     pairs = [(track, overlap(box, track.box)) for track in tracks]
     return max(pairs, key=lambda pair: pair[1], default=(None, 0.0))
 
 
 def thumbnail_of(image: Picture) -> Array:
-    """Grey copy of `image` (H, W, 3) of 16×16 pixels."""
+    """Greyscale copy (16, 16) of `image` (H, W, 3), for scene-cut detection."""
     small = cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA)
     return np.asarray(np.asarray(small, dtype=np.float64).mean(axis=2))
 
 
 def correlation(first: Array, second: Array) -> float:
-    """Pearson's correlation of two grey pictures, whatever their brightness; 1 for two flat ones, 0 beside one."""
+    """Pearson correlation of two greyscale pictures; 1 if both are constant, 0 if one is."""
     first, second = first - first.mean(), second - second.mean()
     energies = float((first**2).sum()), float((second**2).sum())
     if 0.0 in energies:

@@ -1,4 +1,4 @@
-"""Video writer: frames at any times, and a film's sound, into a file that is whole or not there."""
+"""VideoWriter: frames with variable time stamps, and copied sound, written atomically."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lightmark.image import Picture, require_image
 from lightmark.video.film import open_container
 from lightmark.video.sound import Sound
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # containers that give each frame its own time; AVI has one rate for all
-# MPEG-4 part 2 counts seconds in at most 65,535 parts. 60,000 hold the frames of 24, 25, 30, 50, 60 and 30000/1001 a
-# second exactly, any other to 8 µs.
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # containers with a time stamp per frame, which AVI lacks
+# MPEG-4 part 2 divides a second into at most 65,535 ticks. 60,000 represent the frame rates 24, 25, 30, 50, 60 and
+# 30000/1001 exactly, any other time to 8 µs.
 TICKS = 60_000
 CODEC = "mpeg4"  # in every build of FFmpeg, takes odd sizes, and unlike x264 and x265 is not under the GPL
 QUALITY = 3 * 118  # quantiser 3 of 2 (best) to 31, in FFmpeg's unit of lambda
-LONGEST_WAIT = 10.0  # seconds before a first frame that are kept; a clock that begins later was not set to 0
+LONGEST_WAIT = 10.0  # seconds before the first frame that are preserved; a later start is a clock not set to 0
 
 
 class VideoWriter:
-    """Writes a film to `path`, whose suffix picks the container; the first frame sets the size.
+    """Writes a video to `path`, whose suffix selects the container; the first frame sets the size.
 
-    Each frame is shown from its own time on, and none is left out. Times are kept as they are where the first is within
-    `LONGEST_WAIT` of 0, else the film begins at 0. The sound of the file `sound` comes with them; `sound_left_out`
-    names the codecs of tracks that the container cannot hold. `name` is what errors call the film.
+    Each frame has its own time stamp; none is dropped. Times are unchanged if the first is within `LONGEST_WAIT` of 0,
+    else the video begins at 0. The audio of the file `sound` is copied; `sound_left_out` holds the codecs of tracks
+    that the container does not support. `name` is the path in error messages.
     """
 
     def __init__(self, path: Path, name: str, sound: str | None = None) -> None:
@@ -47,9 +47,9 @@ class VideoWriter:
         self.sound_left_out: tuple[str, ...] = ()
 
     def write(self, image: Picture, seconds: float) -> None:
-        """Show `image`, RGB (H, W, 3), from `seconds` on, later than the frame before.
+        """Write the frame `image`, RGB (H, W, 3), at `seconds`, which must be later than the previous frame.
 
-        Raises `VideoError` for another size than the first frame's, `WriteError` where the film cannot be written.
+        Raises `VideoError` for another size than the first frame's, `WriteError` if the file cannot be written.
         """
         import av
 
@@ -57,8 +57,8 @@ class VideoWriter:
         if self._stream is None:
             self._begin((width, height), seconds)
         if (width, height) != self._size:
-            wanted = "×".join(map(str, self._size))
-            raise VideoError(f"{self._name}: a frame of {width}×{height} in a film of {wanted}; all need one size")
+            size = "×".join(map(str, self._size))
+            raise VideoError(f"{self._name}: a frame of {width}×{height} in a film of {size}; all need one size")
         self._tick = max(round((seconds - self._start) * TICKS), self._tick + 1)
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base = self._tick, Fraction(1, TICKS)
@@ -69,13 +69,13 @@ class VideoWriter:
         self.frames += 1
 
     def write_rest_of_sound(self) -> None:
-        """Copy the sound behind the last frame, where the film has come to its own end."""
+        """Copy the sound after the last frame, for a video that was read to its end."""
         if self._sound is not None and self.frames:
             with self._faults():
                 self._sound.copy_rest(self._start)
 
     def close(self) -> None:
-        """Write the end of the file; raises `WriteError` where that fails, `VideoError` where there was no frame."""
+        """Write the end of the file; raises `WriteError` if that fails, `VideoError` without any frame."""
         try:
             if self._stream is None:
                 raise VideoError(f"{self._name}: cannot be written: there is no frame to write")
@@ -88,8 +88,8 @@ class VideoWriter:
         self._close_sound()
 
     def abandon(self) -> None:
-        """Let the file go, however it is."""
-        with suppress(Exception):  # the error that led here says more than what closing a broken file raises
+        """Close the file after an error, incomplete as it is."""
+        with suppress(Exception):  # the original error is more useful than one from closing a broken file
             self._container.close()
         self._close_sound()
 
@@ -107,7 +107,7 @@ class VideoWriter:
         stream.codec_context.options = {"flags": "+qscale", "global_quality": str(QUALITY)}
         try:
             stream.codec_context.open()
-        except Exception as error:  # FFmpeg's answers to impossible sizes are of several kinds
+        except Exception as error:  # FFmpeg raises several types for impossible sizes
             raise VideoError(
                 f"{self._name}: {size[0]}×{size[1]} frames cannot be written; MPEG-4 holds up to 8191×8191"
             ) from error
@@ -118,7 +118,7 @@ class VideoWriter:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """FFmpeg's errors as `WriteError` that calls the film by its own name."""
+        """Context manager that turns FFmpeg's errors into `WriteError` with the user's path."""
         from av.error import FFmpegError
 
         try:
@@ -129,10 +129,10 @@ class VideoWriter:
 
 @contextmanager
 def writing_video(path: str | Path, sound: str | None = None) -> Iterator[VideoWriter]:
-    """A writer whose film is at `path` when the block is left, and not there if it is left by an error.
+    """Context manager that yields a `VideoWriter`; the file appears at `path` only without an error.
 
-    What was written is read back before it gets its name. Raises `VideoError` for a suffix of another format and where
-    there was no frame, `WriteError` where the film cannot be written in full.
+    The file is read back before it is renamed to `path`. Raises `VideoError` for an unsupported suffix or without any
+    frame, `WriteError` if the file cannot be written in full.
     """
     target = require_video_name(path)
     with replacing(target) as temporary:
@@ -143,14 +143,14 @@ def writing_video(path: str | Path, sound: str | None = None) -> Iterator[VideoW
             writer.abandon()
             raise
         writer.close()
-        require_whole(temporary, writer.frames, str(target))
+        require_complete(temporary, writer.frames, str(target))
 
 
-def require_whole(path: Path, frames: int, name: str) -> None:
-    """Raise `WriteError` where the film at `path`, called `name`, does not open or holds other than `frames` frames."""
+def require_complete(path: Path, frames: int, name: str) -> None:
+    """Read the video at `path` back; raises `WriteError` unless it opens and has `frames` frames."""
     descriptor = os.open(path, os.O_RDWR)
     try:
-        os.fsync(descriptor)  # network file systems tell of a full disk only now
+        os.fsync(descriptor)  # network file systems report a full disk only now
     finally:
         os.close(descriptor)
     try:
@@ -163,7 +163,7 @@ def require_whole(path: Path, frames: int, name: str) -> None:
 
 
 def require_video_name(path: str | Path) -> Path:
-    """`path` where its suffix names a format that is written here; raises `VideoError` listing them."""
+    """`path` if its suffix is a supported video format; else raises `VideoError` listing the formats."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         known = ", ".join(SUFFIXES) + ("; AVI cannot give frames their own times" if suffix == ".avi" else "")
