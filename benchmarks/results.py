@@ -142,6 +142,7 @@ RECORDED = (
     against_mediapipe("standard", "--refine", "--margin", "2.5"),
     against_mediapipe("fast"),
     against_mediapipe("fast", "--margin", "2.5"),
+    Result("box-map.json", ("fast",), script("box_map", "--data", ".")),
 )  # fmt: skip
 
 
