@@ -110,6 +110,12 @@ def test_variances_are_those_of_the_projections() -> None:
     np.testing.assert_allclose(weights.var(axis=0, ddof=1), model.variances)
 
 
+def test_a_single_point_is_a_shape() -> None:
+    """Its mean has no extent, and where it lies varies."""
+    shapes = np.random.default_rng(0).random((6, 1, 2))
+    np.testing.assert_allclose(fit(shapes).mean, shapes.mean(axis=0))
+
+
 @BOTH
 def test_two_shapes_make_a_model_of_one_mode(align: Align) -> None:
     """The smallest training set has one direction."""
