@@ -123,7 +123,7 @@ def test_segments_are_found_wherever_a_block_ends(monkeypatch, block):
 def test_a_jpeg_of_padding(junk):
     """Bytes that fill, or empty comments, before the picture: Pillow looks at each."""
     jpeg = encoded("JPEG")
-    with pytest.raises(ImageError, match=r"more than 10,000 segments|into more parts than any picture needs"):
+    with pytest.raises(ImageError, match=r"more than 10,000 segments|far more segments than a picture needs"):
         to_picture(jpeg[:20] + junk * 400_000 + jpeg[20:])  # behind APP0
 
 
@@ -143,7 +143,7 @@ def test_a_long_comment_is_no_fault():
 @pytest.mark.parametrize("name", [b"tEXt", b"IDAT", b"abCd"])
 def test_a_png_of_empty_chunks(name):
     """Each is a few lines of Python."""
-    refused(png_with(png_chunk(name, b"") * 60_000), "is cut into more parts than any picture needs")
+    refused(png_with(png_chunk(name, b"") * 60_000), "has far more segments than a picture needs")
 
 
 def test_a_png_of_many_profiles():
@@ -158,7 +158,7 @@ def test_a_gif_that_does_not_come_to_its_picture(extension):
     """Extensions, comments or bytes of no meaning before the first frame."""
     plain = encoded("GIF")
     start = 13 + (3 << (plain[10] & 7) + 1)
-    refused(plain[:start] + extension * 60_000 + plain[start:], "is cut into more parts than any picture needs")
+    refused(plain[:start] + extension * 60_000 + plain[start:], "has far more segments than a picture needs")
 
 
 def test_a_tiff_of_more_strips_than_rows_of_any_picture():

@@ -1,4 +1,4 @@
-"""The main job in a few minutes: distil a student on synthetic faces, measure it; and see a shipped one at work."""
+"""Demo: landmarks on a photograph, then distillation of a student on synthetic faces."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ WRITTEN = (
     "astronaut.png",
     *(f"report/{name}" for name in REPORT_FILES),
 )
-PHOTO_MODEL = "standard"  # the synthetic faces' student has never seen a photograph
-# Unseen faces come from another stream of the generator than any training face.
+PHOTO_MODEL = "standard"  # the demo's student is trained on synthetic faces only
+# Held-out faces come from other seeds of the generator than any training face.
 UNSEEN_SEED_OFFSET = 1_000_000
 
 
@@ -85,7 +85,7 @@ def show_photograph(out: Path, console: Console) -> None:
 
 
 def named_stages(made: Distilled) -> dict[str, Path]:
-    """Row name in the demo's table → checkpoint path."""
+    """Row name of the result table → checkpoint path."""
     assert made.plain is not None
     return {
         "Tough-Teacher": made.tough,
@@ -96,7 +96,7 @@ def named_stages(made: Distilled) -> dict[str, Path]:
 
 
 def mean_shape_errors(training: list[Sample], unseen: list[Sample], spec: ModelSpec) -> Array:
-    """NME (F,) of always answering with the mean shape of the training crops."""
+    """NME (F,) of the baseline that always predicts the mean shape of the training crops."""
     mean = mean_normalized_points(training, spec)
     return errors_of(np.stack([image_points_of(mean, sample, spec) for sample in unseen]), unseen)
 
@@ -124,7 +124,7 @@ def summarise(name: str, errors: Array, checkpoint: Path | None) -> dict[str, An
 
 
 def result_table(rows: list[dict[str, Any]]) -> Table:
-    """The rows for a terminal, NME in per cent."""
+    """Table of the rows for a terminal, NME in per cent."""
     table = Table(title=f"NME (inter-ocular) on {rows[0]['faces']} unseen synthetic faces")
     for column in ("model", "parameters", "NME, %", "95 % interval"):
         table.add_column(column, justify="left" if column == "model" else "right")
@@ -136,9 +136,9 @@ def result_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def prediction_sheet(points: Array, samples: list[Sample]) -> Picture:
-    """Contact sheet of `samples` with predicted points (F, N, 2) and the truth."""
+    """Contact sheet of `samples` with predicted points (F, N, 2) and labels."""
     tiles = [
-        face_tile(load_image(sample), found, sample.schema, truth=sample.points)
-        for found, sample in zip(points, samples, strict=False)  # the first faces of many
+        face_tile(load_image(sample), predicted, sample.schema, truth=sample.points)
+        for predicted, sample in zip(points, samples, strict=False)  # the first faces of many
     ]
     return contact_sheet(tiles, columns=8)

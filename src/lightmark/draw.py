@@ -1,4 +1,4 @@
-"""Looking at landmarks: overlays, face tiles, contact sheets."""
+"""Draw landmarks: overlays, face tiles, contact sheets."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ TRUTH: Colour = (255, 64, 160)  # far from GREEN in hue and in lightness, so tha
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (32, 32, 32)
 
-SHIFT = 8  # cv2 takes fixed-point coordinates; dots on a grid of 1/16 px would sit up to 0.2 px off
-FAR = 1e6  # coordinates are clipped here: cv2's fixed-point numbers are 32 bits wide
-MAX_STROKE = 50  # pixels, for points that lie absurdly far apart
+SHIFT = 8  # fraction bits of cv2's fixed-point coordinates; 4 bits would put small dots up to 0.2 px off
+FAR = 1e6  # coordinates are clipped to ±FAR, since cv2's fixed-point numbers have 32 bits
+MAX_STROKE = 50  # pixels, also for outlier points very far apart
 GAP = 4  # pixels between the tiles of a contact sheet
 
 
@@ -39,9 +39,9 @@ def draw_landmarks(
     truth: Floats | None = None,
     truth_colour: Colour = TRUTH,
 ) -> Picture:
-    """Copy of `image` with `points` (N, 2) joined by the edges of `schema`, above `truth` in its own colour.
+    """Draw `points` (N, 2) and the edges of `schema` on a copy of `image`, over `truth` in `truth_colour`.
 
-    Strokes grow with the face. Points that are not finite are left out, with their edges.
+    Line width scales with the face size. Points that are not finite are skipped, with their edges.
     """
     canvas = require_image(image).copy()
     if truth is not None:
@@ -60,8 +60,8 @@ def face_tile(
 ) -> Picture:
     """`size`×`size` crop of `scale` times the face's tight box, landmarks drawn, zeros outside the picture.
 
-    A single point, which spans no box, is shown in the middle of half the picture. The crop follows `truth` where
-    given, so that tiles of several models on one face show the same crop.
+    A single point, which spans no box, is shown at the centre of half the picture. If `truth` is set it determines the
+    crop, so that tiles of several models on one face show the same crop.
     """
     box = _box_to_show(points if truth is None else truth, require_image(image))
     matrix = crop_matrix(box, size, scale)
@@ -71,7 +71,7 @@ def face_tile(
 
 
 def _box_to_show(points: Floats, image: Picture) -> Array:
-    """Tight box of `points`; a square around them where they lie in one place or on an upright or level line."""
+    """Tight box of `points`; a square around them if the box has no area."""
     box = tight_box(points)
     if (box[2:] > box[:2]).all():
         return box
@@ -80,10 +80,10 @@ def _box_to_show(points: Floats, image: Picture) -> Array:
 
 
 def contact_sheet(tiles: Sequence[Picture], captions: Sequence[str] = (), columns: int = 8) -> Picture:
-    """`tiles` in rows of `columns` on white paper, each caption below its tile, wrapped to the tile's width.
+    """`tiles` in rows of `columns` on a white background, each caption below its tile, wrapped to the tile's width.
 
-    Tiles may differ in size: every cell is as large as the largest. Raises `ImageError` for no tiles, or for captions
-    that are not one a tile.
+    Tiles may differ in size: every cell is as large as the largest. Raises `ImageError` without tiles, or if the number
+    of captions is not that of the tiles.
     """
     if not tiles or columns < 1:
         raise ImageError(f"contact_sheet: {len(tiles)} tiles in {columns} columns; needs at least one of each")
@@ -104,7 +104,7 @@ def contact_sheet(tiles: Sequence[Picture], captions: Sequence[str] = (), column
 
 
 def caption_bands(captions: Sequence[str], width: int) -> list[Picture]:
-    """One white band `width` wide for each caption, all as high as the one with the most lines."""
+    """White pictures with one caption each, `width` pixels wide and all of the same height."""
     font = ImageFont.load_default(size=min(max(width / 11, 11), 20))
     wrapped = [wrap_caption(caption, width, font) for caption in captions]
     ascent, descent = font.getmetrics() if isinstance(font, ImageFont.FreeTypeFont) else (11, 3)
@@ -134,7 +134,7 @@ def wrap_caption(caption: str, width: int, font: ImageFont.FreeTypeFont | ImageF
 
 
 def write_png(image: Picture, path: str | Path) -> None:
-    """Write `image` as PNG under `path`, whole or not at all; raises `WriteError` where it cannot be written."""
+    """Write `image` as PNG to `path` atomically; raises `WriteError` if that fails."""
     picture = PilImage.fromarray(require_image(image))
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")
@@ -143,19 +143,20 @@ def write_png(image: Picture, path: str | Path) -> None:
 def _draw_shape(canvas: Picture, points: Floats, schema: Schema | None, colour: Colour) -> None:
     if schema is not None:
         require_points(points, schema, "draw_landmarks")
-    seen = np.asarray(np.isfinite(points).all(axis=1))
-    if not seen.any():
+    finite = np.asarray(np.isfinite(points).all(axis=1))
+    if not finite.any():
         return
-    x0, y0, x1, y1 = tight_box(points[seen])
+    x0, y0, x1, y1 = tight_box(points[finite])
     face = float(max(x1 - x0, y1 - y0))
     fixed = np.rint(np.clip(np.nan_to_num(points), -FAR, FAR) * 2**SHIFT).astype(int).tolist()
-    # A face of 200 px gets strokes of 1 px and dots of 1.5 px radius; a small one still gets dots of 1.1 px.
+    # A face of 200 px gets lines of 1 px and dots of 1.5 px radius; a smaller one dots of at least 1.1 px, which are
+    # visible and do not hide it.
     thickness = min(max(1, round(face / 200)), MAX_STROKE)
     radius = round(min(max(1.1, face / 130), MAX_STROKE) * 2**SHIFT)
     for a, b in schema.edges if schema else ():
-        if seen[a] and seen[b]:
+        if finite[a] and finite[b]:
             cv2.line(canvas, fixed[a], fixed[b], colour, thickness, cv2.LINE_AA, SHIFT)
-    for point in np.flatnonzero(seen):
+    for point in np.flatnonzero(finite):
         cv2.circle(canvas, fixed[point], radius, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 

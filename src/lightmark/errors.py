@@ -1,4 +1,4 @@
-"""The exception tree: everything Lightmark raises on purpose derives from `LightmarkError`."""
+"""Exceptions: every error that Lightmark raises on purpose derives from `LightmarkError`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class GeometryError(LightmarkError):
 
 
 class ImageError(LightmarkError):
-    """A picture that cannot be read or has the wrong form."""
+    """A picture that cannot be read or has the wrong type or shape."""
 
 
 class VideoError(LightmarkError):
@@ -36,11 +36,11 @@ class DataError(LightmarkError):
 
 
 class WriteError(LightmarkError):
-    """A file or standard output that cannot be written: no room, no permission, no such place."""
+    """A file or standard output that cannot be written: disk full, no permission, no such folder."""
 
 
 class NoLabelsError(DataError):
-    """A file that holds no labelled faces at all: a table or JSON of something else."""
+    """A file without any labelled faces: a table or JSON of something else."""
 
 
 class SpecError(LightmarkError):
@@ -48,31 +48,31 @@ class SpecError(LightmarkError):
 
 
 class CheckpointError(LightmarkError):
-    """A model file that is cut, foreign or does not fit the code that loads it."""
+    """A model file that is truncated, of another program or incompatible with this version."""
 
 
 class ConfigError(LightmarkError):
-    """A recipe or option that cannot be carried out."""
+    """An invalid recipe or option."""
 
 
 class TrainingError(LightmarkError):
-    """A training that cannot go on: its loss is no longer finite, or one of its processes has ended."""
+    """A training that cannot continue: non-finite loss, or a process that ended."""
 
 
 class ExportError(LightmarkError):
-    """An exported file that is not the model it came from."""
+    """An exported file whose outputs differ from those of its source model, or that cannot be made."""
 
 
 class MissingExtraError(LightmarkError):
-    """An optional dependency is not installed; the message holds the install line."""
+    """A missing optional dependency; the message contains the install command."""
 
 
 @contextmanager
 def foreign_errors_as(kind: type[LightmarkError], sentence: str) -> Iterator[None]:
-    """Raise `kind` with `sentence` before its text in place of any error that is not ours.
+    """Context manager that turns any other exception into `kind`, with `sentence` before its text.
 
-    For the place where the reading of a file begins: what decoders raise on a broken or hostile file is no list that
-    anybody has (KeyError, OverflowError, RecursionError, MemoryError …). The cause stays behind the error.
+    For the entry points of file readers: decoders raise unpredictable types on a broken or hostile file (KeyError,
+    OverflowError, RecursionError, MemoryError …). The original exception stays as the cause.
     """
     try:
         yield
@@ -83,7 +83,7 @@ def foreign_errors_as(kind: type[LightmarkError], sentence: str) -> Iterator[Non
 
 
 def describe_error(error: BaseException) -> str:
-    """Kind and text of `error` on one line; of a system's error only the text, which the reader knows."""
+    """Type and message of `error` on one line; of an `OSError` only the system's message."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -91,9 +91,9 @@ def describe_error(error: BaseException) -> str:
 
 
 def reader(what: str, kind: type[LightmarkError] = DataError) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Decorator of a function whose first argument is the file to read: it raises `LightmarkError` and nothing else.
+    """Decorator for file readers, whose first argument is the path: they raise only `LightmarkError`.
 
-    Other errors become `kind`, with the file's name and `what` it could not be read as.
+    Other exceptions become `kind`, with the path and `what` it could not be read as.
     """
 
     def decorate(read: Callable[P, T]) -> Callable[P, T]:

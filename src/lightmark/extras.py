@@ -1,4 +1,4 @@
-"""Extras: packages that only some of the work needs, asked for where it begins."""
+"""Optional dependencies (extras), checked before the code that needs them runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lightmark.errors import MissingExtraError
 
 
 def require_extra(packages: Sequence[str], extra: str, what: str) -> None:
-    """Raise `MissingExtraError`, which holds the install line, where one of `packages`, which `what` needs, is missing.
+    """Raise `MissingExtraError` with the install command if one of `packages`, needed by `what`, is missing.
 
-    Nothing is imported.
+    Imports nothing.
     """
     for package in packages:
         if find_spec(package) is None:
@@ -22,7 +22,7 @@ def require_extra(packages: Sequence[str], extra: str, what: str) -> None:
 
 
 def import_extra(module: str, path: Path) -> ModuleType:
-    """The library `module`, needed to read `path`; raises `MissingExtraError` with the install line."""
+    """Import `module`, needed to read `path`; raises `MissingExtraError` with the install command."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Face: what a landmark model found in one box."""
+"""Face: landmarks, box, expected errors, confidence and pose of one face."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lightmark.schema import Schema
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,) they were sought in.
+    """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,) of the crop.
 
-    `expected_error` (N,) is how far off each point is on average, in image pixels; `confidence`, from 0 to 1, is the
-    probability that the box frames a face. Both are None for a model that gives neither.
+    `expected_error` (N,) is the mean error to expect of each point, in image pixels; `confidence`, from 0 to 1, is the
+    probability that the box frames a face. Both are None for a model without confidence.
     """
 
     points: Array
@@ -41,9 +41,9 @@ class Face:
 
     @cached_property
     def pose(self) -> Pose | None:
-        """How the head is turned, told from the points when first asked for; None where they cannot tell.
+        """Head pose computed from the points on first access; None for other schemas or collinear points.
 
-        They can for the 68 and for WFLW's 98 points (`lightmark.pose.head_pose`), unless they lie on one line.
+        Available for the 68 and for WFLW's 98 points, see `lightmark.pose.head_pose`.
         """
         try:
             return head_pose(self.points, self.schema)
@@ -51,9 +51,9 @@ class Face:
             return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers for JSON: schema's name, box, points and, where known, expected_error, confidence and pose.
+        """JSON-ready dict: schema name, box, points and, if known, expected_error, confidence and pose.
 
-        Pixels have three decimals, which is finer than any point is known.
+        Pixels are rounded to three decimals, far below the error of any point.
         """
         fields: dict[str, Any] = {"schema": self.schema.name}
         fields |= {"box": _rounded(self.box), "points": _rounded(self.points)}
@@ -70,14 +70,14 @@ PIXEL_DECIMALS, CONFIDENCE_DECIMALS = 3, 4
 
 
 def table_columns(points: int) -> list[str]:
-    """Columns of a table of faces with that many points: those of `table_cells`."""
+    """Column names of `table_cells` for faces with `points` points."""
     named = [f"{axis}{index}" for index in range(points) for axis in "xy"]
     box = ["box_x0", "box_y0", "box_x1", "box_y1"]
     return ["confidence", "expected_error", *box, *named, *(f"expected_error{index}" for index in range(points))]
 
 
 def table_cells(face: Face) -> list[str]:
-    """A face's row of a table: confidence, mean expected error, box, points, expected errors; "" if unknown."""
+    """Table row of a face: confidence, mean expected error, box, points, expected errors; "" if unknown."""
     confidence = "" if face.confidence is None else f"{face.confidence:.{CONFIDENCE_DECIMALS}f}"
     if face.expected_error is None:
         mean, errors = "", [""] * len(face.points)

@@ -1,4 +1,4 @@
-"""Files: whole or not there, written under a temporary name beside the target and renamed; and known by their hash."""
+"""Atomic file writes (temporary file, then rename), and SHA-256 of files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tempfile import TemporaryDirectory
 from lightmark.errors import DataError, WriteError
 
 STANDARD_STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
-NAME_END = 60  # characters of a target's name that its temporary name ends in: 240 bytes at most, of the usual 255
+NAME_END = 60  # last characters of the target's name that its temporary name keeps: at most 240 bytes, of 255 allowed
 
-_swept: set[tuple[int, int]] = set()  # folders, by device and inode
+_swept: set[tuple[int, int]] = set()  # folders already cleaned by this process, by device and inode
 _sweeping = threading.Lock()
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Temporary path in the target's folder (made if missing); renamed to `path` on success, removed on an error.
+    """Context manager for atomic writes: a temporary path, renamed to `path` on success, removed on error.
 
-    A link is followed, and the file that it names is replaced. What is no file (a device, a pipe, standard output) gets
-    the bytes once they are whole. Raises `WriteError`, which names `path`, where the system refuses.
+    The target's folder is created if missing. Symbolic links are followed. A device, pipe or standard output receives
+    the bytes once the file is complete. Raises `WriteError` naming `path` if the system refuses.
     """
     target = Path(path)
     with write_errors(target):
@@ -50,9 +50,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_together(path: str | Path) -> Iterator[Path]:
-    """As `replacing`, for a target of several files or a folder: its path in a temporary folder beside the target.
+    """Like `replacing`, for a target of several files or a folder: a path in a temporary folder beside it.
 
-    All that is written into that folder goes beside the target on success, the target last, over what has its name.
+    On success all files of that folder are moved beside the target, the target itself last, replacing existing ones.
     """
     target = Path(path)
     with write_errors(target):
@@ -67,7 +67,7 @@ def replacing_together(path: str | Path) -> Iterator[Path]:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether `path` is nothing that a file could replace: a device, a pipe, a socket, an open file by its number."""
+    """Whether `path` cannot be replaced by a file: a device, pipe, socket or /dev/fd entry."""
     if _descriptor(path) is not None:
         return True
     try:
@@ -87,19 +87,19 @@ def sha256_of(path: str | Path) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder `path` and those above it where they are missing; raises `WriteError` where it cannot be."""
+    """Create the folder `path` and its parents if missing; raises `WriteError` if that fails."""
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def write_errors(target: Path) -> Iterator[None]:
-    """What the system refuses, as `WriteError`: without the temporary name, which is nothing that a user gave."""
+    """Context manager that turns `OSError` into `WriteError` naming `target`, not the temporary file."""
     try:
         yield
-    except BrokenPipeError:  # the reader of a pipe has what it wanted; the command ends quietly
+    except BrokenPipeError:  # the reader closed the pipe (as `head` does); the command ends silently
         raise
-    except (FileExistsError, NotADirectoryError) as error:  # from making its folders
+    except (FileExistsError, NotADirectoryError) as error:  # from creating its folders
         raise WriteError(f"{target}: cannot be written: a file is where its folder should be") from error
     except OSError as error:
         reason = error.strerror or str(error)
@@ -109,11 +109,11 @@ def write_errors(target: Path) -> Iterator[None]:
 
 
 def _temporary(target: Path) -> Path:
-    """Hidden name beside the file that `target` stands for, whose folder is made; what dead runs left there goes."""
+    """Hidden temporary path beside the resolved `target`; creates its folder and cleans it (`_sweep`)."""
     folder = Path(os.path.realpath(target)).parent
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    # The suffix stays last: several libraries choose the format by it.
+    # The suffix stays last: several libraries choose the file format by it.
     return folder / f".lightmark-{_process_space()}-{os.getpid()}-{target.name[-NAME_END:]}"
 
 
@@ -122,12 +122,12 @@ def _move_over(part: Path, target: Path) -> None:
         _write_through(part, target)
         return
     real = Path(os.path.realpath(target))
-    if part.is_dir() and real.is_dir():  # which no system replaces by a folder that holds something
+    if part.is_dir() and real.is_dir():  # no system replaces a folder that is not empty
         real.rename(part.with_name(f"{part.name}-before"))
     elif real.is_file():
-        with suppress(OSError):  # some file systems keep no permissions
+        with suppress(OSError):  # some file systems have no permissions
             shutil.copymode(real, part)
-    # A link beside the target may lead to another file system, where nothing can be renamed to.
+    # A symbolic link may lead to another file system, and a rename cannot cross file systems.
     part.replace(real) if real.parent.stat().st_dev == part.stat().st_dev else shutil.move(part, real)
 
 
@@ -135,36 +135,36 @@ def _write_through(source: Path, target: Path) -> None:
     """Write the bytes of the file `source` into the stream `target`."""
     number = _descriptor(target)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed by whoever started the process
+        if stream is not None:  # None if the parent process closed it
             stream.flush()
-    # Opened anew, standard output that is a file would be written from its first byte.
+    # Duplicated, not reopened: reopening a redirected standard output would start at its first byte.
     with source.open("rb") as file, target.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as sink:
         shutil.copyfileobj(file, sink)
 
 
 def _descriptor(path: Path) -> int | None:
-    """Number of the open file of this process that `path` stands for, as /dev/stdout does; None for any other path."""
+    """File descriptor that `path` refers to, such as /dev/stdout or /dev/fd/3; None for any other path."""
     if os.name != "posix":
         return None
     name = os.path.normpath(path.absolute())
-    found = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", name)
-    return int(found[1]) if found else STANDARD_STREAMS.get(name)
+    match = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", name)
+    return int(match[1]) if match else STANDARD_STREAMS.get(name)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes that run no more left half-written in `folder`; once a process and folder."""
-    if os.name != "posix":  # where no signal asks whether a process runs
+    """Remove temporary files of dead processes in `folder`; once per process and folder."""
+    if os.name != "posix":  # Windows: no signal 0 to test whether a process runs
         return
     status = folder.stat()
     with _sweeping:
         if (status.st_dev, status.st_ino) in _swept:
             return
         _swept.add((status.st_dev, status.st_ino))
-        with suppress(OSError):  # a folder to write to need not be one to list
+        with suppress(OSError):  # a writable folder need not be readable
             for path in folder.iterdir():
-                found = re.match(rf"\.lightmark-{_process_space()}-(\d+)-", path.name)
-                # Before the first file that this process writes here, its own number is that of one before it.
-                if found and (int(found[1]) == os.getpid() or not _runs(int(found[1]))):
+                match = re.match(rf"\.lightmark-{_process_space()}-(\d+)-", path.name)
+                # This process has written nothing here yet, so a file with its own id is from an earlier process.
+                if match and (int(match[1]) == os.getpid() or not _runs(int(match[1]))):
                     _remove(path)
 
 
@@ -178,14 +178,14 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's; no number of a process, so nothing of ours
+    except (PermissionError, OverflowError):  # another user's process; a number too large for an id is not ours
         return True
     return True
 
 
 @cache
 def _process_space() -> str:
-    """Eight hex digits of where a process's number means something: this machine, and under Linux this container."""
+    """Eight hex digits that identify the scope of process ids: the machine and, on Linux, the container."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:

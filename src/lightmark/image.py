@@ -1,4 +1,4 @@
-"""The form of every picture, and the one warp that cuts crops of it, in training and at run time alike."""
+"""Picture type, and the warp that cuts crops, the same in training and at run time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightmark.errors import ImageError
 from lightmark.geometry import Array, compose, invert, matrix_scale, transform
 
 Picture = NDArray[np.uint8]
-OPENCV_LONGEST = 32766  # warpAffine counts pixels in 16 bits
+OPENCV_LONGEST = 32766  # pixels a side: warpAffine stores coordinates in 16 bits
 
 
 def require_image(image: NDArray[np.generic], name: str = "image") -> Picture:
@@ -25,11 +25,11 @@ def require_image(image: NDArray[np.generic], name: str = "image") -> Picture:
 def warp(
     image: Picture, matrix: Array, size: int | tuple[int, int], border: int = cv2.BORDER_CONSTANT
 ) -> Picture:
-    """The crop that `matrix` (2, 3, image → crop) cuts out of `image`, bilinear, zeros outside.
+    """Cut a crop out of `image` by `matrix` (2, 3), image → crop: bilinear, zeros outside.
 
-    `size` is the side of a square crop, or its width and height. A crop that shrinks the picture by more than 2 is
-    first reduced by area, by the whole factor that leaves less than 2: bilinear sampling alone would skip pixels and
-    alias. Raises `GeometryError` for a singular matrix.
+    `size` is the side of a square crop, or its width and height. If the crop shrinks the picture by more than 2, the
+    picture is first area-averaged by a whole factor that leaves less than 2: bilinear sampling alone would skip pixels
+    and alias. Raises `GeometryError` for a singular matrix.
     """
     extent = (size, size) if isinstance(size, int) else size
     image, matrix = reduce_for(image, matrix, extent)
@@ -39,9 +39,9 @@ def warp(
 
 
 def reduce_for(image: Picture, matrix: Array, size: tuple[int, int]) -> tuple[Picture, Array]:
-    """What `warp` samples for a crop of width, height `size`, and the matrix from it to the crop.
+    """Picture that `warp` samples for a crop of width, height `size`, and its matrix (2, 3) to the crop.
 
-    That is the part in view reduced by area where the crop shrinks by more than 2, else `image` itself.
+    It is `image` itself, or its visible part area-averaged if the crop shrinks by more than 2.
     """
     shrink = 1 / matrix_scale(matrix)
     if shrink <= 2 and max(image.shape) <= OPENCV_LONGEST:
@@ -51,8 +51,8 @@ def reduce_for(image: Picture, matrix: Array, size: tuple[int, int]) -> tuple[Pi
 
 
 def compress_jpeg(image: Picture, quality: int) -> Picture:
-    """`image` (H, W, 3) as it comes back from JPEG of `quality` 1 to 100, chroma halved."""
-    # OpenCV's codecs take and give BGR; JPEG treats the channels differently.
+    """Compress and decompress `image` (H, W, 3) as JPEG of `quality` 1 to 100, with chroma subsampling."""
+    # OpenCV's codecs use BGR, and JPEG does not treat the channels alike, so the order matters.
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
@@ -60,19 +60,19 @@ def compress_jpeg(image: Picture, quality: int) -> Picture:
 
 
 def region_of(matrix: Array, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Whole-pixel image region (x0, y0, x1, y1), ends excluded, that a crop of width, height `size` looks at."""
+    """Image region (x0, y0, x1, y1) in whole pixels, ends excluded, covered by a crop of width, height `size`."""
     right, bottom = size[0] - 0.5, size[1] - 0.5
-    seen = transform(invert(matrix), np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]))
-    x0, y0 = np.floor(seen.min(axis=0)).astype(int)
-    x1, y1 = np.ceil(seen.max(axis=0)).astype(int) + 1
+    corners = transform(invert(matrix), np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]))
+    x0, y0 = np.floor(corners.min(axis=0)).astype(int)
+    x1, y1 = np.ceil(corners.max(axis=0)).astype(int) + 1
     return int(x0), int(y0), int(x1), int(y1)
 
 
 def reduce_by_area(image: Picture, factor: int, region: tuple[int, int, int, int]) -> tuple[Picture, Array]:
     """Mean of each `factor`×`factor` block of the part of `image` in `region`, and the matrix image → reduced.
 
-    Blocks are counted from the picture's own corner, so that the same picture gives the same blocks for any region.
-    The last block of a side that `factor` does not divide repeats the border pixel.
+    Blocks start at the picture's corner, so that they are the same for every region. If `factor` does not divide a
+    side, the last block is padded with the border pixel.
     """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = (

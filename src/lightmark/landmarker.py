@@ -1,4 +1,4 @@
-"""Landmarker: pictures in, faces out, without torch."""
+"""Landmarker: detect faces and their landmarks in pictures, without torch."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from lightmark.runtime.shipped import DEFAULT_MODEL, model_path, portable_model
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, require_face_box, spec_crop_matrix
 
-LIKELY = 0.5  # a confidence from here on is more likely a face's than not
-BATCH = 32  # crops that run at once, 19 MB of float32 at 224 px: a crowd costs time, not memory
+PROPOSAL_CONFIDENCE = 0.5  # minimum confidence of a low-score detection: more likely a face than not
+BATCH = 32  # crops per call, 19 MB of float32 at 224 px: bounds the memory for pictures of crowds
 
 
 @dataclass(frozen=True, eq=False)
 class _Crop:
-    """`pixels` (S, S, 3), cut by `matrix` around `box` out of the picture of that number."""
+    """Crop `pixels` (S, S, 3) of picture number `picture`, cut around `box` by `matrix`."""
 
     picture: int
     box: Array
@@ -37,23 +37,22 @@ class _Crop:
 
 
 class Landmarker:
-    """Finds faces and their landmarks with an exported model.
+    """Detects faces and their landmarks with an exported model.
 
     `model` is the name of a shipped model (see `lightmark models`) or the path of a file that `lightmark export` wrote,
-    in any format that `open_exported` knows; `detector` what finds the faces, by name (see `open_detector`) or any
-    `Detector`; `threads` the number of processor threads (None: as many as there are cores); `providers`
-    onnxruntime's, the first choice first.
+    in any format that `open_exported` knows; `detector` the name of a face detector (see `open_detector`) or any
+    `Detector`; `threads` the number of CPU threads (None: one per core); `providers` onnxruntime's execution providers,
+    first choice first.
 
-    What the detector is sure of is a face; what it only proposes (see `Proposer`) is one if the model gives it a
-    `confidence` of at least 0.5. With `min_confidence` every face must have that much: this costs faces in full
-    profile, which the shipped students do not know.
+    Every detection of the detector is a face; a proposal (see `Proposer`) is one if its `confidence` by the landmark
+    model is at least 0.5. With `min_confidence` every face needs that confidence: this drops faces in full profile,
+    which the shipped students were not trained on.
 
-    Everywhere a picture is any `Source`: a path, encoded bytes, a PIL image or an array; see `to_picture`, also for
-    pictures of more than its limit of pixels, which it takes as an option. Threads may share a Landmarker, if they may
-    share its detector, as they may those that have names; it can be pickled and copied, if its detector can, and the
-    copy opens the model's file anew. Raises `CheckpointError` or `SpecError` for a file that
-    cannot be used, `MissingExtraError` for one whose runtime is not installed, `ConfigError` for an unknown detector, a
-    provider that is not there, or a `min_confidence` for a model without confidence.
+    A picture is any `Source`: a path, encoded bytes, a PIL image or an array. For pictures above the pixel limit call
+    `to_picture` with its `max_pixels` first. Threads may share a Landmarker if they may share its detector, which
+    holds for all named ones. It can be pickled and copied if its detector can; the copy opens the model file again.
+    Raises `CheckpointError` or `SpecError` for an unusable file, `MissingExtraError` if its runtime is not installed,
+    `ConfigError` for an unknown detector, an unavailable provider, or `min_confidence` with a model without confidence.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Landmarker:
         self._made_of = portable_model(model), detector, threads, providers, min_confidence
 
     def __reduce__(self) -> tuple[type[Landmarker], tuple[Any, ...]]:
-        """What makes it anew in another process, where no session of a runtime can go."""
+        """Pickle the options only: runtime sessions cannot be pickled."""
         return type(self), self._made_of
 
     def __repr__(self) -> str:
@@ -82,53 +81,53 @@ class Landmarker:
         return f"Landmarker({str(model)!r}, detector={detector!r}): {points}, crops of {self.spec.size} px"
 
     def __call__(self, source: Source) -> list[Face]:
-        """The same as `detect`."""
+        """Same as `detect`."""
         return self.detect(source)
 
     def detect(self, source: Source) -> list[Face]:
-        """The faces of `source`, the largest first; none is an empty list.
+        """Faces of `source`, largest first; an empty list if there are none.
 
-        Raises `ImageError` for what cannot be read as a picture.
+        Raises `ImageError` if `source` cannot be read as a picture.
         """
         image = to_picture(source)
-        boxes, sure = self._propose(image)
-        return self._accept(self.landmarks(image, boxes), sure)
+        boxes, certain = self._propose(image)
+        return self._accept(self.landmarks(image, boxes), certain)
 
     def detect_batch(self, sources: Iterable[Source]) -> list[list[Face]]:
-        """The faces of each of `sources`, as `detect` gives them.
+        """Faces of each of `sources`, as `detect` returns them.
 
-        The crops of all pictures run together, `BATCH` at a time, and one picture at a time is held in memory. Raises
-        `ImageError` for the first that cannot be read.
+        Crops of different pictures share batches of `BATCH`; one picture at a time is in memory. Raises `ImageError`
+        for the first picture that cannot be read.
         """
-        found: list[list[Face]] = []
-        sure: list[NDArray[np.bool_]] = []
+        faces_by_picture: list[list[Face]] = []
+        masks: list[NDArray[np.bool_]] = []
 
         def crops() -> Iterator[_Crop]:
             for number, source in enumerate(sources):
-                found.append([])
+                faces_by_picture.append([])
                 image = to_picture(source)
                 boxes, certain = self._propose(image)
-                sure.append(certain)
+                masks.append(certain)
                 yield from self._crops(image, boxes, number)
 
         for number, face in self._faces(crops()):
-            found[number].append(face)
-        return [self._accept(faces, certain) for faces, certain in zip(found, sure, strict=True)]
+            faces_by_picture[number].append(face)
+        return [self._accept(faces, certain) for faces, certain in zip(faces_by_picture, masks, strict=True)]
 
     def landmarks(self, source: Source, boxes: ArrayLike | Sequence[ArrayLike]) -> list[Face]:
-        """One face a box, in the boxes' order.
+        """Landmarks in `boxes` without face detection: one face per box, in the same order.
 
-        `boxes` (F, 4) are tight 68-point boxes x0, y0, x1, y1 in pixels of `source`, turned upright, and may reach over
-        its edges. No boxes give no faces. Raises `ImageError` for what cannot be read as a picture and
-        `GeometryError` for other boxes, and for those that have nothing to do with the picture (`require_boxes_near`).
+        `boxes` (F, 4) are tight 68-point boxes x0, y0, x1, y1 in pixels of the upright `source`, and may extend beyond
+        it. Raises `ImageError` if `source` cannot be read as a picture, `GeometryError` for invalid boxes and for boxes
+        far outside the picture (`require_boxes_near`).
         """
         image = to_picture(source)
         return [face for _, face in self._faces(self._crops(image, boxes, 0))]
 
     def _propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]]:
-        """Boxes (F, 4) to look at, and which of them (F,) the detector is sure of.
+        """Boxes (F, 4) of detections and proposals, and a mask (F,) of the detections.
 
-        Raises `SpecError` for a model that no detector's box serves (`require_face_box`).
+        Raises `SpecError` for a model that needs other boxes than detectors return (`require_face_box`).
         """
         require_face_box(self.spec, self.spec.schema.name)
         if self.spec.confidence and isinstance(self._detector, Proposer):
@@ -136,14 +135,14 @@ class Landmarker:
         boxes = self._detector(image)
         return boxes, np.ones(len(boxes), bool)
 
-    def _accept(self, faces: list[Face], sure: NDArray[np.bool_]) -> list[Face]:
-        """The detector's sure finds, and of the others those in which the model sees a face."""
-        asked = self._min_confidence or 0.0
-        least = [asked if certain else max(asked, LIKELY) for certain in sure]
+    def _accept(self, faces: list[Face], certain: NDArray[np.bool_]) -> list[Face]:
+        """Faces of all detections (`certain`), and of the proposals that the landmark model confirms."""
+        minimum = self._min_confidence or 0.0
+        minima = [minimum if detected else max(minimum, PROPOSAL_CONFIDENCE) for detected in certain]
         return [
             face
-            for face, minimum in zip(faces, least, strict=True)
-            if face.confidence is None or face.confidence >= minimum
+            for face, limit in zip(faces, minima, strict=True)
+            if face.confidence is None or face.confidence >= limit
         ]
 
     def _crops(self, image: Picture, boxes: ArrayLike | Sequence[ArrayLike], number: int) -> Iterator[_Crop]:
@@ -153,7 +152,7 @@ class Landmarker:
             yield _Crop(number, box, matrix, warp(image, matrix, self.spec.size))
 
     def _faces(self, crops: Iterator[_Crop]) -> Iterator[tuple[int, Face]]:
-        """The face in each of `crops`, with the number of its picture."""
+        """Face of each of `crops`, with the number of its picture."""
         while batch := list(islice(crops, BATCH)):
             outputs = self._model.outputs(np.stack([crop.pixels for crop in batch]))
             for index, crop in enumerate(batch):

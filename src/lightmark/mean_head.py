@@ -1,4 +1,4 @@
-"""The rigid part of a mean head in three dimensions: brows, nose and eyes."""
+"""Mean 3D head: brows, nose and eyes, the rigid landmarks for head pose."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lightmark.schema import IBUG68
 
 Solid = tuple[float, float, float]
 
-# Mouth and jaw are left out: they move with what the face does, and jaw points are labelled along the outline that is
-# seen, so a turned head's are no longer the same places.
+# Mouth and jaw are excluded: they move with the expression, and jaw points are labelled along the visible outline, so
+# on a turned head they are not the same places.
 RIGID = tuple(range(17, 48))
 
 # Axes as in a picture: x to its right, y down, z towards the viewer; the unit is the distance of the outer eye corners,
@@ -31,6 +31,6 @@ HALF: Mapping[int, Solid] = {
 
 def head_points() -> Array:
     """The points (31, 3) of `RIGID`."""
-    whole = dict(HALF)
-    whole |= {IBUG68.mirror[index]: (-x, y, z) for index, (x, y, z) in HALF.items()}
-    return np.array([whole[index] for index in RIGID])
+    points = dict(HALF)
+    points |= {IBUG68.mirror[index]: (-x, y, z) for index, (x, y, z) in HALF.items()}
+    return np.array([points[index] for index in RIGID])

@@ -1,4 +1,4 @@
-"""Outputs: what may be written to. Nothing is written over unasked, and no input at all."""
+"""Overwrite protection: existing files need `force`, and inputs are never overwritten."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import TypeAlias
 from lightmark.errors import ConfigError, WriteError
 from lightmark.files import is_stream
 
-Identity: TypeAlias = tuple[int, int]  # device and inode: one for all links, spellings and cases of a file's name
+Identity: TypeAlias = tuple[int, int]  # device and inode: the same for all links and spellings of a path
 
 
 def require_free(targets: Iterable[Path], inputs: Iterable[Path] = (), force: bool = False) -> None:
-    """Raise `ConfigError` where a file to write is one of `inputs`, or is there already and `force` is not set.
+    """Raise `ConfigError` if an output file is one of `inputs`, or exists and `force` is not set.
 
-    Of an input folder every file in it or below counts as an input. Also raised for a folder in a file's place, and for
-    two outputs of one name; `WriteError` for a place that cannot be written to, before any work is done. Pipes and
-    devices without contents, as /dev/null, are always free.
+    All files below an input folder are inputs. Also raised for a folder in place of a file, and for two outputs of the
+    same name; `WriteError` for a place that is not writable, before any work is done. Pipes and devices without
+    contents, such as /dev/null, always pass.
     """
     targets = list(targets)
     doubled = [path for path, count in Counter(map(os.path.realpath, targets)).items() if count > 1]
     if doubled and not all(is_stream(Path(path)) for path in doubled):
         raise ConfigError(f"{doubled[0]}: is the name of two outputs; give each its own")
-    there = []
+    existing = []
     for target in targets:
         if target.is_dir():
             raise ConfigError(f"{target}: is a folder; the name of a file is needed here")
         if _holds_something(target):
-            there.append(target)
+            existing.append(target)
         elif not is_stream(target):
             require_place(target)
-    known = identities(inputs) if there else frozenset()
-    for target in there:
+    known = identities(inputs) if existing else frozenset()
+    for target in existing:
         if is_among(target, known):
             raise ConfigError(
                 f"{target}: is one of the inputs, or a file in a folder of them, and these are never written over; "
@@ -46,19 +46,19 @@ def require_free(targets: Iterable[Path], inputs: Iterable[Path] = (), force: bo
 
 
 def require_folder(target: Path) -> None:
-    """Raise `ConfigError` where a folder to write into is a file, `WriteError` where it cannot be written to."""
+    """Raise `ConfigError` if the output folder is a file, `WriteError` if it is not writable."""
     if target.exists() and not target.is_dir():
         raise ConfigError(f"{target}: is a file; a folder is needed here")
     _require_place(target / "any", target)
 
 
 def require_place(target: Path) -> None:
-    """Raise `WriteError` where no file can be made at `target`: no folder there can be written to or made."""
+    """Raise `WriteError` if no file can be created at `target`."""
     _require_place(target, target)
 
 
 def _require_place(target: Path, named: Path) -> None:
-    """`require_place` whose errors name a path that the user gave."""
+    """`require_place` with the user's path `named` in its errors."""
     real = Path(os.path.realpath(target))
     folder = next(folder for folder in real.parents if os.path.lexists(folder))
     if not folder.is_dir():
@@ -77,12 +77,12 @@ def _holds_something(target: Path) -> bool:
 
 
 def is_among(target: Path, known: frozenset[Identity]) -> bool:
-    """Whether `target` is one of the files whose `identities` are known."""
+    """Whether `target` is one of the files with the identities `known`."""
     return _identity(target) in known
 
 
 def identities(inputs: Iterable[Path]) -> frozenset[Identity]:
-    """Of `inputs`, and of all files in the folders among them or below."""
+    """Identities of the files `inputs` and of all files below the folders among them."""
     return frozenset(_identities(inputs))
 
 

@@ -1,4 +1,4 @@
-"""A photograph from pixels to a picture with its landmarks: detect, find, draw."""
+"""Landmarks of one photograph, drawn: detection, landmarks, overlay as PNG."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from lightmark.schema import Schema
 
 BOX = Schema("box", mirror=(1, 0, 3, 2), normaliser=(0, 1), edges=((0, 1), (1, 3), (3, 2), (2, 0)))
 BOX_COLOUR: Colour = (255, 176, 0)  # amber, apart from the points' green in hue
-SIZE = 768  # pixels of the drawn picture: a face of 80 px is enlarged enough to judge each point
-MARGIN = 1.8  # of the drawn square, in faces
+SIZE = 768  # pixels a side of the drawn picture: enlarges a face of 80 px enough to judge each point
+MARGIN = 1.8  # side of the drawn square relative to the box of all faces
 
 
 def landmark_photo(landmarker: Landmarker, image: Picture, out: Path) -> list[Face]:
-    """The faces of `image`, largest first, found without being shown where; drawn with their boxes as PNG in `out`."""
+    """Detect the faces of `image`, largest first, and write the drawn picture as PNG to `out`."""
     faces = landmarker.detect(image)
     write_png(draw_faces(image, faces) if faces else image, out)
     return faces
 
 
 def draw_faces(image: Picture, faces: list[Face]) -> Picture:
-    """Square part of `image` around all `faces`, at least one, with their boxes, points and edges."""
+    """Square crop of `image` around all `faces` (at least one), with boxes, points and edges drawn."""
     everything = np.concatenate([np.concatenate([face.points, box_corners(face.box)]) for face in faces])
     matrix = crop_matrix(tight_box(everything), SIZE, MARGIN)
     return _drawn(warp(image, matrix, SIZE), faces, matrix)
 
 
 def draw_faces_in_place(image: Picture, faces: list[Face]) -> Picture:
-    """`image` itself, whole and in its own pixels, with the boxes, points and edges of `faces`; without any, itself."""
+    """Full `image` at its own size with the boxes, points and edges of `faces` drawn; unchanged without faces."""
     return _drawn(image, faces, np.eye(2, 3))
 
 
@@ -55,7 +55,7 @@ def box_corners(box: Array) -> Array:
 def astronaut() -> Picture:
     """NASA's portrait of Eileen Collins, in the public domain, as scikit-image ships it: RGB uint8 (512, 512, 3).
 
-    Raises `MissingExtraError` where scikit-image is not installed.
+    Raises `MissingExtraError` if scikit-image is not installed.
     """
     try:
         from skimage import data

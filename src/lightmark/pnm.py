@@ -1,4 +1,4 @@
-"""PNM: the pixels of portable bitmaps, greymaps and pixmaps, which Pillow reads value by value in Python."""
+"""PNM reader (PBM, PGM, PPM) in numpy: Pillow's parses each value in Python."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lightmark.bit_depth import used_bits
 from lightmark.image import Picture
 
 COMMENT = re.compile(rb"#[^\r\n]*")
-MAX_COMMENTS = 1000  # writers put one into the header, which is read already
-PART = 2**20  # values
+MAX_COMMENTS = 1000  # after the header: writers put one comment, into the header
+PART = 2**20  # values scaled at once: limits the memory of their 8-byte indices
 DIGITS = (ord("0"), ord("1"))
 
 
 def read_pnm(picture: ImageFile.ImageFile) -> Picture:
-    """RGB of an opened P1, P2, P3, P5 or P6 that Pillow would not read at once; its largest value becomes 255.
+    """RGB (H, W, 3) of an opened P1, P2, P3, P5 or P6, scaled so that its maximum value becomes 255.
 
-    Raises `ValueError` where values are missing, are no numbers or are beyond that largest one.
+    Raises `ValueError` if values are missing, no numbers, or above that maximum.
     """
     codec, _, offset, arguments = picture.tile[0]
     assert picture.fp is not None
@@ -44,14 +44,14 @@ def read_pnm(picture: ImageFile.ImageFile) -> Picture:
         raise ValueError(f"has {len(values):,} values, {picture.width}×{picture.height} pixels need {count:,}")
     if values.min() < 0 or values.max() > largest:
         raise ValueError(f"has values that are not from 0 to {largest}")
-    if largest == 65535:  # all that two bytes hold: what the camera filled of it is for the values to say
+    if largest == 65535:  # the maximum of two bytes does not state the bit depth in use; the values do
         largest = (1 << used_bits(values)) - 1
     scaled = _scaled(values, largest).reshape(picture.height, picture.width, bands)
     return np.ascontiguousarray(np.broadcast_to(scaled, (picture.height, picture.width, 3)))
 
 
 def _bits(text: bytes, count: int) -> NDArray[np.uint8]:
-    """The digits of a plain bitmap, which need no spaces between them; 1 is black, so that they come back turned."""
+    """Bits of a plain bitmap, whose digits need no spaces between; inverted, since 1 is black."""
     digits = np.frombuffer(b"".join(_uncommented(text).split())[:count], np.uint8)
     if not np.isin(digits, DIGITS).all():
         raise ValueError("has more than 0 and 1 for its bits")
@@ -59,14 +59,14 @@ def _bits(text: bytes, count: int) -> NDArray[np.uint8]:
 
 
 def _numbers(text: bytes, count: int) -> NDArray[np.int64]:
-    """The first `count` numbers of a plain map, or as many as there are before something else."""
-    found = re.match(rb"[\s0-9]*", _uncommented(text))
-    assert found is not None
-    return np.fromstring(found[0].decode("ascii"), dtype=np.int64, sep=" ")[:count]
+    """First `count` numbers of a plain map, or fewer if other text follows earlier."""
+    match = re.match(rb"[\s0-9]*", _uncommented(text))
+    assert match is not None
+    return np.fromstring(match[0].decode("ascii"), dtype=np.int64, sep=" ")[:count]
 
 
 def _scaled(values: NDArray[Any], largest: int) -> NDArray[np.uint8]:
-    """`values` from 0 to `largest` as the nearest levels from 0 to 255, a part at a time: indices take eight bytes."""
+    """Scale `values` from 0…`largest` to 0…255, rounded, `PART` values at a time."""
     levels = np.rint(np.arange(largest + 1) * 255 / largest).astype(np.uint8)
     scaled = np.empty(len(values), np.uint8)
     for start in range(0, len(values), PART):

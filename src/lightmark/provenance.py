@@ -1,4 +1,4 @@
-"""Where a number comes from: versions, the commit of the code."""
+"""Provenance of measurements: package versions and the commit of the code."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-# What measurements write into a checkout: a number that was made again changes none of those that follow it.
+# Output folders of measurements: rewriting one result must not mark the code as changed for the next ones.
 _MEASURED = ("benchmarks/results", "docs/figures")
 _PACKAGES = ("lightmark", "numpy", "opencv-python-headless", "onnxruntime", "pillow", "torch")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this package and of those that its numbers depend on, as far as installed."""
-    found = {"python": platform.python_version()}
+    """Versions of Python, this package and its numerical dependencies, if installed."""
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def git_commit() -> str | None:
-    """Commit that holds this code, with "+changes" where tracked files differ from it; None outside a git checkout.
+    """Commit of this code, with "+changes" if tracked files differ from it; None outside a git checkout.
 
-    Files that measurements write do not count.
+    Output files of measurements do not count as changes.
     """
     folder = Path(__file__).parent
-    # A package installed into some other project's checkout is not that project's commit.
+    # The package may be installed inside another project's checkout, whose commit says nothing about it.
     if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     commit = _git(folder, "rev-parse", "HEAD")

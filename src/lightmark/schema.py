@@ -1,4 +1,4 @@
-"""Landmark schemas: how many points, what they are called, how a mirror permutes them.
+"""Landmark schemas: number and names of points, mirror permutation, groups and edges.
 
 Index tables follow the published annotations of 300W (68 points), WFLW (98) and COFW (29), all counted from 0.
 """
@@ -21,7 +21,7 @@ from lightmark.errors import SchemaError, describe_error, reader
 Floats = NDArray[np.floating[Any]]
 
 
-FACE_BOX = "face-box"  # name of the normaliser that is no pair of points
+FACE_BOX = "face-box"  # normaliser_name of schemas that divide errors by the face's box, not by a pair of points
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Schema:
     """N landmarks: their mirror permutation, the pair that normalises errors, groups and drawing edges.
 
     `mirror[i]` is the index that point i takes in a mirrored picture. `normaliser` holds the two outer eye corners
-    (or whatever pair the field divides errors by); where it is empty, as it must be for a single point, errors are
-    divided by the longer side of the face's box. Raises `SchemaError` where these contradict one another.
+    (or another pair whose distance divides errors); if it is empty, as for a single point, errors are divided by the
+    longer side of the face's box. Raises `SchemaError` for inconsistent values.
     """
 
     name: str
@@ -222,14 +222,14 @@ def get_schema(name: str) -> Schema:
 
 
 def plain_schema(count: int, normaliser: tuple[int, int] | None = None) -> Schema:
-    """Schema of `count` unnamed points, mirrored onto themselves; for data whose symmetry nobody wrote down."""
+    """Schema of `count` unnamed points, each its own mirror partner; for data of unknown symmetry."""
     if count == 1:
         return Schema("points1", (0,), (), normaliser_name=FACE_BOX)
     return Schema(f"points{count}", tuple(range(count)), normaliser or (0, count - 1), normaliser_name="first-to-last")
 
 
 def schema_to_dict(schema: Schema) -> dict[str, Any]:
-    """Plain JSON form, read back by `schema_from_dict`."""
+    """JSON-ready dict, read back by `schema_from_dict`."""
     return {
         "name": schema.name,
         "mirror": list(schema.mirror),
@@ -242,22 +242,22 @@ def schema_to_dict(schema: Schema) -> dict[str, Any]:
 
 
 def schema_from_dict(data: Mapping[str, Any]) -> Schema:
-    """Schema of the JSON form; raises `SchemaError` for a missing key, a wrong type or a contradiction."""
-    whole = operator.index  # refuses 3.7, which int would cut
+    """Schema from its JSON dict; raises `SchemaError` for missing keys, wrong types or inconsistent values."""
+    index = operator.index  # rejects 3.7, which int would truncate
     try:
-        normaliser = tuple(whole(i) for i in data["normaliser"])
+        normaliser = tuple(index(i) for i in data["normaliser"])
         return Schema(
             name=str(data["name"]),
-            mirror=tuple(whole(i) for i in data["mirror"]),
+            mirror=tuple(index(i) for i in data["mirror"]),
             normaliser=normaliser,
             normaliser_name=str(data.get("normaliser_name", "inter-ocular" if normaliser else FACE_BOX)),
-            groups={str(k): tuple(whole(i) for i in v) for k, v in data.get("groups", {}).items()},
-            edges=tuple((whole(a), whole(b)) for a, b in data.get("edges", ())),
+            groups={str(k): tuple(index(i) for i in v) for k, v in data.get("groups", {}).items()},
+            edges=tuple((index(a), index(b)) for a, b in data.get("edges", ())),
             point_names=tuple(str(name) for name in data.get("point_names", ())),
         )
     except SchemaError:
         raise
-    except Exception as error:  # of whatever kind: the JSON may come from anybody
+    except Exception as error:  # of any type: the JSON is untrusted
         raise SchemaError(
             f"schema JSON: {describe_error(error)}; needs name, mirror (one index a point) and normaliser "
             f"(two indices, or none)"
@@ -283,7 +283,7 @@ def require_points(points: Floats, schema: Schema, where: str) -> None:
 
 
 def _eyelid_rows(first68: int, first98: int) -> dict[int, dict[int, float]]:
-    """Weights of one eye's six 68-points over its eight 98-points: corners kept, lids at ⅓ and ⅔ along the eyelid."""
+    """Weights of one eye's six 68-points over its eight 98-points: corners as they are, lids at ⅓ and ⅔."""
     third, two_thirds = 1 / 3, 2 / 3
     return {
         first68: {first98: 1.0},
@@ -310,10 +310,10 @@ def _wflw98_to_ibug68_weights() -> NDArray[np.float64]:
 
 
 def ibug68_from_wflw98(points: Floats) -> NDArray[np.float64]:
-    """The 68 points that WFLW's 98 (…, 98, 2) imply, (…, 68, 2).
+    """Convert WFLW's 98 points (…, 98, 2) to the 68 points (…, 68, 2).
 
-    A point is missing (NaN) where one of those that it is made of is. Brows and jaw are not defined quite alike in the
-    two sets: report inner points apart.
+    A point is missing (NaN) if one of its source points is. Brows and jaw are defined differently in the two sets:
+    report the inner points separately.
     """
     require_points(points, WFLW98, "ibug68_from_wflw98")
     weights, missing = _wflw98_to_ibug68_weights(), np.isnan(points)

@@ -1,4 +1,4 @@
-"""Sources: a picture in a file, in bytes, in Pillow's hands or in an array, as the RGB uint8 that all else takes."""
+"""Load a picture from a path, bytes, PIL image or array as RGB uint8 (H, W, 3)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from lightmark.pnm import read_pnm
 
 Source: TypeAlias = str | Path | bytes | PilImage.Image | NDArray[Any]
 
-ORIENTATION = 0x0112  # EXIF's tag
+ORIENTATION = 0x0112  # EXIF tag
 MAX_PIXELS = 100_000_000  # 300 MB decoded; phones' largest pictures hold 200 million, other cameras' less than 100
-# Pillow's plugins for what cameras, phones and the web write, the commonest first. Its others stay shut: a picture from
-# a stranger has no business in Ghostscript (EPS), and some guess their format by what it is not (TGA).
+# Pillow's plugins for what cameras, phones and the web write, most common first. The others are not used: an
+# untrusted picture must not reach Ghostscript (EPS), and some have no signature to recognise them by (TGA).
 PLUGINS = {
     "JPEG": "Jpeg", "PNG": "Png", "WEBP": "WebP", "GIF": "Gif", "BMP": "Bmp", "TIFF": "Tiff", "AVIF": "Avif",
     "JPEG2000": "Jpeg2K", "PPM": "Ppm",
@@ -36,23 +36,23 @@ PLUGINS = {
 # ISO 14496-12's file type brands, bytes 8 to 12 after "ftyp"; mif1 and msf1 are shared by both.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations whose width is the height that is shown
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 _PILLOWS_LIMIT = threading.Lock()
 
 
 def to_picture(source: Source, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Picture:
-    """RGB uint8 (H, W, 3) of a file's path, encoded bytes, a PIL image or an array, turned as its EXIF says.
+    """Load a path, encoded bytes, PIL image or array as RGB uint8 (H, W, 3), upright by its EXIF orientation.
 
-    Grey gets three equal channels, a palette its colours, CMYK is converted without profile; 16 bits are scaled by the
-    range that is used, the least of 8, 10, 12, 14 and 16 bits that holds the largest value. Of several frames or pages
-    the first is taken. Transparency is dropped: every pixel keeps the colour that is stored, since an alpha channel of
-    zeros, as screen captures leave it, must not blank a face. Arrays are uint8:
+    Grey is repeated in three channels, palettes are resolved, CMYK is converted without profile; 16 bits are scaled by
+    the smallest of 8, 10, 12, 14 and 16 bits that holds the largest value. Of several frames or pages the first is
+    used. Alpha is ignored: every pixel has its stored colour, since the all-zero alpha channel of some screen captures
+    must not blank a face. Arrays are uint8:
     RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W); OpenCV's go through `from_bgr` first.
 
-    Raises `ImageError`, calling the picture `name` (None: by its path), for what cannot be read in full, and before
-    anything is decoded for more than `max_pixels`, or for what would cost far more than its pixels do (see `bounds`);
-    `MissingExtraError` for HEIC where pillow-heif is not installed.
+    Raises `ImageError`, which names the picture `name` (None: its path), if it cannot be read in full, and before
+    decoding if it has more than `max_pixels` or exceeds a limit of `lightmark.bounds`; `MissingExtraError` for HEIC
+    without pillow-heif.
     """
     if isinstance(source, np.ndarray):
         return _array_to_rgb(source, name or "image")
@@ -72,9 +72,9 @@ def to_picture(source: Source, max_pixels: int = MAX_PIXELS, name: str | None = 
 
 
 def header_size(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height of an encoded picture, turned as its EXIF says, from its header: nothing is decoded.
+    """Width and height of an encoded picture after EXIF rotation, from its header without decoding.
 
-    Raises `ImageError` naming `name` for what is no picture, or one of more than `max_pixels`.
+    Raises `ImageError` naming `name` if it is no picture or has more than `max_pixels`.
     """
     opened = _open_named(io.BytesIO(content), name)
     _require_pixels(opened, max_pixels, name)
@@ -87,7 +87,7 @@ def header_size(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> tupl
 
 
 def from_bgr(image: NDArray[Any]) -> Picture:
-    """RGB copy of OpenCV's BGR (H, W, 3) or BGRA (H, W, 4); no array says by itself which of the two it is."""
+    """RGB copy of OpenCV's BGR (H, W, 3) or BGRA (H, W, 4); the channel order of an array cannot be detected."""
     coloured = image.ndim == 3 and image.shape[2] in (3, 4)
     return to_picture(image[..., 2::-1].copy() if coloured else image, name="BGR image")
 
@@ -116,7 +116,7 @@ def _open_named(stream: IO[bytes], name: str) -> ImageFile.ImageFile:
 
 
 def _open(stream: IO[bytes], name: str) -> ImageFile.ImageFile:
-    """The picture with its header read and its pixels not; not by Pillow's `open`, which warns from 89 million on."""
+    """Open a picture without decoding it; not with Pillow's `open`, which warns above 89 million pixels."""
     start = stream.read(16)
     reason = "no format that is known here" if start else "it is empty"
     for plugin, module in PLUGINS.items():
@@ -167,22 +167,22 @@ def _decode(picture: PilImage.Image, max_pixels: int, name: str) -> Picture:
         deep = picture.fp if isinstance(picture, ImageFile.ImageFile) and is_deep_colour(picture) else None
         with _pillows_limit_lifted_for(picture.width * picture.height):
             picture.load()
-        # EXIF that is broken turns nothing; nor does it where Pillow would make gigabytes of it.
+        # Broken EXIF, and EXIF that Pillow would expand to gigabytes, is ignored.
         turned = has_small_exif(picture)
         if deep is not None and np.asarray(_to_rgb(picture)).max() < HIGH_BYTE_USED:
             picture = _with_exif_of(picture, read_deep_colour(deep), turned)
-        if picture.mode == "I" and picture.format == "PPM":  # so Pillow calls 16-bit greymaps (PGM), which have no EXIF
+        if picture.mode == "I" and picture.format == "PPM":  # a 16-bit greymap (PGM), which has no EXIF
             picture = PilImage.fromarray(to_8_bits(np.asarray(picture)))
         upright = ImageOps.exif_transpose(picture) if turned else picture
         return require_image(np.asarray(_to_rgb(upright)), name)
     except LightmarkError:
         raise
-    except Exception as error:  # decoders raise whatever a broken file makes them: OSError, SyntaxError, EOFError …
+    except Exception as error:  # decoders raise many types on a broken file: OSError, SyntaxError, EOFError …
         raise ImageError(f"{name}: cannot be read as a picture: {error}") from error
 
 
 def _with_exif_of(picture: PilImage.Image, pixels: Picture, turned: bool) -> PilImage.Image:
-    """`pixels` (H, W, 3), which are to be turned as `picture` is."""
+    """`pixels` (H, W, 3) as a PIL image with the EXIF orientation of `picture`."""
     shown = PilImage.fromarray(pixels)
     if turned:
         shown.getexif()[ORIENTATION] = picture.getexif().get(ORIENTATION, 1)
@@ -190,7 +190,7 @@ def _with_exif_of(picture: PilImage.Image, pixels: Picture, turned: bool) -> Pil
 
 
 def _require_bounded(picture: ImageFile.ImageFile, name: str) -> None:
-    """What `_open` asks before it opens a file, of one that the caller has opened and not decoded yet."""
+    """Check the limits of `lightmark.bounds` for a PIL image that the caller opened and has not decoded."""
     stream = picture.fp
     if stream is not None and not isinstance(stream, BoundedReads):
         here = stream.tell()
@@ -199,11 +199,11 @@ def _require_bounded(picture: ImageFile.ImageFile, name: str) -> None:
 
 
 def _read_bmp(picture: ImageFile.ImageFile) -> Picture:
-    """RGB of a run-length coded BMP, by OpenCV: Pillow unpacks it run by run in Python."""
+    """RGB of a run-length encoded BMP, by OpenCV: Pillow decodes it run by run in Python."""
     assert picture.fp is not None
     picture.fp.seek(0)
     data = np.frombuffer(picture.fp.read(), np.uint8)
-    # OpenCV would print what the error below says; 4.10 has its log's level elsewhere than later ones.
+    # OpenCV would also print the error raised below; 4.10 has this function in another module.
     set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     before = set_log_level(SILENT)
     try:
@@ -215,8 +215,8 @@ def _read_bmp(picture: ImageFile.ImageFile) -> Picture:
     return np.ascontiguousarray(decoded[..., ::-1], dtype=np.uint8)
 
 
-SILENT = 0  # the lowest of OpenCV's log levels
-# Pillow's decoders that are written in Python take half a minute for 20 MB; these take their place.
+SILENT = 0  # OpenCV's lowest log level
+# Replacements for Pillow's decoders written in Python, which take half a minute for 20 MB.
 READERS: dict[str | None, Callable[[ImageFile.ImageFile], Picture]] = {
     "ppm": read_pnm, "ppm_plain": read_pnm, "bmp_rle": _read_bmp,
 }  # fmt: skip
@@ -224,9 +224,10 @@ READERS: dict[str | None, Callable[[ImageFile.ImageFile], Picture]] = {
 
 @contextmanager
 def _pillows_limit_lifted_for(pixels: int) -> Iterator[None]:
-    """Pillow's one limit for the whole process is put aside for a picture beyond it that our own let through.
+    """Context manager that lifts Pillow's process-wide pixel limit for a picture that passed our own limit.
 
-    One thread at a time, and only for such a picture: some of Pillow's decoders (TIFF) ask again while they load.
+    Needed because some of Pillow's decoders (TIFF) check again while loading. One thread at a time, and only for
+    pictures above Pillow's limit.
     """
     if PilImage.MAX_IMAGE_PIXELS is None or pixels <= PilImage.MAX_IMAGE_PIXELS:
         yield
@@ -240,11 +241,11 @@ def _pillows_limit_lifted_for(pixels: int) -> Iterator[None]:
 
 
 def _to_rgb(picture: PilImage.Image) -> PilImage.Image:
-    """8-bit RGB; 16-bit grey by the range that it uses, where Pillow's own conversion would cut at 255."""
+    """Convert to 8-bit RGB; 16-bit grey is scaled by its bit depth, where Pillow would clip at 255."""
     if picture.mode.startswith("I;16"):
         picture = PilImage.fromarray(to_8_bits(np.asarray(picture)))
     if picture.mode in ("I", "F"):
         raise ValueError(f"mode {picture.mode} has no agreed range; save it with 8 or 16 bits")
-    if picture.mode in ("P", "PA", "RGBa", "La"):  # Pillow warns, or refuses, where these go to RGB in one step
+    if picture.mode in ("P", "PA", "RGBa", "La"):  # Pillow warns or fails on a direct conversion to RGB
         picture = picture.convert("LA" if picture.mode == "La" else "RGBA")
     return picture.convert("RGB")

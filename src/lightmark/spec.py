@@ -1,4 +1,4 @@
-"""ModelSpec: the contract between training, export and run time, stored inside every model file."""
+"""ModelSpec: input, output and provenance of a landmark model, stored in every model file."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from lightmark.geometry import (
 from lightmark.schema import IBUG68, WFLW98, Schema, schema_from_dict, schema_to_dict
 
 SPEC_VERSION = 1
-# Bounds of what a file may ask for: opening it runs one crop, whose planes take 12 bytes a pixel (201 MB at the bound).
+# Limits for untrusted files: opening one runs a crop, whose planes take 12 bytes a pixel (201 MB at the limit).
 MOST_PIXELS = 4096
 MOST_POINTS = 4096
-MOST_SCALE = 100.0  # crop_scale, and offsets in shares of the box: a hundred boxes wide is no crop of a face
-MOST_MOVE = 0.5  # of a box by its box map, in sides: half a face beside the template is where linearity ends
+MOST_SCALE = 100.0  # of crop_scale, and of offsets relative to the box's side
+MOST_MOVE = 0.5  # largest shift by a box map, relative to the box's side: beyond half a face it is not linear
 FULL_SCHEMAS = (IBUG68, WFLW98)
 Places = tuple[tuple[float, float], ...]
-METADATA_KEY = "lightmark"  # under which model files of every format keep the spec's JSON
+METADATA_KEY = "lightmark"  # metadata key of the spec's JSON, in every file format
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a landmark model takes and gives.
+    """Schema, crop rule, normalisation, outputs and provenance of a landmark model.
 
-    The model takes crops of `size`×`size` RGB pixels, as (pixel / 255 − `mean`) / `std`, in planes (B, 3, size, size),
-    and gives normalized_points (B, N, 2) of `schema`. The crop is the square around the face's box, which is the tight
-    box of its 68 points whatever points the model gives, enlarged by `crop_scale`. A model of other points has their
-    places in that box as `template` (N, 2), in shares of the box's longer side from its centre, so that a box follows
-    from points; `box_map` (3, N, 2), where it has one, makes that box follow the face's shape, too (`box_around`).
-    Without a template, its crops are cut around its own points, which no detector knows. A model with `confidence`
-    gives all that `Outputs` names.
+    The input is a batch of RGB crops, (pixel / 255 − `mean`) / `std` in planes (B, 3, size, size); the output is
+    normalized_points (B, N, 2) of `schema`. The crop is the square around the face's box, the tight box of
+    its 68 points whatever the model's schema, enlarged by `crop_scale`. For other schemas, `template` (N, 2) holds the
+    mean positions of the points in that box, relative to its centre and longer side, from which the box is computed
+    (`box_around`); the optional `box_map` (3, N, 2) corrects that box for the face's shape. Without a template, crops
+    are cut around the model's own points, and face detectors cannot be used. A model with `confidence` has all of
+    `Outputs`.
     """
 
     schema: Schema
@@ -91,10 +91,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a model says of B crops: normalized_points (B, N, 2) and, where its spec promises `confidence`, the rest.
+    """Outputs of a model for B crops: normalized_points (B, N, 2); the rest only with `confidence`.
 
-    `errors` (B, N) are the points' expected errors as shares of the crop's side, `presence` (B,) the probability that
-    the crop holds a face that fills it as it should.
+    `errors` (B, N) are the expected errors of the points relative to the crop's side; `presence` (B,) is the
+    confidence, the probability that the crop frames a face.
     """
 
     normalized_points: NDArray[np.floating[Any]]
@@ -108,29 +108,29 @@ def spec_crop_matrix(spec: ModelSpec, box: ArrayLike, angle: float = 0.0) -> Arr
 
 
 def spans_face(schema: Schema) -> bool:
-    """Whether the tight box of a schema's points is the face's box: of the 68 and of WFLW's 98 points, named or not."""
+    """Whether the tight box of the points is the face's box: for 68 and for WFLW's 98 points, named or not."""
     return any(schema.size == full.size and schema.name in (full.name, f"points{full.size}") for full in FULL_SCHEMAS)
 
 
 def has_face_box(spec: ModelSpec) -> bool:
-    """Whether the model's crops are cut around the box that detectors give."""
+    """Whether the model's crops are cut around the box that face detectors return."""
     return spans_face(spec.schema) or spec.template is not None
 
 
 def require_face_box(spec: ModelSpec, where: str) -> None:
-    """Raise `SpecError` naming `where` for a model whose crops are cut around a box that no detector gives."""
+    """Raise `SpecError` naming `where` for a model that cannot use the boxes of face detectors."""
     if not has_face_box(spec):
         raise SpecError(
-            f"{where}: its crops are cut around its own points ({spec.schema.name}), and nothing tells where these lie "
-            "in a detector's box; train it again on pictures in which `lightmark detect` finds most of the faces"
+            f"{where}: its crops are cut around its own points ({spec.schema.name}), whose place in a "
+            "detector's box is unknown; train it again on pictures in which `lightmark detect` finds most of the faces"
         )
 
 
 def face_box(spec: ModelSpec, points: Floats, near: Array | None = None) -> Array:
-    """Box (4,) of the face that has a model's `points` (N, 2), as its crop wants it.
+    """Face box (4,) for the model's crop, computed from its `points` (N, 2).
 
-    One point does not say how large a face is: it has the size of the box `near`, (4,), and without one is refused by
-    `GeometryError`.
+    A single point does not determine the size of the face: the size of the box `near` (4,) is used, and without it
+    `GeometryError` is raised.
     """
     if spans_face(spec.schema) or spec.template is None:
         return tight_box(points)
@@ -141,10 +141,9 @@ def face_box(spec: ModelSpec, points: Floats, near: Array | None = None) -> Arra
 def box_around(template: Array, points: Floats, near: Array | None = None, box_map: Array | None = None) -> Array:
     """Square box (4,) whose `template` (N, 2), by least squares over the labelled `points` (N, 2), lies on them.
 
-    The face may be turned in the picture; the box is upright. A face that is turned sideways or looks down has other
-    proportions than the template: `box_map` (3, N, 2) times the points' moves from it gives how far the centre lies
-    beside the template's, x and y in its frame and sides, and the logarithm by which the box is larger; each at most
-    `MOST_MOVE`. `near` and errors are those of `face_box`.
+    The face may have any roll; the box is upright. At large yaw or pitch the proportions differ from the template:
+    `box_map` (3, N, 2) times the residuals of the points gives the shift of the centre (x and y, in the template's
+    frame) and the logarithm of the scale of the side, each clipped to `MOST_MOVE`. `near` and errors as in `face_box`.
     """
     there = labelled(points)
     frame = face_frame(template, points)
@@ -161,9 +160,9 @@ def box_around(template: Array, points: Floats, near: Array | None = None, box_m
 
 
 def face_frame(template: Array, points: Floats) -> tuple[Array, Array] | None:
-    """Similarity (2, 3) from `template` (N, 2) to the labelled `points` (N, 2), and their moves (N, 2) from it.
+    """Similarity (2, 3) from `template` (N, 2) to the labelled `points` (N, 2), and the residuals (N, 2).
 
-    Moves are in the template's frame, 0 for missing points. None where the points lie in one place.
+    Residuals are in the template's frame, 0 for missing points. None if the points coincide.
     """
     there = labelled(points)
     known, places = np.asarray(points, dtype=np.float64)[there], template[there]
@@ -188,13 +187,13 @@ def normalisation(spec: ModelSpec) -> tuple[NDArray[np.float32], NDArray[np.floa
 
 
 def normalise_crops(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.float32]:
-    """Planes (B, 3, S, S) float32 that the model takes: (pixel / 255 − mean) / std of uint8 RGB crops (B, S, S, 3).
+    """Input planes (B, 3, S, S) float32 of uint8 RGB crops (B, S, S, 3): (pixel / 255 − mean) / std.
 
-    Raises `SpecError` where the crops have another type or size than the spec says.
+    Raises `SpecError` for crops of another type or size than the spec's.
     """
     require_crops(crops, spec)
     scale, shift = normalisation(spec)
-    # In place and in the planes' own order: four times as fast as one expression over strided pixels.
+    # In place on contiguous planes: four times as fast as one expression over strided pixels.
     planes = np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32)
     planes *= scale[:, None, None]
     planes -= shift[:, None, None]
@@ -202,7 +201,7 @@ def normalise_crops(crops: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.flo
 
 
 def describe_spec(spec: ModelSpec) -> dict[str, str]:
-    """Points, input, outputs, network, costs, accuracy and origin of a model, by name; unknown ones are left out."""
+    """Summary lines of a model by name: points, input, outputs, network, costs, accuracy, provenance."""
     made, schema = spec.provenance, spec.schema
     box = "the 68 points' box" if has_face_box(spec) else "the box of its own points"
     costs = {"parameters": "parameters", "multiply_adds": "multiply-adds"}
@@ -247,13 +246,13 @@ def spec_to_json(spec: ModelSpec) -> str:
 
 
 def spec_from_json(text: str, where: str) -> ModelSpec:
-    """ModelSpec of the JSON text found in `where`; raises `SpecError` naming it."""
+    """ModelSpec from the JSON text in file `where`; raises `SpecError` naming it."""
     try:
         data = json.loads(text)
         version = data["lightmark"]
         if version == SPEC_VERSION:
             return _spec_from_dict(data)
-    except Exception as error:  # of whatever kind: the text may come from anybody
+    except Exception as error:  # of any type: the text is untrusted
         raise SpecError(f"{where}: holds no usable ModelSpec: {describe_error(error)}") from error
     raise SpecError(
         f"{where}: ModelSpec version {version!r}, this Lightmark reads {SPEC_VERSION}; use a matching release"
