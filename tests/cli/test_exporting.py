@@ -45,7 +45,7 @@ def test_several_forms_go_into_a_folder(faces: Path, tmp_path: Path) -> None:
     lines = [line.split() for line in output.partition("one by one")[0].splitlines() if line.startswith(str(tmp_path))]
     rows = {line[1]: line for line in lines}
     assert float(rows["onnx"][3]) < 0.001 < float(rows["onnx-fp16"][3]) < float(rows["onnx-int8"][3])
-    assert "over 8 crops, one by one and together" in output
+    assert "over 8 crops, one by one and batched" in output
     assert "relative" in output
     lost = {line.split()[0]: line.split() for line in output.splitlines() if " % " in f"{line} "}
     assert lost[str(tmp_path / "out" / "fast.onnx")][-2:] == ["+0.00", "%"]
@@ -91,7 +91,7 @@ def test_the_model_itself_is_never_replaced(tmp_path: Path) -> None:
         (["--out", "x.tflite"], "x.tflite: a file of onnx ends in .onnx; call it so, or give a folder"),
         (["--to", "ncnn", "--out", "x.param"], "x.param: a file of ncnn ends in .ncnn.param"),
         (["--to", "coreml", "--out", "x", "--uint8-input"], "coreml: takes planes of floats only"),
-        (["--to", "onnx,onnx-fp16", "--out", "x.onnx"], "x.onnx: one file cannot hold 2 forms; give a folder"),
+        (["--to", "onnx,onnx-fp16", "--out", "x.onnx"], "x.onnx: one file cannot hold 2 formats; give a folder"),
         (["--to", "onnx-int8", "--out", "x.onnx"], "int8 needs faces to measure ranges on: give --calibrate"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command that finds landmarks in more pictures than one sitting takes: annotate."""
+"""Command `annotate`: landmarks of large picture collections, as Parquet."""
 
 from __future__ import annotations
 
@@ -21,33 +21,38 @@ if TYPE_CHECKING:
     from lightmark.annotate.job import Job
     from lightmark.annotate.part import Summary
 
-REASONS = 10  # of bad pictures that are listed, the commonest first
-LINE_EVERY = 30.0  # seconds between lines where no terminal shows a bar
+REASONS = 10  # error reasons listed at the end, most frequent first
+LINE_EVERY = 30.0  # seconds between progress lines without a terminal
 
 
 @click.command(cls=Command, short_help="Landmarks of millions of pictures, as Parquet")
 @click.argument("source", type=EXISTING)
-@click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the parts; what a killed run did there is kept.")
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the Parquet parts; a killed run resumes there.")
 @click.option(
     "--engine", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
-    help="Ray's workers, or this one process.",
+    help="Ray workers, or this process alone.",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), help="Of Ray; by default as many as there are processors.")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each worker.")
+@click.option("--workers", type=click.IntRange(1), help="Ray workers; by default one per processor.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each worker.")
 @click.option("--address", help="A running Ray cluster, auto or HOST:PORT; by default Ray runs on this machine alone.")
 @click.option("--model", type=WORD, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
 @click.option(
     "--detector", type=WORD, default="auto", show_default=True,
-    help="What finds the faces: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
+    help="Face detector: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
 )  # fmt: skip
 @click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), help="Leave out faces that the model holds less probable."
+    "--min-confidence", type=click.FloatRange(0, 1), help="Drop faces whose confidence is below this value (0–1)."
 )  # fmt: skip
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
     help="Refuse larger pictures before they are decoded.",
 )  # fmt: skip
-@click.option("--image-column", default="image", show_default=True, help="Of Parquet files: bytes, or {bytes, path}.")
+@click.option(
+    "--image-column",
+    default="image",
+    show_default=True,
+    help="Picture column of Parquet files: bytes, or {bytes, path}.",
+)
 @click.option("--pictures-per-part", type=click.IntRange(1), default=256, show_default=True)
 def annotate(
     source: Path, out: Path, engine: str, workers: int | None, threads: int, address: str | None, model: str,
@@ -56,8 +61,8 @@ def annotate(
     """Find the landmarks of all pictures in SOURCE, as Parquet with a row a picture.
 
     SOURCE is a folder, with all below it, or a file: pictures, tar archives of pictures, Parquet files with encoded
-    pictures. A run that was killed goes on where it was, started again with the same command: finished parts are kept.
-    A picture that cannot be read has a row with the reason.
+    pictures. The same command resumes a killed run: finished parts are kept. A picture that cannot be read has a row
+    with the reason.
 
     \b
     Exit status:
@@ -87,13 +92,13 @@ def annotate(
         click.echo("lightmark: interrupted; the same command goes on", err=True)
         sys.exit(INTERRUPTED)
     seconds, summary = time.perf_counter() - began, summarise(job)
-    _tell(summary, todo, seconds, out)
+    _print_summary(summary, todo, seconds, out)
     if job.listing.faults or summary.errors:
         sys.exit(UNREAD)
 
 
 def _watch(parts: Iterable[Done], job: Job, todo: int) -> None:
-    """Work through `parts` with a bar on the terminal, or a line now and then where there is none."""
+    """Consume `parts` with a progress bar, or with a line every `LINE_EVERY` seconds without a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -101,7 +106,7 @@ def _watch(parts: Iterable[Done], job: Job, todo: int) -> None:
     console = Console(stderr=True, soft_wrap=True)
     total = job.listing.pictures
     done, began = total - todo, time.perf_counter()
-    told = began
+    last_line = began
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total, completed=done, note="")
         for part in parts:
@@ -109,9 +114,9 @@ def _watch(parts: Iterable[Done], job: Job, todo: int) -> None:
             rate = (done - total + todo) / (now - began)
             note = f"{rate:.1f} pictures/s, {_duration((total - done) / rate)} left"
             bar.update(task, completed=done, note=note)
-            if not console.is_terminal and now - told > LINE_EVERY:
+            if not console.is_terminal and now - last_line > LINE_EVERY:
                 console.print(f"{done:,} of {total:,} pictures, {note}", highlight=False)
-                told = now
+                last_line = now
 
 
 def _duration(seconds: float) -> str:
@@ -125,10 +130,10 @@ def _duration(seconds: float) -> str:
     return f"{days} d {clock}" if days else clock.removeprefix("0")
 
 
-def _tell(summary: Summary, todo: int, seconds: float, out: Path) -> None:
+def _print_summary(summary: Summary, todo: int, seconds: float, out: Path) -> None:
     bad = sum(summary.errors.values())
-    found = f"{summary.faces:,} faces in {summary.with_faces:,} of them"
-    click.echo(f"{summary.pictures:,} pictures in {out}: {found}, {bad:,} could not be read", err=True)
+    faces = f"{summary.faces:,} faces in {summary.with_faces:,} of them"
+    click.echo(f"{summary.pictures:,} pictures in {out}: {faces}, {bad:,} could not be read", err=True)
     for reason, count in summary.errors.most_common(REASONS):
         click.echo(f"  {count:,} {reason} ({'first ' * (count > 1)}{summary.first[reason]})", err=True)
     if todo:

@@ -1,4 +1,4 @@
-"""The command that times exported models on this machine: bench."""
+"""Command `bench`: latency and memory of exported models on this machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from lightmark.cli.options import FORCE, OUT_FILE, WORD, Command, number_list
 
 @click.command(cls=Command, short_help="Latency and memory of models on this machine")
 @click.argument("models", type=WORD, nargs=-1)
-@click.option("--threads", callback=number_list, default="1", show_default=True, help="Processor threads, such as 1,4.")
-@click.option("--batch", "batches", callback=number_list, default="1,32", show_default=True, help="Crops a call.")
-@click.option("--rounds", type=click.IntRange(1), default=30, show_default=True, help="Turns of each model.")
-@click.option("--json", "out", type=OUT_FILE, help="Also write all that was measured to this file.")
+@click.option("--threads", callback=number_list, default="1", show_default=True, help="CPU threads, such as 1,4.")
+@click.option("--batch", "batches", callback=number_list, default="1,32", show_default=True, help="Crops per call.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="Measurement rounds, each with every model once.",
+)
+@click.option("--json", "out", type=OUT_FILE, help="Also write all measurements to this JSON file.")
 @FORCE
 def bench(
     models: Sequence[str],
@@ -31,8 +37,7 @@ def bench(
     Files of other formats than ONNX run in their own runtimes, where these are installed: OpenVINO, LiteRT, ncnn,
     ExecuTorch (which takes no number of threads).
 
-    To keep to one core, start it as `taskset -c 0 lightmark bench …`; onnxruntime alone keeps to its number of threads,
-    not to cores.
+    To pin it to one core, run `taskset -c 0 lightmark bench …`; onnxruntime limits only the number of threads.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""The group `data`: check, convert and pack labelled faces."""
+"""Commands `data check`, `data convert` and `data pack` for labelled faces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def data() -> None:
 @click.argument("path", type=EXISTING)
 @click.option(
     "--against", type=MODEL, metavar="MODEL",
-    help="Also compare the labels with this model's points (fast, say): systematic offsets by folder, worst faces.",
+    help="Also compare the labels with this model's points (such as fast): offsets by folder, worst faces.",
 )  # fmt: skip
 @click.option("--sheet", type=OUT_FILE, help="Write a contact sheet of faces with their points to this PNG.")
 @FORCE
@@ -53,13 +53,13 @@ def data_check(path: Path, against: Path | None, sheet: Path | None, force: bool
 
 
 def _compare_labels(model: Path, samples: Sequence[Sample], path: Path) -> bool:
-    """Show how `samples` below `path` differ from what `model` says; whether that wants no look."""
+    """Print the offsets of the labels of `samples` from the points of `model`; whether they are all small."""
     from lightmark.evaluate.label_offsets import format_offsets, label_offsets
     from lightmark.evaluate.models import open_model
 
-    found = label_offsets(open_model(model), samples, path if path.is_dir() else path.parent)
-    click.echo(f"\n{format_offsets(found, model.name)}")
-    return found.clean
+    offsets = label_offsets(open_model(model), samples, path if path.is_dir() else path.parent)
+    click.echo(f"\n{format_offsets(offsets, model.name)}")
+    return offsets.clean
 
 
 @data.command("convert", cls=Command)
@@ -74,7 +74,7 @@ def data_convert(
 ) -> None:
     """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files.
 
-    Faces whose picture or labels are broken are left out and listed; status 1 if there are such.
+    Faces whose picture or labels are broken are left out and listed; then the exit status is 1.
     """
     from lightmark.data.convert import convert
 
@@ -86,14 +86,14 @@ def data_convert(
 
 @data.command("pack", cls=Command)
 @click.argument("sources", type=EXISTING, nargs=-1, required=True)
-@click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the shards; a killed run goes on in it.")
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the shards; a killed run resumes there.")
 @click.option(
     "--whole/--crops", "whole", default=True, show_default=True,
-    help="Whole pictures, byte for byte, or a square around each face that holds all that training looks at.",
+    help="Whole picture files, or a square crop around each face with everything that training uses.",
 )  # fmt: skip
 @click.option(
     "--webp", type=click.IntRange(1, 100), metavar="QUALITY",
-    help="Crops as WebP instead of JPEG 95; 80 takes a third of the space, for machines that pictures are sent to.",
+    help="Crops as WebP instead of JPEG 95; quality 80 needs a third of the space.",
 )  # fmt: skip
 @click.option("--faces-per-shard", type=click.IntRange(1), default=1000, show_default=True)
 @click.option("--shuffle", type=int, metavar="SEED", help="Pack in a random order; by default as the sources come.")
@@ -105,9 +105,8 @@ def data_pack(
 ) -> None:  # fmt: skip
     """Pack labelled faces of SOURCES into WebDataset shards (tar) and a manifest.
 
-    All that reads labelled faces reads the shards, too, once all are there; a run that was killed goes on where it was,
-    started again with the same command. Faces whose picture or labels are broken are left out and
-    listed; status 1 if there are such.
+    Every command that reads labelled faces also reads the finished shards. The same command resumes a killed run. Faces
+    whose picture or labels are broken are left out and listed; then the exit status is 1.
     """
     from lightmark.data.read import read_samples
     from lightmark.data.shards.pack import pack
@@ -127,7 +126,7 @@ def data_pack(
 
 
 def _with_face_boxes(samples: Sequence[Sample]) -> list[Sample]:
-    """`samples`, of one schema or several, with the boxes around which training will cut."""
+    """`samples`, of one or several schemas, with the face boxes that training cuts crops around."""
     from lightmark.evaluate.face_boxes import with_face_boxes
 
     schemas = {sample.schema.name: sample.schema for sample in samples}
@@ -136,7 +135,7 @@ def _with_face_boxes(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _end_with(left_out: Sequence[str]) -> None:
-    """List what was left out, if anything, and end with status 1."""
+    """List the faces left out and exit with status 1, if there are any."""
     if left_out:
         click.echo(f"lightmark: left out, {len(left_out)} broken labels or pictures:", err=True)
         click.echo("\n".join(f"  {sentence}" for sentence in left_out), err=True)
@@ -144,7 +143,7 @@ def _end_with(left_out: Sequence[str]) -> None:
 
 
 def _with_progress(shards: Sequence[Path]) -> Iterable[Path]:
-    """`shards` with a bar on the terminal while they are written, where one is watching."""
+    """`shards` with a progress bar if standard error is a terminal."""
     if not sys.stderr.isatty():
         return shards
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""The command that finds landmarks in pictures: detect."""
+"""Command `detect`: faces and landmarks of pictures."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ UNREAD = 1
 @click.option("--out", type=OUT_PLACE, help="File to write; for pts a folder.")
 @click.option(
     "--format", "form", type=click.Choice(["json", "jsonl", "csv", "pts", "coco"]),
-    help="By default what --out ends in; without --out a table on a terminal, else jsonl.",
+    help="By default the suffix of --out; without --out a table on a terminal, else jsonl.",
 )  # fmt: skip
 @click.option("--draw", type=OUT_FOLDER, help="Also write each picture with its faces drawn, as PNG below this folder.")
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
 @click.option(
     "--detector", type=WORD, default="auto", show_default=True,
-    help="What finds the faces: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
+    help="Face detector: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
 )  # fmt: skip
 @click.option(
     "--min-confidence", type=click.FloatRange(0, 1),
-    help="Leave out faces that the model holds less probable.",
+    help="Drop faces whose confidence is below this value (0–1).",
 )  # fmt: skip
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
     help="Refuse larger pictures before they are decoded.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), help="Processor threads of the model; all cores by default.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def detect(
     inputs: Sequence[str], out: Path | None, form: Form | None, draw: Path | None, model: Path, detector: str,
@@ -73,22 +73,22 @@ def detect(
     from lightmark.photos.results import planned_files
 
     form = form or _form_of(out)
-    found, failures = find_inputs(inputs)
-    require_outputs(planned_files(out, form, draw, found), [one.path for one in found if one.path is not None])
-    total = len(found) + len(failures)
+    pictures, failures = find_inputs(inputs)
+    require_outputs(planned_files(out, form, draw, pictures), [one.path for one in pictures if one.path is not None])
+    total = len(pictures) + len(failures)
     landmarker = Landmarker(model, detector, threads, min_confidence=min_confidence)
     with (
         terminable("what is whole in folders stays"),
         quiet_pillow(),
-        _results(out, form, landmarker.spec.schema, found, force) as add,
+        _results(out, form, landmarker.spec.schema, pictures, force) as add,
     ):
         failures += detect_inputs(
             landmarker,
-            _with_progress(found, hidden=out is None and form is not None),
+            _with_progress(pictures, hidden=out is None and form is not None),
             add,
             read_standard_input=_read_standard_input,
             max_pixels=max_pixels,
-            overlays=[] if draw is None else [draw / place for place in places_with(".png", found)],
+            overlays=[] if draw is None else [draw / place for place in places_with(".png", pictures)],
         )
     if out is not None or draw is not None:
         places = " and ".join(str(place) for place in (out, draw) if place is not None)
@@ -100,7 +100,7 @@ def detect(
 
 
 def _form_of(out: Path | None) -> Form | None:
-    """What --out ends in; without --out, JSON Lines for programs and None, a table, for people."""
+    """Output format by the suffix of --out; without --out None (a table) on a terminal, else JSON Lines."""
     from lightmark.photos.results import SUFFIXES
 
     if out is None:
@@ -131,7 +131,7 @@ def _results(
 
 
 def _read_standard_input() -> bytes:
-    """All of standard input; raises `ImageError` where it is closed."""
+    """All bytes of standard input; raises `ImageError` if it is closed."""
     if sys.stdin is None:
         raise ImageError("standard input: is closed; give the picture's file, or pipe one in")
     return sys.stdin.buffer.read()
@@ -139,14 +139,14 @@ def _read_standard_input() -> bytes:
 
 @contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Pillow's remarks on damaged EXIF and the like, which change nothing, stay out of a script's error stream."""
+    """Context manager that silences Pillow's warnings, such as on damaged EXIF: the result is the same."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
 def _with_progress(inputs: Sequence[Input], hidden: bool) -> Iterable[Input]:
-    """`inputs` with a bar on the terminal while they are worked through, where one is watching several."""
+    """`inputs` with a progress bar, for several inputs and if standard error is a terminal."""
     if hidden or len(inputs) == 1 or not sys.stderr.isatty():
         return inputs
     from rich.console import Console

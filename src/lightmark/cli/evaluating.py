@@ -1,4 +1,4 @@
-"""Commands that look at models: info, models, evaluate, compare."""
+"""Commands `info`, `models`, `evaluate` and `compare`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from lightmark.schema import Schema
 
 
-@click.command(cls=Command, short_help="What one model takes, gives, costs and was trained on")
+@click.command(cls=Command, short_help="Points, input, outputs, costs and training of one model")
 @click.argument("model", type=MODEL)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole ModelSpec as JSON.")
 def info(model: Path, as_json: bool) -> None:
-    """Tell what MODEL (a shipped name, a checkpoint or an exported file) takes, gives, costs and was trained on."""
+    """Print points, input, outputs, costs and training of MODEL (a shipped name, a checkpoint or an exported file)."""
     from lightmark.evaluate.models import open_model
     from lightmark.spec import describe_spec, spec_to_json
 
@@ -33,7 +33,7 @@ def info(model: Path, as_json: bool) -> None:
 @click.command(cls=Command, short_help="The models in the package")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def models(as_json: bool) -> None:
-    """List the models in the package: what they take, what they cost, how well they do, their licence."""
+    """List the models in the package: input, costs, accuracy and licence."""
     from lightmark.runtime.shipped import DETECTORS, list_models, models_table, shipped_models
 
     listed = list_models()
@@ -70,14 +70,22 @@ def _levels(_context: click.Context, _option: click.Parameter, text: str | None)
 @click.option("--subset", help="One official subset, such as common, challenging or pose.")
 @click.option("--report", "report_dir", type=OUT_FOLDER, help="Write report.json, .md, .html and faces.csv here.")
 @FORCE
-@click.option("--box-jitter", callback=_levels, help="Also measure with boxes off by these shares: 0,0.05,0.1,0.2.")
+@click.option(
+    "--box-jitter",
+    callback=_levels,
+    help="Also measure with boxes perturbed by these shares of their size: 0,0.05,0.1,0.2.",
+)
 @click.option(
     "--robustness",
     is_flag=True,
-    help="Also measure with faces made small, blurred, compressed and noisy, and with boxes off; some 30 times the "
-    "work. A report then has robustness.png.",
+    help="Also measure on small, blurred, compressed and noisy faces, and with perturbed boxes; takes some 30 times "
+    "as long. The report then has robustness.png.",
 )
-@click.option("--threshold", type=float, help="Of failure rate and AUC, a fraction; 0.08 for 68 points, else 0.10.")
+@click.option(
+    "--threshold",
+    type=float,
+    help="NME threshold of failure rate and AUC, a fraction; default 0.08 for 68 points, else 0.10.",
+)
 @SCHEMA
 def evaluate(
     model: Path,
@@ -119,7 +127,7 @@ def evaluate(
 @click.argument("second", type=EXISTING)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def compare(first: Path, second: Path, as_json: bool) -> None:
-    """Pair two reports face by face and say whether their difference is real."""
+    """Compare two reports face by face and test whether the difference is significant."""
     from lightmark.evaluate.compare import compare_runs, comparison_to_json, render_comparison
 
     comparison = compare_runs(first, second)

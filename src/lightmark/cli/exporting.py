@@ -1,4 +1,4 @@
-"""The command that turns a model into what devices run: export."""
+"""Command `export`: convert a model to ONNX, LiteRT, OpenVINO, Core ML, ncnn or ExecuTorch."""
 
 from __future__ import annotations
 
@@ -19,26 +19,31 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, short_help="ONNX, int8, LiteRT, OpenVINO, Core ML, ncnn, ExecuTorch")
 @click.argument("model", type=MODEL)
-@click.option("--to", "forms", default="onnx", show_default=True, help="Forms, with commas between; see below.")
+@click.option("--to", "forms", default="onnx", show_default=True, help="Formats, separated by commas; see below.")
 @click.option("--out", type=OUT_PLACE, required=True, help="File to write, or a folder for several.")
-@click.option("--calibrate", type=EXISTING, multiple=True, help="Training faces, for int8; may be given again.")
-@click.option("--uint8-input", is_flag=True, help="Files take crops' bytes (B, S, S, 3) and normalise them inside.")
-@click.option("--evaluate", "measured", type=EXISTING, help="Labelled faces on which to say what each form loses.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws the faces to calibrate on.")
+@click.option("--calibrate", type=EXISTING, multiple=True, help="Training faces for int8 calibration; may be repeated.")
+@click.option("--uint8-input", is_flag=True, help="Files take uint8 crops (B, S, S, 3) and normalise them inside.")
+@click.option(
+    "--evaluate",
+    "measured",
+    type=EXISTING,
+    help="Labelled faces on which to measure the loss of accuracy of each format.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice of calibration faces.")
 @FORCE
 @SCHEMA
 def export(
     model: Path, forms: str, out: Path, calibrate: Sequence[Path], uint8_input: bool, measured: Path | None, seed: int,
     force: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
-    """Write MODEL as what devices run, and prove that it is the same model before keeping it.
+    """Export MODEL to other formats, and verify that the outputs are the same before keeping a file.
 
-    MODEL is a checkpoint, a shipped name or a float32 ONNX file. Forms are onnx, onnx-fp16, onnx-int8,
+    MODEL is a checkpoint, a shipped name or a float32 ONNX file. Formats are onnx, onnx-fp16, onnx-int8,
     onnx-int8-vnni, openvino, litert, litert-int8, coreml, ncnn and executorch, each but the first four with the extra
     of its name. onnx-int8 is accurate on every processor and fast on those with VNNI (Intel from 2019, AMD from Zen
-    4); onnx-int8-vnni uses all of int8's range and is wrong on x86 without it, where Lightmark runs it by
-    slower products and says so; onnx-fp16 halves the file, for GPUs. coreml is not verified, as nothing but Apple's
-    systems runs it. ONNX from ONNX and openvino need no torch.
+    4); onnx-int8-vnni uses the full int8 range and overflows on x86 without VNNI, where Lightmark warns and
+    uses slower exact products; onnx-fp16 halves the file, for GPUs. coreml is not verified, since only Apple's systems
+    can run it. ONNX from ONNX and openvino need no torch.
     """
     from lightmark.cli.training import training_samples
     from lightmark.export.exporter import export_forms
@@ -52,11 +57,11 @@ def export(
     written = export_forms(model, outs, faces, uint8_input, seed)
     click.echo(_render(written))
     if measured is not None:
-        _say_degradation(model, written, measured, schema)
+        _print_degradation(model, written, measured, schema)
 
 
 def _name_files(model: Path, forms: Sequence[str], out: Path) -> Mapping[Form, Path]:
-    """The file of each form: `out` itself for a single one, else in the folder `out`, named by the model and form."""
+    """Output file of each format: `out` for a single one, else a file in the folder `out`."""
     from lightmark.export.formats import FORMATS, name_in_folder
 
     known: dict[str, Form] = {form: form for form in FORMATS}
@@ -65,7 +70,7 @@ def _name_files(model: Path, forms: Sequence[str], out: Path) -> Mapping[Form, P
     suffix = FORMATS[known[forms[0]]].suffix
     if out.name.endswith(suffix) or (out.suffix and not out.is_dir()):
         if len(forms) > 1:
-            raise ConfigError(f"{out}: one file cannot hold {len(forms)} forms; give a folder")
+            raise ConfigError(f"{out}: one file cannot hold {len(forms)} formats; give a folder")
         if not out.name.endswith(suffix):
             raise ConfigError(f"{out}: a file of {forms[0]} ends in {suffix}; call it so, or give a folder")
         return {known[forms[0]]: out}
@@ -73,21 +78,23 @@ def _name_files(model: Path, forms: Sequence[str], out: Path) -> Mapping[Form, P
 
 
 def _render(written: Sequence[Exported]) -> str:
-    """What was written, for a terminal."""
+    """Table of the written files, for a terminal."""
     from lightmark.evaluate.report.text import Table, align_columns
     from lightmark.runtime.model_file import parts_of
 
-    columns, rows = ("file", "form", "MB", "largest px", "mean px"), []
+    columns, rows = ("file", "format", "MB", "largest px", "mean px"), []
     for one in written:
         size = sum(part.stat().st_size for part in parts_of(one.path)) / 1e6
-        found = ("not verified", "–") if one.parity is None else (f"{one.parity.largest:.5f}", f"{one.parity.mean:.5f}")
-        rows.append((str(one.path), one.form, f"{size:.1f}", *found))
+        parity = (
+            ("not verified", "–") if one.parity is None else (f"{one.parity.largest:.5f}", f"{one.parity.mean:.5f}")
+        )
+        rows.append((str(one.path), one.form, f"{size:.1f}", *parity))
     crops = next((one.parity.crops for one in written if one.parity is not None), 0)
-    how = f"\nhow far points are from the original's in the crop, over {crops} crops, one by one and together"
+    how = f"\ndistance of points from the original's, px of the crop, over {crops} crops, one by one and batched"
     return align_columns(Table("", columns, tuple(rows))) + (how if crops else "")
 
 
-def _say_degradation(model: Path, written: Sequence[Exported], data: Path, schema: Schema | None) -> None:
+def _print_degradation(model: Path, written: Sequence[Exported], data: Path, schema: Schema | None) -> None:
     from lightmark.evaluate.degradation import measure_degradation, render_degradation
 
     click.echo(render_degradation(measure_degradation(model, [one.path for one in written], data, schema=schema)))

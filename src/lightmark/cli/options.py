@@ -1,7 +1,7 @@
-"""Options and arguments that several commands take, and the command that keeps its outputs off what is there.
+"""Shared options and parameter types of commands, and `Command` with overwrite protection.
 
-The types of inputs and outputs note each path in the context, and `Command` compares the two before it runs. Commands
-whose outputs are several files ask `require_outputs` for these.
+The input and output types record each path in click's context; `Command` checks the outputs against the inputs before
+it runs. Commands with several output files call `require_outputs` themselves.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ from lightmark.outputs import require_free
 if TYPE_CHECKING:
     from lightmark.schema import Schema
 
-INPUTS, OUTPUTS = "lightmark.inputs", "lightmark.outputs"  # keys of a context's notes
+INPUTS, OUTPUTS = "lightmark.inputs", "lightmark.outputs"  # keys of click's `context.meta`
 
 
 class Command(click.Command):
-    """Command that writes over no input, and over nothing else without --force."""
+    """click command that never overwrites its inputs, and other files only with --force."""
 
     def invoke(self, context: click.Context) -> Any:
-        """Run the command once its outputs are known to be free."""
+        """Check the outputs, then run the command."""
         with context.scope():
             require_outputs(context.meta.get(OUTPUTS, ()))
         return super().invoke(context)
 
 
 def require_outputs(targets: Iterable[Path], inputs: Iterable[Path] = ()) -> None:
-    """`require_free` for files of the running command, with its --force, all its inputs and those given here."""
+    """`require_free` for outputs of the running command, with its --force, its recorded inputs and `inputs`."""
     force = bool(click.get_current_context().params.get("force"))
     require_free(targets, [*noted_inputs(), *inputs], force)
 
 
 def noted_inputs() -> list[Path]:
-    """All files and folders that the running command was given to read."""
+    """Input files and folders of the running command."""
     noted: list[Path] = click.get_current_context().meta.get(INPUTS, [])
     return noted
 
 
 def note(context: click.Context | None, key: str, path: Any) -> None:
-    """Note `path` as one of the running command's `INPUTS` or `OUTPUTS`."""
+    """Record `path` under `INPUTS` or `OUTPUTS` of the running command."""
     if context is not None:
         context.meta.setdefault(key, []).append(Path(path))
 
 
 def refuse_url(value: Any) -> None:
-    """Raise click's error of a bad value where a file is meant and a URL is given."""
+    """Raise click's `BadParameter` for a URL in place of a file."""
     if "://" in str(value) and not Path(value).exists():
         raise click.BadParameter(f"{value!r} is a URL, and nothing is fetched here: download it, and give the file")
 
 
 class InputPath(click.Path):
-    """A file or folder that is read and must be there."""
+    """Parameter type of an existing input file or folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, exists=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Path, noted as an input."""
+        """Path, recorded as an input."""
         refuse_url(value)
         path = super().convert(value, param, ctx)
         note(ctx, INPUTS, path)
@@ -71,12 +71,12 @@ class InputPath(click.Path):
 
 
 class InputWord(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
-    """A word that may name a file to read, by itself or behind a colon: a model, a detector, a video."""
+    """Parameter type of a name or input file, such as a model, a video or `face:PATH`."""
 
     name = "TEXT"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word itself; what it names is noted as an input."""
+        """The text itself; the path in it is recorded as an input."""
         for path in (str(value), str(value).partition(":")[2]):
             if path:
                 note(ctx, INPUTS, path)
@@ -84,9 +84,9 @@ class InputWord(click.ParamType):  # type: ignore[type-arg]  # generic only in n
 
 
 class OutputFile(click.Path):
-    """A file to write; `whole` false for a place that may be a file or a folder, whose command asks for itself.
+    """Parameter type of an output file; `whole` False for a file or folder that the command checks itself.
 
-    With `dash`, "-" stands for standard output, to which the command writes line by line.
+    With `dash`, "-" means standard output, to which the command writes line by line.
     """
 
     def __init__(self, whole: bool = True, dash: bool = False) -> None:
@@ -94,7 +94,7 @@ class OutputFile(click.Path):
         self.whole, self.dash = whole, dash
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Path, noted as an output."""
+        """Path, recorded as an output."""
         if str(value) == "-" and self.dash:
             return Path("-")
         if str(value) == "-":
@@ -106,7 +106,7 @@ class OutputFile(click.Path):
 
 
 class OutputFolder(click.Path):
-    """A folder to write into; its command asks for the files in it."""
+    """Parameter type of an output folder; its command checks the files in it."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, file_okay=False, readable=False)
@@ -119,7 +119,7 @@ OUT_FILE = OutputFile()
 OUT_LINES = OutputFile(dash=True)
 OUT_PLACE = OutputFile(whole=False)
 OUT_FOLDER = OutputFolder()
-FORCE = click.option("--force", is_flag=True, help="Write over files that are there; inputs are never written over.")
+FORCE = click.option("--force", is_flag=True, help="Overwrite existing files; inputs are never overwritten.")
 
 
 class _SchemaType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
@@ -159,7 +159,7 @@ SCHEMA = click.option(
 
 
 def needs_torch(command: Callable[..., None]) -> Callable[..., None]:
-    """`command`, but first a word on the extra to install where torch is missing, and torch's `threads` set."""
+    """Decorator that requires torch with an install hint, and sets torch's number of `threads`."""
 
     @wraps(command)
     def checked(**options: Any) -> None:
@@ -174,7 +174,7 @@ def needs_torch(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def require_torch(what: str) -> None:
-    """Raise `MissingExtraError` with the extra to install where torch, which `what` needs, is missing."""
+    """Raise `MissingExtraError` with the install command if torch, needed by `what`, is missing."""
     try:
         import safetensors  # noqa: F401  # only asked whether it is there
         import torch  # noqa: F401  # the same

@@ -1,4 +1,4 @@
-"""The command that serves the browser page and, where asked for, landmarks over HTTP: serve."""
+"""Command `serve`: the browser page and, with --api, landmarks over HTTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lightmark.serve.workers import Workers
 
 ENDPOINT_ONLY = ("model", "detector", "threads", "workers", "queue", "max_bytes", "max_pixels", "timeout")
-MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them at the default --max-pixels
+MOST_WORKERS = 4  # default limit: each may hold a decoded picture, 150 MB at the default --max-pixels
 
 
 @click.command(cls=Command, short_help="The browser page, and landmarks over HTTP")
@@ -40,7 +40,7 @@ MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them 
 )  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
-@click.option("--quiet", is_flag=True, help="No line a request.")
+@click.option("--quiet", is_flag=True, help="Do not log requests.")
 @click.option("--page", type=FOLDER, help="Folder of another built page to serve instead of the package's.")
 @click.option(
     "--api", is_flag=True,
@@ -48,15 +48,17 @@ MOST_WORKERS = 4  # by default: each may hold a decoded picture, 150 MB of them 
     "default: the page computes in the browser, and a server that takes no pictures shows it.",
 )  # fmt: skip
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
-@click.option("--detector", type=WORD, default="auto", show_default=True, help="What finds the faces, as for detect.")
+@click.option("--detector", type=WORD, default="auto", show_default=True, help="Face detector, as for detect.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
 @click.option(
     "--workers", type=click.IntRange(1),
     help=f"Pictures at a time; by default as many as there are cores, up to {MOST_WORKERS}.",
 )  # fmt: skip
 @click.option("--queue", type=click.IntRange(0), default=16, show_default=True, help="Pictures that may wait.")
-@click.option("--max-bytes", type=click.IntRange(1), default=20_000_000, show_default=True, help="Of a body.")
-@click.option("--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True, help="Of a picture.")
+@click.option(
+    "--max-bytes", type=click.IntRange(1), default=20_000_000, show_default=True, help="Largest request body."
+)
+@click.option("--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True, help="Largest picture.")
 @click.option(
     "--timeout", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True,
     help="Seconds from a request's header to its answer.",
@@ -103,15 +105,15 @@ def serve(
 
 
 def announce(url: str, open_browser: bool) -> None:
-    """Print where the page is, and open it where asked."""
+    """Print the address of the page, and open it in the browser if asked to."""
     click.echo(url)
     if open_browser:
-        # Its own thread: a browser in the terminal returns only when it is left.
+        # In a thread, because a text browser returns only when the user quits it.
         threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
 def require_serve() -> None:
-    """Raise `MissingExtraError` with the extra to install where it is missing."""
+    """Raise `MissingExtraError` with the install command if the extra `serve` is missing."""
     try:
         import starlette  # noqa: F401  # only asked whether it is there
         import uvicorn  # noqa: F401  # the same
@@ -120,7 +122,7 @@ def require_serve() -> None:
 
 
 def require_no_endpoint_options(context: click.Context) -> None:
-    """Raise `ConfigError` where an option is given that nothing would heed."""
+    """Raise `ConfigError` for an endpoint option without --api, which would have no effect."""
     for name in ENDPOINT_ONLY:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise ConfigError(f"--{name.replace('_', '-')} is for the endpoint, which is off; add --api")
@@ -129,7 +131,7 @@ def require_no_endpoint_options(context: click.Context) -> None:
 def open_endpoint(
     workers: Workers, model: Path, detector: str, threads: int, max_bytes: int, max_pixels: int, timeout: float
 ) -> Endpoint:
-    """The endpoint with its model loaded."""
+    """Open the HTTP endpoint with its model loaded."""
     from lightmark.landmarker import Landmarker
     from lightmark.serve.endpoint import Endpoint, Limits
 
@@ -137,11 +139,11 @@ def open_endpoint(
 
 
 def end(status: int, workers: Workers | None) -> None:
-    """Exit with `status`, leaving behind what still runs after its time."""
+    """Exit with `status`, also while a worker thread still runs."""
     if workers is not None:
         workers.close()
         if workers.busy:
-            # A thread cannot be stopped, and Python would wait for it however long it takes.
+            # A thread cannot be stopped, and Python waits for it at exit, however long it takes.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)

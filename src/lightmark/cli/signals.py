@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 import click
 
-INTERRUPTED, TERMINATED = 130, 143  # 128 + SIGINT and SIGTERM, as shells count
+INTERRUPTED, TERMINATED = 130, 143  # 128 + number of SIGINT and SIGTERM, as in shells
 
 
 @contextmanager
 def terminable(what_stays: str) -> Iterator[None]:
-    """SIGTERM ends the block as an error does, so that nothing half-written is left; prints `what_stays`, status 143.
+    """Context manager that turns SIGTERM into `SystemExit` 143, so that partial files are removed.
 
-    Outside the main thread, where Python knows no signals, nothing changes.
+    Prints `what_stays`. Has no effect outside the main thread, where Python handles no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Standard streams of a command: any encoding, full, closed, or read no further."""
+"""Standard output and error with clear failures: full disk, closed stream, closed pipe, encoding."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import Any, TextIO, cast
 
 from lightmark.errors import WriteError
 
-READER_GONE = 141  # 128 + SIGPIPE, as shells count
+READER_GONE = 141  # 128 + number of SIGPIPE, as in shells
 
 
 class StandardOutput:
-    """Standard output whose failures are ours: `WriteError` where it is full, a quiet end where nobody reads on."""
+    """Standard output that raises `WriteError` if it is full, and exits silently on a closed pipe."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream, self._error = stream, cast(OSError | None, None)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "buffer":  # by which click would write UTF-8 past an encoding that is ASCII
+        if name == "buffer":  # click would use it to write UTF-8 to an ASCII stream
             raise AttributeError(name)
         return getattr(self._stream, name)
 
     @property
     def encoding(self) -> str:
-        """Of the stream; a closed one takes anything, to fail at its first character."""
+        """Encoding of the stream; UTF-8 for a closed one, which fails at its first write."""
         return "utf-8" if self._stream is None else self._stream.encoding
 
     def isatty(self) -> bool:
-        """Whether people read it."""
+        """Whether it is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
     def write(self, text: str) -> int:
         """Write `text`."""
-        if text == "":  # by which click asks whether a stream takes text, deaf to any failure
+        if text == "":  # click's test whether a stream takes text, which ignores all errors
             return 0
         with self._failures():
             self._open().write(text)
@@ -48,7 +48,7 @@ class StandardOutput:
             self._open().writelines(lines)
 
     def flush(self) -> None:
-        """Hand on what is still held, unless it was refused before."""
+        """Flush the buffer, unless an earlier write failed."""
         with self._failures():
             if self._stream is not None and self._error is None:
                 self._stream.flush()
@@ -72,7 +72,7 @@ class StandardOutput:
             raise WriteError(f"standard output cannot be written: {error.strerror or error}") from error
 
     def _discard(self, error: OSError) -> None:
-        """Let what a broken stream still holds go nowhere, or Python says so again when it ends."""
+        """Redirect the rest of a broken stream to the null device: Python would report it again at exit."""
         self._error = error
         with suppress(OSError, ValueError, AttributeError):
             number = os.open(os.devnull, os.O_WRONLY)
@@ -96,12 +96,12 @@ class StandardError(StandardOutput):
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """The two streams guarded and set to take any character; what is still held is written at the end."""
+    """Context manager that wraps both streams, escapes unencodable characters, and flushes at the end."""
     _keep_numbers()
     before = sys.stdout, sys.stderr
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # as Python itself sets the error stream
+            stream.reconfigure(errors="backslashreplace")  # as Python does for standard error
     sys.stdout, sys.stderr = cast(TextIO, StandardOutput(sys.stdout)), cast(TextIO, StandardError(sys.stderr))
     try:
         yield
@@ -114,13 +114,13 @@ def standard_streams() -> Iterator[None]:
 
 
 def set_machine_output() -> None:
-    """Standard output for programs: UTF-8 whatever the terminal's encoding, names of files byte for byte."""
+    """Set standard output to UTF-8 for programs, with file names byte for byte (surrogateescape)."""
     with suppress(AttributeError):  # closed, or no stream that can change
         cast(io.TextIOWrapper, sys.stdout).reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _keep_numbers() -> None:
-    """Fill the numbers 0 to 2 where whoever started the process closed them: the next file would be taken for one."""
+    """Open the null device as closed descriptors 0 to 2: the next opened file would get such a number."""
     with suppress(OSError):
         while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass

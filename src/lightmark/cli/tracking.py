@@ -1,4 +1,4 @@
-"""The command that follows faces through a video: track."""
+"""Command `track`: track faces through a video, camera or stream."""
 
 from __future__ import annotations
 
@@ -24,21 +24,31 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = Path("-")  # of --records
 
 
-@click.command(cls=Command, short_help="Faces through a video, a camera or a stream")
+@click.command(cls=Command, short_help="Track faces through a video, a camera or a stream")
 @click.argument("source", type=WORD)
 @click.option("--out", type=OUT_FILE, help="Video to write with points, boxes and ids: .mp4, .m4v, .mov, .mkv.")
 @click.option(
-    "--records", type=OUT_LINES, help="A row a face and frame: .jsonl or .csv, or - for JSON lines on standard output."
+    "--records",
+    type=OUT_LINES,
+    help="One row per face and frame: .jsonl or .csv, or - for JSON Lines on standard output.",
 )
 @click.option("--model", type=MODEL, default="fast", show_default=True, help="A shipped model or an ONNX file.")
-@click.option("--detector", type=WORD, default="auto", show_default=True, help="What finds faces that have come in.")
-@click.option("--redetect", type=int, default=10, show_default=True, help="Let it look at every so many-th frame.")
-@click.option("--min-confidence", type=float, default=0.5, show_default=True, help="Below it, 0 to 1, a face is lost.")
-@click.option("--max-faces", type=int, help="Follow at most so many, larger ones taken up first.")
-@click.option("--min-cutoff", type=float, help="Smoothing at rest: cutoff in Hz; lower is steadier and later.")
-@click.option("--beta", type=float, help="Hz by which the cutoff grows with each face size a second of speed.")
-@click.option("--d-cutoff", type=float, help="Cutoff in Hz of the speed that this goes by.")
-@click.option("--raw", is_flag=True, help="Points as the model gives them, not smoothed.")
+@click.option(
+    "--detector", type=WORD, default="auto", show_default=True, help="Face detector for new faces, as for detect."
+)
+@click.option("--redetect", type=int, default=10, show_default=True, help="Run the detector every N frames.")
+@click.option(
+    "--min-confidence",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="A face below this confidence (0–1) counts as lost.",
+)
+@click.option("--max-faces", type=int, help="Track at most N faces, larger ones first.")
+@click.option("--min-cutoff", type=float, help="Smoothing: cutoff in Hz at rest; lower jitters less and lags more.")
+@click.option("--beta", type=float, help="Smoothing: growth of the cutoff with speed, in Hz per face size and second.")
+@click.option("--d-cutoff", type=float, help="Smoothing: cutoff in Hz of the speed estimate.")
+@click.option("--raw", is_flag=True, help="Raw points of the model, not smoothed.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def track(
@@ -46,7 +56,7 @@ def track(
     min_confidence: float, max_faces: int | None, min_cutoff: float | None, beta: float | None,
     d_cutoff: float | None, raw: bool, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
-    """Follow the faces of SOURCE: a video file, a camera's number (0 is the first) or a stream's URL.
+    """Track the faces of SOURCE: a video file, a camera's number (0 is the first) or a stream's URL.
 
     Ends with the file, when the camera is unplugged, or on Ctrl-C, and keeps what was done so far. Exit status: 0, also
     for a camera or stream ended by Ctrl-C; 130 for a file ended so; 143 on SIGTERM; 2 on an error, with nothing
@@ -78,19 +88,19 @@ def track(
 
 
 def chosen_smoothing(min_cutoff: float | None, beta: float | None, d_cutoff: float | None) -> Smoothing:
-    """The default smoothing with what the user gave."""
+    """Default smoothing with the options of the user."""
     from dataclasses import replace
 
     from lightmark.video.smoothing import SMOOTHING
 
-    given = {"min_cutoff": min_cutoff, "beta": beta, "d_cutoff": d_cutoff}
-    return replace(SMOOTHING, **{name: value for name, value in given.items() if value is not None})
+    options = {"min_cutoff": min_cutoff, "beta": beta, "d_cutoff": d_cutoff}
+    return replace(SMOOTHING, **{name: value for name, value in options.items() if value is not None})
 
 
 def quieten_opencv() -> None:
-    """Keep OpenCV and its FFmpeg from telling of broken files and absent cameras by themselves: what matters is raised.
+    """Silence the messages of OpenCV and its FFmpeg about broken files and missing cameras; errors are raised anyway.
 
-    To be called before OpenCV is imported; whoever has set the variables keeps them.
+    Must be called before OpenCV is imported; variables that the user has set stay.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -98,7 +108,7 @@ def quieten_opencv() -> None:
 
 @contextmanager
 def progress_bar(reader: VideoReader) -> Iterator[Callable[[Frame, Sequence[TrackedFace]], None]]:
-    """A function to tell of each frame, which moves a bar on stderr."""
+    """Context manager that yields a callback per frame, which updates a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -111,20 +121,20 @@ def progress_bar(reader: VideoReader) -> Iterator[Callable[[Frame, Sequence[Trac
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    # Where nobody watches, rich would leave an empty line in the log.
+    # Disabled without a terminal: rich would leave an empty line in a log.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("track", total=reader.total, rate="", faces="")
 
-        def tell(_frame: Frame, faces: Sequence[TrackedFace]) -> None:
+        def update(_frame: Frame, faces: Sequence[TrackedFace]) -> None:
             speed = progress.tasks[task].speed
             rate = "" if speed is None else f"{speed:.1f} frames/s"
             progress.update(task, advance=1, rate=rate, faces=f"{len(faces)} face{'s' * (len(faces) != 1)}")
 
-        yield tell
+        yield update
 
 
 def report(source: str, done: TrackingSummary, reader: VideoReader, written: Sequence[Path]) -> None:
-    """Say what was done, why it ended where it did not end by itself, and where it lies."""
+    """Print the frames and faces tracked, the reason for an early end, and the files written."""
     click.echo(f"{source}: {done.frames} frames, {done.seconds:.1f} s, faces followed: {len(done.ids)}", err=True)
     if done.stopped_by is not None:
         click.echo(f"stopped by {signal.Signals(done.stopped_by).name}; what was done so far is kept", err=True)
@@ -137,4 +147,4 @@ def report(source: str, done: TrackingSummary, reader: VideoReader, written: Seq
         click.echo(f"the overlay is without sound ({codecs}), which its format cannot hold; .mkv holds most", err=True)
     for path in written:
         if path != STANDARD_OUTPUT:
-            click.echo(path, err=STANDARD_OUTPUT in written)  # where rows are, nothing else may be
+            click.echo(path, err=STANDARD_OUTPUT in written)  # standard output may hold only rows

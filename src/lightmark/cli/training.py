@@ -1,4 +1,4 @@
-"""Commands that make networks: train, distill, confidence, recipes, demo."""
+"""Commands `train`, `distill`, `confidence`, `train-detector`, `recipes` and `demo`."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 
 def _run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of every run that trains; a seed, a folder, a machine."""
+    """Decorator with the options of every training: data, output, seed, device, threads, steps."""
     options = [
-        click.option("--data", type=EXISTING, multiple=True, required=True, help="Labelled faces; may be given again."),
-        click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the run; a killed run goes on in it."),
+        click.option("--data", type=EXISTING, multiple=True, required=True, help="Labelled faces; may be repeated."),
+        click.option("--out", type=OUT_FOLDER, required=True, help="Folder of the run; a killed run resumes there."),
         click.option("--seed", type=int, default=0, show_default=True),
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …"),
         click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default."),
-        click.option("--workers", type=click.IntRange(0), default=0, help="Processes that cut crops; 0 for none."),
+        click.option("--workers", type=click.IntRange(0), default=0, help="Data-loading processes; 0 for none."),
         SCHEMA,
-        click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's number of steps."),
+        click.option("--steps", type=click.IntRange(1), help="Training steps, instead of the recipe's."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -49,15 +49,15 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _stage_options(command: Callable[..., None]) -> Callable[..., None]:
-    """What a landmark network's recipe may be given instead of its own."""
+    """Decorator with the options that override a landmark recipe: batch and precision."""
     kinds = click.Choice(["fp32", "bf16"])
-    batch = click.option("--batch", type=click.IntRange(1), help="Instead of the recipe's number of faces a step.")
-    precision = click.option("--precision", type=kinds, help="Of the network's layers; bf16 is for GPUs.")
+    batch = click.option("--batch", type=click.IntRange(1), help="Batch size, instead of the recipe's.")
+    precision = click.option("--precision", type=kinds, help="Precision of the network's layers; bf16 is for GPUs.")
     return batch(precision(command))
 
 
 def _changes(**options: object) -> dict[str, object]:
-    """The options that were given."""
+    """Options that the user has set."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -65,23 +65,24 @@ TENSORBOARD = click.option("--tensorboard", is_flag=True, help="Also write the l
 
 
 def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> list[Sample]:
-    """Labelled faces of `paths` that may be trained on; test faces and known copies of them are counted, not kept."""
+    """Labelled faces of `paths` without test faces and known copies of them, which are only counted."""
     from lightmark.data.read import read_samples
     from lightmark.data.subsets import REPEATS_TEST
 
     samples = [sample for path in paths for sample in read_samples(path, schema)]
-    kept = [sample for sample in samples if not {"test", REPEATS_TEST} & sample.subsets]
-    if not kept:
+    training = [sample for sample in samples if not {"test", REPEATS_TEST} & sample.subsets]
+    if not training:
         raise ConfigError(f"{', '.join(map(str, paths))}: only test faces ({len(samples)}); give a training set")
-    left_out = f"; {len(samples) - len(kept)} test faces or copies of them left out" if len(kept) < len(samples) else ""
-    _say(f"{len(kept)} faces to train on{left_out}", err=True)
-    return kept
+    dropped = len(samples) - len(training)
+    left_out = f"; {dropped} test faces or copies of them left out" if dropped else ""
+    _echo(f"{len(training)} faces to train on{left_out}", err=True)
+    return training
 
 
 def require_runs(folders: Sequence[Path]) -> None:
-    """Raise `ConfigError` where a run in one of `folders` would write over an input, or over what no run has written.
+    """Raise `ConfigError` if a run in one of `folders` would overwrite an input, or files of anything but a run.
 
-    A run that was begun there goes on, or is refused by its own fingerprint.
+    A run that was started there is resumed, or rejected by its fingerprint.
     """
     from lightmark.train.folder import RESULT, RUN_FILES, STATE
 
@@ -90,13 +91,13 @@ def require_runs(folders: Sequence[Path]) -> None:
         files = [folder / name for name in RUN_FILES]
         require_folder(folder)
         require_free(files, inputs, force=True)
-        there = [file for file in files if file.exists()]
-        if there and not any((folder / name).exists() for name in (STATE, RESULT)):
-            raise ConfigError(f"{there[0]}: is there already, and is no part of a run; give another --out")
+        existing = [file for file in files if file.exists()]
+        if existing and not any((folder / name).exists() for name in (STATE, RESULT)):
+            raise ConfigError(f"{existing[0]}: is there already, and is no part of a run; give another --out")
 
 
-def _say(text: object, err: bool = False) -> None:
-    """Print `text`, once where torchrun started several processes."""
+def _echo(text: object, err: bool = False) -> None:
+    """Print `text` on rank 0 only."""
     from lightmark.train.distributed.world import world
 
     if world().rank == 0:
@@ -104,7 +105,7 @@ def _say(text: object, err: bool = False) -> None:
 
 
 def announce(stages: Sequence[tuple[Recipe, Path]], points: int, device: str) -> None:
-    """Tell what is about to run, how long it takes, and that it can be interrupted; once, in one process of several."""
+    """Print the stages to run, their estimated time, and how to resume; on rank 0 only."""
     from lightmark.train.distributed.world import world
     from lightmark.train.plan import Stage, plan_lines
 
@@ -115,18 +116,18 @@ def announce(stages: Sequence[tuple[Recipe, Path]], points: int, device: str) ->
 
 @contextmanager
 def resumable(folders: Sequence[Path]) -> Iterator[None]:
-    """Say where the same command goes on, on Ctrl-C (status 130) and after `WriteError`, in a run of these folders."""
+    """Context manager that prints how to resume, on Ctrl-C (exit status 130) and after `WriteError`."""
     try:
         yield
     except KeyboardInterrupt:
-        _say(f"lightmark: interrupted; {_progress_kept(folders)}", err=True)
+        _echo(f"lightmark: interrupted; {_progress_kept(folders)}", err=True)
         sys.exit(INTERRUPTED)
     except WriteError as error:
         raise WriteError(f"{error} ({_progress_kept(folders)})") from error
 
 
 def _progress_kept(folders: Sequence[Path]) -> str:
-    """What the same command will find done in the folders of a run's stages, in order."""
+    """Where the same command resumes, from the folders of a run's stages in order."""
     from lightmark.train.folder import RESULT, STATE
     from lightmark.train.state import saved_step
 
@@ -141,7 +142,7 @@ def _progress_kept(folders: Sequence[Path]) -> str:
 
 @click.command(cls=Command, short_help="Train one network of a recipe")
 @click.argument("recipe")
-@click.option("--start", type=EXISTING, help="Checkpoint whose weights the run begins at.")
+@click.option("--start", type=EXISTING, help="Checkpoint with the initial weights.")
 @TENSORBOARD
 @_stage_options
 @_run_options
@@ -171,14 +172,14 @@ def train(
     announce([(chosen, out)], split.train[0].schema.size, device)
     with resumable([out]):
         made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
-    _say(made)
+    _echo(made)
 
 
 @click.command(cls=Command, short_help="Train two teachers and the student that learns from them")
 @click.option("--recipe", default="cpu128", show_default=True)
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
-@click.option("--start", type=EXISTING, help="Checkpoint whose weights the student begins at.")
-@click.option("--extra", type=EXISTING, multiple=True, help="More faces for the student alone: labelled by a teacher.")
+@click.option("--start", type=EXISTING, help="Checkpoint with the student's initial weights.")
+@click.option("--extra", type=EXISTING, multiple=True, help="More faces, for the student only, labelled by a teacher.")
 @click.option("--tough", type=EXISTING, help="Checkpoint of a Tough-Teacher instead of training one; with --tolerant.")
 @click.option("--tolerant", type=EXISTING, help="Checkpoint of its Tolerant-Teacher.")
 @TENSORBOARD
@@ -191,7 +192,7 @@ def distill(
 ) -> None:  # fmt: skip
     """Train both teachers and the student that learns from them; stages already done are skipped.
 
-    With --extra, look at teacher-points/extra-faces.png in the run's folder: a teacher's points and the labels on those
+    With --extra, check teacher-points/extra-faces.png in the run's folder: the teacher's points and the labels on those
     faces.
     """
     from dataclasses import replace
@@ -223,21 +224,23 @@ def distill(
             teachers=(tough, tolerant) if tough and tolerant else None,
         )
     if extra:
-        _say(f"extra faces, as a teacher and their labels have them: {out / EXTRA_SHEET}")
+        _echo(f"extra faces with the points of a teacher and the labels: {out / EXTRA_SHEET}")
     for stage in STAGES:
         if getattr(made, stage) is not None:
-            _say(f"{stage:9} {getattr(made, stage)}")
+            _echo(f"{stage:9} {getattr(made, stage)}")
 
 
-@click.command(cls=Command, short_help="Teach a network its expected errors and confidence")
+@click.command(cls=Command, short_help="Train the expected-error and confidence heads of a network")
 @click.argument("checkpoint", type=EXISTING)
-@click.option("--data", type=EXISTING, multiple=True, required=True, help="The faces that it was trained on.")
-@click.option("--background", type=EXISTING, multiple=True, help="Pictures without faces, or folders of such.")
-@click.option("--present", type=EXISTING, multiple=True, help="More faces, turned ones say, for the presence alone.")
+@click.option("--data", type=EXISTING, multiple=True, required=True, help="The faces that the network was trained on.")
+@click.option("--background", type=EXISTING, multiple=True, help="Pictures without faces, or folders of them.")
+@click.option(
+    "--present", type=EXISTING, multiple=True, help="More faces, such as profiles, for the confidence head only."
+)
 @click.option("--out", type=OUT_PLACE, required=True, help="Checkpoint to write, .safetensors.")
 @FORCE
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--copies", type=click.IntRange(1), default=8, show_default=True, help="Augmented crops a face.")
+@click.option("--copies", type=click.IntRange(1), default=8, show_default=True, help="Augmented crops per face.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 …")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of torch; all cores by default.")
 @SCHEMA
@@ -246,9 +249,9 @@ def confidence(
     checkpoint: Path, data: Sequence[Path], background: Sequence[Path], present: Sequence[Path], out: Path, force: bool,
     seed: int, copies: int, device: str, threads: int | None, schema: Schema | None,
 ) -> None:  # fmt: skip
-    """Teach a trained network how far off each point may be, and whether a crop holds a face; its points stay.
+    """Train the expected-error head and the confidence head of a trained network; its points do not change.
 
-    A checkpoint that the same command has written is not made again.
+    A checkpoint that the same command has already written is reused.
     """
     from lightmark.train.confidence import (
         ConfidenceRecipe,
@@ -276,7 +279,7 @@ def confidence(
 
 
 def pictures_of(paths: Sequence[Path]) -> list[Path]:
-    """The pictures among `paths`, and those below the folders among them; `ConfigError` for a folder without any."""
+    """Pictures among `paths` and below the folders among them; `ConfigError` for a folder without any."""
     from lightmark.data.pictures import PICTURE_SUFFIXES, pictures_below
 
     below = {path: pictures_below(path) for path in paths if path.is_dir()}
@@ -288,7 +291,7 @@ def pictures_of(paths: Sequence[Path]) -> list[Path]:
 
 @click.command("train-detector", cls=Command, short_help="Train the face detector")
 @click.option("--background", type=EXISTING, multiple=True, required=True, help="Pictures without faces, or folders.")
-@click.option("--start", type=EXISTING, help="Weights of another run that this one begins at.")
+@click.option("--start", type=EXISTING, help="Checkpoint with the initial weights.")
 @_run_options
 def train_detector(
     data: Sequence[Path], background: Sequence[Path], start: Path | None, out: Path, seed: int, device: str,
@@ -328,7 +331,7 @@ def recipes() -> None:
             )
 
 
-@click.command(cls=Command, short_help="Distil a student on drawn faces, in minutes")
+@click.command(cls=Command, short_help="Distil a student on synthetic faces, in minutes")
 @click.option("--out", type=OUT_FOLDER, default=Path("demo"), show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @FORCE
