@@ -1,4 +1,4 @@
-"""The work on one chunk, the same for every engine: its pictures in, one part file out."""
+"""Landmarks of one chunk of pictures, written to one part file; the same for every engine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a chunk: pictures, faces in them, pictures that could not be read."""
+    """Result of a chunk: numbers of pictures, faces and unreadable pictures."""
 
     number: int
     pictures: int
@@ -65,7 +65,7 @@ def described(settings: Settings) -> dict[str, Any]:
 
 
 def with_whole_paths(settings: Settings) -> Settings:
-    """`settings` with the files of model and detector told from the root, for processes that run elsewhere."""
+    """`settings` with absolute paths of model and detector, for workers in other folders."""
     model = settings.model if settings.model in shipped_models() else str(Path(settings.model).resolve())
     kind, colon, file = settings.detector.partition(":")
     return replace(settings, model=model, detector=kind + colon + (str(Path(file).resolve()) if file else ""))

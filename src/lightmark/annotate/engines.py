@@ -1,4 +1,4 @@
-"""Engines: who works on a job's chunks. One process, or Ray on this machine or on a cluster.
+"""Engines that run a job's chunks: one process, or Ray on this machine or a cluster.
 
 With Ray each chunk is one task that writes its own part and gives back four numbers. `ray.wait` keeps as many tasks in
 flight as there are workers, so that neither pictures nor results gather anywhere. Ray Data would stream rows through

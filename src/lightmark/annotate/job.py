@@ -1,4 +1,4 @@
-"""Job: a folder of parts, the manifest that says what belongs in it, and what of it is still to do."""
+"""Annotation job: output folder of parts, its manifest, and the remaining chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Listing: which pictures there are, cut into numbered chunks, the same for the same files however often one looks."""
+"""List the input pictures in numbered chunks, deterministically for the same files."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def picture_members(file: Path, start: int = 0) -> Iterator[Member]:
 
 
 def _files(source: Path) -> tuple[Path, list[Path]]:
-    """The folder from which names are told, and the files."""
+    """Folder that names are relative to, and the files."""
     if source.is_dir():
         found = (file for file in source.rglob("*") if file.suffix.lower() in KINDS and not file.name.startswith("."))
         return source, sorted((file for file in found if file.is_file()), key=lambda file: file.as_posix())

@@ -1,4 +1,4 @@
-"""Part: the Parquet file that one chunk becomes, a row a picture."""
+"""Parquet part file of one chunk, one row per picture."""
 
 from __future__ import annotations
 

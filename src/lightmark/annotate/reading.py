@@ -1,4 +1,4 @@
-"""Reading a chunk: its pictures one after the other, each with its key, none before it is its turn."""
+"""Read the pictures of a chunk lazily, each with its key."""
 
 from __future__ import annotations
 

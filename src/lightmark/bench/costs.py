@@ -1,4 +1,4 @@
-"""What a model costs whatever the machine: bytes of its file, parameters, multiply-adds a face."""
+"""Costs of a model: file size, parameters and multiply-adds per face."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCALED = ("QuantizeLinear", "DequantizeLinear")
 
 @dataclass(frozen=True)
 class Costs:
-    """`bytes` of the file; `parameters` and `multiply_adds` for one crop, None where nobody tells."""
+    """`bytes` of the file; `parameters` and `multiply_adds` for one crop, None if unknown."""
 
     bytes: int
     parameters: int | None
@@ -25,18 +25,18 @@ class Costs:
 
 def model_costs(path: Path, spec: ModelSpec) -> Costs:
     """Costs of the model at `path`: by the provenance in its spec, else counted from its graph if that can be read."""
-    told = [spec.provenance.get(key) for key in ("parameters", "multiply_adds")]
+    counts = [spec.provenance.get(key) for key in ("parameters", "multiply_adds")]
     size = sum(part.stat().st_size for part in parts_of(path))
-    if None in told:
+    if None in counts:
         if path.suffix != ".onnx":
-            return Costs(size, *told)
+            return Costs(size, *counts)
         try:
             import onnx
         except ImportError:
-            return Costs(size, *told)
+            return Costs(size, *counts)
         model = onnx.load_model_from_string(read_onnx(path))
-        told = [count_parameters(model), count_multiply_adds(model)]
-    return Costs(size, *told)
+        counts = [count_parameters(model), count_multiply_adds(model)]
+    return Costs(size, *counts)
 
 
 def count_parameters(model: Any) -> int:
@@ -50,17 +50,17 @@ def count_parameters(model: Any) -> int:
 def count_multiply_adds(model: Any) -> int:
     """Multiply-adds of a ModelProto's convolutions and linear layers for one crop (how papers count MobileNets)."""
     shapes = value_shapes(model)
-    given = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in SCALED}
+    sources = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in SCALED}
     weights = {weight.name: list(weight.dims) for weight in model.graph.initializer}
     total = 0
     for node in model.graph.node:
         if node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
-        weight = weights.get(given.get(node.input[1], node.input[1]))
+        weight = weights.get(sources.get(node.input[1], node.input[1]))
         if weight is None:  # a product of two activations, which papers do not count
             continue
-        turned = any(one.name == "transB" and one.i for one in node.attribute)
-        a_value = prod(weight[1:]) if node.op_type == "Conv" or turned else weight[-2]
+        transposed = any(one.name == "transB" and one.i for one in node.attribute)
+        a_value = prod(weight[1:]) if node.op_type == "Conv" or transposed else weight[-2]
         total += prod(shapes[node.output[0]]) * a_value
     return total
 

@@ -1,4 +1,4 @@
-"""The machine that numbers are measured on: its processor, its rate of matrix products, the memory a model takes."""
+"""Machine facts for benchmarks: CPU, GEMM rate, peak memory of a model."""
 
 from __future__ import annotations
 

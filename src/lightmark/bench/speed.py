@@ -1,4 +1,4 @@
-"""How fast exported models run on this machine, beside what the machine could do, and what memory they take."""
+"""Latency, throughput and memory of exported models, relative to the GEMM rate of the machine."""
 
 from __future__ import annotations
 

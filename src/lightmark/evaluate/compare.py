@@ -1,4 +1,4 @@
-"""Two runs on the same faces: is the difference real?"""
+"""Paired comparison of two reports on the same faces, with significance tests."""
 
 from __future__ import annotations
 

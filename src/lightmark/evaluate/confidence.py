@@ -1,4 +1,4 @@
-"""How far a model's confidence can be trusted: expected against true errors, presence on right and on wrong crops."""
+"""Calibration of expected errors, and ROC of the confidence on face crops and negative crops."""
 
 from __future__ import annotations
 

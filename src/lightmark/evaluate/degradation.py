@@ -1,4 +1,4 @@
-"""What models that came from another one, by export or quantisation, lose against it on the same faces."""
+"""Loss of accuracy by export or quantization, against the original on the same faces."""
 
 from __future__ import annotations
 

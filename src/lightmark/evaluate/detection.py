@@ -1,4 +1,4 @@
-"""Which found boxes are faces: each find against the labelled boxes of its picture."""
+"""Match detections to labelled boxes: true positives, false positives, ignored."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Verdicts = NDArray[np.int64]
 def match_boxes(found: Array, boxes: Array, counts: NDArray[np.bool_], least: float = FOUND_IOU) -> Verdicts:
     """HIT, FALSE or NEITHER (M,) for each of `found` (M, 4), surest first, given the labelled `boxes` (F, 4).
 
-    A find is a hit where it overlaps by at least `least` a box that no surer find has taken; a second find of it is
-    false. One on a box that does not count (`counts` (F,) false) is neither.
+    A detection is a hit if its IoU with a box that no higher-scored detection has matched is at least `least`; a second
+    detection of the box is a false positive. One on an ignored box (`counts` (F,) false) is neither.
     """
     verdicts = np.full(len(found), FALSE)
     if len(boxes) == 0 or len(found) == 0:

@@ -1,4 +1,4 @@
-"""How much a model loses when the detector's box is off."""
+"""Robustness to box jitter: NME and failure rate with perturbed boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels against a model's points: systematic offsets of a folder, and single faces whose labels are far off.
+"""Label check against a model's points: systematic offsets per folder, and outlier faces.
 
 A label file that was made on another cut, scale or count of pixels moves all points of its folder alike; the noise of
 labels and model averages out over faces, so that offsets of a pixel are found that no eye sees.
@@ -127,8 +127,8 @@ def format_offsets(found: LabelOffsets, model: str) -> str:
     if found.left_out:
         parts.append(f"{found.left_out} faces lack a point that errors are divided by, and were not compared")
     moved, far = sum(bool(one.verdict) for one in found.folders), sum(face.nme >= FAR for face in found.faces)
-    told = f"labels of {moved} folders moved, of {far} faces {100 * FAR:g} % or more off"
-    return "\n".join([*parts, "", "labels and model agree" if found.clean else told])
+    summary = f"labels of {moved} folders moved, of {far} faces {100 * FAR:g} % or more off"
+    return "\n".join([*parts, "", "labels and model agree" if found.clean else summary])
 
 
 def _folders(faces: Sequence[Sample], root: Path | None) -> NDArray[np.str_]:

@@ -1,4 +1,4 @@
-"""Points that a model gives on labelled faces, one forward pass a face."""
+"""Run a model on labelled faces, one forward pass per face."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def predict_outputs(
         raise SpecError(f"model: gives points of shape {outputs.normalized_points.shape}, its spec says {wanted}")
     pairs = zip(matrices, from_normalized(outputs.normalized_points, model.spec.size), strict=True)
     points = np.stack([transform(invert(matrix), crop_points) for matrix, crop_points in pairs])
-    told = (None if one is None else np.asarray(one, dtype=np.float64) for one in (outputs.errors, outputs.presence))
-    return Found(points, *told)
+    rest = (None if one is None else np.asarray(one, dtype=np.float64) for one in (outputs.errors, outputs.presence))
+    return Found(points, *rest)
 
 
 def run_crops(model: CropModel, crops: Iterable[Picture], batch: int = 32) -> Outputs:

@@ -1,4 +1,4 @@
-"""Files of predictions: points that any program gave on a data set, to be judged like a model's.
+"""Prediction files: points of any program on a data set, to evaluate like a model.
 
 The file is JSON: {"schema": "ibug68", "predictions": {"ibug/image_003_1.jpg": [[x, y], …], …}}, in pixels of the
 picture, pixel centres at integers, counted from 0. A face is named by its picture's path, with `#index` where a

@@ -1,4 +1,4 @@
-"""How much a model loses when faces are small, blurred, compressed or noisy."""
+"""Robustness curves: NME on small, blurred, compressed and noisy faces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a model or a file of predictions, and labelled data, to a report on disk."""
+"""Evaluate a model or a prediction file on labelled data, and write the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detection: what was found in one picture of many, read one after the other."""
+"""Detection in many pictures, one at a time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def detect_inputs(
     max_pixels: int,
     overlays: Sequence[Path] = (),
 ) -> list[str]:
-    """Hand what is found in each of `inputs` to `add`; return a sentence for each that could not be done.
+    """Detect the faces of each of `inputs`, call `add` with each result; return one message per failed input.
 
     One picture is held in memory at a time. `overlays`, if any are given one an input, are PNG files to draw the whole
     picture with its faces into.

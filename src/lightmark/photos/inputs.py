@@ -1,4 +1,4 @@
-"""Inputs: the pictures that a user means by files, folders, patterns and standard input."""
+"""Input pictures from files, folders, glob patterns and standard input."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def places_with(suffix: str, inputs: Sequence[Input]) -> list[Path]:
 
 
 def _meant(word: str) -> tuple[list[Path], Path]:
-    """Pictures that `word` stands for, and the folder from which their places are told; `LookupError` for none."""
+    """Pictures that `word` stands for, and the folder that their places are relative to; `LookupError` for none."""
     path = Path(word)
     if not word:
         raise LookupError("an empty name")

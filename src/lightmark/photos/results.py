@@ -1,4 +1,4 @@
-"""Results: detections as JSON, JSON Lines, CSV, COCO keypoints, `.pts` files or a table, written as they come."""
+"""Write detections as JSON, JSON Lines, CSV, COCO keypoints, `.pts` files or a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faces in the forms that other libraries take."""
+"""Conversion of faces to `supervision.KeyPoints`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _key_points_class() -> type[KeyPoints]:
         from supervision import KeyPoints
     except ImportError as error:
         raise MissingExtraError(f"these faces are to go to supervision, which is not installed: {install}") from error
-    # 0.29 told the detection's confidence from the points'; before, there was one field for both.
+    # 0.29 separated the confidence of the detection from that of the points; before, there was one field for both.
     if "detection_confidence" not in KeyPoints.__dataclass_fields__:
         raise MissingExtraError(f"this supervision is older than 0.29: {install}")
     known: type[KeyPoints] = KeyPoints

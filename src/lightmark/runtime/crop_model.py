@@ -1,4 +1,4 @@
-"""CropModel: whatever turns crops into points, be it an exported file or a network in training."""
+"""CropModel: interface of landmark models, exported files and torch networks alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightmark.spec import ModelSpec, Outputs
 
 
 class CropModel(Protocol):
-    """Takes uint8 RGB crops (B, S, S, 3) cut as `spec` says; gives normalized_points (B, N, 2)."""
+    """Landmark model: uint8 RGB crops (B, S, S, 3), cut by `spec` → normalized_points (B, N, 2)."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -21,4 +21,4 @@ class CropModel(Protocol):
         """normalized_points (B, N, 2) of crops (B, S, S, 3)."""
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
-        """All that the model says of crops (B, S, S, 3)."""
+        """All outputs of the model for crops (B, S, S, 3)."""

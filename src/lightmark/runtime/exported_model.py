@@ -1,4 +1,4 @@
-"""Exported models, whatever runs them: crops in, points out, in the form that their ModelSpec promises."""
+"""ExportedModel: an exported model file behind any runtime, checked against its ModelSpec."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lightmark.spec import ModelSpec, Outputs, normalise_crops, require_crops
 
 @dataclass(frozen=True, eq=False)
 class ExportedModel:
-    """The CropModel in the file at `path`, which `run` runs: what the file takes in, its outputs in order out.
+    """The CropModel in the file at `path`, executed by `run`: input array → outputs in order.
 
-    With `takes_bytes` it takes the crops' bytes (B, S, S, 3), else planes as the spec normalises them; a file that is
-    `one_by_one` takes a single crop a call. Raises `CheckpointError` where the file does not run on what its spec says,
-    `SpecError` where its outputs contradict the spec; both name it.
+    With `takes_bytes` the input is uint8 crops (B, S, S, 3), else normalised planes; with `one_by_one` the batch size
+    is fixed at 1. Raises `CheckpointError` if the file does not run on the input of its spec, `SpecError` if outputs
+    contradict the spec; both name it.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class ExportedModel:
     one_by_one: bool
 
     def __post_init__(self) -> None:
-        # One blank crop shows now what would otherwise surface at the user's first picture.
+        # A blank crop reveals a broken file now instead of at the user's first picture.
         self(np.zeros((1, self.spec.size, self.spec.size, 3), np.uint8))
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -38,11 +38,11 @@ class ExportedModel:
         return self._run_all(crops)[0]
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
-        """All that the model says of uint8 RGB crops (B, S, S, 3); raises `SpecError` as calling it does."""
+        """All outputs of the model for uint8 RGB crops (B, S, S, 3); raises `SpecError` as calling it does."""
         return Outputs(*self._run_all(crops))
 
     def feed(self, crops: NDArray[np.uint8]) -> NDArray[Any]:
-        """What the file takes for uint8 RGB crops (B, S, S, 3); raises `SpecError` for other crops."""
+        """Model input for uint8 RGB crops (B, S, S, 3); raises `SpecError` for other crops."""
         if not self.takes_bytes:
             return normalise_crops(crops, self.spec)
         require_crops(crops, self.spec)
@@ -64,7 +64,7 @@ class ExportedModel:
     def _run(self, fed: NDArray[Any]) -> list[NDArray[np.float32]]:
         try:
             outputs = self.run(fed)
-        except Exception as error:  # the runtimes' errors share no base class but Exception
+        except Exception as error:  # the runtimes' errors have no common base class but Exception
             raise CheckpointError(
                 f"{self.path}: does not run on {fed.dtype} {fed.shape}, as its ModelSpec says it should: {error}"
             ) from error

@@ -1,4 +1,4 @@
-"""Model files of any format that a runtime is here for, opened by their suffix."""
+"""Open exported model files of any format by their suffix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WEIGHTS = (".xml", ".param")  # of formats whose weights are in a .bin
 
 
 def open_exported(path: Path, threads: int | None = None, providers: Sequence[Provider] = (CPU,)) -> CropModel:
-    """The model in a file that `lightmark export` wrote, on `threads` processor threads (None: as many as cores).
+    """Open a file written by `lightmark export`, on `threads` CPU threads (None: one per core).
 
     `.onnx` is run by onnxruntime, on `providers`; `.tflite` by LiteRT, `.xml` by OpenVINO, `.param` by ncnn, `.pte` by
     ExecuTorch, which chooses its threads itself: all on the processor, each where its extra is installed. Raises
@@ -57,7 +57,7 @@ def _open_other(path: Path, threads: int | None) -> CropModel:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """All files that are there of the model at `path`: itself, its weights and its sidecar; a package's content."""
+    """Existing files of the model at `path`: the file, its weights and its sidecar, or a package's content."""
     if path.is_dir():
         return sorted(part for part in path.rglob("*") if part.is_file())
     weights = [path.with_suffix(".bin")] if path.suffix in WEIGHTS else []

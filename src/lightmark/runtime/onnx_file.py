@@ -1,4 +1,4 @@
-"""ONNX files whose content may be hostile: what a graph must not hold is refused before any library opens it.
+"""Safety checks of untrusted ONNX files, before any library opens them.
 
 A landmark model is one straight graph with its weights inside. Three things that ONNX allows are refused:
 

@@ -1,4 +1,4 @@
-"""Exported models: an ONNX file run by onnxruntime, described by the ModelSpec in its own metadata."""
+"""OnnxModel: an ONNX file run by onnxruntime, with the ModelSpec in its metadata."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lightmark.runtime.onnx_file import read_onnx
 from lightmark.runtime.saturation import EXACT_INT8, may_saturate, saturates
 from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, spec_from_json
 
-# onnxruntime's name for what computes, such as "CUDAExecutionProvider", or the name with its options.
+# onnxruntime's execution provider, such as "CUDAExecutionProvider", or the name with its options.
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
 CPU = "CPUExecutionProvider"
 LOGGER = logging.getLogger(__name__)
 
 
 class OnnxModel:
-    """The CropModel in an ONNX file, on `threads` processor threads (None: as many as there are cores).
+    """The CropModel in an ONNX file, on `threads` CPU threads (None: one per core).
 
-    The file's graph says what it takes: planes as the spec normalises them, or the crops' bytes as they are.
-    `providers` are those of onnxruntime, the first choice first; what none of them can do, the CPU does. One model
-    may be called from several threads at once. Raises `CheckpointError` for a file that is missing or no ONNX model
+    The graph's input is either normalised planes or uint8 crops. `providers` are onnxruntime's execution providers,
+    first choice first, with the CPU as the fallback for unsupported nodes. One model may be called from several threads
+    at once. Raises `CheckpointError` for a file that is missing or no ONNX model
     that runs, `SpecError` for one without a ModelSpec or whose output contradicts it; both name the file. Raises
     `ConfigError` for a provider that is not there or does not start.
     """
@@ -56,7 +56,7 @@ class OnnxModel:
         self._made_of = path.absolute(), threads, providers
 
     def __reduce__(self) -> tuple[type[OnnxModel], tuple[Any, ...]]:
-        """What makes it anew in another process, where onnxruntime's session cannot go."""
+        """Pickle the options only: runtime sessions cannot be pickled."""
         return type(self), self._made_of
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -64,7 +64,7 @@ class OnnxModel:
         return self._exported(crops)
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
-        """All that the model says of uint8 RGB crops (B, S, S, 3); raises `SpecError` as calling it does."""
+        """All outputs of the model for uint8 RGB crops (B, S, S, 3); raises `SpecError` as calling it does."""
         return self._exported.outputs(crops)
 
     def feed(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
@@ -78,7 +78,7 @@ class OnnxModel:
 
 
 def import_onnxruntime() -> Any:
-    """onnxruntime, at the first model: importing it takes longer than the rest of the package together.
+    """Import onnxruntime lazily, with telemetry off: the import takes longer than all of the package.
 
     Its telemetry stays off: from 1.29 on its builds for Linux and macOS, too, write a device's number into the home
     folder and send events to Microsoft, models' names among them. The variable is the one switch that it reads before
@@ -111,11 +111,11 @@ def open_session(
     for name, value in settings.items():
         options.add_session_config_entry(name, value)
     try:
-        # The bytes that were looked through: under the path there may be others by now.
+        # The bytes that were checked, not the path: the file may have been replaced since.
         session = onnxruntime.InferenceSession(content, options, providers=list(providers), enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise CheckpointError(f"{path}: no ONNX model that onnxruntime opens; cut or foreign? {error}") from error
-    # A provider whose libraries are missing is dropped without a word: a user would wait for a GPU that sleeps.
+    # onnxruntime silently drops a provider whose libraries are missing: the user would not notice the CPU.
     _require_providers(wanted, session.get_providers(), "its libraries or device are missing; what started is")
     return session
 

@@ -1,4 +1,4 @@
-"""Saturation of int8 products: whether a file's weights allow it and whether the processor does it.
+"""Saturation of int8 products: detection in a model file and on the CPU.
 
 x86 before VNNI multiplies unsigned by signed bytes with `pmaddubsw`, which adds two products in 16 bits and clips what
 does not fit. Activations reach 255, so the sum fits where no two weights of one sign sum to more than 128.

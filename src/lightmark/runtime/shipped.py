@@ -1,4 +1,4 @@
-"""Models that come in the package: names for files, each checked against its sha256 before it is used."""
+"""Shipped models and detectors by name, verified by their sha256."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FOLDER = Path(__file__).parent.parent / "models"
-SUBSETS = ("common", "challenging", "full")  # of 300W, in the order in which they are told
+SUBSETS = ("common", "challenging", "full")  # of 300W, in the order of tables
 DEFAULT_MODEL = "standard"
 DETECTORS = "detectors.json"  # the same for face detectors
 REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summary}}
@@ -23,7 +23,7 @@ REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summar
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A model in the package: `name` is what users say, `licence` that of the weights, which is not the code's."""
+    """A model in the package: `name` as users type it, `licence` of the weights, which differs from the code's."""
 
     name: str
     path: Path
@@ -53,7 +53,7 @@ def shipped_hashes(*names: str) -> dict[str, str]:
 
 
 def list_models(folder: Path = FOLDER) -> list[dict[str, Any]]:
-    """What `lightmark models` tells of each shipped model, as plain numbers: sizes, costs, NME as fractions."""
+    """Sizes, costs and NME (fractions) of each shipped model, as `lightmark models` prints them."""
     from lightmark.runtime.onnx_model import OnnxModel
 
     listed = []
@@ -95,7 +95,7 @@ def models_table(listed: Sequence[Mapping[str, Any]]) -> Table:
 def model_path(model: str | Path, folder: Path = FOLDER, registry: str = REGISTRY) -> Path:
     """The file of `model`: a shipped name ("fast"), checked against its sha256, or else a path, taken as it is.
 
-    A file of that name in the working directory must be said as a path ("./fast"). Raises `CheckpointError` for a
+    A file of that name in the working directory must be written as a path ("./fast"). Raises `CheckpointError` for a
     shipped file that is missing or changed, and, listing the names, for what looks like a name but is none.
     """
     shipped = shipped_models(folder, registry)

@@ -1,4 +1,4 @@
-"""The application: which address is answered by what, and refusals as JSON that tells the reason and nothing else."""
+"""ASGI application: routes, and errors as JSON with only the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lightmark.serve.openapi import describe, docs_page
 from lightmark.serve.static import StaticFile, StaticFiles
 
 if TYPE_CHECKING:
-    from lightmark.serve.endpoint import Endpoint  # brings OpenCV, which the page alone does without
+    from lightmark.serve.endpoint import Endpoint  # imports OpenCV, which the page alone does not need
 
 STYLE = Path(__file__).parent / "docs.css"
 NOT_FOUND = "there is nothing at this address; the page is at /"
@@ -46,7 +46,7 @@ def build_app(
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: refuse, Exception: break_off})
     app.router.default = StaticFiles(files)  # no route for every path: it would hide the others' 405
-    app.router.redirect_slashes = False  # to addresses that are made of what the visitor says the host is
+    app.router.redirect_slashes = False  # a redirect would contain the Host header, which the client controls
     guarded = with_headers(with_hosts(app, hosts))
     return guarded if tell is None else with_log(guarded, tell)
 
@@ -77,7 +77,7 @@ def api(endpoint: Endpoint, url: str) -> list[BaseRoute]:
 
 
 def api_off() -> list[BaseRoute]:
-    """Routes that say why the endpoint is not there."""
+    """Routes of a disabled endpoint, which answer 404 with the reason."""
 
     async def off(_request: Request) -> Response:
         raise HTTPException(404, OFF)
@@ -86,7 +86,7 @@ def api_off() -> list[BaseRoute]:
 
 
 async def healthy(_request: Request) -> Response:
-    """Answer of a server that is up."""
+    """Health check."""
     return JSONResponse({"status": "ok"})
 
 
@@ -101,5 +101,5 @@ async def refuse(request: Request, error: Exception) -> Response:
 
 
 async def break_off(_request: Request, _error: Exception) -> Response:
-    """What is told of an error that is ours: nothing but that; the traceback goes to the server's error stream."""
+    """Response 500 without details; the traceback goes to the server's standard error."""
     return JSONResponse({"error": BROKEN}, 500)

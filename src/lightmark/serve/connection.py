@@ -1,4 +1,4 @@
-"""Connections: how long one may idle, how long a header may take, how many there are, and what refusals carry."""
+"""HTTP connections with limits: idle time, header time, stalled clients, number of connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINGER_SECONDS = 2.0  # for what is written to a connection that is closing
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, which by itself waits for ever for a header, and for whoever takes no answer.
+    """uvicorn's connection with timeouts; uvicorn itself waits forever for headers and for slow clients.
 
     Where there are too many, the one that has been idle longest makes way, idle being all without a request: what
     waits for nothing cannot keep others out. Where all have one, the newest is refused.
@@ -61,12 +61,12 @@ class Connection(H11Protocol):
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Watch whether the visitor takes anything."""
+        """Start the stall timer: the client does not read."""
         super().pause_writing()
         self._stall = self.loop.call_later(self.stall_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Stop the stall timer: the client reads again."""
         super().resume_writing()
         if self._stall is not None:
             self._stall.cancel()

@@ -1,4 +1,4 @@
-"""The endpoint POST /v1/landmarks: a picture's bytes in, its faces out as `lightmark detect` tells them."""
+"""HTTP endpoint POST /v1/landmarks: encoded picture → faces as JSON, as from `lightmark detect`."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class Limits:
 
 
 class Room:
-    """Bytes of memory that all bodies share, whole or on their way."""
+    """Memory budget in bytes, shared by all request bodies."""
 
     def __init__(self, size: int) -> None:
         self.free = size
 
     @contextmanager
     def share(self) -> Iterator[Share]:
-        """What one body takes of the room, which it leaves at the end of the block."""
+        """Context manager with the share of one body, released at the end."""
         share = Share(self)
         try:
             yield share
@@ -54,7 +54,7 @@ class Room:
 
 
 class Share:
-    """One body's part of the room."""
+    """Part of the memory budget held by one request body."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -134,8 +134,8 @@ def require_picture_type(request: Request) -> None:
     What the bytes are is decided by themselves. But the three types that forms have, and none at all, are what any
     web page may send to any server; for these two a browser asks first, and is not given leave.
     """
-    given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if given.startswith("image/") or given == "application/octet-stream":
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type.startswith("image/") or media_type == "application/octet-stream":
         return
     raise HTTPException(
         415,

@@ -1,4 +1,4 @@
-"""Headers that every answer carries: what a browser may do with the page, and what the page may reach."""
+"""Security headers of every response, such as the Content-Security-Policy."""
 
 from __future__ import annotations
 

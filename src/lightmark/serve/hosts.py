@@ -1,4 +1,4 @@
-"""Hosts: which names a visitor may have reached this server by.
+"""Host header check against DNS rebinding.
 
 A page of a stranger's domain, whose name its owner lets point to 127.0.0.1 a moment later, may read from a server here
 as if it were its own (DNS rebinding). What gives it away is the Host header, which then has the stranger's name. A bare

@@ -1,4 +1,4 @@
-"""Log: a short line a request, without what is in it."""
+"""Request log: one line per request, without client data."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def with_log(app: ASGIApp, tell: Callable[[str], None]) -> ASGIApp:
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         status: int | None = None
         began = time.perf_counter()
-        told = False
+        logged_already = False
 
         def tell_once() -> None:
-            nonlocal told
-            if told:
+            nonlocal logged_already
+            if logged_already:
                 return
-            told = True
+            logged_already = True
             address = "(unknown)" if status in UNKNOWN else scope["path"]
             took = f"{1000 * (time.perf_counter() - began):.0f} ms"
             tell(f"{time.strftime('%H:%M:%S')} {scope['method']} {address} {status or '-'} {took}")

@@ -1,4 +1,4 @@
-"""The endpoint described: as OpenAPI for programs, and for people as a page made from the same description."""
+"""OpenAPI document of the endpoint, and an HTML page generated from it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HEALTH = {"type": "object", "required": ["status"], "properties": {"status": {"c
 MIN_SCORE = {
     "name": "min_confidence",
     "in": "query",
-    "description": "Leave out faces that the model holds less probable.",
+    "description": "Drop faces whose confidence is below this value (0–1).",
     "schema": {"type": "number", "minimum": 0, "maximum": 1},
 }
 BINARY = {"schema": {"type": "string", "format": "binary"}}

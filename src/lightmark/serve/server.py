@@ -1,4 +1,4 @@
-"""Server: a socket to listen on, and uvicorn on it until a signal ends it."""
+"""Listening socket, and uvicorn on it until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 

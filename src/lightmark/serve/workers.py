@@ -1,4 +1,4 @@
-"""Workers: threads for what takes long, and a bounded number of places before them."""
+"""Thread pool with a bounded queue for slow requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-/** The page: pictures and cameras in, faces drawn, saved and told. */
+/** Browser page: open pictures and cameras, draw the faces, save and announce the results. */
 import { hasWebGpu, type Backend } from "../lightmark/runtime";
 import { Camera } from "./camera";
 import { readCatalogue, type Catalogue } from "./catalogue";
@@ -27,7 +27,7 @@ const saves = [...document.querySelectorAll<HTMLButtonElement>("[data-save]")];
 const MODELS = new URL("models/", document.baseURI).href;
 const ORT = new URL("ort/", document.baseURI).href;
 const threads = Number(new URLSearchParams(location.search).get("threads")) || null; // for measuring
-const RATE_OVER = 30; // frames that the rate is told of
+const RATE_OVER = 30; // frames that the frame rate is averaged over
 const OWN = "own"; // the choice that is the visitor's file
 
 const engine = new Engine();
@@ -50,7 +50,7 @@ let result: Result | null = null;
 let shot: Shot | null = null;
 let chosen = 0;
 let turn = 0; // counts pictures: an answer that comes for an older one is dropped
-let shown = 0; // results so far, told to whoever watches the page
+let shown = 0; // number of results so far, for tests of the page
 let firstShown = false;
 
 void begin();

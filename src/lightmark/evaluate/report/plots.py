@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours that keep their contrast on white and on near-black; told apart by the colour-blind.
+# Okabe and Ito's colours that keep their contrast on white and on near-black; distinguishable for colour-blind readers.
 COLOURS = ("#0f8bd0", "#d55e00", "#1aa37a", "#cc6fa5", "#b8860b", "#8c7ae6", "#808890")
 MOST_CURVES = 1 + len(COLOURS)
 PANEL_COLUMNS = 3
