@@ -49,7 +49,7 @@ from lightmark.outputs import require_free
 from lightmark.provenance import git_commit
 from lightmark.shape import Align
 from lightmark.train.config import Distillation, Recipe
-from lightmark.train.faces import Split, carve
+from lightmark.train.faces import Split, split_samples
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
 from lightmark.train.folder import MODEL, read_result
 from lightmark.train.loop import batches_of, new_spec, new_trainee, train
@@ -180,7 +180,7 @@ class Teachers:
 
     def split(self, faces: Faces) -> Split:
         """The labelled faces as the teachers were trained on them: no student is judged on a face that they learnt."""
-        return carve(faces.labelled, self.distillation.student)
+        return split_samples(faces.labelled, self.distillation.student)
 
     def points(self, row: Row, recipe: Recipe, split: Split, labelled: Split) -> TeacherPoints:
         """Both teachers' points over the crops of the student's recipe; `labelled` are the faces they learn from."""

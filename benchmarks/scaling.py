@@ -30,7 +30,7 @@ from lightmark.data.synthetic import synthetic_samples
 from lightmark.files import replacing
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
-from lightmark.train.distributed.collectives import join, meet
+from lightmark.train.distributed.collectives import barrier, init_distributed
 from lightmark.train.distributed.world import world
 from lightmark.train.faces import Split
 from lightmark.train.loop import batches_of, new_spec, new_trainee
@@ -96,7 +96,7 @@ def work(name: str, steps: int, threads: int) -> None:
     """Train, and print the faces a second of all processes together."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    device = join("cpu")
+    device = init_distributed("cpu")
     recipe = replace(get_recipe(name), early_share=0.0)
     split = Split(synthetic_samples(FACES, seed=0), [])
     spec = new_spec(recipe, split)
@@ -104,11 +104,11 @@ def work(name: str, steps: int, threads: int) -> None:
     batches = batches_of(recipe, split, spec, None, 0, workers=0)
     for step in range(WARM_UP):
         take_step(trainee, next(batches), step, recipe, spec)
-    meet()
+    barrier()
     began = time.perf_counter()
     for step in range(WARM_UP, WARM_UP + steps):
         take_step(trainee, next(batches), step, recipe, spec)
-    meet()
+    barrier()
     if world().rank == 0:
         print(steps * recipe.batch / (time.perf_counter() - began))
 

@@ -28,7 +28,7 @@ from lightmark.photo import astronaut, landmark_photo
 from lightmark.provenance import git_commit
 from lightmark.spec import ModelSpec
 from lightmark.train.distil import Distilled, distil
-from lightmark.train.distributed.collectives import require_alone
+from lightmark.train.distributed.collectives import require_single_process
 from lightmark.train.faces import image_points_of, mean_normalized_points
 from lightmark.train.recipes import get_distillation
 
@@ -53,7 +53,7 @@ UNSEEN_SEED_OFFSET = 1_000_000
 
 def run_demo(out: Path, seed: int = 0) -> None:
     """Find a photograph's landmarks; then distil a student on synthetic faces, print a table and write pictures."""
-    require_alone("the demo")
+    require_single_process("the demo")
     console = Console()
     began = time.monotonic()
     show_photograph(out, console)

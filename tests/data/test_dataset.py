@@ -234,17 +234,17 @@ def test_pass_shows_each_face_once():
     order = Shuffle(10, 5, seed=0)
     for turn in range(3):
         keys = [key for batch in islice(order, 2 * turn, 2 * turn + 2) for key in batch]
-        assert {key.turn for key in keys} == {turn}
+        assert {key.epoch for key in keys} == {turn}
         assert sorted(key.face for key in keys) == list(range(10))
 
 
 def test_batches_are_full():
     """What does not fill a batch waits: eleven faces in fives are two batches a pass, without repeats."""
     order = Shuffle(11, 5, seed=0)
-    assert order.batches_per_pass == 2
+    assert order.batches_per_epoch == 2
     batches = list(islice(order, 40))
     assert {len(batch) for batch in batches} == {5}
-    assert [batch[0].turn for batch in batches] == [i // 2 for i in range(40)]
+    assert [batch[0].epoch for batch in batches] == [i // 2 for i in range(40)]
     assert all(len({key.face for batch in batches[i : i + 2] for key in batch}) == 10 for i in range(0, 40, 2))
     assert {key.face for batch in batches for key in batch} == set(range(11))
 

@@ -333,7 +333,7 @@ def write_state(path):
     """The state of a run after one step, and a reader that takes the next step from it."""
     import torch
 
-    from lightmark.train.state import Standing, load_state, save_state
+    from lightmark.train.state import TrainingState, load_state, save_state
     from lightmark.train.step import make_trainee
 
     def step(trainee):
@@ -343,17 +343,17 @@ def write_state(path):
 
     def read(path):
         trainee = make_trainee(torch.nn.Linear(3, 2), 1e-3, 0.1, "cpu")
-        standing = load_state(path, {"seed": 0, "faces": {"count": 3}}, trainee)
-        standing.count({"loss": torch.ones(())})
-        standing.take_means()
-        assert min(standing.best, standing.seconds) < standing.step + 1e300
+        state = load_state(path, {"seed": 0, "faces": {"count": 3}}, trainee)
+        state.count({"loss": torch.ones(())})
+        state.take_means()
+        assert min(state.best, state.seconds) < state.step + 1e300
         step(trainee)
-        return standing
+        return state
 
     trainee = make_trainee(torch.nn.Linear(3, 2), 1e-3, 0.1, "cpu")
     step(trainee)
-    standing = Standing(1, 2.0, 0.5, 1, [{"step": 1, "loss": 0.5}], {"loss": 0.25}, 1)
-    save_state(path, {"seed": 0, "faces": {"count": 3}}, trainee, standing)
+    state = TrainingState(1, 2.0, 0.5, 1, [{"step": 1, "loss": 0.5}], {"loss": 0.25}, 1)
+    save_state(path, {"seed": 0, "faces": {"count": 3}}, trainee, state)
     return read
 
 

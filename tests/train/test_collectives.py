@@ -40,35 +40,35 @@ def second_of_three(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE", "MASTER_ADDR"])
 def test_a_world_is_told_by_all_of_torchruns_variables(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    """Without one of them there is one process; the number on the machine is 0 unless it is told."""
-    told = {"RANK": "2", "WORLD_SIZE": "4", "MASTER_ADDR": "there"}
-    monkeypatch.setattr(os, "environ", told)
+    """Without one of them there is one process; the number on the machine is 0 unless it is environment."""
+    environment = {"RANK": "2", "WORLD_SIZE": "4", "MASTER_ADDR": "there"}
+    monkeypatch.setattr(os, "environ", environment)
     assert world() == World(2, 4, 0)
-    monkeypatch.setattr(os, "environ", {**told, "LOCAL_RANK": "1", "HOME": "/"})
+    monkeypatch.setattr(os, "environ", {**environment, "LOCAL_RANK": "1", "HOME": "/"})
     assert world() == World(2, 4, 1)
-    monkeypatch.setattr(os, "environ", {name: value for name, value in told.items() if name != missing})
+    monkeypatch.setattr(os, "environ", {name: value for name, value in environment.items() if name != missing})
     assert world() == World(0, 1, 0)
 
 
 def test_sums_and_means_are_over_all(second_of_three: list[str]) -> None:
     """Sums in place; means of named numbers keep their names."""
     values = torch.tensor([1.0, 2.0])
-    assert ranks.total(values) is values
+    assert ranks.all_reduce(values) is values
     assert values.tolist() == [3.0, 6.0]
-    parts = ranks.mean({"loss": torch.tensor(0.5), "main": torch.tensor(0.25)})
+    parts = ranks.all_reduce_mean({"loss": torch.tensor(0.5), "main": torch.tensor(0.25)})
     assert {name: float(value) for name, value in parts.items()} == {"loss": 0.5, "main": 0.25}
     assert second_of_three == ["all_reduce"] * 2
 
 
 def test_shares_are_put_together_again(second_of_three: list[str]) -> None:
     """The others' places are zeros of this process, to which their values are added."""
-    assert ranks.whole(np.array([4.0, 5.0]), 7).tolist() == [0, 12, 0, 0, 15, 0, 0]
+    assert ranks.gather(np.array([4.0, 5.0]), 7).tolist() == [0, 12, 0, 0, 15, 0, 0]
 
 
 def test_the_firsts_value_is_everybodys(second_of_three: list[str]) -> None:
     """Sent by the first process, through main memory; to meet is to add up nothing."""
-    assert ranks.from_first("mine") == ("first", "mine")
-    ranks.meet()
+    assert ranks.broadcast("mine") == ("first", "mine")
+    ranks.barrier()
     assert second_of_three == ["broadcast from 0 by cpu", "all_reduce"]
 
 
@@ -81,16 +81,16 @@ def test_the_end_of_another_process_is_told(second_of_three: list[str], monkeypa
     monkeypatch.setattr(dist, "all_reduce", closed)
     monkeypatch.setattr(dist, "broadcast_object_list", closed)
     message = r"^process 1 of 3: another process .* goes on from the state saved last \(Connection closed by peer\)$"
-    for call in (ranks.meet, lambda: ranks.from_first(1)):
+    for call in (ranks.barrier, lambda: ranks.broadcast(1)):
         with pytest.raises(TrainingError, match=message):
             call()
 
 
 def test_batch_norms_are_synchronised_on_gpus_alone(second_of_three: list[str]) -> None:
     """torch has no synchronised one for CPUs."""
-    assert isinstance(ranks.synchronised(nn.BatchNorm2d(1), "cuda:1"), nn.SyncBatchNorm)
+    assert isinstance(ranks.with_sync_batch_norm(nn.BatchNorm2d(1), "cuda:1"), nn.SyncBatchNorm)
     network = nn.BatchNorm2d(1)
-    assert ranks.synchronised(network, "cpu") is network
+    assert ranks.with_sync_batch_norm(network, "cpu") is network
 
 
 @pytest.mark.parametrize(("device", "ids"), [("cpu", None), ("cuda:1", [torch.device("cuda:1")])])
@@ -107,10 +107,10 @@ def test_an_error_of_this_process_is_not_told_as_anothers(
     second_of_three: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory that runs out is this one's own; and one alone has nobody else to blame."""
-    with pytest.raises(torch.OutOfMemoryError), ranks.collective():
+    with pytest.raises(torch.OutOfMemoryError), ranks.collective_errors():
         raise torch.OutOfMemoryError("full")
     monkeypatch.delenv("WORLD_SIZE")
-    with pytest.raises(RuntimeError, match="mine"), ranks.collective():
+    with pytest.raises(RuntimeError, match="mine"), ranks.collective_errors():
         raise RuntimeError("mine")
 
 
@@ -119,15 +119,15 @@ def test_alone_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "all_reduce", None)
     monkeypatch.setattr(dist, "broadcast_object_list", None)
     parts = {"loss": torch.tensor(0.5)}
-    assert ranks.mean(parts) is parts
-    assert ranks.from_first("mine") == "mine"
-    assert ranks.total(torch.ones(1)).tolist() == [1.0]
-    assert ranks.whole(np.array([1.0, 2.0]), 2).tolist() == [1.0, 2.0]
+    assert ranks.all_reduce_mean(parts) is parts
+    assert ranks.broadcast("mine") == "mine"
+    assert ranks.all_reduce(torch.ones(1)).tolist() == [1.0]
+    assert ranks.gather(np.array([1.0, 2.0]), 2).tolist() == [1.0, 2.0]
     network = nn.BatchNorm2d(1)
     assert ranks.data_parallel(network, "cpu") is network
-    assert ranks.synchronised(network, "cuda:0") is network
-    ranks.meet()
-    ranks.require_alone("the demo")
+    assert ranks.with_sync_batch_norm(network, "cuda:0") is network
+    ranks.barrier()
+    ranks.require_single_process("the demo")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_process_joins_once_with_the_gpu_of_its_number(
     monkeypatch.setattr(atexit, "register", left.append)
     monkeypatch.setattr(dist, "is_initialized", lambda: bool(joined))
     monkeypatch.setattr(dist, "init_process_group", lambda kind, timeout: joined.append((kind, timeout)))
-    assert [ranks.join(asked), ranks.join(asked)] == [given, given]
+    assert [ranks.init_distributed(asked), ranks.init_distributed(asked)] == [given, given]
     assert joined == [(backend, ranks.TIMEOUT)]
     assert left == [dist.destroy_process_group]
     assert chosen == ([] if asked == "cpu" else [1, 1])

@@ -1,4 +1,4 @@
-"""Confidence: the points stay, expected errors follow the true ones, wrong crops are told from faces."""
+"""Confidence: the points stay, expected errors follow the true ones, negative crops score below faces."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from lightmark.source import to_picture
 from lightmark.spec import spec_crop_matrix
 from lightmark.train import confidence as confidence_module
 from lightmark.train.confidence import (
-    FACELESS,
-    TEMPTED,
+    BACKGROUND_CROPS,
+    HARD_NEGATIVES,
     ConfidenceRecipe,
-    Read,
+    Features,
+    _calibrate,
     _fit,
-    _read_wrong,
-    _scale_and_measure,
-    _Standard,
+    _negative_features,
+    _Standardiser,
     confidence_fingerprint,
     finished_confidence,
     laplace_nll,
     train_confidence,
 )
 from lightmark.train.config import Recipe
-from lightmark.train.faces import carve, carve_share
+from lightmark.train.faces import split_by_share, split_samples
 from lightmark.train.loop import train
 
 SHORT = ConfidenceRecipe(copies=4, steps=150, batch=64)
@@ -61,7 +61,7 @@ def trained(blob_faces, tmp_path_factory):
     )
     faces = blob_faces(160)
     out = tmp_path_factory.mktemp("blobs")
-    return faces, train(recipe, carve(faces, recipe), out, quiet=True)
+    return faces, train(recipe, split_samples(faces, recipe), out, quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -87,18 +87,18 @@ def test_errors_that_features_foretell_are_learnt():
     generator = torch.Generator().manual_seed(0)
 
     def read(count):
-        seen = torch.randn(count, 5, 6, generator=generator)
-        expected = torch.exp(-4 + 0.8 * seen[..., 2])
+        point_features = torch.randn(count, 5, 6, generator=generator)
+        expected = torch.exp(-4 + 0.8 * point_features[..., 2])
         first, second = (torch.empty(count, 5).exponential_(2, generator=generator) for _ in range(2))
         lengths = first + second  # its density is ∝ r exp(−2r), its mean 1
-        return Read(seen.half(), torch.randn(count, 3, generator=generator), expected * lengths)
+        return Features(point_features.half(), torch.randn(count, 3, generator=generator), expected * lengths)
 
     torch.manual_seed(0)
     head = ConfidenceHead(6, 3, 5)
-    faces, checked, wrong = read(800), read(400), read(400)
-    _fit(head, faces, [faces], wrong, replace(SHORT, steps=600))
+    faces, checked, negatives = read(800), read(400), read(400)
+    _fit(head, faces, [faces], negatives, replace(SHORT, steps=600))
     # Data that errs three times as much as what was learnt from: the scale makes up for it.
-    measured = _scale_and_measure(head, checked._replace(errors=3 * checked.errors), read(400))
+    measured = _calibrate(head, checked._replace(errors=3 * checked.errors), read(400))
     assert measured.scale == pytest.approx(3, rel=0.1)
     assert measured.spearman > 0.6
     assert measured.nll_gain > 0.3
@@ -115,15 +115,15 @@ def test_missing_labels_teach_nothing():
     for known in (errors, lacking):
         torch.manual_seed(0)
         head = ConfidenceHead(4, 3, 5)
-        read = Read(features, torch.zeros(600, 3), known)
+        read = Features(features, torch.zeros(600, 3), known)
         _fit(head, read, [read], read, ConfidenceRecipe(steps=200, batch=64))
-        found.append(_scale_and_measure(head, Read(features, torch.zeros(600, 3), errors), read))
+        found.append(_calibrate(head, Features(features, torch.zeros(600, 3), errors), read))
     assert all(np.isfinite(measured).all() for measured in ((one.scale, one.nll_gain, one.spearman) for one in found))
     assert found[1].nll_gain == pytest.approx(found[0].nll_gain, abs=0.05)
     assert found[1].spearman > 0.9
 
 
-def test_faces_are_told_from_other_crops(confident):
+def test_faces_score_above_negative_crops(confident):
     """On validation faces, and the file carries what was measured."""
     measured, out = confident
     assert measured.presence_auc > 0.85
@@ -135,7 +135,7 @@ def test_expected_errors_are_measured_on_validation_faces_alone(trained, tmp_pat
     faces, checkpoint = trained
     short = replace(SHORT, copies=1, steps=5)
     provenance = load_model(checkpoint).spec.provenance
-    split = carve_share(faces, provenance["validation"], provenance["seed"])
+    split = split_by_share(faces, provenance["validation"], provenance["seed"])
     judged = {face.name for face in split.validation}
     apart = np.array([[6.0, -6.0], [-6.0, 6.0], [6.0, 6.0], [-6.0, -6.0], [6.0, -6.0]])
     moved = [replace(face, points=face.points + apart) if face.name in judged else face for face in faces]
@@ -169,17 +169,17 @@ def test_presence_learns_from_faces_that_the_points_do_not(trained, confident, t
     assert doubt < doubt_before / 2
 
 
-def test_half_of_the_wrong_crops_tempt_the_detector(trained, tmp_path, monkeypatch):
+def test_half_of_the_negative_crops_are_hard(trained, tmp_path, monkeypatch):
     """A picture with a white square, at which the detector looks in every size; one without finds; and faces."""
-    tempting = np.zeros((90, 120, 3), np.uint8)
-    tempting[20:60, 30:70] = 255
+    hard_negative = np.zeros((90, 120, 3), np.uint8)
+    hard_negative[20:60, 30:70] = 255
     plain = np.full((90, 120, 3), (0, 0, 200), np.uint8)
-    paths = [tmp_path / "tempting.png", tmp_path / "plain.png"]
-    for path, picture in zip(paths, (tempting, plain), strict=True):
+    paths = [tmp_path / "hard_negative.png", tmp_path / "plain.png"]
+    for path, picture in zip(paths, (hard_negative, plain), strict=True):
         Image.fromarray(picture).save(path)
     looks = []
 
-    class Tempted:
+    class Detector:
         def __init__(self, input_size):
             looks.append(input_size)
 
@@ -187,20 +187,20 @@ def test_half_of_the_wrong_crops_tempt_the_detector(trained, tmp_path, monkeypat
             boxes = [[30.0, 20.0, 69.0, 59.0]] if picture.max() == 255 else np.zeros((0, 4))
             return np.array(boxes), np.ones(len(boxes))
 
-    monkeypatch.setattr(confidence_module, "FaceDetector", Tempted)
+    monkeypatch.setattr(confidence_module, "FaceDetector", Detector)
     monkeypatch.setattr(confidence_module, "change_pixels", lambda crop, augmentation, rng: crop)
 
-    def seen(network, spec, crop, count, copies, what, quiet):
+    def crops_of(network, spec, crop, count, copies, what, quiet):
         return np.stack([crop(Key(copy, face))[0] for copy in range(copies) for face in range(count)])
 
-    monkeypatch.setattr(confidence_module, "_read", seen)
+    monkeypatch.setattr(confidence_module, "_extract", crops_of)
     spec = load_model(trained[1]).spec
-    crops = _read_wrong(None, spec, trained[0], paths, SHORT, 5, True)
+    crops = _negative_features(None, spec, trained[0], paths, SHORT, 5, True)
     white = (crops.min(-1) == 255).mean((1, 2)) > 0.3  # the square fills most of a crop that looks at it
     blue = (crops[..., :2].max((1, 2, 3)) == 0) & (crops[..., 2] == 200).any((1, 2))
     assert len(set(looks)) > 1
-    assert abs(white.mean() - TEMPTED) < 0.06
-    assert 0.3 * FACELESS < blue.mean() < 0.8 * FACELESS
+    assert abs(white.mean() - HARD_NEGATIVES) < 0.06
+    assert 0.3 * BACKGROUND_CROPS < blue.mean() < 0.8 * BACKGROUND_CROPS
 
 
 def test_pictures_are_not_all_decoded_at_once(trained, tmp_path, monkeypatch):
@@ -219,10 +219,10 @@ def test_pictures_are_not_all_decoded_at_once(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(confidence_module, "to_picture", watched)
     monkeypatch.setattr(picture_cache, "to_picture", watched)
     monkeypatch.setattr(confidence_module, "cache_limit", lambda processes: 3 * 64 * 64 * 3)
-    monkeypatch.setattr(confidence_module, "TEMPTED", 0.0)
-    monkeypatch.setattr(confidence_module, "FACELESS", 1.0)
+    monkeypatch.setattr(confidence_module, "HARD_NEGATIVES", 0.0)
+    monkeypatch.setattr(confidence_module, "BACKGROUND_CROPS", 1.0)
     network, spec = load_checkpoint(trained[1])
-    _read_wrong(network, spec, trained[0][:8], paths, SHORT, 4, True)
+    _negative_features(network, spec, trained[0][:8], paths, SHORT, 4, True)
     assert len(alive) > 2 * len(paths)  # looked at by the detector, and cut from
     assert max(most) <= 5  # three kept, one that is cut, one that is read
 
@@ -290,7 +290,7 @@ def test_the_same_seed_gives_the_same_weights(trained, confident, tmp_path):
 def test_training_goes_on_from_a_confident_network(confident, trained, recipe, tmp_path):
     """`start` takes the points' weights and leaves the confidence, which would no longer be true."""
     recipe = replace(recipe, architecture=Architecture("mobilenetv2", "spatial", width=0.25), steps=2)
-    made = train(recipe, carve(trained[0], recipe), tmp_path, start=confident[1], quiet=True)
+    made = train(recipe, split_samples(trained[0], recipe), tmp_path, start=confident[1], quiet=True)
     assert not load_model(made).spec.confidence
 
 
@@ -330,7 +330,7 @@ def test_density_is_normalised_with_the_right_mean():
 def test_folding_the_standardisation_changes_nothing():
     """The layer on raw features gives what it gave on standardised ones."""
     features = torch.randn(200, 6) * torch.tensor([1.0, 5.0, 0.1, 2.0, 3.0, 10.0]) + 4
-    norm, layer = _Standard(features), torch.nn.Linear(6, 3)
+    norm, layer = _Standardiser(features), torch.nn.Linear(6, 3)
     want = layer(norm(features))
     norm.fold_into(layer)
     torch.testing.assert_close(layer(features), want, rtol=1e-4, atol=1e-4)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lightmark.train.detector.loss import (
-    EITHER,
-    NOTHING,
+    BACKGROUND,
+    IGNORED,
     SLACK,
     Cells,
     assign,
@@ -35,7 +35,7 @@ def square(x: float, y: float, side: float) -> list[float]:
 def test_no_faces_are_all_background(cells: Cells) -> None:
     """Nothing anywhere, for every cell."""
     target = assign(torch.zeros(0, 4), torch.zeros(0, dtype=torch.bool), cells)
-    assert target.tolist() == [NOTHING] * len(cells.middles)
+    assert target.tolist() == [BACKGROUND] * len(cells.middles)
 
 
 @pytest.mark.parametrize(("side", "stride"), [(12, 8), (20, 8), (48, 16), (64, 16), (128, 32), (250, 32)])
@@ -65,17 +65,17 @@ def test_around_the_answers_either_will_do(cells: Cells) -> None:
     target = assign(torch.tensor([square(128, 128, 128)]), YES, cells)
     coarse = cells.strides == 32
     away = (cells.middles - 128).abs().amax(1)
-    assert set(target[coarse & (away > 40) & (away < 64)].tolist()) == {EITHER}
-    assert set(target[away > 70].tolist()) == {NOTHING}
-    assert set(target[(cells.strides == 8) & (away < 60)].tolist()) == {NOTHING}  # a face too large for this map
+    assert set(target[coarse & (away > 40) & (away < 64)].tolist()) == {IGNORED}
+    assert set(target[away > 70].tolist()) == {BACKGROUND}
+    assert set(target[(cells.strides == 8) & (away < 60)].tolist()) == {BACKGROUND}  # a face too large for this map
 
 
 def test_a_face_that_does_not_count_is_neither_learnt_nor_unlearnt(cells: Cells) -> None:
     """All its cells are free, on every map."""
     target = assign(torch.tensor([square(128, 128, 128)]), ~YES, cells)
     away = (cells.middles - 128).abs().amax(1)
-    assert set(target[away <= 64].tolist()) == {EITHER}
-    assert set(target[away > 64].tolist()) == {NOTHING}
+    assert set(target[away <= 64].tolist()) == {IGNORED}
+    assert set(target[away > 64].tolist()) == {BACKGROUND}
 
 
 def test_of_two_faces_the_nearer_is_answered(cells: Cells) -> None:
@@ -90,7 +90,7 @@ def test_of_two_faces_the_nearer_is_answered(cells: Cells) -> None:
 def test_a_right_answer_costs_nothing_and_a_wrong_one_does() -> None:
     """The score is to be the overlap, which is 1 for the very box."""
     wanted = torch.tensor([[square(20, 20, 10), square(0, 0, 1)]])
-    targets = torch.tensor([[0, NOTHING]])
+    targets = torch.tensor([[0, BACKGROUND]])
     sure = torch.tensor([[20.0, -20.0]])
     right = detection_loss(sure, wanted.clone(), targets, wanted)
     assert float(right["loss"]) == pytest.approx(0, abs=1e-5)
@@ -103,7 +103,7 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_does() -> None:
 def test_cells_that_may_answer_either_way_cost_nothing() -> None:
     """Whatever they say."""
     wanted = torch.zeros(1, 1, 4)
-    loss = detection_loss(torch.tensor([[5.0]]), wanted, torch.tensor([[EITHER]]), wanted)
+    loss = detection_loss(torch.tensor([[5.0]]), wanted, torch.tensor([[IGNORED]]), wanted)
     assert float(loss["loss"]) == 0
 
 
@@ -135,33 +135,33 @@ def one_cell(side_low: float = 30.0, side_high: float = 60.0) -> Cells:
 
 @pytest.mark.parametrize(
     ("side", "verdict"),
-    [(30, 0), (59.9, 0), (60, EITHER), (29.9, EITHER), (30 / SLACK + 0.1, EITHER), (30 / SLACK - 0.1, NOTHING),
-     (60 * SLACK - 0.1, EITHER), (60 * SLACK, NOTHING)],
+    [(30, 0), (59.9, 0), (60, IGNORED), (29.9, IGNORED), (30 / SLACK + 0.1, IGNORED), (30 / SLACK - 0.1, BACKGROUND),
+     (60 * SLACK - 0.1, IGNORED), (60 * SLACK, BACKGROUND)],
 )  # fmt: skip
 def test_a_range_begins_with_its_least_size_and_ends_before_its_largest(side: float, verdict: int) -> None:
     """Around it, up to `SLACK` times smaller or larger, either answer will do."""
     assert assign(torch.tensor([square(100, 100, side)]), YES, one_cell()).tolist() == [verdict]
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(12, 0), (12.5, EITHER), (20, EITHER), (20.5, NOTHING)])
+@pytest.mark.parametrize(("shift", "verdict"), [(12, 0), (12.5, IGNORED), (20, IGNORED), (20.5, BACKGROUND)])
 def test_distances_at_their_bounds_count(shift: float, verdict: int) -> None:
     """Of a face of 40 px: 0.3 of its side answer, 0.5 are free; those of a face that does not count are free alike."""
     box = torch.tensor([square(100 + shift, 100, 40)])
     assert assign(box, YES, one_cell()).tolist() == [verdict]
-    assert assign(box, ~YES, one_cell()).tolist() == [NOTHING if verdict == NOTHING else EITHER]
+    assert assign(box, ~YES, one_cell()).tolist() == [BACKGROUND if verdict == BACKGROUND else IGNORED]
 
 
 def test_freedom_ends_with_its_bounds() -> None:
     """The least size of those nearly answered, and half the side of a face that does not count, are within."""
-    assert assign(torch.tensor([square(100, 100, 10)]), YES, one_cell(14, 60)).tolist() == [EITHER]
-    assert assign(torch.tensor([square(200, 100, 200)]), ~YES, one_cell()).tolist() == [EITHER]
+    assert assign(torch.tensor([square(100, 100, 10)]), YES, one_cell(14, 60)).tolist() == [IGNORED]
+    assert assign(torch.tensor([square(200, 100, 200)]), ~YES, one_cell()).tolist() == [IGNORED]
 
 
 def test_a_face_is_as_large_as_its_longer_side() -> None:
     """And about the centre of its box."""
     for box in ([80.0, 95, 120, 105], [95.0, 80, 105, 120]):
         assert assign(torch.tensor([box]), YES, one_cell()).tolist() == [0]
-        assert assign(torch.tensor([box]), YES, one_cell(8, 15)).tolist() == [NOTHING]
+        assert assign(torch.tensor([box]), YES, one_cell(8, 15)).tolist() == [BACKGROUND]
 
 
 def test_the_nearest_is_so_in_shares_of_the_side() -> None:
@@ -173,7 +173,7 @@ def test_the_nearest_is_so_in_shares_of_the_side() -> None:
 def test_the_loss_by_hand() -> None:
     """Focal and GIoU losses per answering cell; cells where either will do count for nothing."""
     logits = torch.tensor([[0.0, 1.0, -2.0, 5.0]])
-    targets = torch.tensor([[0, 1, NOTHING, EITHER]])
+    targets = torch.tensor([[0, 1, BACKGROUND, IGNORED]])
     wanted = torch.tensor([[[0.0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
     boxes = torch.tensor([[[1.0, 0, 3, 2], [2, 0, 3, 1], [7, 7, 8, 8], [7, 7, 9, 9]]])
     found = detection_loss(logits, boxes, targets, wanted)

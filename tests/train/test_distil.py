@@ -22,7 +22,7 @@ from lightmark.train import distil as distil_module
 from lightmark.train import extra_sheet
 from lightmark.train.config import Distillation
 from lightmark.train.distil import distil
-from lightmark.train.faces import carve
+from lightmark.train.faces import split_samples
 from lightmark.train.folder import LOG
 from lightmark.train.loop import train
 from lightmark.train.teachers import cache_teacher_points
@@ -75,7 +75,7 @@ def test_extra_faces_are_the_students_alone(
     assert [len(names) for names in seen] == [0, 0, 5, 5]
     assert not any(name.startswith("extra") for name in judged)
     with np.load(tmp_path / "teacher-points/tough/copy-000.npz") as file:
-        assert len(file["points"]) == len(carve(faces, distillation.student).train) + 5
+        assert len(file["points"]) == len(split_samples(faces, distillation.student).train) + 5
     sheet = tmp_path / "teacher-points/extra-faces.png"
     assert to_picture(sheet).any()
     sheet.unlink()
@@ -169,7 +169,7 @@ def test_cached_points_are_what_the_teachers_say(
     """The kept points of one copy equal a fresh run of the checkpoint on that copy's crops."""
     made = distil(distillation, faces, tmp_path, quiet=True)
     recipe = distillation.student
-    samples = carve(faces, recipe).train
+    samples = split_samples(faces, recipe).train
     model = load_model(made.tough)
     targets = [s.points for s in samples]
     dataset = CropDataset(samples, targets, model.spec, recipe.augmentation, recipe.seed, recipe.copies)
@@ -186,7 +186,7 @@ def test_a_cut_cache_file_is_named(tmp_path: Path, faces: list[Sample], distilla
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=r"tolerant.copy-000\.npz"):
         cache_teacher_points(
-            distillation.student, carve(faces, distillation.student).train, made.tough, made.tolerant,
+            distillation.student, split_samples(faces, distillation.student).train, made.tough, made.tolerant,
             tmp_path / "teacher-points", quiet=True,
         )  # fmt: skip
 
@@ -206,7 +206,7 @@ def test_teachers_see_the_students_view_at_their_own_size(
     """For a 48 px student the kept points of a 32 px teacher are those of the same views cut at 32 px."""
     larger = replace(distillation, student=replace(distillation.student, size=48))
     made = distil(larger, faces, tmp_path, quiet=True)
-    samples = carve(faces, larger.student).train
+    samples = split_samples(faces, larger.student).train
     model = load_model(made.tough)
     recipe = larger.student
     targets = [s.points for s in samples]
@@ -233,7 +233,7 @@ def test_a_teacher_of_wider_crops_is_refused_before_the_other_is_asked(
     network, spec = load_checkpoint(made.tolerant)
     wider, architecture = tmp_path / "wider.safetensors", architecture_from_dict(dict(spec.architecture), "here")
     save_checkpoint(wider, network, architecture, replace(spec, crop_scale=1.5))
-    samples = carve(faces, distillation.student).train
+    samples = split_samples(faces, distillation.student).train
     with pytest.raises(ConfigError, match=r"wider\.safetensors: takes crops of 1\.5 times"):
         cache_teacher_points(distillation.student, samples, made.tough, wider, tmp_path / "points", quiet=True)
     assert not (tmp_path / "points").exists()
@@ -244,7 +244,7 @@ def test_students_that_differ_in_their_loss_share_the_points(
 ) -> None:
     """Kept points depend on the crops and the teachers: another objective reuses the files, another seed does not."""
     made = distil(distillation, faces, tmp_path, quiet=True)
-    folder, samples = tmp_path / "teacher-points", carve(faces, distillation.student).train
+    folder, samples = tmp_path / "teacher-points", split_samples(faces, distillation.student).train
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
     assert len(before) == len(TEACHERS) * distillation.student.copies
     other = replace(distillation.student, objective="kd-released", name="other", steps=3)
@@ -264,7 +264,7 @@ def test_faces_with_missing_points_are_distilled(
         points[[2 + number % 3] if number % 2 else []] = np.nan
         points[0] = np.nan if number % 4 == 0 else points[0]
         lacking.append(replace(sample, points=points, box=tight_box(points)))
-    split = carve(lacking, distillation.student)
+    split = split_samples(lacking, distillation.student)
     judged = [sample for sample in split.validation if np.isfinite(sample.points[:2]).all()]
     assert 0 < len(judged) < len(split.validation)
     made = distil(distillation, lacking, tmp_path, quiet=True)

@@ -24,16 +24,16 @@ from lightmark.errors import ConfigError, TrainingError
 from lightmark.nets.checkpoint import read_tensors
 from lightmark.train.config import Recipe
 from lightmark.train.distributed.collectives import (
-    collective,
+    batch_slice,
+    collective_errors,
     data_parallel,
-    join,
-    mine,
-    require_alone,
-    slice_of,
-    synchronised,
+    init_distributed,
+    require_single_process,
+    shard,
+    with_sync_batch_norm,
 )
 from lightmark.train.distributed.world import World, world
-from lightmark.train.faces import Split, carve
+from lightmark.train.faces import Split, split_samples
 from lightmark.train.loop import train
 
 STEPS = 24
@@ -50,7 +50,7 @@ from conftest import blob_faces
 import lightmark.nets.checkpoint as checkpoint
 from lightmark.nets.network import Architecture
 from lightmark.train.config import Recipe
-from lightmark.train.faces import carve
+from lightmark.train.faces import split_samples
 from lightmark.train.loop import train
 
 single = checkpoint.normalise_crops
@@ -67,7 +67,7 @@ recipe = Recipe("shared", Architecture("mobilenetv2", "spatial", width=0.25), 32
 faces = blob_faces(49)
 for face in faces[::3]:
     face.points[2:] = np.nan  # so that the slices of a batch hold different numbers of labelled points
-train(recipe, carve(faces, recipe), out, quiet=True)
+train(recipe, split_samples(faces, recipe), out, quiet=True)
 """
 PATIENT = ("--monitor-interval", "5")  # torchrun leaves the survivors the time to speak first
 
@@ -208,24 +208,24 @@ def second_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_torchrun_there_is_one_process() -> None:
     """No environment, no group: everything is this process's, and networks stay as they are."""
     assert world() == World(0, 1, 0)
-    assert join("cpu") == "cpu"
-    assert list(mine(range(5))) == [0, 1, 2, 3, 4]
+    assert init_distributed("cpu") == "cpu"
+    assert list(shard(range(5))) == [0, 1, 2, 3, 4]
     network = nn.BatchNorm2d(2)
-    assert data_parallel(synchronised(network, "cuda"), "cuda") is network
+    assert data_parallel(with_sync_batch_norm(network, "cuda"), "cuda") is network
 
 
 @pytest.mark.usefixtures("second_of_three")
 def test_every_sample_has_one_process() -> None:
     """A batch is cut in order, faces are dealt out in turn."""
-    assert slice_of(12) == slice(4, 8)
-    assert list(mine(range(7))) == [1, 4]
+    assert batch_slice(12) == slice(4, 8)
+    assert list(shard(range(7))) == [1, 4]
 
 
 @pytest.mark.usefixtures("second_of_three")
 def test_a_batch_that_cannot_be_cut_is_refused() -> None:
     """The message names the numbers of processes that fit."""
     with pytest.raises(ConfigError, match="a batch of 8 cannot be cut evenly for 3 processes; start 1, 2, 4, 8"):
-        slice_of(8)
+        batch_slice(8)
 
 
 def test_too_few_validation_faces_are_refused(
@@ -233,7 +233,7 @@ def test_too_few_validation_faces_are_refused(
 ) -> None:
     """Each process needs a face to judge by."""
     monkeypatch.setattr("lightmark.train.loop.join", lambda device: device)
-    monkeypatch.setattr("lightmark.train.loop.from_first", lambda value: value)
+    monkeypatch.setattr("lightmark.train.loop.broadcast", lambda value: value)
     with pytest.raises(ConfigError, match="tiny: 2 validation faces for 3 processes, each needs one; start fewer"):
         train(replace(recipe, batch=6), Split(faces[2:], faces[:2]), tmp_path, quiet=True)
 
@@ -243,9 +243,9 @@ def test_processes_with_other_faces_are_refused(
 ) -> None:
     """A machine whose data set differs is told so before anything is written."""
     monkeypatch.setattr("lightmark.train.loop.join", lambda device: device)
-    monkeypatch.setattr("lightmark.train.loop.from_first", lambda value: "the first one's")
+    monkeypatch.setattr("lightmark.train.loop.broadcast", lambda value: "the first one's")
     with pytest.raises(ConfigError, match="process 1 of 3 was given another recipe or other faces than process 0"):
-        train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True)
+        train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -254,17 +254,17 @@ def test_devices_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPat
     """Another process's GPU, a kind without a way to talk, and more processes than GPUs."""
     for device in ("cuda:0", "mps"):
         with pytest.raises(ConfigError, match=f"device {device}: 3 processes take cpu, or cuda"):
-            join(device)
+            init_distributed(device)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="finds no GPU of its own, there are 1; start at most as many"):
-        join("cuda")
+        init_distributed("cuda")
 
 
 @pytest.mark.usefixtures("second_of_three")
 def test_what_runs_alone_says_so() -> None:
     """Commands that write from one process refuse several."""
     with pytest.raises(ConfigError, match="the demo runs in one process, torchrun started 3; start it without"):
-        require_alone("the demo")
+        require_single_process("the demo")
 
 
 @pytest.mark.usefixtures("second_of_three")
@@ -272,8 +272,8 @@ def test_batch_norm_is_synchronised_on_gpus_alone() -> None:
     """By torch's own module, which keeps the weights' names; torch has none for CPUs."""
     network = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
     names = list(network.state_dict())
-    assert type(synchronised(network, "cpu")[1]) is nn.BatchNorm2d
-    converted = synchronised(network, "cuda:1")
+    assert type(with_sync_batch_norm(network, "cpu")[1]) is nn.BatchNorm2d
+    converted = with_sync_batch_norm(network, "cuda:1")
     assert type(converted[1]) is nn.SyncBatchNorm
     assert list(converted.state_dict()) == names
 
@@ -282,13 +282,13 @@ def test_batch_norm_is_synchronised_on_gpus_alone() -> None:
 def test_only_torchs_errors_are_laid_on_other_processes() -> None:
     """A GPU that is full is this process's own trouble."""
     blamed = r"process 1 of 3: another process .* \(Connection closed by peer\)"
-    with pytest.raises(TrainingError, match=blamed), collective():
+    with pytest.raises(TrainingError, match=blamed), collective_errors():
         raise RuntimeError("Connection closed by peer\nmore")
-    with pytest.raises(torch.OutOfMemoryError), collective():
+    with pytest.raises(torch.OutOfMemoryError), collective_errors():
         raise torch.OutOfMemoryError("full")
 
 
 def test_a_single_process_keeps_its_errors() -> None:
     """There is nobody else to blame."""
-    with pytest.raises(RuntimeError, match="cannot be multiplied"), collective():
+    with pytest.raises(RuntimeError, match="cannot be multiplied"), collective_errors():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -28,7 +28,13 @@ from lightmark.spec import ModelSpec
 from lightmark.train import faces as faces_module
 from lightmark.train import loop
 from lightmark.train.config import Recipe
-from lightmark.train.faces import ValidationCrops, carve, mean_normalized_points, targets_of, unit_points_of
+from lightmark.train.faces import (
+    ValidationCrops,
+    mean_normalized_points,
+    normalized_points_of,
+    split_samples,
+    targets_of,
+)
 from lightmark.train.loop import new_spec, train
 from lightmark.train.step import learning_rate
 
@@ -43,12 +49,12 @@ sys.path.insert(0, {tests!r})
 from conftest import blob_faces
 from lightmark.nets.network import Architecture
 from lightmark.train.config import Recipe
-from lightmark.train.faces import carve
+from lightmark.train.faces import split_samples
 from lightmark.train.loop import train
 torch.set_num_threads(1)
 recipe = Recipe("killed", Architecture("mobilenetv2", "spatial", width=0.25, dropout=0.2), 32, "l1", steps=60, batch=4,
                 warmup=2, ema=0.9, validation=0.2, validate_every=2, log_every=3)
-train(recipe, carve(blob_faces(48), recipe), Path(sys.argv[1]), quiet=True)
+train(recipe, split_samples(blob_faces(48), recipe), Path(sys.argv[1]), quiet=True)
 """
 
 
@@ -99,7 +105,7 @@ def test_training_learns_to_look_at_the_picture(
     recipe = replace(
         recipe, architecture=net, augmentation=moved, size=48, steps=300, batch=8, learning_rate=3e-3, validate_every=99
     )
-    split = carve(faces, recipe)
+    split = split_samples(faces, recipe)
     model = load_model(train(recipe, split, tmp_path / "run", quiet=True))
     validation = ValidationCrops(split.validation, [s.points for s in split.validation], model.spec)
     always_mean = mean_normalized_points(split.train, model.spec)
@@ -109,7 +115,7 @@ def test_training_learns_to_look_at_the_picture(
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """Training again into the same folder leaves the weights file untouched."""
-    split = carve(faces, recipe)
+    split = split_samples(faces, recipe)
     path = train(recipe, split, tmp_path / "run", quiet=True)
     before = path.stat().st_mtime_ns
     assert train(recipe, split, tmp_path / "run", quiet=True).stat().st_mtime_ns == before
@@ -118,14 +124,14 @@ def test_a_finished_run_is_not_repeated(tmp_path: Path, faces: list[Sample], rec
 
 def test_another_recipe_is_refused_in_a_finished_folder(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """A folder that holds another run is not overwritten."""
-    train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True)
+    train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
     with pytest.raises(ConfigError, match="another recipe, seed or data set"):
-        train(replace(recipe, seed=1), carve(faces, recipe), tmp_path / "run", quiet=True)
+        train(replace(recipe, seed=1), split_samples(faces, recipe), tmp_path / "run", quiet=True)
 
 
 def test_the_best_weights_are_kept(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """The saved checkpoint is the one whose validation error the result quotes."""
-    split = carve(faces, recipe)
+    split = split_samples(faces, recipe)
     model = load_model(train(recipe, split, tmp_path / "run", quiet=True))
     result = json.loads((tmp_path / "run/result.json").read_text())
     logged = [float(r["validation_nme"]) for r in rows_without_time(tmp_path / "run/log.csv") if r["validation_nme"]]
@@ -149,7 +155,7 @@ def test_a_later_worse_checkpoint_does_not_replace_the_best(
             return np.full(self.faces, (0.3, 0.1, 0.2, 0.4)[len(averages) - 1])
 
     monkeypatch.setattr(loop, "ValidationCrops", Scripted)
-    path = train(replace(recipe, validate_every=2), carve(faces, recipe), tmp_path / "run", quiet=True)
+    path = train(replace(recipe, validate_every=2), split_samples(faces, recipe), tmp_path / "run", quiet=True)
     tensors = read_tensors(path)[0]
     assert all(torch.equal(tensors[name], tensor) for name, tensor in averages[1].items())
     assert any(not torch.equal(tensors[name], tensor) for name, tensor in averages[3].items())
@@ -163,7 +169,7 @@ def test_soft_landmarks_are_fitted_on_training_faces_alone(
 ) -> None:
     """Neither what a run learns nor what it is judged by is told from the judged faces' shapes."""
     soft = replace(recipe, soft_variance=0.5, steps=2)
-    split = carve(faces, soft)
+    split = split_samples(faces, soft)
     fitted = []
 
     def watched(shapes: Array, *options: object) -> object:
@@ -172,7 +178,7 @@ def test_soft_landmarks_are_fitted_on_training_faces_alone(
 
     monkeypatch.setattr(faces_module, "fit", watched)
     train(soft, split, tmp_path / "run", quiet=True)
-    training = np.stack([unit_points_of(sample, new_spec(soft, split)) for sample in split.train])
+    training = np.stack([normalized_points_of(sample, new_spec(soft, split)) for sample in split.train])
     assert len(fitted) >= 2
     for shapes in fitted:
         np.testing.assert_array_equal(shapes, training)
@@ -180,7 +186,7 @@ def test_soft_landmarks_are_fitted_on_training_faces_alone(
 
 def test_log_averages_the_loss_over_its_interval(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """A row every log_every steps holds a finite mean loss and the learning rate of that step."""
-    train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True)
+    train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
     rows = [row for row in rows_without_time(tmp_path / "run/log.csv") if row["loss"]]
     assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
     assert all(0 < float(row["loss"]) < 1 for row in rows)
@@ -190,20 +196,20 @@ def test_log_averages_the_loss_over_its_interval(tmp_path: Path, faces: list[Sam
 def test_test_faces_are_never_trained_on(faces: list[Sample], recipe: Recipe) -> None:
     """One face tagged test among the data stops everything."""
     with pytest.raises(ConfigError, match="never train on a test set"):
-        carve([*faces, replace(faces[0], subsets=frozenset({"test"}))], recipe)
+        split_samples([*faces, replace(faces[0], subsets=frozenset({"test"}))], recipe)
 
 
 def test_validation_shares_no_photograph_with_training(faces: list[Sample], recipe: Recipe) -> None:
     """Copies of one photograph all lie on one side."""
     copies = [replace(face, photo=f"photo{index % 24}") for index, face in enumerate(faces)]
-    split = carve(copies, replace(recipe, validation=0.4))
+    split = split_samples(copies, replace(recipe, validation=0.4))
     assert len(split.train) + len(split.validation) == len(faces)
     assert not {s.photo for s in split.train} & {s.photo for s in split.validation}
 
 
 def test_weights_to_start_from_need_no_imagenet_ones(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """A recipe that begins at ImageNet's weights can be run from a checkpoint where those are not to be had."""
-    split = carve(faces, recipe)
+    split = split_samples(faces, recipe)
     asking = replace(recipe, architecture=replace(recipe.architecture, pretrained=True))
     with pytest.raises(ConfigError, match="no pretrained weights"):
         train(asking, split, tmp_path / "alone", quiet=True)
@@ -213,7 +219,7 @@ def test_weights_to_start_from_need_no_imagenet_ones(tmp_path: Path, faces: list
 
 def test_a_run_starts_from_given_weights(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """With a learning rate of nearly nothing, the weights stay those of the checkpoint it started from."""
-    split = carve(faces, recipe)
+    split = split_samples(faces, recipe)
     first = train(recipe, split, tmp_path / "first", quiet=True)
     still = replace(recipe, learning_rate=1e-12, weight_decay=0.0)
     second = train(still, split, tmp_path / "second", start=first, quiet=True)
@@ -225,7 +231,7 @@ def test_diverging_training_is_stopped(tmp_path: Path, faces: list[Sample], reci
     """A loss that is not finite ends the run with its step and what to change."""
     wild = replace(recipe, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError, match="not finite at step 2; lower the learning rate"):
-        train(wild, carve(faces, wild), tmp_path / "run", quiet=True)
+        train(wild, split_samples(faces, wild), tmp_path / "run", quiet=True)
 
 
 def test_a_cut_state_is_refused_by_name(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
@@ -234,7 +240,7 @@ def test_a_cut_state_is_refused_by_name(tmp_path: Path, faces: list[Sample], rec
     state.parent.mkdir()
     state.write_bytes(b"\x10\x00\x00\x00")
     with pytest.raises(CheckpointError, match=r"state\.safetensors: not a whole"):
-        train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True)
+        train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
     assert state.read_bytes() == b"\x10\x00\x00\x00"
 
 
@@ -252,11 +258,11 @@ def test_soft_targets_lie_between_label_and_mean(faces: list[Sample], recipe: Re
 def test_a_tolerant_teacher_is_judged_by_what_it_learns(faces: list[Sample], recipe: Recipe) -> None:
     """Answering with the Soft-landmarks themselves has no error, answering with the labels has one."""
     soft = replace(recipe, soft_variance=0.5)
-    split = carve(faces, soft)
+    split = split_samples(faces, soft)
     spec = ModelSpec(faces[0].schema, recipe.size, recipe.crop_scale)
     targets = targets_of(soft, split.validation, fitted_on=split.train)
     validation = ValidationCrops(split.validation, targets, spec)
-    upright = np.stack([unit_points_of(sample, spec) for sample in split.validation])
+    upright = np.stack([normalized_points_of(sample, spec) for sample in split.validation])
 
     class Answer:
         def __init__(self, points: Array) -> None:
@@ -272,7 +278,7 @@ def test_a_tolerant_teacher_is_judged_by_what_it_learns(faces: list[Sample], rec
 def test_bf16_trains_and_saves_float32(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """Autocast changes the arithmetic, not the weights' type, and the loss stays finite."""
     half = replace(recipe, precision="bf16")
-    tensors = read_tensors(train(half, carve(faces, half), tmp_path / "run", quiet=True))[0]
+    tensors = read_tensors(train(half, split_samples(faces, half), tmp_path / "run", quiet=True))[0]
     assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float32}
     assert all(np.isfinite(float(row["loss"])) for row in rows_without_time(tmp_path / "run/log.csv") if row["loss"])
 
@@ -282,7 +288,7 @@ def test_tensorboard_gets_every_row(tmp_path: Path, faces: list[Sample], recipe:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
+    train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == [2, 4, 6, 8]
@@ -294,5 +300,5 @@ def test_missing_tensorboard_gives_the_install_line(
     """Asked for and not installed, it stops before any work."""
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[tensorboard\]"'):
-        train(recipe, carve(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
+        train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
     assert not (tmp_path / "run/model.safetensors").exists()

@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch")
 
 from lightmark.errors import CheckpointError  # noqa: E402  # after the check that torch is there
 from lightmark.nets.checkpoint import read_tensors, write_tensors  # noqa: E402  # as above
-from lightmark.train.state import Standing, load_state, save_state  # noqa: E402  # as above
+from lightmark.train.state import TrainingState, load_state, save_state  # noqa: E402  # as above
 from lightmark.train.step import Trainee, make_trainee  # noqa: E402  # as above
 
 FINGERPRINT = {"seed": 0}
-FIRST = Standing(1, 2.0, 0.5, 1, [{"step": 1}], {"loss": 0.5}, 1)
+FIRST = TrainingState(1, 2.0, 0.5, 1, [{"step": 1}], {"loss": 0.5}, 1)
 
 
 def trainee() -> Trainee:
@@ -66,10 +66,10 @@ def test_a_lost_moment_is_refused(state: Path) -> None:
     [("step", "1"), ("step", -1), ("step", None), ("best", []), ("rows", [[1]]), ("rows", 5), ("rows", [{"loss": "a"}]),
      ("sums", [1]), ("sums", {"loss": None}), ("counted", 0.5), ("extra", 1)],
 )  # fmt: skip
-def test_a_standing_of_other_kinds_is_refused(state: Path, key: str, value: object) -> None:
+def test_a_state_of_other_types_is_refused(state: Path, key: str, value: object) -> None:
     """Not in mid-training, with an error of Python's."""
     tensors, metadata = read_tensors(state)
-    standing = json.loads(metadata["standing"]) | {key: value}
-    write_tensors(state, tensors, metadata | {"standing": json.dumps(standing)})
+    changed = json.loads(metadata["standing"]) | {key: value}
+    write_tensors(state, tensors, metadata | {"standing": json.dumps(changed)})
     with pytest.raises(CheckpointError, match="not a whole training state"):
         load_state(state, FINGERPRINT, trainee())

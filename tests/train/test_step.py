@@ -15,11 +15,11 @@ from lightmark.data.crops.dataset import Batch
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
 from lightmark.train.config import Recipe
-from lightmark.train.distributed.collectives import join
-from lightmark.train.faces import Split, carve
+from lightmark.train.distributed.collectives import init_distributed
+from lightmark.train.faces import Split, split_samples
 from lightmark.train.loop import batches_of, new_spec, new_trainee, train
 from lightmark.train.objectives import OBJECTIVES
-from lightmark.train.state import Standing
+from lightmark.train.state import TrainingState
 from lightmark.train.step import take_step
 
 
@@ -45,31 +45,31 @@ def with_teachers(batch: Batch) -> Batch:
 def test_no_step_waits_for_the_device(faces: list[Sample], recipe: Recipe, objective: str) -> None:
     """Forward, backward, optimiser, moving average and the log's sums read no number off the device."""
     recipe = replace(recipe, objective=objective)
-    split = carve(faces, recipe)
+    split = split_samples(faces, recipe)
     spec = new_spec(recipe, split)
-    trainee, standing = new_trainee(recipe, split, spec, None, "cpu"), Standing()
+    trainee, state = new_trainee(recipe, split, spec, None, "cpu"), TrainingState()
     batches = batches_of(recipe, split, spec, None, 0, 0)
     for step in range(3):
         batch = with_teachers(next(batches))
         with Synchronisations() as synchronisations:
-            standing.count(take_step(trainee, batch, step, recipe, spec))
+            state.count(take_step(trainee, batch, step, recipe, spec))
         assert synchronisations.count == 0
     with Synchronisations() as synchronisations:
-        standing.take_means()
+        state.take_means()
     assert synchronisations.count > 0  # the log's row is where it waits, so this counter can see it
 
 
 def test_log_rows_are_means_of_the_steps(faces: list[Sample], recipe: Recipe) -> None:
     """What was summed on the device is the mean of the steps' own losses, also where a state was saved between them."""
     losses = torch.tensor([0.5, 0.25, 1.5])
-    standing = Standing()
+    state = TrainingState()
     for loss in losses[:2]:
-        standing.count({"loss": loss})
-    standing = Standing(**json.loads(standing.to_json()))
-    standing.count({"loss": losses[2]})
-    assert standing.step == 3
-    assert standing.take_means() == {"loss": pytest.approx(0.75)}
-    assert standing.sums == {}
+        state.count({"loss": loss})
+    state = TrainingState(**json.loads(state.to_json()))
+    state.count({"loss": losses[2]})
+    assert state.step == 3
+    assert state.take_means() == {"loss": pytest.approx(0.75)}
+    assert state.sums == {}
 
 
 def test_bfloat16_and_large_batches_train(faces: list[Sample], recipe: Recipe) -> None:
@@ -98,14 +98,14 @@ def test_a_device_that_is_not_there_is_refused(
     """cuda without a GPU, and a GPU beyond the last one, are named before anything is trained or written."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"device cuda: torch .* finds no GPU; use --device cpu"):
-        train(recipe, carve(faces, recipe), tmp_path / "run", device="cuda", quiet=True)
+        train(recipe, split_samples(faces, recipe), tmp_path / "run", device="cuda", quiet=True)
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ConfigError, match="device cuda:2: 2 GPUs here, counted from cuda:0"):
-        join("cuda:2")
+        init_distributed("cuda:2")
     with pytest.raises(ConfigError, match="device 'gpu'"):
-        join("gpu")
+        init_distributed("gpu")
 
 
 def test_a_named_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,5 +114,5 @@ def test_a_named_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert [join("cuda:1"), join("cuda"), join("cpu")] == ["cuda:1", "cuda", "cpu"]
+    assert [init_distributed("cuda:1"), init_distributed("cuda"), init_distributed("cpu")] == ["cuda:1", "cuda", "cpu"]
     assert chosen == [1, 0]

@@ -114,7 +114,7 @@ def test_moved_labels_are_not_served_old_points(
     fresh = points(student, moved, make_teacher, tmp_path / "fresh")
     np.testing.assert_array_equal(after.tough, fresh.tough)
     assert [record.message for record in caplog.records] == [
-        f"{tmp_path / 'points' / name}: the points kept here are made anew, other than before: "
+        f"{tmp_path / 'points' / name}: the cached points are made anew, other than before: "
         "faces: labels, faces: boxes"
         for name in ("tough", "tolerant")
     ]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lightmark.train.config import Recipe
-from lightmark.train.step import Trainee, learn_from, learning_rate, make_trainee, prepare_step, size_at
+from lightmark.train.step import Trainee, learning_rate, make_trainee, optimise, prepare_step, size_at
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def trainee() -> Trainee[nn.Sequential]:
 def step_without_gradient(trainee: Trainee[nn.Sequential], step: int, recipe: Recipe) -> None:
     """A step whose loss is the same whatever the weights."""
     prepare_step(trainee, step, recipe)
-    learn_from(trainee, sum(p.sum() * 0 for p in trainee.network.parameters()), step, recipe)  # type: ignore[arg-type]  # a tensor
+    optimise(trainee, sum(p.sum() * 0 for p in trainee.network.parameters()), step, recipe)  # type: ignore[arg-type]  # a tensor
 
 
 def test_weight_decay_shrinks_kernels_alone(trainee: Trainee[nn.Sequential], recipe: Recipe) -> None:
@@ -45,12 +45,12 @@ def test_the_average_forgets_untrained_weights_first(
     trainee: Trainee[nn.Sequential], recipe: Recipe, step: int, decay: float
 ) -> None:
     """Its decay rises as (1 + step) / (10 + step) to the recipe's: the first weights are soon forgotten."""
-    before = copy.deepcopy(trainee.average.state_dict())
+    before = copy.deepcopy(trainee.ema.state_dict())
     with torch.no_grad():
         for parameter in trainee.network.parameters():
             parameter.fill_(3.0)
     step_without_gradient(trainee, step, replace(recipe, learning_rate=0.0, ema=0.999, steps=10**6))
-    torch.testing.assert_close(trainee.average.state_dict()["0.weight"], decay * before["0.weight"] + (1 - decay) * 3.0)
+    torch.testing.assert_close(trainee.ema.state_dict()["0.weight"], decay * before["0.weight"] + (1 - decay) * 3.0)
 
 
 def test_cosine_schedule_warms_up_and_ends_at_nothing(recipe: Recipe) -> None:
@@ -76,7 +76,7 @@ def test_early_steps_run_small(recipe: Recipe) -> None:
 
 def test_counters_of_the_average_are_the_networks(trainee: Trainee[nn.Sequential], recipe: Recipe) -> None:
     """How many batches a norm has seen is a number to copy, not to average."""
-    norm, averaged = trainee.network[1], trainee.average[1]
+    norm, averaged = trainee.network[1], trainee.ema[1]
     assert isinstance(norm, nn.BatchNorm2d)
     assert isinstance(averaged, nn.BatchNorm2d)
     norm.num_batches_tracked.add_(7)

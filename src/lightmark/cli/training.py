@@ -158,7 +158,7 @@ def train(
     from dataclasses import replace
 
     from lightmark.evaluate.face_boxes import with_face_boxes
-    from lightmark.train.faces import carve
+    from lightmark.train.faces import split_samples
     from lightmark.train.loop import train as run
     from lightmark.train.objectives import DISTILLED
     from lightmark.train.recipes import get_recipe
@@ -168,7 +168,7 @@ def train(
         raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
     chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
     require_runs([out])
-    split = carve(with_face_boxes(training_samples(data, schema)), chosen)
+    split = split_samples(with_face_boxes(training_samples(data, schema)), chosen)
     announce([(chosen, out)], split.train[0].schema.size, device)
     with resumable([out]):
         made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
@@ -257,11 +257,11 @@ def confidence(
         ConfidenceRecipe,
         confidence_fingerprint,
         finished_confidence,
-        kept_confidence,
+        saved_confidence,
         train_confidence,
     )
 
-    require_outputs([] if not force and kept_confidence(out) else [out])
+    require_outputs([] if not force and saved_confidence(out) else [out])
     pictures = pictures_of(background)
     recipe = ConfidenceRecipe(seed=seed, copies=copies)
     faces, more = training_samples(data, schema), training_samples(present, schema) if present else []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.data.crops.negatives import wrong_matrix
+from lightmark.data.crops.negatives import misplaced_matrix
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import SpecError
 from lightmark.evaluate.predict import Found, run_crops
@@ -59,7 +59,7 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Presence:
-    """Scores of `right` crops (F,), around the labels, and of `wrong` ones (W,), cut by `wrong_matrix`.
+    """Scores of `right` crops (F,), around the labels, and of `wrong` ones (W,), cut by `misplaced_matrix`.
 
     `right_lost` is the share of right crops that score no more than `threshold`, the score that no more than 1 % of
     the wrong ones exceed; `right_below_half` and `wrong_from_half` are the shares that a threshold of 0.5 gets wrong.
@@ -131,7 +131,7 @@ def judge_presence(right: Array, wrong: Array) -> Presence:
 
 
 def wrong_scores(model: CropModel, samples: Sequence[Sample], seed: int = 0, batch: int = 32) -> Array:
-    """Presence (W,) on `WRONG_A_FACE` wrong crops out of each face's own picture, as `wrong_matrix` cuts them."""
+    """Presence (W,) on `WRONG_A_FACE` wrong crops out of each face's own picture, as `misplaced_matrix` cuts them."""
     return np.asarray(run_crops(model, _wrong_crops(model.spec, samples, seed), batch).presence, dtype=np.float64)
 
 
@@ -140,7 +140,7 @@ def _wrong_crops(spec: ModelSpec, samples: Sequence[Sample], seed: int) -> Itera
         picture, rng = load_image(sample), np.random.default_rng((seed, WRONG_STREAM, index))
         height, width = picture.shape[:2]
         for _ in range(WRONG_A_FACE):
-            yield warp(picture, wrong_matrix(sample.box, (height, width), spec, rng), spec.size)
+            yield warp(picture, misplaced_matrix(sample.box, (height, width), spec, rng), spec.size)
 
 
 def confidence_to_dict(confidence: Confidence) -> dict[str, Any]:

@@ -26,9 +26,9 @@ class PoolingHead(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → normalized_points (B, N, 2)."""
-        return self.read(fine, coarse)[0]
+        return self.forward_features(fine, coarse)[0]
 
-    def read(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_features(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """normalized_points (B, N, 2), and the features of each (B, N, seen_channels): here the same for all points."""
         pooled = self.dropout(coarse.mean((2, 3)))
         with full_precision(pooled):
@@ -100,7 +100,7 @@ class SpatialHead(nn.Module):
             told = torch.einsum("bnp,bncp->bnc", attention, offsets)
             return told + attention @ cell_centres(fine.shape[2], fine.shape[3], attention)
 
-    def read(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_features(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """normalized_points (B, N, 2), and what each was told from, (B, N, seen_channels).
 
         That is the mean of the features under its attention, and the standard deviation (x, y) of where the cells

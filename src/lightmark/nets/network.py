@@ -90,16 +90,16 @@ class LandmarkNet(nn.Module):
         """Give the network an untrained ConfidenceHead, which `with_confidence` uses and `forward` does not."""
         self.confidence = ConfidenceHead(self.head.seen_channels, self.backbone.channels[1], self.points)
 
-    def read(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_features(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """normalized_points (B, N, 2), and what a ConfidenceHead judges them by: (B, N, seen) and (B, C32)."""
         fine, coarse = self.backbone(planes)
-        normalized_points, seen = self.head.read(fine, coarse)
+        normalized_points, seen = self.head.forward_features(fine, coarse)
         return normalized_points, seen, coarse.float().mean((2, 3))
 
     def with_confidence(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """normalized_points (B, N, 2), expected errors (B, N) as shares of the crop's side, and the presence (B,)."""
         assert self.confidence is not None, "add_confidence comes first"
-        normalized_points, seen, coarse = self.read(planes)
+        normalized_points, seen, coarse = self.forward_features(planes)
         with full_precision(seen):
             log_errors, logits = self.confidence(seen, coarse)
         return normalized_points, log_errors.exp(), logits.sigmoid()

@@ -1,7 +1,7 @@
-"""Confidence: a finished network learns how far off its points may be and whether a crop holds a face.
+"""Training of a ConfidenceHead on a finished, frozen network: expected errors and face confidence.
 
-The network is frozen: its points stay what they were, and what its head saw (`LandmarkNet.read`) is computed once.
-Expected errors are learnt by likelihood: an error of length r is taken to be drawn with density ∝ exp(−2r / e) / e²
+The points do not change, so the features (`LandmarkNet.forward_features`) are computed once, before the training.
+Expected errors maximise a likelihood: an error of length r is taken to be drawn with density ∝ exp(−2r / e) / e²
 over the plane, whose mean length is e (the two-dimensional Laplace form of Kendall and Gal 2017, arXiv 1703.04977).
 """
 
@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from lightmark.data.check.inspection import require_trainable
 from lightmark.data.crops.augment import Augmentation, change_pixels
 from lightmark.data.crops.dataset import CropDataset, Key
-from lightmark.data.crops.negatives import faceless_matrix, tempting_matrix, wrong_matrix
+from lightmark.data.crops.negatives import background_matrix, hard_negative_matrix, misplaced_matrix
 from lightmark.data.crops.picture_cache import PictureCache, cache_limit
 from lightmark.data.fingerprint import fingerprint_of_faces, fingerprint_of_pictures
 from lightmark.data.sample import Sample
@@ -39,12 +39,13 @@ from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.detector.train import split_backgrounds
-from lightmark.train.distributed.collectives import require_alone
-from lightmark.train.faces import Split, carve_share, require_no_tests
+from lightmark.train.distributed.collectives import require_single_process
+from lightmark.train.faces import Split, require_no_tests, split_by_share
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
 from lightmark.train.step import planes_of
 
-# Faces as a detector would frame them, more of them covered than in training: where errors grow is to be learnt here.
+# Boxes as a detector would give them, with more occlusion than in the network's own training: large errors, which the
+# head has to predict, are rare on the crops that the network was trained on.
 AUGMENTATION = Augmentation(
     rotation=25.0,
     scale=0.1,
@@ -59,16 +60,22 @@ AUGMENTATION = Augmentation(
     noise=0.2,
     occlusion=0.6,
 )
-WRONG_STREAM, STEP_STREAM = 10, 11
-TEMPTING = 0.2  # a score below that from which the detector asks the presence, which few pictures reach
-LOOKS = (224, 320, 480, 640, 960)  # pixels that a picture's longer side is brought to, for more such finds
-TEMPTED, FACELESS = 0.5, 0.1  # shares of the wrong crops: such finds, anything in pictures without faces
-HELD_OUT = 0.12  # as of the face detector's training faces: what neither has seen can check both
+NEGATIVE_STREAM, STEP_STREAM = 10, 11
+# Below the detector's own thresholds: few pictures without faces reach those, so there would be too few negatives.
+HARD_NEGATIVE_SCORE = 0.2
+DETECTOR_SIZES = (224, 320, 480, 640, 960)  # detector input sizes in pixels; several, for more false positives
+HARD_NEGATIVES, BACKGROUND_CROPS = 0.5, 0.1  # shares of the negative crops; the rest are misplaced crops of faces
+# The share that the face detector's training holds out too (DetectorRecipe.validation): these pictures are unseen by
+# both, so they can evaluate both.
+HELD_OUT = 0.12
 
 
 @dataclass(frozen=True)
 class ConfidenceRecipe:
-    """`copies` augmented crops a face and as many wrong ones; `steps` of `batch` crops of Adam at `learning_rate`."""
+    """Settings of a ConfidenceHead's training.
+
+    `copies` augmented crops a face and as many negative crops; `steps` of AdamW on batches of `batch` crops.
+    """
 
     copies: int = 8
     steps: int = 2000
@@ -79,19 +86,19 @@ class ConfidenceRecipe:
     seed: int = 0
 
 
-class Read(NamedTuple):
-    """What a network read in M crops: (M, N, seen), (M, C32), and the errors (M, N) of its points in unit lengths.
+class Features(NamedTuple):
+    """Features of M crops: of each point (M, N, C), of the crop (M, C32), and the points' errors (M, N).
 
-    An error is NaN where the point's label is missing.
+    Errors are shares of the crop's side, NaN where the point's label is missing.
     """
 
-    seen: Tensor
+    by_point: Tensor
     coarse: Tensor
     errors: Tensor
 
 
-class Measured(NamedTuple):
-    """How good the confidence is on validation faces; see `train_confidence`."""
+class ConfidenceMetrics(NamedTuple):
+    """Metrics of a ConfidenceHead on validation faces, as `train_confidence` describes them."""
 
     scale: float
     nll_gain: float
@@ -109,23 +116,23 @@ def train_confidence(
     recipe: ConfidenceRecipe | None = None,
     device: str = "cpu",
     quiet: bool = False,
-) -> Measured:
-    """Write the network of `checkpoint` with a trained ConfidenceHead to `out` and say how good that is.
+) -> ConfidenceMetrics:
+    """Train a ConfidenceHead on the network of `checkpoint`, write both to `out` and return the metrics.
 
-    `samples` are the faces that it was trained on; they are split as they were then. `backgrounds` are pictures without
-    faces, from which crops are cut beside the misplaced crops of the faces' own pictures, most of them where the face
-    detector is tempted to see a face; `HELD_OUT` of them are kept for validation, as the detector's training keeps
-    them.
-    `present` are faces of the same schema that only the presence learns from: turned ones, say, which the network finds
-    no exact points for, but which are faces; `HELD_OUT` of their photographs are kept for validation.
-    Expected errors are scaled to fit the validation faces, since a network errs less on faces that it was trained on.
-    Measured there: that `scale`; how much better the log-likelihood of an error is, in nats a point, than with one
-    constant a point; Spearman's correlation of expected and true error, mean over the points; the area under the
-    presence's ROC curve, and the same with the held-out faces among `present`. Raises `ConfigError` where the schemas
-    differ or test faces are among the samples, `DataError` or `ImageError` naming a face that cannot be trained on,
-    `TrainingError` where the loss is no longer finite. The checkpoint holds `confidence_fingerprint`.
+    `samples` are the faces that the network was trained on; they are split as in that training. `backgrounds` are
+    pictures without faces. Negative crops are hard negatives (false positives of the face detector in `backgrounds`),
+    other crops of `backgrounds`, and misplaced crops of the faces' own pictures. `HELD_OUT` of `backgrounds` are the
+    validation pictures, the same as in the detector's training. `present` are faces of the same schema from which only
+    the confidence of a face learns, such as profiles whose points the network misses; `HELD_OUT` of their photographs
+    are held out for validation. Expected errors are multiplied by `scale`, fitted on validation faces, since a network
+    errs less on its training faces. The other metrics: `nll_gain`, the gain in log-likelihood over one constant error a
+    point, in nats a point; `spearman`, the rank correlation of expected and true error, mean over the points;
+    `presence_auc`, the area under the ROC curve of face against negative crops; `present_auc`, the same for the
+    held-out faces of `present`. Raises `ConfigError` where the schemas differ or test faces are among the samples,
+    `DataError` or `ImageError` naming a face that cannot be trained on, `TrainingError` where the loss is no longer
+    finite. The checkpoint holds `confidence_fingerprint`.
     """
-    require_alone("the training of the confidence")
+    require_single_process("the training of the confidence")
     recipe = recipe or ConfidenceRecipe()
     network, spec = load_checkpoint(checkpoint)
     trained = spec.provenance
@@ -141,36 +148,36 @@ def train_confidence(
     require_trainable([*split.train, *split.validation, *present])
     network.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]  # no stub
     known, unknown = split_backgrounds(backgrounds, HELD_OUT) if len(backgrounds) > 1 else (backgrounds, backgrounds)
-    more = split_by_photo(present, HELD_OUT, recipe.seed) if present else ([], [])
-    faces = _read_faces(network, spec, split.train, recipe, recipe.copies, quiet)
-    turned = _read_faces(network, spec, more[0], recipe, recipe.copies, quiet) if present else None
-    wrong = _read_wrong(network, spec, split.train, known, recipe, recipe.copies, quiet)
+    extra_split = split_by_photo(present, HELD_OUT, recipe.seed) if present else ([], [])
+    faces = _face_features(network, spec, split.train, recipe, recipe.copies, quiet)
+    extra = _face_features(network, spec, extra_split[0], recipe, recipe.copies, quiet) if present else None
+    negatives = _negative_features(network, spec, split.train, known, recipe, recipe.copies, quiet)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)  # first weights, and what dropout drops
+        torch.manual_seed(recipe.seed)  # for the initial weights and dropout
         network.add_confidence()
         head = network.confidence
         assert head is not None
         head.to(device)
-        _fit(head, faces, [faces] if turned is None else [faces, turned], wrong, recipe)
-    held_out = replace(recipe, seed=recipe.seed + 1)
-    checked = _read_faces(network, spec, split.validation, held_out, recipe.copies, quiet)
-    checked_wrong = _read_wrong(network, spec, split.validation, unknown, held_out, recipe.copies, quiet)
-    measured = _scale_and_measure(head, checked, checked_wrong)
+        _fit(head, faces, [faces] if extra is None else [faces, extra], negatives, recipe)
+    held_out = replace(recipe, seed=recipe.seed + 1)  # augmentations that the training did not draw
+    validation = _face_features(network, spec, split.validation, held_out, recipe.copies, quiet)
+    validation_negatives = _negative_features(network, spec, split.validation, unknown, held_out, recipe.copies, quiet)
+    metrics = _calibrate(head, validation, validation_negatives)
     if present:
-        checked_turned = _read_faces(network, spec, more[1], held_out, recipe.copies, quiet)
-        measured = measured._replace(present_auc=_presence_auc(head, checked_turned, checked_wrong))
-    told = {name: value for name, value in measured._asdict().items() if value is not None}
+        validation_extra = _face_features(network, spec, extra_split[1], held_out, recipe.copies, quiet)
+        metrics = metrics._replace(present_auc=_confidence_auc(head, validation_extra, validation_negatives))
+    measured = {name: value for name, value in metrics._asdict().items() if value is not None}
     settings = {"seed": recipe.seed, "copies": recipe.copies, "steps": recipe.steps}
-    found = {"confidence": {**told, **settings, "fingerprint": fingerprint}}
-    spec = replace(spec, provenance={**spec.provenance, **found})
+    record = {**measured, **settings, "fingerprint": fingerprint}
+    spec = replace(spec, provenance={**spec.provenance, "confidence": record})
     save_checkpoint(out, network, architecture_from_dict(dict(spec.architecture), str(checkpoint)), spec)
-    return measured
+    return metrics
 
 
 def _split_as_trained(checkpoint: Path, samples: Sequence[Sample], trained: Mapping[str, Any]) -> Split:
     share, seed = trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed)
     try:
-        return carve_share(samples, share, seed)
+        return split_by_share(samples, share, seed)
     except DataError as error:
         raise DataError(
             f"{checkpoint}: was trained with seed {seed} and the share {share} of photographs for validation, which "
@@ -185,7 +192,7 @@ def confidence_fingerprint(
     present: Sequence[Sample] = (),
     recipe: ConfidenceRecipe | None = None,
 ) -> Fingerprint:
-    """Everything that decides what `train_confidence` writes: weights, faces, pictures and settings."""
+    """Fingerprint of a confidence training: weights, faces, pictures and settings."""
     return plain(
         {
             "recipe": asdict(recipe or ConfidenceRecipe()),
@@ -197,36 +204,37 @@ def confidence_fingerprint(
     )
 
 
-def kept_confidence(out: Path) -> Mapping[str, Any] | None:
-    """What the checkpoint `out` says of its confidence; None where no checkpoint with one is there."""
+def saved_confidence(out: Path) -> Mapping[str, Any] | None:
+    """Confidence record in the provenance of the checkpoint `out`; None without a checkpoint or a record."""
     try:
-        kept = load_checkpoint(out)[1].provenance.get("confidence")
+        record = load_checkpoint(out)[1].provenance.get("confidence")
     except CheckpointError:
         return None
-    return kept if isinstance(kept, dict) else None
+    return record if isinstance(record, dict) else None
 
 
-def finished_confidence(out: Path, fingerprint: Fingerprint) -> Measured | None:
-    """What `train_confidence` measured when it wrote `out`; None where no checkpoint with confidence is there.
+def finished_confidence(out: Path, fingerprint: Fingerprint) -> ConfidenceMetrics | None:
+    """Metrics that `train_confidence` recorded in `out`; None without a checkpoint that has confidence.
 
     Raises `ConfigError` naming the difference where `out` was made from something else.
     """
-    kept = kept_confidence(out)
-    if kept is None:
+    record = saved_confidence(out)
+    if record is None:
         return None
     changed = "an older Lightmark, which did not record its data"
-    if "fingerprint" in kept:
-        changed = differences(kept["fingerprint"], fingerprint)
+    if "fingerprint" in record:
+        changed = differences(record["fingerprint"], fingerprint)
     if changed:
         raise ConfigError(
             f"{out}: holds a confidence made from other inputs: {changed}; give another --out, or --force"
         )
-    return Measured(**{name: kept[name] for name in Measured._fields if name in kept})
+    return ConfidenceMetrics(**{name: record[name] for name in ConfidenceMetrics._fields if name in record})
 
 
-def _read_faces(
+def _face_features(
     network: LandmarkNet, spec: ModelSpec, samples: Sequence[Sample], recipe: ConfidenceRecipe, copies: int, quiet: bool
-) -> Read:
+) -> Features:
+    """Features of `copies` augmented crops of each face."""
     targets = [sample.points for sample in samples]
     dataset = CropDataset(samples, targets, spec, recipe.augmentation, recipe.seed)
 
@@ -234,10 +242,10 @@ def _read_faces(
         batch = dataset[key]
         return batch.crops.permute(1, 2, 0).numpy(), batch.points
 
-    return _read(network, spec, crop, len(samples), copies, "faces", quiet)
+    return _extract(network, spec, crop, len(samples), copies, "faces", quiet)
 
 
-def _read_wrong(
+def _negative_features(
     network: LandmarkNet,
     spec: ModelSpec,
     samples: Sequence[Sample],
@@ -245,42 +253,46 @@ def _read_wrong(
     recipe: ConfidenceRecipe,
     copies: int,
     quiet: bool,
-) -> Read:
+) -> Features:
+    """Features of negative crops, `copies` for each face: hard negatives, backgrounds and misplaced crops."""
     pictures = PictureCache(cache_limit(1))
-    tempting = _tempting_boxes(backgrounds)
-    nowhere = torch.zeros(spec.schema.size, 2)
+    hard_negatives = _hard_negatives(backgrounds)
+    no_points = torch.zeros(spec.schema.size, 2)  # a placeholder: errors of negative crops are never read
 
     def crop(key: Key) -> tuple[Picture, Tensor]:
-        rng = np.random.default_rng((recipe.seed, WRONG_STREAM, *key))
+        rng = np.random.default_rng((recipe.seed, NEGATIVE_STREAM, *key))
         kind = rng.random()
-        if tempting and kind < TEMPTED:
-            path, box = tempting[int(rng.integers(len(tempting)))]
+        if hard_negatives and kind < HARD_NEGATIVES:
+            path, box = hard_negatives[int(rng.integers(len(hard_negatives)))]
             picture = pictures.of_file(path)
-            matrix = tempting_matrix(box, spec, rng)
-        elif backgrounds and kind < TEMPTED + FACELESS:
+            matrix = hard_negative_matrix(box, spec, rng)
+        elif backgrounds and kind < HARD_NEGATIVES + BACKGROUND_CROPS:
             picture = pictures.of_file(backgrounds[int(rng.integers(len(backgrounds)))])
-            matrix = faceless_matrix(picture, spec, rng)
+            matrix = background_matrix(picture, spec, rng)
         else:
             picture = pictures.of_sample(samples[key.face])
-            matrix = wrong_matrix(samples[key.face].box, picture.shape[:2], spec, rng)
-        return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), nowhere
+            matrix = misplaced_matrix(samples[key.face].box, picture.shape[:2], spec, rng)
+        return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), no_points
 
-    return _read(network, spec, crop, len(samples), copies, "other crops", quiet)
+    return _extract(network, spec, crop, len(samples), copies, "negative crops", quiet)
 
 
-def _tempting_boxes(paths: Sequence[Path]) -> list[tuple[Path, Array]]:
-    """Each box (4,) that the shipped face detector scores `TEMPTING` or more, with its picture's path; a box a look."""
-    detectors = [FaceDetector(input_size=longest) for longest in LOOKS] if paths else []
+def _hard_negatives(paths: Sequence[Path]) -> list[tuple[Path, Array]]:
+    """False positives of the shipped face detector: path and box (4,) of each, at every input size.
+
+    Its score is at least `HARD_NEGATIVE_SCORE`.
+    """
+    detectors = [FaceDetector(input_size=size) for size in DETECTOR_SIZES] if paths else []
     return [
         (path, box)
         for path in paths
         for picture in [to_picture(path)]  # one at a time: thousands of them decoded would not fit into memory
         for detector in detectors
-        for box in detector.scored(picture, TEMPTING)[0]
+        for box in detector.scored(picture, HARD_NEGATIVE_SCORE)[0]
     ]
 
 
-def _read(
+def _extract(
     network: LandmarkNet,
     spec: ModelSpec,
     crop: Callable[[Key], tuple[Picture, Tensor]],
@@ -288,41 +300,48 @@ def _read(
     copies: int,
     what: str,
     quiet: bool,
-) -> Read:
+) -> Features:
+    """Features of `copies` crops of `count` items, which `crop` cuts with their normalized_points (N, 2)."""
     keys = [Key(copy, face) for copy in range(copies) for face in range(count)]
     device = next(network.parameters()).device
     batch = crops_at_once(device)
     firsts = range(0, len(keys), batch)
     parts = []
-    for first in firsts if quiet else track(firsts, f"reading {what}"):
-        crops, points = zip(*(crop(key) for key in keys[first : first + batch]), strict=True)
+    for first in firsts if quiet else track(firsts, f"features of {what}"):
+        crops, labels = zip(*(crop(key) for key in keys[first : first + batch]), strict=True)
         planes = planes_of(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device), spec, spec.size)
         with torch.inference_mode():
-            found, seen, coarse = network.eval().read(planes)
-        errors = (found.cpu() - torch.stack(points)).norm(dim=-1)  # NaN where the label is missing
-        parts.append(Read(seen.half().cpu(), coarse.cpu(), errors))
-    return Read(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+            predicted, by_point, coarse = network.eval().forward_features(planes)
+        errors = (predicted.cpu() - torch.stack(labels)).norm(dim=-1)  # NaN where the label is missing
+        parts.append(Features(by_point.half().cpu(), coarse.cpu(), errors))
+    return Features(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def laplace_nll(log_errors: Tensor, errors: Tensor) -> Tensor:
-    """Negative log-likelihood, up to a constant, of `errors` (..., N) ≥ 0 where exp(`log_errors`) are expected."""
+    """Negative log-likelihood of `errors` (..., N) ≥ 0 under expected errors exp(`log_errors`), up to a constant."""
     return 2 * log_errors + 2 * errors * torch.exp(-log_errors)
 
 
-def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, recipe: ConfidenceRecipe) -> None:
-    """Train the head on standardised features, and fold the standardisation into its first layers afterwards.
+def _fit(
+    head: ConfidenceHead,
+    faces: Features,
+    positives: Sequence[Features],
+    negatives: Features,
+    recipe: ConfidenceRecipe,
+) -> None:
+    """Train the head on standardised features, then fold the standardisation into its first layers.
 
-    Errors are learnt from `faces`; that a face is there from `shown`, that none is from `wrong`.
+    Expected errors learn from `faces`; the confidence of a face from `positives` against `negatives`.
     """
     device = head.bias.device
-    seen_norm = _Standard(faces.seen.float().flatten(0, 1))
-    pooled = torch.cat([_pooled(read) for read in (*shown, wrong)])
-    pooled_norm = _Standard(pooled)
-    known = _pooled(faces)
+    point_norm = _Standardiser(faces.by_point.float().flatten(0, 1))
+    pooled = torch.cat([_pooled(features) for features in (*positives, negatives)])
+    pooled_norm = _Standardiser(pooled)
+    pooled_faces = _pooled(faces)
     head.train()
     is_face = torch.zeros(len(pooled))
-    is_face[: -len(wrong.coarse)] = 1
-    with torch.no_grad():
+    is_face[: -len(negatives.coarse)] = 1
+    with torch.no_grad():  # begin at each point's mean error, so that training only has to learn the deviations
         means = faces.errors.nanmean(0)
         means = torch.where(means.isnan(), faces.errors.nanmean(), means)  # of a point that no face has
         head.bias.copy_(means.clamp_min(1e-6).log())
@@ -330,10 +349,10 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
     rng = np.random.default_rng((recipe.seed, STEP_STREAM))
     for step in range(recipe.steps):
-        rows = torch.from_numpy(rng.integers(0, len(faces.seen), recipe.batch))
+        rows = torch.from_numpy(rng.integers(0, len(faces.by_point), recipe.batch))
         any_rows = torch.from_numpy(rng.integers(0, len(pooled), recipe.batch))
-        read = seen_norm(faces.seen[rows].float()), pooled_norm(known[rows])
-        log_errors = head.log_errors(*(features.to(device) for features in read))
+        inputs = point_norm(faces.by_point[rows].float()), pooled_norm(pooled_faces[rows])
+        log_errors = head.log_errors(*(features.to(device) for features in inputs))
         nll = _mean_nll(log_errors, faces.errors[rows].to(device))
         logits = head.presence(pooled_norm(pooled[any_rows]).to(device))[:, 0]
         loss = nll + binary_cross_entropy_with_logits(logits, is_face[any_rows].to(device))
@@ -344,7 +363,7 @@ def _fit(head: ConfidenceHead, faces: Read, shown: Sequence[Read], wrong: Read, 
         optimiser.step()
         schedule.step()
     head.eval()
-    seen_norm.fold_into(head.describe)
+    point_norm.fold_into(head.describe)
     for first in (head.presence[0], head.face[1]):
         assert isinstance(first, torch.nn.Linear)
         pooled_norm.fold_into(first)
@@ -358,12 +377,12 @@ def _mean_nll(log_errors: Tensor, errors: Tensor) -> Tensor:
     return values.mean() * (there.numel() / there.sum())
 
 
-def _pooled(read: Read) -> Tensor:
-    return pooled_features(read.seen.float(), read.coarse)
+def _pooled(features: Features) -> Tensor:
+    return pooled_features(features.by_point.float(), features.coarse)
 
 
-class _Standard:
-    """Mean 0 and variance 1 of features (M, C)."""
+class _Standardiser:
+    """Shift and scale of features (M, C) to mean 0 and variance 1 in each channel."""
 
     def __init__(self, features: Tensor) -> None:
         self.mean, self.std = features.mean(0), features.std(0).clamp_min(1e-5)
@@ -372,35 +391,36 @@ class _Standard:
         return (features - self.mean) / self.std
 
     def fold_into(self, layer: torch.nn.Linear) -> None:
-        """Make `layer`, trained on standardised features, take them as they are."""
+        """Change the weights of `layer`, trained on standardised features, so that it takes raw ones."""
         with torch.no_grad():
             mean, std = self.mean.to(layer.weight.device), self.std.to(layer.weight.device)
             layer.weight.div_(std)
             layer.bias.sub_(layer.weight @ mean)
 
 
-def _scale_and_measure(head: ConfidenceHead, checked: Read, wrong: Read) -> Measured:
-    log_errors, _ = _judge(head, checked)
-    scale = float((checked.errors * torch.exp(-log_errors)).nanmean())  # where the likelihood of the scaled is largest
+def _calibrate(head: ConfidenceHead, validation: Features, negatives: Features) -> ConfidenceMetrics:
+    """Fit the scale of the expected errors on validation faces, apply it to the head and return the metrics."""
+    log_errors, _ = _predict(head, validation)
+    scale = float((validation.errors * torch.exp(-log_errors)).nanmean())  # the maximum-likelihood scale
     with torch.no_grad():
         head.bias.add_(float(np.log(scale)))
     log_errors = log_errors + float(np.log(scale))
-    expected, errors = log_errors.exp().numpy(), checked.errors.numpy()
+    expected, errors = log_errors.exp().numpy(), validation.errors.numpy()
     gain = float(likelihood_gain(expected, errors).mean())
-    return Measured(scale, gain, mean_spearman(expected, errors), _presence_auc(head, checked, wrong))
+    return ConfidenceMetrics(scale, gain, mean_spearman(expected, errors), _confidence_auc(head, validation, negatives))
 
 
-def _presence_auc(head: ConfidenceHead, faces: Read, wrong: Read) -> float:
-    return roc_auc(_judge(head, faces)[1].numpy(), _judge(head, wrong)[1].numpy())
+def _confidence_auc(head: ConfidenceHead, faces: Features, negatives: Features) -> float:
+    return roc_auc(_predict(head, faces)[1].numpy(), _predict(head, negatives)[1].numpy())
 
 
-def _judge(head: ConfidenceHead, read: Read, batch: int = 512) -> tuple[Tensor, Tensor]:
-    """log of the expected errors (M, N) and logits (M,) of what was read, on the CPU."""
+def _predict(head: ConfidenceHead, features: Features, batch: int = 512) -> tuple[Tensor, Tensor]:
+    """Log of the expected errors (M, N) and face logits (M,), on the CPU."""
     device = head.bias.device
     with torch.inference_mode():
         parts = [
-            head(read.seen[i : i + batch].float().to(device), read.coarse[i : i + batch].to(device))
-            for i in range(0, len(read.seen), batch)
+            head(features.by_point[i : i + batch].float().to(device), features.coarse[i : i + batch].to(device))
+            for i in range(0, len(features.by_point), batch)
         ]
     log_errors, logits = (torch.cat(tensors).cpu().clone() for tensors in zip(*parts, strict=True))
     return log_errors, logits

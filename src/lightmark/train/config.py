@@ -1,4 +1,4 @@
-"""Recipe: everything that decides a training run, frozen; two runs of one recipe and seed give the same weights."""
+"""Recipes: frozen settings of a training run; the same recipe, seed and data give the same weights."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """One network's training.
+    """Settings of one landmark network's training.
 
-    `steps` batches of `batch` faces; learning rate rising over `warmup` steps, then falling to 0 by a cosine
-    (`schedule` "cosine") or as 1 / (1 + 1e-4 · step) ("inverse", the released code's). The first `early_share` of the
-    steps run on crops reduced to `early_size` pixels (progressive resolution, Tan and Le 2021), if that is given.
-    `soft_variance` asks for Soft-landmarks as the target, keeping that share of the shapes' variance. `copies` fixes
-    that many geometries a face, as cached teacher points need; None draws new ones without end. `validation` is the
-    share of the source photographs kept from training to choose the best weights by.
+    `steps` batches of `batch` faces. `schedule`: "cosine", a linear warm-up of `warmup` steps and a cosine decay to 0,
+    or "inverse", 1 / (1 + 1e-4 · step) as in the authors' code. The first `early_share` of the steps use crops reduced
+    to `early_size` pixels (progressive resizing, Tan and Le 2021), None for none. `soft_variance` makes Soft-landmarks
+    the target, with that share of the shapes' variance. `copies` is the number of fixed augmented geometries a face,
+    which cached teacher points need; None samples a new one in every epoch. `validation` is the share of the source
+    photographs held out to select the best weights. `ema` is the decay of the weights' moving average.
     """
 
     name: str
@@ -64,10 +64,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Distillation:
-    """The paper's three trainings, and the plain student they are held against.
+    """Recipes of both teachers, the distilled student and the plain student, its baseline.
 
-    `tolerant_starts_from_tough` begins the Tolerant-Teacher at the Tough-Teacher's weights, which saves most of its
-    time. The plain student has the student's data, order, augmentation, batch and steps, and never sees a teacher.
+    `tolerant_starts_from_tough` initialises the Tolerant-Teacher with the Tough-Teacher's weights, which saves most of
+    its time. The plain student has the student's data, order, augmentation, batch and steps, but no teacher.
     """
 
     name: str
@@ -80,11 +80,10 @@ class Distillation:
 
 @dataclass(frozen=True)
 class DetectorRecipe:
-    """How the face detector is trained: `steps` batches of `batch` mosaics drawn by `rules`.
+    """Settings of the face detector's training: `steps` batches of `batch` mosaics sampled by `rules`.
 
-    `validation` is the share of the source photographs, and of the pictures without faces, kept from training. The
-    learning rate rises over `warmup` steps and falls to 0 by a cosine; the weights' moving average `ema` is what is
-    kept.
+    `validation` is the share of the source photographs, and of the pictures without faces, held out. The learning rate
+    has a linear warm-up of `warmup` steps and a cosine decay to 0. The saved weights are the EMA of decay `ema`.
     """
 
     name: str = "face-detector"

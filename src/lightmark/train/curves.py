@@ -1,4 +1,4 @@
-"""Training curves as a picture."""
+"""Plot of the training curves as PNG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightmark.train.state import Row
 
 
 def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
-    """Write loss and validation NME over the steps as PNG."""
+    """Write a PNG of training loss and validation NME over the steps of the log `rows`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""The paper's pipeline: Tough-Teacher, Tolerant-Teacher, their points, the student; and the plain student beside it."""
+"""Distillation pipeline: Tough-Teacher, Tolerant-Teacher, their points, student, and a plain student as baseline."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lightmark.data.check.inspection import require_trainable
 from lightmark.data.sample import Sample
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.train.config import Distillation
-from lightmark.train.distributed.collectives import join
+from lightmark.train.distributed.collectives import init_distributed
 from lightmark.train.distributed.world import world
 from lightmark.train.extra_sheet import write_extra_sheet
-from lightmark.train.faces import Split, carve, require_no_tests
+from lightmark.train.faces import Split, require_no_tests, split_samples
 from lightmark.train.folder import RESULT
 from lightmark.train.loop import train
 from lightmark.train.teachers import cache_teacher_points
@@ -25,7 +25,7 @@ EXTRA_SHEET = f"{POINTS}/extra-faces.png"
 
 @dataclass(frozen=True)
 class Distilled:
-    """Checkpoint paths of the stages; `plain` is None unless it was asked for."""
+    """Checkpoint paths of the stages; `plain` is None where it was not trained."""
 
     tough: Path
     tolerant: Path
@@ -46,20 +46,19 @@ def distil(
     student_extra: Sequence[Sample] = (),
     teachers: tuple[Path, Path] | None = None,
 ) -> Distilled:
-    """Run every stage of `recipe` in its own folder under `out`, skipping those already finished.
+    """Run every stage of `recipe` in its own folder under `out`; finished stages are skipped, killed ones resumed.
 
-    All stages share one split of `samples` by source photograph. `student_start` is a checkpoint whose weights the
-    student, and the plain one beside it, begin at; both also learn from `student_extra`, faces that a teacher labelled
-    say, which no teacher is trained on and nobody is judged by. `teachers`, checkpoints of a Tough- and a
-    Tolerant-Teacher, are taken instead of training the recipe's.
-    A contact sheet of the extra faces lies in `out` beside the teachers' points, to be looked at while the student
-    learns. A killed run, called again, goes on where it was. Raises `ConfigError` where test faces are among either.
+    All stages share one split of `samples` by source photograph. `student_start` is a checkpoint with the initial
+    weights of the student and the plain student. Both also train on `student_extra`, for example faces with a teacher's
+    pseudo-labels, which are part of no teacher's training and of no validation. `teachers`, checkpoints of a Tough- and
+    a Tolerant-Teacher, replace the training of the recipe's own. A contact sheet of the extra faces is written to `out`
+    beside the teachers' points, to check the labels by eye. Raises `ConfigError` where test faces are in either set.
     """
-    device = join(device)
+    device = init_distributed(device)
     require_no_tests([*samples, *student_extra])
-    found = with_face_boxes([*samples, *student_extra])  # together, so that they have one template
-    samples, student_extra = found[: len(samples)], found[len(samples) :]
-    split = carve(samples, recipe.student)
+    boxed = with_face_boxes([*samples, *student_extra])  # in one call, so that both have the same template
+    samples, student_extra = boxed[: len(samples)], boxed[len(samples) :]
+    split = split_samples(samples, recipe.student)
     require_trainable([*split.train, *student_extra], judged=split.validation)
     wider = Split([*split.train, *student_extra], split.validation)
     run = partial(

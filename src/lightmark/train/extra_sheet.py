@@ -1,4 +1,4 @@
-"""Contact sheet of faces that a distillation's student alone learns from, with a teacher's points and the labels."""
+"""Contact sheet of the student's extra faces: a teacher's points beside the labels."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SHOWN = 64
 def write_extra_sheet(
     samples: Sequence[Sample], teacher: Path, path: Path, seed: int, device: str = "cpu", shown: int = SHOWN
 ) -> None:
-    """Write a PNG of up to `shown` of `samples`, drawn by `seed`: the teacher's points green, the labels pink.
+    """Write a PNG of up to `shown` random `samples`: the teacher's points green, the labels pink.
 
-    Labels that a model made on other pictures, or pictures with something painted in, are seen at a glance; no number
-    tells of them. Raises what `predict` raises, and `WriteError` where `path` cannot be written.
+    It shows pseudo-labels of the wrong pictures and pictures that were painted on, which no metric reports. Raises what
+    `predict` raises, and `WriteError` where `path` cannot be written.
     """
     order = np.random.default_rng(seed).permutation(len(samples))[:shown]
     chosen = [samples[index] for index in sorted(order.tolist())]
     points = predict(load_model(teacher, device), chosen)
     tiles = [
-        face_tile(load_image(sample), found, sample.schema, truth=sample.points)
-        for sample, found in zip(chosen, points, strict=True)
+        face_tile(load_image(sample), predicted, sample.schema, truth=sample.points)
+        for sample, predicted in zip(chosen, points, strict=True)
     ]
     write_png(contact_sheet(tiles, [f"{sample.path.parent.name}/{sample.path.name}" for sample in chosen]), path)

@@ -1,4 +1,4 @@
-"""Which faces a run learns from, which it is judged by, and what it is to answer on each."""
+"""Train / validation split, training targets and validation crops of a landmark training."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from lightmark.train.config import Recipe
 
 @dataclass(frozen=True)
 class Split:
-    """Training and validation faces, carved apart by source photograph."""
+    """Training and validation faces, which share no source photograph."""
 
     train: list[Sample]
     validation: list[Sample]
 
 
-def carve(samples: Sequence[Sample], recipe: Recipe) -> Split:
+def split_samples(samples: Sequence[Sample], recipe: Recipe) -> Split:
     """Training and validation faces of `samples`; raises `ConfigError` where test faces are among them."""
-    return carve_share(samples, recipe.validation, recipe.seed)
+    return split_by_share(samples, recipe.validation, recipe.seed)
 
 
-def carve_share(samples: Sequence[Sample], share: float, seed: int) -> Split:
-    """The split that a run of `seed` makes with `share` of the photographs in validation; raises as `carve` does."""
+def split_by_share(samples: Sequence[Sample], share: float, seed: int) -> Split:
+    """Training and validation faces with `share` of the photographs in validation; raises as `split_samples` does."""
     require_no_tests(samples)
     return Split(*split_by_photo(samples, share, seed))
 
@@ -46,7 +46,7 @@ def require_no_tests(samples: Sequence[Sample]) -> None:
         raise ConfigError(f"{len(tests)} test faces among the training data ({tests[0]} …): never train on a test set")
 
 
-def unit_points_of(sample: Sample, spec: ModelSpec) -> Array:
+def normalized_points_of(sample: Sample, spec: ModelSpec) -> Array:
     """normalized_points (N, 2) of a sample in its upright crop."""
     return to_normalized(transform(spec_crop_matrix(spec, sample.box), sample.points), spec.size)
 
@@ -60,10 +60,10 @@ def mean_normalized_points(samples: Sequence[Sample], spec: ModelSpec) -> Array:
 
 
 def targets_of(recipe: Recipe, samples: Sequence[Sample], fitted_on: Sequence[Sample]) -> list[Array]:
-    """Image points (N, 2) a face that the recipe learns: the labels, or their Soft-landmarks.
+    """Training targets of the recipe, image points (N, 2) a face: the labels, or their Soft-landmarks.
 
-    The shape model is fitted on the faces `fitted_on`, which must be training faces. Shapes are softened in the upright
-    crop, before any augmentation, so that the same face has the same soft target however it is turned.
+    The shape model is fitted on `fitted_on`, which must be training faces, or the validation would leak into it. Shapes
+    are softened in the upright crop, before the augmentation, so that a face has one soft target at every rotation.
     """
     if recipe.soft_variance is None:
         return [sample.points for sample in samples]
@@ -74,19 +74,20 @@ def targets_of(recipe: Recipe, samples: Sequence[Sample], fitted_on: Sequence[Sa
 
 
 def _upright_shapes(samples: Sequence[Sample], spec: ModelSpec) -> Array:
-    return np.stack([unit_points_of(sample, spec) for sample in samples])
+    return np.stack([normalized_points_of(sample, spec) for sample in samples])
 
 
 def image_points_of(normalized_points: Array, sample: Sample, spec: ModelSpec) -> Array:
-    """Image points (N, 2) of normalized_points in a sample's upright crop: the way back of `unit_points_of`."""
+    """Image points (N, 2) of normalized_points in a sample's upright crop, the inverse of `normalized_points_of`."""
     return transform(invert(spec_crop_matrix(spec, sample.box)), from_normalized(normalized_points, spec.size))
 
 
 class ValidationCrops:
-    """Upright crops of the validation faces, cut once; calling it with a model gives one NME a face (F,).
+    """Upright crops of the validation faces, cut once; a call with a model returns the NME of each face (F,).
 
-    Errors are those against `targets`, image points (F, N, 2): a Tolerant-Teacher is to be judged by the Soft-landmarks
-    that it learns. Errors are divided by the labels' normaliser, whose points they must have (see `with_normaliser`).
+    Errors are measured against `targets`, image points (F, N, 2), so that a Tolerant-Teacher is evaluated on the
+    Soft-landmarks that it learns. They are divided by the labels' normaliser, whose points must be labelled
+    (`with_normaliser`).
     """
 
     def __init__(self, samples: Sequence[Sample], targets: Sequence[Array], spec: ModelSpec) -> None:
@@ -98,6 +99,6 @@ class ValidationCrops:
         self.normalisers = normalisers_of(samples) * zooms / spec.size
 
     def __call__(self, model: CropModel, batch: int = 32) -> Array:
-        """NME of each face: a crop only shifts and scales, so the ratio is that of image pixels."""
-        found = [model(np.stack(self.crops[i : i + batch])) for i in range(0, len(self.crops), batch)]
-        return nme(np.concatenate(found), self.targets, self.normalisers)
+        """NME of each face (F,); an upright crop only shifts and scales, so it equals the NME in image pixels."""
+        predicted = [model(np.stack(self.crops[i : i + batch])) for i in range(0, len(self.crops), batch)]
+        return nme(np.concatenate(predicted), self.targets, self.normalisers)

@@ -1,6 +1,7 @@
-"""Fingerprints: everything that decides a run's result, by name, so that two can be told apart and the difference said.
+"""Fingerprints of training runs: all settings and data that decide the result, by name.
 
-A fingerprint is what JSON holds: names of settings and data, each a plain value, a hash, or more of the same.
+A fingerprint is a JSON object whose values are plain values, hashes or objects of the same kind, so that two runs can
+be compared and the error can name the difference.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ def weights_hash(checkpoint: Path | None) -> str:
 
 
 def plain(fingerprint: Fingerprint) -> Fingerprint:
-    """`fingerprint` as it comes back from JSON, so that a kept one can be compared with it."""
+    """`fingerprint` after a round trip through JSON (tuples become lists), to compare it with a saved one."""
     loaded: Fingerprint = json.loads(json.dumps(fingerprint))
     return loaded
 
 
 def digest_of(fingerprint: Fingerprint) -> str:
-    """Sixteen hexadecimal digits that change whenever anything in `fingerprint` does.
+    """Hash of a fingerprint in sixteen hexadecimal digits.
 
     >>> digest_of({"seed": 0}) == digest_of({"seed": 1})
     False
@@ -69,14 +70,14 @@ def digest_of(fingerprint: Fingerprint) -> str:
 
 
 def differences(before: Fingerprint, now: Fingerprint) -> str:
-    """What is not the same in two fingerprints, as a list in words; empty where nothing is.
+    """Differences of two fingerprints as text; empty where they are equal.
 
     >>> differences({"recipe": {"steps": 8}, "start": ""}, {"recipe": {"steps": 9}, "start": ""})
     'recipe: steps (was 8, is 9)'
     """
-    found = list(_differences(before, now))
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(found[:SHOWN]) + more
+    changes = list(_differences(before, now))
+    more = f" and {len(changes) - SHOWN} more" if len(changes) > SHOWN else ""
+    return ", ".join(changes[:SHOWN]) + more
 
 
 def _differences(before: Fingerprint, now: Fingerprint, where: str = "") -> Iterator[str]:
@@ -85,8 +86,8 @@ def _differences(before: Fingerprint, now: Fingerprint, where: str = "") -> Iter
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _differences(old, new, f"{where}{name}: ")
         elif old != new:
-            telling = not (_is_hash(old) or _is_hash(new))
-            yield f"{where}{name}" + (f" (was {old!r}, is {new!r})" if telling else "")
+            readable = not (_is_hash(old) or _is_hash(new))
+            yield f"{where}{name}" + (f" (was {old!r}, is {new!r})" if readable else "")
 
 
 def _is_hash(value: object) -> bool:

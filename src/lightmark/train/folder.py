@@ -1,4 +1,4 @@
-"""The folder of a run: its files' names, its result, and whether it is the run that is asked for."""
+"""Folder of a training run: file names, result.json and the comparison of fingerprints."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ NEXT = "give another --out, or delete it"
 
 
 def is_finished(out: Path, fingerprint: Fingerprint) -> bool:
-    """Whether the run in `out` has ended with this fingerprint; raises `ConfigError` where it ended with another."""
+    """Whether a run with this fingerprint has finished in `out`; raises `ConfigError` for one with another."""
     if not (out / RESULT).exists():
         return False
     require_same(read_result(out).get("fingerprint"), fingerprint, f"{out}: holds a finished run")
     return True
 
 
-def require_same(kept: Fingerprint | None, fingerprint: Fingerprint, what: str) -> None:
-    """Raise `ConfigError`, which begins with `what` and names the difference, unless the kept fingerprint is this one.
+def require_same(saved: Fingerprint | None, fingerprint: Fingerprint, what: str) -> None:
+    """Raise `ConfigError`, which begins with `what` and names the difference, unless both fingerprints are equal.
 
-    None is that of a run which an older Lightmark began, before fingerprints covered the data.
+    `saved` is None for a run of an older Lightmark, whose fingerprint did not cover the data.
     """
-    if kept is None:
+    if saved is None:
         raise ConfigError(f"{what} of an older Lightmark, which did not record its data; {NEXT}")
-    if found := differences(kept, fingerprint):
-        raise ConfigError(f"{what} of another recipe, seed or data set: {found}; {NEXT}")
+    if changes := differences(saved, fingerprint):
+        raise ConfigError(f"{what} of another recipe, seed or data set: {changes}; {NEXT}")
 
 
 def read_result(out: Path) -> dict[str, Any]:
-    """result.json of a finished run; raises `CheckpointError` where there is none or it is not one."""
+    """Contents of result.json of a finished run; raises `CheckpointError` where it is missing or broken."""
     path = out / RESULT
     try:
         result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -48,7 +48,7 @@ def read_result(out: Path) -> dict[str, Any]:
 
 
 def write_result(out: Path, fingerprint: Fingerprint, result: Mapping[str, object]) -> None:
-    """Write result.json, whose presence says that the run has ended."""
+    """Write result.json, the file that marks the run as finished."""
     text = json.dumps({"fingerprint": fingerprint, **result}, indent=1)
     with replacing(out / RESULT) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Batches of a DataLoader whose workers fail as the main process would: by one of our errors, in one line."""
+"""Batches of a DataLoader, with the errors of its workers raised as Lightmark's own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 def batches_from(loader: Iterable[T]) -> Iterator[T]:
-    """Batches of `loader`; torch puts a worker's traceback into the text of its error, which is taken off again.
+    """Iterate over `loader`; errors of workers lose the traceback that torch adds to their text.
 
-    Raises `TrainingError` where a worker has died, as by the system for its memory.
+    Raises `TrainingError` where a worker process has died, for example killed by the system for want of memory.
     """
     try:
         yield from loader

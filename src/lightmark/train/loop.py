@@ -1,7 +1,7 @@
-"""The training loop: one recipe, one data set, one folder; killed at any moment, it goes on to the same weights.
+"""Training loop of the landmark networks; a killed run resumes and ends with the same weights.
 
-Started by torchrun, all its processes run this loop, each on its slice of every batch and its share of the validation
-faces. They keep the same weights and log; the first one writes and shows them.
+Under torchrun every rank runs this loop on its slice of each batch and its shard of the validation faces. All ranks
+have the same weights and log; rank 0 writes and prints them.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from lightmark.nets.network import LandmarkNet, build_network, parameter_count
 from lightmark.spec import ModelSpec
 from lightmark.train.config import Recipe
 from lightmark.train.curves import plot_curves
-from lightmark.train.distributed.collectives import from_first, join, meet, mine, slice_of, whole
+from lightmark.train.distributed.collectives import barrier, batch_slice, broadcast, gather, init_distributed, shard
 from lightmark.train.distributed.world import world
 from lightmark.train.faces import Split, ValidationCrops, mean_normalized_points, targets_of
 from lightmark.train.fingerprint import Fingerprint, run_fingerprint
 from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, write_result
 from lightmark.train.loader import batches_from
 from lightmark.train.progress import progress_bar
-from lightmark.train.state import Row, Standing, load_state, save_state, write_log
+from lightmark.train.state import Row, TrainingState, load_state, save_state, write_log
 from lightmark.train.step import Trainee, learning_rate, make_trainee, take_step
 
 
@@ -51,67 +51,67 @@ def train(
     quiet: bool = False,
     tensorboard: bool = False,
 ) -> Path:
-    """Train `recipe` in the folder `out` and return the path of its best weights; a finished run is not repeated.
+    """Train `recipe` in the folder `out` and return the path of the best weights; a finished run is not repeated.
 
-    `start` names a checkpoint of another run, whose weights this one begins at. The folder holds model.safetensors
-    (best by validation NME against what it learns), log.csv, curves.png, result.json once the run has ended, and until
-    then the state that it resumes from. `tensorboard` also writes the log for TensorBoard. Raises `DataError` or
+    `start` is a checkpoint with the initial weights. `out` gets model.safetensors (best by validation NME against the
+    training targets), log.csv, curves.png and, at the end, result.json; until then the training state to resume from.
+    `tensorboard` also writes the log for TensorBoard. Raises `DataError` or
     `ImageError` naming a face that cannot be trained on; `ConfigError` where the folder holds another run, or the batch
     or the validation faces cannot be shared out to the processes that torchrun started; `TrainingError` where the loss
     is no longer finite or another process has ended, `WriteError` where `out` cannot be written to.
     """
-    device = join(device)
+    device = init_distributed(device)
     split = replace(split, validation=with_normaliser(split.validation))
     require_trainable(split.train, judged=split.validation)
     fingerprint = run_fingerprint(recipe, split, start, teachers)
     _require_one_run(recipe, split, fingerprint)
-    if from_first(is_finished(out, fingerprint)):
+    if broadcast(is_finished(out, fingerprint)):
         return out / MODEL
     make_folder(out)
     first = world().rank == 0
-    board = _Board(out) if tensorboard and first else None
+    board = _TensorBoardLog(out) if tensorboard and first else None
     spec = new_spec(recipe, split)
     trainee = new_trainee(recipe, split, spec, start, device)
-    standing = load_state(out / STATE, fingerprint, trainee) if from_first((out / STATE).exists()) else Standing()
+    state = load_state(out / STATE, fingerprint, trainee) if broadcast((out / STATE).exists()) else TrainingState()
     validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
-    validation = ValidationCrops(mine(split.validation), mine(validation_targets), spec)
-    batches = batches_of(recipe, split, spec, teachers, standing.step, workers, device)
-    if first and standing.step == 0:  # a disk without room is noticed now, and what is written next is a run's
-        save_state(out / STATE, fingerprint, trainee, standing)
-    with progress_bar(recipe.name, recipe.steps, standing.step, quiet or not first) as bar:
-        began = time.monotonic() - standing.seconds
-        while standing.step < recipe.steps:
-            parts = take_step(trainee, next(batches), standing.step, recipe, spec)
-            standing.count(parts)
+    validation = ValidationCrops(shard(split.validation), shard(validation_targets), spec)
+    batches = batches_of(recipe, split, spec, teachers, state.step, workers, device)
+    if first and state.step == 0:  # fail at once, not hours later, on a full disk
+        save_state(out / STATE, fingerprint, trainee, state)
+    with progress_bar(recipe.name, recipe.steps, state.step, quiet or not first) as bar:
+        began = time.monotonic() - state.seconds
+        while state.step < recipe.steps:
+            parts = take_step(trainee, next(batches), state.step, recipe, spec)
+            state.count(parts)
             bar.advance(bar.task_ids[0])
-            if _is_due(recipe.log_every, standing, recipe):
-                standing.rows.append(_log_row(standing, recipe, out))
-            if _is_due(recipe.validate_every, standing, recipe):
-                _validate(trainee, spec, validation, len(split.validation), standing, recipe, out)
-                standing.seconds = time.monotonic() - began
+            if _is_due(recipe.log_every, state, recipe):
+                state.rows.append(_log_row(state, recipe, out))
+            if _is_due(recipe.validate_every, state, recipe):
+                _validate(trainee, spec, validation, len(split.validation), state, recipe, out)
+                state.seconds = time.monotonic() - began
                 if first:
-                    save_state(out / STATE, fingerprint, trainee, standing)
-                    write_log(out / LOG, standing.rows)
-                    _tell(bar, recipe, standing)
+                    save_state(out / STATE, fingerprint, trainee, state)
+                    write_log(out / LOG, state.rows)
+                    _show_validation(bar, recipe, state)
                 if board is not None:
-                    board.write(standing.rows)
+                    board.write(state.rows)
     if first:
-        plot_curves(standing.rows, out / CURVES, recipe.name)
-        write_result(out, fingerprint, _result(recipe, split, trainee, standing))
+        plot_curves(state.rows, out / CURVES, recipe.name)
+        write_result(out, fingerprint, _result(recipe, split, trainee, state))
         (out / STATE).unlink()
-    meet()  # whoever goes on finds the run finished
+    barrier()  # no rank returns before result.json is written: the next stage reads it
     return out / MODEL
 
 
 def _require_one_run(recipe: Recipe, split: Split, fingerprint: Fingerprint) -> None:
-    """Raise `ConfigError` unless all processes train the same, and each has a share of everything."""
+    """Raise `ConfigError` unless all ranks have the same fingerprint and each gets samples and validation faces."""
     rank, size, _ = world()
-    if from_first(fingerprint) != fingerprint:
+    if broadcast(fingerprint) != fingerprint:
         raise ConfigError(
             f"{recipe.name}: process {rank} of {size} was given another recipe or other faces than process 0; "
             "give all machines the same command and data"
         )
-    slice_of(recipe.batch)
+    batch_slice(recipe.batch)
     if len(split.validation) < size:
         raise ConfigError(
             f"{recipe.name}: {len(split.validation)} validation faces for {size} processes, each needs one; start fewer"
@@ -119,7 +119,7 @@ def _require_one_run(recipe: Recipe, split: Split, fingerprint: Fingerprint) -> 
 
 
 def new_spec(recipe: Recipe, split: Split) -> ModelSpec:
-    """What the recipe's network takes and gives, and where it comes from."""
+    """ModelSpec of the recipe's network: schema, crop, box template and provenance."""
     provenance = {
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -134,8 +134,8 @@ def new_spec(recipe: Recipe, split: Split) -> ModelSpec:
 def new_trainee(
     recipe: Recipe, split: Split, spec: ModelSpec, start: Path | None, device: str
 ) -> Trainee[LandmarkNet]:
-    """The recipe's network before its first step: at the weights in `start`, or untrained at the mean shape."""
-    # Weights to start from replace ImageNet's, whose package the machine may lack.
+    """The recipe's network before its first step: with `start`'s weights, or untrained at the mean shape."""
+    # `start` replaces the ImageNet weights, so the package that holds those need not be installed.
     architecture = recipe.architecture if start is None else replace(recipe.architecture, pretrained=False)
     network = build_network(architecture, mean_normalized_points(split.train, spec), recipe.seed)
     if start is not None:
@@ -154,32 +154,32 @@ def batches_of(
     workers: int,
     device: str = "cpu",
 ) -> Iterator[Batch]:
-    """This process's slices of the recipe's batches from step number `step` on, without end."""
+    """Infinite iterator over this rank's slices of the recipe's batches, from step number `step` on."""
     targets = targets_of(recipe, split.train, fitted_on=split.train)
     dataset = CropDataset(split.train, targets, spec, recipe.augmentation, recipe.seed, recipe.copies, teachers)
-    order = Shuffle(len(dataset), recipe.batch, recipe.seed, start=step, part=slice_of(recipe.batch))
+    order = Shuffle(len(dataset), recipe.batch, recipe.seed, start=step, part=batch_slice(recipe.batch))
     pinned = device.startswith("cuda")
     loader = DataLoader(dataset, batch_sampler=order, num_workers=workers, pin_memory=pinned, collate_fn=collate)
     return batches_from(loader)
 
 
 def collate(batches: list[Batch]) -> Batch:
-    """One batch of many single samples."""
+    """Stack single samples into one batch (the DataLoader's collate_fn)."""
     return Batch(*(torch.stack(tensors) for tensors in zip(*batches, strict=True)))
 
 
-def _is_due(every: int, standing: Standing, recipe: Recipe) -> bool:
-    return standing.step % every == 0 or standing.step == recipe.steps
+def _is_due(every: int, state: TrainingState, recipe: Recipe) -> bool:
+    return state.step % every == 0 or state.step == recipe.steps
 
 
-def _log_row(standing: Standing, recipe: Recipe, out: Path) -> Row:
-    means = standing.take_means()
+def _log_row(state: TrainingState, recipe: Recipe, out: Path) -> Row:
+    means = state.take_means()
     if not math.isfinite(means["loss"]):
         raise TrainingError(
-            f"{recipe.name}: the loss is not finite at step {standing.step}; lower the learning rate, or look for "
+            f"{recipe.name}: the loss is not finite at step {state.step}; lower the learning rate, or look for "
             f"broken labels with `lightmark data check`; what was saved before stays in {out}"
         )
-    return {"step": standing.step, "learning_rate": learning_rate(recipe, standing.step - 1)} | means
+    return {"step": state.step, "learning_rate": learning_rate(recipe, state.step - 1)} | means
 
 
 def _validate(
@@ -187,35 +187,35 @@ def _validate(
     spec: ModelSpec,
     validation: ValidationCrops,
     faces: int,
-    standing: Standing,
+    state: TrainingState,
     recipe: Recipe,
     out: Path,
 ) -> None:
-    """Add the averaged weights' NME on all validation faces, `faces` many, to the log; keep the best weights so far."""
-    errors = validation(TorchModel(trainee.average, spec, trainee.device))
-    error = float(whole(errors, faces).mean())
-    if not standing.rows or standing.rows[-1]["step"] != standing.step:
-        standing.rows.append({"step": standing.step, "learning_rate": learning_rate(recipe, standing.step - 1)})
-    standing.rows[-1]["validation_nme"] = error
-    if error < standing.best:
-        standing.best, standing.best_step = error, standing.step
-        found = {"step": standing.step, "validation_nme": error}
-        found_spec = replace(spec, provenance={**spec.provenance, **found})
+    """Log the EMA weights' NME on all `faces` validation faces; save them where they are the best so far."""
+    errors = validation(TorchModel(trainee.ema, spec, trainee.device))
+    error = float(gather(errors, faces).mean())
+    if not state.rows or state.rows[-1]["step"] != state.step:
+        state.rows.append({"step": state.step, "learning_rate": learning_rate(recipe, state.step - 1)})
+    state.rows[-1]["validation_nme"] = error
+    if error < state.best:
+        state.best, state.best_step = error, state.step
+        progress = {"step": state.step, "validation_nme": error}
+        best_spec = replace(spec, provenance={**spec.provenance, **progress})
         if world().rank == 0:
-            save_checkpoint(out / MODEL, trainee.average, recipe.architecture, found_spec)
+            save_checkpoint(out / MODEL, trainee.ema, recipe.architecture, best_spec)
 
 
 def _result(
-    recipe: Recipe, split: Split, trainee: Trainee[LandmarkNet], standing: Standing
+    recipe: Recipe, split: Split, trainee: Trainee[LandmarkNet], state: TrainingState
 ) -> dict[str, object]:
     return {
         "recipe": asdict(recipe),
         "train_faces": len(split.train),
         "validation_faces": len(split.validation),
         "parameters": parameter_count(trainee.network),
-        "seconds": round(standing.seconds, 1),
-        "validation_nme": standing.best,
-        "best_step": standing.best_step,
+        "seconds": round(state.seconds, 1),
+        "validation_nme": state.best,
+        "best_step": state.best_step,
         "torch": torch.__version__,
         "device": trainee.device,
         "threads": torch.get_num_threads(),
@@ -223,12 +223,12 @@ def _result(
     }
 
 
-def _tell(bar: Progress, recipe: Recipe, standing: Standing) -> None:
-    """Show the validation error in the bar, or as a line of its own where a log file stands in for a terminal."""
-    note = f"validation NME {100 * standing.rows[-1]['validation_nme']:.2f} %"
+def _show_validation(bar: Progress, recipe: Recipe, state: TrainingState) -> None:
+    """Show the validation NME in the progress bar, or print a line where the output is no terminal."""
+    note = f"validation NME {100 * state.rows[-1]['validation_nme']:.2f} %"
     bar.update(bar.task_ids[0], note=note)
     if not bar.console.is_terminal and not bar.disable:
-        bar.console.print(f"{recipe.name} {standing.step}/{recipe.steps} steps, {standing.seconds:.0f} s, {note}")
+        bar.console.print(f"{recipe.name} {state.step}/{recipe.steps} steps, {state.seconds:.0f} s, {note}")
 
 
 class _Writer(Protocol):
@@ -237,8 +237,11 @@ class _Writer(Protocol):
     def flush(self) -> None: ...
 
 
-class _Board:
-    """TensorBoard's event file of a run; a resumed run repeats its rows, which TensorBoard overlays."""
+class _TensorBoardLog:
+    """Writer of a run's TensorBoard event file.
+
+    A resumed run writes all its rows again, which TensorBoard draws over the old ones.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -250,7 +253,7 @@ class _Board:
             self.writer: _Writer = SummaryWriter(str(folder))
 
     def write(self, rows: list[Row]) -> None:
-        """Write the rows that were not written yet."""
+        """Append the rows that this writer has not written yet."""
         with write_errors(self.folder):
             for row in rows[self.written :]:
                 for name, value in row.items():

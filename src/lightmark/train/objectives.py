@@ -1,9 +1,9 @@
-"""Objectives: normalized_points and a batch to the loss and its named parts.
+"""Training objectives: from predicted normalized_points and a batch to the loss and its named parts.
 
-Beside the KD-Loss stand, so that what each term is worth can be measured: its parts (the same constants, without one
-teacher or both); controls in which the teachers know nothing of the face ("shuffled": their errors are those that they
-make on another face of the batch) or err nowhere ("perfect"); and the plainest distillation, L1 to a teacher's point,
-to both teachers' mean, or to the middle between label and Tough-Teacher.
+Beside the KD-Loss there are objectives that measure the value of each of its terms (the ablation): parts of it (same
+constants, without one teacher or both); controls with uninformative teachers ("shuffled": the teachers' errors on
+another face of the batch) or with perfect ones; and plain distillation: L1 to a teacher's point, to the mean of both
+teachers, or to the midpoint of label and Tough-Teacher.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _FIGURE = _distilled("figure")
 
 
 def _with_errors_of_other_faces(batch: Batch) -> Batch:
-    """`batch` whose teachers err on each face as they do on the one before it: as far and to the same sides."""
+    """`batch` whose teachers have, on each face, the error vectors of the face before it."""
 
     def elsewhere(teacher: Tensor) -> Tensor:
-        # Where the other face's point is missing, its teachers' error is unknown and counts as none.
+        # Where the other face's label is missing, its teachers' error is unknown and taken as zero.
         return batch.points + (teacher - batch.points).nan_to_num(0.0).roll(1, 0)
 
     return batch._replace(tough=elsewhere(batch.tough), tolerant=elsewhere(batch.tolerant))
@@ -54,7 +54,7 @@ def _without_errors(batch: Batch) -> Batch:
 
 def _l1_to(target: Callable[[Batch], Tensor]) -> Objective:
     def objective(prediction: Tensor, batch: Batch) -> Parts:
-        # As in the other objectives nothing is learnt of a missing point, though the teachers have one there.
+        # No loss at a missing label, as in the other objectives, although the teachers predict a point there.
         return {"loss": l1_loss(prediction, torch.where(batch.points.isnan(), batch.points, target(batch)))}
 
     return objective
@@ -76,7 +76,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "l1": _plain(l1_loss),
     "smooth-l1": _plain(smooth_l1_loss),
     "wing": _plain(wing_loss),
-    # Its knee is a constant, so it needs no teacher; the released form has its knee at D_Tol.
+    # The knee of the figure's Loss_Main is a constant, so it needs no teacher; the released one lies at D_Tol.
     "main-figure": _distilled("figure", tough=False, tolerant=False),
     "kd-figure-perfect": lambda prediction, batch: _FIGURE(prediction, _without_errors(batch)),
     **DISTILLED,

@@ -1,4 +1,4 @@
-"""What a run is about to do: its stages, their steps, and how long they take on this machine."""
+"""Plan of a training run: stages, remaining steps and estimated time on this machine."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from lightmark.train.config import Recipe
 from lightmark.train.folder import RESULT, STATE
 from lightmark.train.state import saved_step
 
-PROBE = 2  # crops that the pace is measured with; a whole batch of a large teacher takes half a minute on a CPU
+PROBE = 2  # crops of the timing run: a full batch of a large teacher would take half a minute on a CPU
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of a run: its recipe and its folder."""
+    """One training of a pipeline: recipe and folder."""
 
     recipe: Recipe
     folder: Path
 
     @property
     def steps_left(self) -> int:
-        """Steps until it is finished, counted from the state that was saved last."""
+        """Remaining steps, counted from the last saved training state."""
         if (self.folder / RESULT).exists():
             return 0
         return self.recipe.steps - (saved_step(self.folder / STATE) or 0)
 
 
 def plan_lines(stages: Sequence[Stage], points: int, device: str = "cpu") -> list[str]:
-    """A line for each stage, and one for all together if there are several; times on CPUs alone.
+    """Text lines of the plan, one a stage and a total; estimated times for CPUs only.
 
-    A GPU's first steps are slow and say nothing of the others.
+    A GPU's first steps are much slower than the rest, so a short measurement would mislead.
     """
     lines, total = [], 0.0
     for stage in stages:
@@ -57,8 +57,8 @@ def plan_lines(stages: Sequence[Stage], points: int, device: str = "cpu") -> lis
 
 
 def seconds_a_face(recipe: Recipe, points: int) -> float:
-    """Seconds of a forward and backward pass for one face, a mean over the run's sizes, measured now on the CPU."""
-    # Random weights are as fast as ImageNet's, whose package need not be there for a look at the plan.
+    """Seconds of a forward and backward pass for one face on this CPU, averaged over the run's sizes."""
+    # Random weights take the same time as ImageNet's, whose package may not be installed.
     architecture = replace(recipe.architecture, pretrained=False)
     network = build_network(architecture, np.full((points, 2), 0.5), recipe.seed).train()
     share = recipe.early_share if recipe.early_size else 0.0
@@ -69,7 +69,7 @@ def seconds_a_face(recipe: Recipe, points: int) -> float:
 def _pass_seconds(network: torch.nn.Module, size: int) -> float:
     planes = torch.zeros(PROBE, 3, size, size).to(memory_format=torch.channels_last)
     seconds = []
-    for _ in range(2):  # the first one allocates
+    for _ in range(2):  # the first pass allocates memory and is slower
         began = time.perf_counter()
         torch.autograd.backward(network(planes).sum())
         seconds.append(time.perf_counter() - began)
@@ -77,7 +77,7 @@ def _pass_seconds(network: torch.nn.Module, size: int) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them.
+    """Human-readable duration.
 
     >>> duration(40), duration(500), duration(40_000), duration(400_000)
     ('1 min', '8 min', '11 h', '4.6 days')

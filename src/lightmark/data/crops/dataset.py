@@ -1,4 +1,4 @@
-"""Training crops as tensors: each a function of (seed, pass, index) alone, so that any run can be repeated."""
+"""Training crops as tensors; each is a function of (seed, epoch, index) alone, so that runs are reproducible."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Batch(NamedTuple):
 
 
 class Key(NamedTuple):
-    """Which crop: the pass over the data and the face's place among the samples, both counted from 0."""
+    """Key of a training crop: epoch and index of the face among the samples, both counted from 0."""
 
-    turn: int
+    epoch: int
     face: int
 
 
@@ -47,11 +47,11 @@ class TeacherPoints:
 
 
 class CropDataset(Dataset[Batch]):
-    """Augmented crops of `samples`, with `targets` (image points, (F, N, 2)) moved by the same matrix.
+    """Augmented crops of `samples`, with `targets` (image points, (F, N, 2)) transformed alike.
 
-    With `copies` given, the geometry of pass t is that of copy t % copies, so that a teacher's points can be cached
-    for it; the pixels still change at every pass. Decoded pictures are kept within the bound of a
-    `PictureCache`: 1 GiB a process, less where workers would take more than a quarter of the memory together.
+    With `copies`, epoch t has the geometry of copy t % copies, so that a teacher's points can be cached for it; the
+    photometric augmentation is sampled anew in every epoch. Decoded pictures are cached in a `PictureCache`: 1 GiB a
+    process, less where all workers together would take more than a quarter of the memory.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class CropDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def copy_of(self, turn: int) -> int:
-        """Which set of geometries pass `turn` uses."""
-        return turn if self.copies is None else turn % self.copies
+    def copy_of(self, epoch: int) -> int:
+        """Number of the fixed geometry of `epoch`."""
+        return epoch if self.copies is None else epoch % self.copies
 
     def plain_crop(self, key: Key, size: int | None = None) -> tuple[Picture, Array, bool]:
-        """The crop (S, S, 3) of a key before its pixels change, its matrix, and whether it mirrors.
+        """Crop (S, S, 3) with geometric augmentation only, its matrix, and whether it is mirrored.
 
-        `size` asks for the same view in another number of pixels: a point's unit coordinates stay what they are.
+        `size` is another side in pixels of the same view; normalized_points do not depend on it.
         """
         size = size or self.spec.size
         matrix, mirrored = self._geometry(key, size)
@@ -99,11 +99,11 @@ class CropDataset(Dataset[Batch]):
         return Batch(torch.from_numpy(crop.transpose(2, 0, 1)), *self._points(key, matrix, mirrored))
 
     def _geometry(self, key: Key, size: int) -> tuple[Array, bool]:
-        rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.turn), key.face))
+        rng = np.random.default_rng((self.seed, GEOMETRY_STREAM, self.copy_of(key.epoch), key.face))
         return random_matrix(self.samples[key.face].box, size, self.spec.crop_scale, self.augmentation, rng)
 
     def _pixel_rng(self, key: Key) -> np.random.Generator:
-        return np.random.default_rng((self.seed, PIXEL_STREAM, key.turn, key.face))
+        return np.random.default_rng((self.seed, PIXEL_STREAM, key.epoch, key.face))
 
     def _points(self, key: Key, matrix: Array, mirrored: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Targets and both teachers' points."""
@@ -111,21 +111,21 @@ class CropDataset(Dataset[Batch]):
         target = torch.from_numpy(points.astype(np.float32))
         if self.teachers is None:
             return target, target, target
-        copy = self.copy_of(key.turn)
+        copy = self.copy_of(key.epoch)
         tough, tolerant = (points[copy, key.face] for points in (self.teachers.tough, self.teachers.tolerant))
         return target, torch.from_numpy(tough), torch.from_numpy(tolerant)
 
     def _picture(self, index: int) -> Picture:
-        if self._pictures is None:  # here, since a worker's share of the memory is known only in the worker
+        if self._pictures is None:  # created lazily: the number of workers is known only in a worker
             worker = get_worker_info()
             self._pictures = PictureCache(cache_limit(1 if worker is None else worker.num_workers))
         return self._pictures.of_sample(self.samples[index])
 
 
 class Shuffle(Sampler[list[Key]]):
-    """Batches of keys, pass after pass without end, from batch number `start` on; each pass in its own order.
+    """Infinite sampler of shuffled batches of keys, from batch number `start` on; a new order in every epoch.
 
-    `part` cuts the same part of every batch, for one of several processes.
+    `part` is the slice of every batch that this rank gets.
     """
 
     def __init__(self, count: int, batch: int, seed: int, start: int = 0, part: slice = slice(None)) -> None:
@@ -135,15 +135,15 @@ class Shuffle(Sampler[list[Key]]):
         self.count, self.batch, self.seed, self.start, self.part = count, batch, seed, start, part
 
     @property
-    def batches_per_pass(self) -> int:
-        """Full batches in one pass; what is left over waits for another pass."""
+    def batches_per_epoch(self) -> int:
+        """Full batches in an epoch; the rest is dropped, a different one in every epoch."""
         return self.count // self.batch
 
     def __iter__(self) -> Iterator[list[Key]]:
-        turn, first = divmod(self.start, self.batches_per_pass)
+        epoch, first = divmod(self.start, self.batches_per_epoch)
         while True:
-            order = np.random.default_rng((self.seed, ORDER_STREAM, turn)).permutation(self.count)
-            for number in range(first, self.batches_per_pass):
-                whole = order[number * self.batch : (number + 1) * self.batch]
-                yield [Key(turn, int(i)) for i in whole[self.part]]
-            turn, first = turn + 1, 0
+            order = np.random.default_rng((self.seed, ORDER_STREAM, epoch)).permutation(self.count)
+            for number in range(first, self.batches_per_epoch):
+                batch = order[number * self.batch : (number + 1) * self.batch]
+                yield [Key(epoch, int(i)) for i in batch[self.part]]
+            epoch, first = epoch + 1, 0

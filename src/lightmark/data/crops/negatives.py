@@ -1,4 +1,4 @@
-"""Crops that frame no face, cut from pictures with and without: what a presence score must tell from the right ones."""
+"""Negative crops (misplaced, background, hard negatives) for the confidence head."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from lightmark.geometry import Array, crop_matrix, from_normalized, invert, map_
 from lightmark.image import Picture
 from lightmark.spec import ModelSpec, spec_crop_matrix
 
-# A crop that shares no more than this of the union with a face's own square is no crop of that face.
-WRONG_OVERLAP = 0.4
+# Largest IoU of a negative crop with the square of the face's own crop.
+MISPLACED_OVERLAP = 0.4
 
 
-def wrong_matrix(box: Array, shape: tuple[int, int], spec: ModelSpec, rng: np.random.Generator) -> Array:
-    """Matrix (2, 3) of a crop that is not that of the face in `box` (4,): of a part of it, too wide, or beside it.
+def misplaced_matrix(box: Array, shape: tuple[int, int], spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a misplaced crop of the face in `box` (4,): too narrow, too wide or beside it.
 
-    Squares are drawn with their centre anywhere in the picture (H, W) = `shape` or, every other time, near the face,
-    and a side of 0.25 to 3 times the face's own crop, until one overlaps that by no more than `WRONG_OVERLAP`.
+    Squares are sampled with their centre anywhere in the picture (H, W) = `shape` or, half of the time, near the face,
+    and a side of 0.25 to 3 times that of the face's own crop, until the IoU with that is at most `MISPLACED_OVERLAP`.
     """
     own = _square(spec_crop_matrix(spec, box), spec.size)
     side = own[2] - own[0]
@@ -27,20 +27,20 @@ def wrong_matrix(box: Array, shape: tuple[int, int], spec: ModelSpec, rng: np.ra
         else:
             centre = rng.uniform(0, 1, 2) * (shape[1], shape[0])
         square = np.concatenate([centre - half, centre + half])
-        if overlaps(square[None], own[None])[0, 0] <= WRONG_OVERLAP:
+        if overlaps(square[None], own[None])[0, 0] <= MISPLACED_OVERLAP:
             return crop_matrix(square, spec.size, 1.0, float(rng.uniform(-25, 25)))
 
 
-def tempting_matrix(box: Array, spec: ModelSpec, rng: np.random.Generator) -> Array:
-    """Matrix (2, 3) of a crop of a `box` (4,) that a detector is tempted to take for a face's, in a picture without.
+def hard_negative_matrix(box: Array, spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a hard negative: the crop of a detector's false positive `box` (4,).
 
-    Each side is moved by up to 6 % of the box's size, and the crop turned by up to 25°.
+    Each side is moved by up to 6 % of the box's size, and the crop is rotated by up to 25°.
     """
     return spec_crop_matrix(spec, map_box(box, rng.uniform(-0.06, 0.06, 4)), float(rng.uniform(-25, 25)))
 
 
-def faceless_matrix(picture: Picture, spec: ModelSpec, rng: np.random.Generator) -> Array:
-    """Matrix (2, 3) of a crop of any square of a `picture` (H, W, 3) without faces."""
+def background_matrix(picture: Picture, spec: ModelSpec, rng: np.random.Generator) -> Array:
+    """Matrix (2, 3) of a random square crop of a `picture` (H, W, 3) without faces."""
     side = min(picture.shape[:2]) * rng.uniform(0.1, 1.0)
     centre = rng.uniform(0, 1, 2) * (picture.shape[1], picture.shape[0])
     return crop_matrix(np.concatenate([centre - side / 2, centre + side / 2]), spec.size, 1.0)

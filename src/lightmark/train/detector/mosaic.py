@@ -1,7 +1,8 @@
-"""Mosaics: pictures with known faces of every size, composed of labelled faces and of pictures without any.
+"""Mosaics: synthetic detector training images, composed of labelled faces and pictures without faces.
 
-A face detector needs whole scenes whose every face is labelled; sets of landmarks give cut-out faces. Pasted through
-masks of many forms, beside patches without a face under the same masks, they teach the face and not its seam.
+A face detector needs images in which every face is labelled, but landmark data sets label only some faces of a picture.
+So faces are cut out and pasted through masks of many shapes. Patches without a face are pasted through the same masks,
+or the detector would learn the seam and not the face.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ from lightmark.data.sample import Sample
 from lightmark.geometry import Array, compose, longer_side, similarity_matrix, tight_box, transform
 from lightmark.image import Picture, warp
 
-COLOUR = replace(NO_AUGMENTATION, colour=0.7)  # each patch has its own light, as if it came from another camera
-CAMERA = replace(NO_AUGMENTATION, colour=0.3, grey=0.12, noise=0.25, jpeg=0.35)  # and one camera took the mosaic
+COLOUR = replace(NO_AUGMENTATION, colour=0.7)  # for each patch: different lighting and cameras
+CAMERA = replace(NO_AUGMENTATION, colour=0.3, grey=0.12, noise=0.25, jpeg=0.35)  # for the mosaic: one camera
 MASK_SIZE = 64
 Shares = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class MosaicRules:
-    """How mosaics of `size`×`size` pixels are drawn.
+    """Sampling rules of mosaics of `size`×`size` pixels.
 
-    Faces' tight boxes have a longer side from `smallest` pixels to the share `largest` of the mosaic, evenly on a
-    logarithmic scale, and are turned by about `rotation` degrees (standard deviation). `empty` is the share of mosaics
-    without a face, `crowd` the most faces in one. A face less than `visible` of whose box is inside the picture counts
-    neither as a face nor as background.
+    The longer side of a face's tight box is log-uniform from `smallest` pixels to the share `largest` of the mosaic;
+    its rotation is normal with standard deviation `rotation` degrees. `empty` is the share of mosaics without a face,
+    `crowd` the maximum number of faces. A face with less than the share `visible` of its box inside the picture is
+    ignored: it counts neither as a face nor as background.
     """
 
     size: int = 288
@@ -48,7 +49,7 @@ class MosaicRules:
 
 
 class Mosaic(NamedTuple):
-    """A picture (S, S, 3), the tight boxes (F, 4) of its faces, and which of them (F,) are shown enough to count."""
+    """Picture (S, S, 3), tight boxes (F, 4) of its faces, and a mask (F,) of the faces that are not ignored."""
 
     image: Picture
     boxes: Array
@@ -56,9 +57,9 @@ class Mosaic(NamedTuple):
 
 
 class Sources:
-    """The labelled faces `samples`, and pictures without faces (paths or pixels), from which mosaics are drawn.
+    """Sources of mosaics: labelled faces `samples` and pictures without faces (paths or pixels).
 
-    Decoded pictures are kept within the bound of a `PictureCache`.
+    Decoded pictures are cached up to the limit of a `PictureCache`.
     """
 
     def __init__(self, samples: Sequence[Sample], backgrounds: Sequence[Path | Picture]) -> None:
@@ -70,24 +71,24 @@ class Sources:
         return self._pictures.of_sample(self.samples[index])
 
     def background(self, rng: np.random.Generator) -> Picture:
-        """Any picture without a face."""
+        """Random picture without faces."""
         source = self.backgrounds[int(rng.integers(len(self.backgrounds)))]
         return self._pictures.of_file(source) if isinstance(source, Path) else source
 
 
 def draw_mosaic(sources: Sources, rules: MosaicRules, rng: np.random.Generator) -> Mosaic:
-    """One mosaic, as `rng` has it."""
+    """Sample a mosaic; a function of the sources, the rules and the state of `rng`."""
     canvas = _draw_background(sources, rules, rng)
     for _ in range(rng.integers(0, 6)):
-        _paste_nothing(canvas, sources, rules, rng)
+        _paste_background(canvas, sources, rules, rng)
     boxes: list[Array] = []
     if rng.random() >= rules.empty:
         alone = rng.random() < 0.2
         for _ in range(1 if alone else int(rng.integers(1, rules.crowd + 1))):
             _paste_face(canvas, boxes, sources, rules, rng, fills=alone)
     canvas = change_pixels(_soften(canvas, rng), CAMERA, rng)
-    found = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    return Mosaic(canvas, found, visible_share(found, rules.size) >= rules.visible)
+    all_boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    return Mosaic(canvas, all_boxes, visible_share(all_boxes, rules.size) >= rules.visible)
 
 
 def visible_share(boxes: Array, size: int) -> Array:
@@ -108,15 +109,15 @@ def _draw_background(sources: Sources, rules: MosaicRules, rng: np.random.Genera
         return np.ascontiguousarray(plain.astype(np.uint8))
     picture = sources.background(rng)
     height, width = picture.shape[:2]
-    side = float(math.exp(rng.uniform(math.log(0.25), 0))) * min(height, width)  # from a detail to the whole
+    side = float(math.exp(rng.uniform(math.log(0.25), 0))) * min(height, width)  # from a detail to the whole picture
     corner = rng.uniform(0, 1, 2) * (width - side, height - side)
     middle = np.full(2, (rules.size - 1) / 2)
     matrix = similarity_matrix(corner + side / 2, middle, rules.size / side, 0.0, rng.random() < 0.5)
     return change_pixels(warp(picture, matrix, rules.size, cv2.BORDER_REFLECT_101), COLOUR, rng)
 
 
-def _paste_nothing(canvas: Picture, sources: Sources, rules: MosaicRules, rng: np.random.Generator) -> None:
-    """A patch without a face, under a mask that a face might have had."""
+def _paste_background(canvas: Picture, sources: Sources, rules: MosaicRules, rng: np.random.Generator) -> None:
+    """Paste a patch without a face, through a mask as faces have."""
     picture = sources.background(rng)
     height, width = picture.shape[:2]
     side = rng.uniform(0.15, 0.6) * min(height, width)
@@ -132,7 +133,7 @@ def _paste_nothing(canvas: Picture, sources: Sources, rules: MosaicRules, rng: n
 def _paste_face(
     canvas: Picture, boxes: list[Array], sources: Sources, rules: MosaicRules, rng: np.random.Generator, fills: bool
 ) -> None:
-    """A face, its box added to `boxes`; nothing where no place was found that leaves the others' boxes uncovered."""
+    """Paste a face and add its box to `boxes`; nothing after six tries that would cover other faces."""
     index = int(rng.integers(len(sources.samples)))
     picture, points = sources.face(index), sources.samples[index].points
     for _ in range(6):
@@ -149,15 +150,16 @@ def _paste_face(
 
 
 def _portrait(picture: Picture, rules: MosaicRules, rng: np.random.Generator) -> tuple[Array, _Mask]:
-    """The picture is all that there is."""
+    """Matrix and mask of a portrait: the face's picture fills the mosaic."""
     height, width = picture.shape[:2]
     zoom = rules.size / min(height, width) * float(rng.uniform(1.0, 1.3))
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
     matrix = similarity_matrix(middle, np.full(2, (rules.size - 1) / 2), zoom, 0.0, rng.random() < 0.5)
-    return matrix, _Mask(np.ones((MASK_SIZE, MASK_SIZE), np.float32), _whole(picture.shape))
+    return matrix, _Mask(np.ones((MASK_SIZE, MASK_SIZE), np.float32), _picture_frame(picture.shape))
 
 
 def _anywhere(points: Array, rules: MosaicRules, rng: np.random.Generator) -> Array:
+    """Matrix of a face at a random place, size and rotation."""
     box = tight_box(points)
     zoom = _draw_side(rules, rng) / longer_side(box)
     angle = float(rng.uniform(-50, 50) if rng.random() < 0.15 else rng.normal(0, rules.rotation))
@@ -170,19 +172,19 @@ def _draw_side(rules: MosaicRules, rng: np.random.Generator) -> float:
 
 
 class _Mask(NamedTuple):
-    """Which part of a picture is cut out: `shares` (h, w) from 0 to 1 over the rectangle `x0, y0, x1, y1` of it."""
+    """Alpha mask: `shares` (h, w) from 0 to 1 over the rectangle `frame` (x0, y0, x1, y1) of a picture."""
 
     shares: Shares
     frame: Array
 
 
 def _draw_mask(shape: tuple[int, int], box: Array, rng: np.random.Generator) -> _Mask:
-    """All of a picture (H, W), or a rectangle or an ellipse around `box`; soft or hard."""
+    """Random mask: the whole picture (H, W), a rectangle or an ellipse around `box`; soft or hard edges."""
     extent, kind = box[2:] - box[:2], rng.random()
-    whole = _whole(shape)
+    picture_frame = _picture_frame(shape)
     shares = np.ones((MASK_SIZE, MASK_SIZE), np.float32)
     if kind < 0.35:
-        frame = whole
+        frame = picture_frame
     elif kind < 0.7:
         frame = box + np.tile(extent, 2) * rng.uniform(0.05, 0.7, 4) * (-1, -1, 1, 1)
     else:  # hair and forehead lie above the points
@@ -194,23 +196,23 @@ def _draw_mask(shape: tuple[int, int], box: Array, rng: np.random.Generator) -> 
         border = cv2.BORDER_CONSTANT  # nothing beyond the frame: its edge turns soft too
         shares[[0, -1]], shares[:, [0, -1]] = 0, 0
         shares = np.asarray(cv2.GaussianBlur(shares, (0, 0), rng.uniform(0.5, 4), borderType=border))
-    return _inside(_Mask(shares, frame), whole)
+    return _inside(_Mask(shares, frame), picture_frame)
 
 
-def _whole(shape: tuple[int, ...]) -> Array:
+def _picture_frame(shape: tuple[int, ...]) -> Array:
     return np.array([-0.5, -0.5, shape[1] - 0.5, shape[0] - 0.5])
 
 
-def _inside(mask: _Mask, whole: Array) -> _Mask:
-    """`mask` without what of its frame lies outside the picture, `whole`."""
-    frame = np.concatenate([np.maximum(mask.frame[:2], whole[:2]), np.minimum(mask.frame[2:], whole[2:])])
+def _inside(mask: _Mask, picture: Array) -> _Mask:
+    """`mask` clipped to the frame `picture` (4,)."""
+    frame = np.concatenate([np.maximum(mask.frame[:2], picture[:2]), np.minimum(mask.frame[2:], picture[2:])])
     cells = (frame - np.tile(mask.frame[:2], 2)) / np.tile(mask.frame[2:] - mask.frame[:2], 2) * MASK_SIZE
     x0, y0, x1, y1 = np.clip(np.rint(cells).astype(int), 0, MASK_SIZE)
     return _Mask(mask.shares[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)], frame)
 
 
 class _Place(NamedTuple):
-    """Where a patch falls: its matrix to the canvas, the window x0, y0, x1, y1 that it touches, its mask there."""
+    """Placement of a patch: matrix to the window, the window (x0, y0, x1, y1) of the canvas, and the mask in it."""
 
     matrix: Array
     window: tuple[int, int, int, int]
@@ -218,7 +220,7 @@ class _Place(NamedTuple):
 
 
 def _place(mask: _Mask, matrix: Array, size: int) -> _Place | None:
-    """None where nothing of the patch lies on a canvas of `size`×`size` pixels."""
+    """Placement of a masked patch on a canvas of `size`×`size` pixels; None where it lies outside."""
     x0, y0, x1, y1 = mask.frame
     touched = tight_box(transform(matrix, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])))
     left, top = np.clip(np.floor(touched[:2]).astype(int), 0, size)
@@ -242,7 +244,7 @@ def _covered(place: _Place, box: Array) -> float:
 
 
 def _paste(canvas: Picture, picture: Picture, place: _Place, rng: np.random.Generator) -> None:
-    """Lay the patch on `canvas`, which is changed."""
+    """Blend the patch into `canvas`, in place."""
     left, top, right, bottom = place.window
     patch = warp(picture, place.matrix, (right - left, bottom - top), cv2.BORDER_REPLICATE)
     patch = change_pixels(patch, COLOUR, rng)
@@ -251,7 +253,7 @@ def _paste(canvas: Picture, picture: Picture, place: _Place, rng: np.random.Gene
 
 
 def _soften(canvas: Picture, rng: np.random.Generator) -> Picture:
-    """Blur by up to a pixel or two: more would wipe the smallest faces out."""
+    """Blur at random, σ up to 1.5 px: more would erase the smallest faces."""
     if rng.random() < 0.7:
         return canvas
     return np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.3, 1.5)), dtype=np.uint8)

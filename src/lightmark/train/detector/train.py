@@ -1,4 +1,4 @@
-"""Training the face detector on mosaics, in a folder; killed at any moment, it goes on to the same weights."""
+"""Training of the face detector on mosaics; a killed run resumes and ends with the same weights."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from lightmark.nets.network import parameter_count
 from lightmark.train.config import DetectorRecipe
 from lightmark.train.detector.loss import Cells, assign, cells_of, detection_loss
 from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic
-from lightmark.train.distributed.collectives import require_alone
-from lightmark.train.faces import carve_share
+from lightmark.train.distributed.collectives import require_single_process
+from lightmark.train.faces import split_by_share
 from lightmark.train.fingerprint import detector_fingerprint
 from lightmark.train.folder import LOG, MODEL, STATE, is_finished, write_result
 from lightmark.train.loader import batches_from
 from lightmark.train.progress import progress_bar
-from lightmark.train.state import Row, Standing, load_state, save_state, write_log
-from lightmark.train.step import Trainee, learn_from, make_trainee, prepare_step
+from lightmark.train.state import Row, TrainingState, load_state, save_state, write_log
+from lightmark.train.step import Trainee, make_trainee, optimise, prepare_step
 
 TRAINING, VALIDATION = 0, 1  # streams of random numbers
 
 
 class MosaicBatch(NamedTuple):
-    """Mosaics uint8 (B, 3, S, S), which box each cell answers (B, C), and that box (B, C, 4)."""
+    """Mosaics uint8 (B, 3, S, S), targets (B, C) of their cells as `assign` gives them, and target boxes (B, C, 4)."""
 
     images: Tensor
     targets: Tensor
-    wanted: Tensor
+    target_boxes: Tensor
 
 
 class MosaicDataset(Dataset[MosaicBatch]):
-    """Mosaic number i, a function of (seed, stream, i) alone."""
+    """Mosaics with targets; number i is a function of (seed, stream, i) alone."""
 
     def __init__(self, sources: Sources, rules: MosaicRules, seed: int, stream: int) -> None:
         self.sources, self.rules, self.seed, self.stream = sources, rules, seed, stream
@@ -61,8 +61,8 @@ class MosaicDataset(Dataset[MosaicBatch]):
         mosaic = draw_mosaic(self.sources, self.rules, np.random.default_rng((self.seed, self.stream, number)))
         boxes = torch.from_numpy(mosaic.boxes).float()
         targets = assign(boxes, torch.from_numpy(mosaic.counts), self.cells)
-        wanted = boxes[targets.clamp(min=0)] if len(boxes) else torch.zeros(len(targets), 4)
-        return MosaicBatch(torch.from_numpy(mosaic.image.transpose(2, 0, 1)), targets, wanted)
+        target_boxes = boxes[targets.clamp(min=0)] if len(boxes) else torch.zeros(len(targets), 4)
+        return MosaicBatch(torch.from_numpy(mosaic.image.transpose(2, 0, 1)), targets, target_boxes)
 
 
 def train_face_detector(
@@ -77,17 +77,15 @@ def train_face_detector(
 ) -> Path:
     """Train the detector in the folder `out` and return the path of its weights; a finished run is not repeated.
 
-    `start` names the weights of another run, which this one begins at.
-
-    `samples` are faces labelled with 68 points, no test face among them; those with missing points are left out, since
-    their box is not known. `backgrounds` are pictures without any face. The folder holds model.safetensors (the average
-    of the last weights), log.csv, result.json once the run has ended, and until then the state that it resumes from.
+    `samples` are faces labelled with 68 points, without test faces; faces with missing points are dropped, since their
+    tight box is unknown. `backgrounds` are pictures without faces. `start` is a checkpoint with the initial weights.
+    `out` gets model.safetensors (the EMA weights), log.csv and, at the end, result.json; until then the training state.
     Raises `ConfigError` for test faces or too few pictures, `TrainingError` where the loss is no longer finite.
     """
-    require_alone("the training of the face detector")
+    require_single_process("the training of the face detector")
     if len(backgrounds) < 2:
         raise ConfigError(f"{len(backgrounds)} pictures without faces; needs at least 2, to train on and to check with")
-    split = carve_share(_whole_faces(samples), recipe.validation, recipe.seed)
+    split = split_by_share(_complete_faces(samples), recipe.validation, recipe.seed)
     known, unknown = split_backgrounds(backgrounds, recipe.validation)
     require_trainable([*split.train, *split.validation])
     fingerprint = detector_fingerprint(recipe, split, known, unknown, start)
@@ -95,28 +93,28 @@ def train_face_detector(
         return out / MODEL
     make_folder(out)
     trainee = make_detector_trainee(recipe, start, device)
-    standing = load_state(out / STATE, fingerprint, trainee) if (out / STATE).exists() else Standing()
-    batches = _batches(Sources(split.train, known), recipe, standing.step, workers)
+    state = load_state(out / STATE, fingerprint, trainee) if (out / STATE).exists() else TrainingState()
+    batches = _batches(Sources(split.train, known), recipe, state.step, workers)
     checked = MosaicDataset(Sources(split.validation, unknown), recipe.rules, recipe.seed, VALIDATION)
-    if standing.step == 0:  # a disk without room is noticed now
-        save_state(out / STATE, fingerprint, trainee, standing)
-    with progress_bar(recipe.name, recipe.steps, standing.step, quiet) as bar:
-        began = time.monotonic() - standing.seconds
-        while standing.step < recipe.steps:
-            parts = take_detector_step(trainee, next(batches), standing.step, recipe)
-            standing.count(parts)
+    if state.step == 0:  # fail at once, not hours later, on a full disk
+        save_state(out / STATE, fingerprint, trainee, state)
+    with progress_bar(recipe.name, recipe.steps, state.step, quiet) as bar:
+        began = time.monotonic() - state.seconds
+        while state.step < recipe.steps:
+            parts = take_detector_step(trainee, next(batches), state.step, recipe)
+            state.count(parts)
             bar.advance(bar.task_ids[0])
-            due = standing.step % recipe.validate_every == 0 or standing.step == recipe.steps
-            if due or standing.step % recipe.log_every == 0:
-                standing.rows.append(_log_row(standing, recipe, out))
+            due = state.step % recipe.validate_every == 0 or state.step == recipe.steps
+            if due or state.step % recipe.log_every == 0:
+                state.rows.append(_log_row(state, recipe, out))
             if due:
-                standing.rows[-1]["validation_ap"] = validate(trainee, checked, recipe.validation_mosaics)
-                standing.seconds = time.monotonic() - began
-                save_state(out / STATE, fingerprint, trainee, standing)
-                write_log(out / LOG, standing.rows)
+                state.rows[-1]["validation_ap"] = validate(trainee, checked, recipe.validation_mosaics)
+                state.seconds = time.monotonic() - began
+                save_state(out / STATE, fingerprint, trainee, state)
+                write_log(out / LOG, state.rows)
                 bar.console.print(
-                    f"{recipe.name} {standing.step}/{recipe.steps} steps, {standing.seconds:.0f} s, "
-                    f"average precision {standing.rows[-1]['validation_ap']:.4f}"
+                    f"{recipe.name} {state.step}/{recipe.steps} steps, {state.seconds:.0f} s, "
+                    f"average precision {state.rows[-1]['validation_ap']:.4f}"
                 )
     result = {
         "recipe": asdict(recipe),
@@ -124,27 +122,27 @@ def train_face_detector(
         "validation_faces": len(split.validation),
         "backgrounds": len(known),
         "parameters": parameter_count(trainee.network),
-        "seconds": round(standing.seconds, 1),
-        "validation_ap": standing.rows[-1]["validation_ap"],
+        "seconds": round(state.seconds, 1),
+        "validation_ap": state.rows[-1]["validation_ap"],
         "torch": torch.__version__,
         "device": device,
         "threads": torch.get_num_threads(),
         "lightmark": __version__,
     }
-    write_tensors(out / MODEL, trainee.average.state_dict(), {DETECTOR_KEY: json.dumps(result)})
+    write_tensors(out / MODEL, trainee.ema.state_dict(), {DETECTOR_KEY: json.dumps(result)})
     write_result(out, fingerprint, result)
     (out / STATE).unlink()
     return out / MODEL
 
 
 def split_backgrounds(backgrounds: Sequence[Path], share: float) -> tuple[list[Path], list[Path]]:
-    """Pictures to train on and pictures to check with: about `share` of them, evenly taken, and at least one."""
+    """Training and validation pictures: about `share`, at least one, in validation, taken at even intervals."""
     every = max(2, round(1 / share))
     return [p for i, p in enumerate(backgrounds) if i % every], list(backgrounds[::every])
 
 
 def make_detector_trainee(recipe: DetectorRecipe, start: Path | None, device: str) -> Trainee[FaceDetectorNet]:
-    """A detector on `device` with the weights in `start`, or untrained ones fixed by the recipe's seed."""
+    """Trainee on `device` with the weights of `start`, or untrained ones that depend on the recipe's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = FaceDetectorNet()
@@ -156,30 +154,31 @@ def make_detector_trainee(recipe: DetectorRecipe, start: Path | None, device: st
 def take_detector_step(
     trainee: Trainee[FaceDetectorNet], batch: MosaicBatch, step: int, recipe: DetectorRecipe
 ) -> dict[str, Tensor]:
-    """Step number `step`, counted from 0: forward, backward, weights and average moved; gives the named losses."""
+    """Run step number `step`, counted from 0, update weights and EMA, and return the named losses."""
     prepare_step(trainee, step, recipe)
-    images, targets, wanted = (tensor.to(trainee.device) for tensor in batch)
+    images, targets, target_boxes = (tensor.to(trainee.device) for tensor in batch)
     logits, boxes = trainee.network(images.to(memory_format=torch.channels_last).float() / 255)
-    parts = detection_loss(logits, boxes, targets, wanted)
-    learn_from(trainee, parts["loss"], step, recipe)
+    parts = detection_loss(logits, boxes, targets, target_boxes)
+    optimise(trainee, parts["loss"], step, recipe)
     return {name: value.detach() for name, value in parts.items()}
 
 
 def validate(trainee: Trainee[FaceDetectorNet], mosaics: MosaicDataset, count: int) -> float:
-    """Average precision at an IoU of 0.5 of the averaged weights over `count` mosaics."""
+    """Average precision of the EMA weights at an IoU of 0.5 over `count` mosaics."""
     scores, hits, faces = [], [], 0
     for number in range(count):
         rng = np.random.default_rng((mosaics.seed, mosaics.stream, number))
         mosaic = draw_mosaic(mosaics.sources, mosaics.rules, rng)
         planes = torch.from_numpy(mosaic.image).to(trainee.device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            logits, boxes = trainee.average(planes)
-        found, certain = choose_boxes(boxes[0].double().cpu().numpy(), logits[0].sigmoid().cpu().numpy(), 0.05)
-        scores.append(certain)
-        hits.append(match_boxes(found, mosaic.boxes, mosaic.counts))
+            logits, boxes = trainee.ema(planes)
+        every_box, every_score = boxes[0].double().cpu().numpy(), logits[0].sigmoid().cpu().numpy()
+        detections, detection_scores = choose_boxes(every_box, every_score, 0.05)
+        scores.append(detection_scores)
+        hits.append(match_boxes(detections, mosaic.boxes, mosaic.counts))
         faces += int(mosaic.counts.sum())
-    judged = np.concatenate(hits) != NEITHER
-    return average_precision(np.concatenate(scores)[judged], np.concatenate(hits)[judged] == HIT, faces)
+    counted = np.concatenate(hits) != NEITHER
+    return average_precision(np.concatenate(scores)[counted], np.concatenate(hits)[counted] == HIT, faces)
 
 
 def _batches(sources: Sources, recipe: DetectorRecipe, step: int, workers: int) -> Iterator[MosaicBatch]:
@@ -193,19 +192,19 @@ def _collate(mosaics: list[MosaicBatch]) -> MosaicBatch:
     return MosaicBatch(*(torch.stack(tensors) for tensors in zip(*mosaics, strict=True)))
 
 
-def _whole_faces(samples: Sequence[Sample]) -> list[Sample]:
-    """The faces with all their points, whose tight box is a face's."""
-    whole = [sample for sample in samples if labelled(sample.points).all()]
-    if not whole:
+def _complete_faces(samples: Sequence[Sample]) -> list[Sample]:
+    """Faces with all points labelled: only their tight box is that of the face."""
+    complete = [sample for sample in samples if labelled(sample.points).all()]
+    if not complete:
         raise ConfigError(f"none of {len(samples)} faces has all points labelled; a detector learns from whole faces")
-    return whole
+    return complete
 
 
-def _log_row(standing: Standing, recipe: DetectorRecipe, out: Path) -> Row:
-    means = standing.take_means()
+def _log_row(state: TrainingState, recipe: DetectorRecipe, out: Path) -> Row:
+    means = state.take_means()
     if not math.isfinite(means["loss"]):
         raise TrainingError(
-            f"{recipe.name}: the loss is not finite at step {standing.step}; lower the learning rate; what was saved "
+            f"{recipe.name}: the loss is not finite at step {state.step}; lower the learning rate; what was saved "
             f"before stays in {out}"
         )
-    return {"step": standing.step, **means}
+    return {"step": state.step, **means}

@@ -1,4 +1,7 @@
-"""Collectives between the processes that torchrun starts for one training; a single process calls none."""
+"""Collective operations over torchrun's ranks: barrier, broadcast, all-reduce, shard, gather.
+
+Every rank has to call them in the same order. In a single process they return at once.
+"""
 
 from __future__ import annotations
 
@@ -21,31 +24,31 @@ from lightmark.train.distributed.world import World, world
 Item = TypeVar("Item")
 Net = TypeVar("Net", bound=nn.Module)
 
-# Dead processes are noticed at once; this is for those that hang. The longest that a live one lets others wait is one
-# copy of the teachers' points: 10 ms a face and teacher would be 180,000 faces an hour.
+# Only for ranks that hang: dead ones close their connections and are noticed at once. The longest wait for a live rank
+# is that for one copy of the teachers' points: at 10 ms a face and teacher, an hour is 180,000 faces.
 TIMEOUT = timedelta(hours=1)
 
 
-def join(device: str) -> str:
-    """Join the other processes, if there are any, and return the device that this one computes on.
+def init_distributed(device: str) -> str:
+    """Initialise torch.distributed, if there are several ranks, and return this rank's device.
 
-    That is `device`, and with several processes on GPUs the one of this process's number on its machine. May be called
-    again. Raises `ConfigError` for a device that is not there or cannot be shared out.
+    That is `device`, or with several ranks on GPUs the GPU of this process's local rank. Calling it again is harmless.
+    Raises `ConfigError` for a device that does not exist or that ranks cannot share.
     """
     here = world()
     if here.size == 1:
         return _current(device)
     device = _own_device(device, here)
     if not dist.is_initialized():
-        with collective():
-            # gloo carries what lies in main memory, such as validation errors, on machines with GPUs too.
+        with collective_errors():
+            # gloo for tensors in main memory, such as validation errors, on machines with GPUs too.
             dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=TIMEOUT)
         atexit.register(dist.destroy_process_group)
     return device
 
 
 def _current(device: str) -> str:
-    """`device`, made torch's current one where it is a GPU, so that nothing is set up on the first GPU besides."""
+    """`device`, set as torch's current GPU if it is one; else torch would also allocate on GPU 0."""
     try:
         kind = torch.device(device)
     except RuntimeError as error:
@@ -76,14 +79,14 @@ def _own_device(device: str, here: World) -> str:
     return f"cuda:{here.local}"
 
 
-def require_alone(what: str) -> None:
-    """Raise `ConfigError` where torchrun started several processes of `what`, which runs in one."""
+def require_single_process(what: str) -> None:
+    """Raise `ConfigError` where torchrun started several ranks of `what`, which supports only one."""
     if world().size > 1:
         raise ConfigError(f"{what} runs in one process, torchrun started {world().size}; start it without torchrun")
 
 
-def slice_of(batch: int) -> slice:
-    """This process's part of `batch` samples; raises `ConfigError` where they cannot be cut evenly."""
+def batch_slice(batch: int) -> slice:
+    """This rank's slice of a batch of `batch` samples; raises `ConfigError` where the world size does not divide it."""
     rank, size, _ = world()
     if batch % size:
         fitting = ", ".join(str(count) for count in range(1, batch + 1) if batch % count == 0)
@@ -92,74 +95,74 @@ def slice_of(batch: int) -> slice:
     return slice(rank * share, (rank + 1) * share)
 
 
-def mine(items: Sequence[Item]) -> Sequence[Item]:
-    """This process's share of `items`: every world-th one; `whole` puts shares together again."""
+def shard(items: Sequence[Item]) -> Sequence[Item]:
+    """This rank's shard of `items`: one in world-size, from its rank on; `gather` is the inverse."""
     rank, size, _ = world()
     return items[rank::size]
 
 
-def whole(share: Array, count: int) -> Array:
-    """The values (count,) of all items, of which `share` holds those of `mine`."""
+def gather(part: Array, count: int) -> Array:
+    """Values (count,) of all items on every rank, from each rank's values `part` of its `shard`."""
     rank, size, _ = world()
     values = np.zeros(count)
-    values[rank::size] = share
-    total(torch.from_numpy(values))  # zeros add nothing
+    values[rank::size] = part
+    all_reduce(torch.from_numpy(values))  # a sum gathers, since every other rank has zeros in these places
     return values
 
 
-def total(values: Tensor) -> Tensor:
-    """Sum of `values` over the processes, in place."""
+def all_reduce(values: Tensor) -> Tensor:
+    """Sum of `values` over the ranks, in place."""
     if world().size > 1:
-        with collective():
+        with collective_errors():
             dist.all_reduce(values)
     return values
 
 
-def mean(parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Mean over the processes of each named number."""
+def all_reduce_mean(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Mean over the ranks of each named number."""
     if world().size == 1:
         return parts
-    return dict(zip(parts, total(torch.stack(list(parts.values()))) / world().size, strict=True))
+    return dict(zip(parts, all_reduce(torch.stack(list(parts.values()))) / world().size, strict=True))
 
 
 def data_parallel(network: nn.Module, device: str) -> nn.Module:
-    """`network` as its training calls it: within DistributedDataParallel where there are several processes.
+    """`network` wrapped in DistributedDataParallel where there are several ranks.
 
-    Its backward pass makes every gradient the mean over the processes. Batch norm sees this process's slice on CPUs,
-    where torch has no synchronised one; on GPUs `synchronised` comes before. Buffers are the first process's.
+    Its backward pass averages the gradients over the ranks. Batch norm uses the statistics of this rank's slice on
+    CPUs, where torch has no SyncBatchNorm; on GPUs call `with_sync_batch_norm` before. Buffers are those of rank 0.
     """
     if world().size == 1:
         return network
-    with collective():
+    with collective_errors():
         return DistributedDataParallel(network, device_ids=None if device == "cpu" else [torch.device(device)])
 
 
-def synchronised(network: Net, device: str) -> Net:
-    """`network` whose batch norms use the whole batch's statistics, where there are several processes on GPUs."""
+def with_sync_batch_norm(network: Net, device: str) -> Net:
+    """`network` with SyncBatchNorm, statistics of the complete batch, where several ranks run on GPUs."""
     if world().size == 1 or device == "cpu":
         return network
     converted: Net = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # torch's
     return converted
 
 
-def from_first(value: Item) -> Item:
-    """The first process's `value`, in every process."""
+def broadcast(value: Item) -> Item:
+    """`value` of rank 0 on every rank; pickled, so any object will do."""
     if world().size == 1:
         return value
     values = [value]
-    with collective():
+    with collective_errors():
         dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
     return values[0]
 
 
-def meet() -> None:
-    """Wait until every process has come here."""
-    total(torch.zeros(1))
+def barrier() -> None:
+    """Wait until every rank has called this."""
+    all_reduce(torch.zeros(1))
 
 
 @contextmanager
-def collective() -> Iterator[None]:
-    """What all processes do at once; the end of another one becomes a `TrainingError`."""
+def collective_errors() -> Iterator[None]:
+    """Context of a collective operation: the loss of another rank is raised as `TrainingError`."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Which of several processes this is, told without torch."""
+"""Rank and world size from torchrun's environment, without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class World(NamedTuple):
-    """Which of how many processes this is, over all machines, counted from 0; `local` counts on this machine."""
+    """Rank and world size over all machines, and the local rank on this machine; ranks count from 0."""
 
     rank: int = 0
     size: int = 1
@@ -15,7 +15,7 @@ class World(NamedTuple):
 
 
 def world() -> World:
-    """This process's place as torchrun's environment variables tell it; a world of one without them."""
+    """World from torchrun's environment variables; rank 0 of 1 without them."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
         return World()
     return World(*(int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
