@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lightmark.data.check.duplicates import ALIKE_BY_BOX, ALIKE_BY_EYES, alike_pairs, fine_correlation, likeness_crop
+from lightmark.data.check.duplicates import ALIKE_BY_BOX, ALIKE_BY_EYES, alike_pairs, comparison_crop, fine_correlation
 from lightmark.data.read import read_samples
 from lightmark.data.sample import load_image
 from lightmark.schema import Schema, plain_schema
@@ -25,28 +25,28 @@ def test_smaller_darker_compressed_copy_is_alike(schema):
     """A copy at 60 % of the size, half as bright, saved as JPEG, is the same picture, another picture is not."""
     small = cv2.resize(noise(0), None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA) // 2
     copy = cv2.imdecode(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
-    first = [likeness_crop(noise(seed), POINTS, schema) for seed in (0, 1)]
-    second = [likeness_crop(noise(2), POINTS, schema), likeness_crop(copy, POINTS * 0.6, schema)]
-    ((i, j, likeness),) = alike_pairs(first, second, ALIKE_BY_BOX)
+    first = [comparison_crop(noise(seed), POINTS, schema) for seed in (0, 1)]
+    second = [comparison_crop(noise(2), POINTS, schema), comparison_crop(copy, POINTS * 0.6, schema)]
+    ((i, j, correlation),) = alike_pairs(first, second, ALIKE_BY_BOX)
     assert (i, j) == (0, 1)
-    assert likeness > ALIKE_BY_BOX
+    assert correlation > ALIKE_BY_BOX
 
 
 def test_labels_made_anew_still_match():
     """Eye corners set 3 % of their distance elsewhere keep the copy alike."""
-    crop = likeness_crop(noise(0), POINTS, EYES)
-    again = likeness_crop(noise(0), POINTS + np.array([[2.4, -1], [-1, 1], [0, 0]]), EYES)
+    crop = comparison_crop(noise(0), POINTS, EYES)
+    again = comparison_crop(noise(0), POINTS + np.array([[2.4, -1], [-1, 1], [0, 0]]), EYES)
     assert fine_correlation(crop, again) > ALIKE_BY_EYES
 
 
 def test_tiny_face_has_no_crop():
     """Under 16 pixels too little is left to tell pictures apart."""
-    assert likeness_crop(noise(0), POINTS / 20, EYES) is None
+    assert comparison_crop(noise(0), POINTS / 20, EYES) is None
 
 
 def test_coinciding_eye_corners_have_no_crop():
     """In a full profile the eye corners may coincide, which gives no scale."""
-    assert likeness_crop(noise(0), POINTS[[0, 0, 2]], EYES) is None
+    assert comparison_crop(noise(0), POINTS[[0, 0, 2]], EYES) is None
 
 
 def test_flat_crops_match_nothing():
@@ -58,16 +58,16 @@ def test_flat_crops_match_nothing():
 
 def test_empty_side_has_no_pairs():
     """Without training faces there is nothing to compare."""
-    assert alike_pairs([], [likeness_crop(noise(0), POINTS, EYES)], 0.5) == []
+    assert alike_pairs([], [comparison_crop(noise(0), POINTS, EYES)], 0.5) == []
 
 
 def test_real_relabelled_copies_are_found(real_data):
     """Of 234 HELEN faces with 29 and with 68 points, labelled by different people, most are told to be one picture."""
     old = {face.path.stem: face for face in read_samples(real_data / "300w" / "helen" / "trainset")}
     pairs = [(face, old[face.path.stem]) for face in read_samples(real_data / "helen29") if face.path.stem in old]
-    likeness = [
-        fine_correlation(*(likeness_crop(load_image(face), face.points, face.schema) for face in pair))
+    correlation = [
+        fine_correlation(*(comparison_crop(load_image(face), face.points, face.schema) for face in pair))
         for pair in pairs
     ]
     assert len(pairs) == 234
-    assert np.mean(np.array(likeness) >= ALIKE_BY_EYES) > 0.8
+    assert np.mean(np.array(correlation) >= ALIKE_BY_EYES) > 0.8

@@ -1,4 +1,4 @@
-"""Writing samples in another format: COCO keypoints JSON, or a tree of `.pts` files with their pictures."""
+"""Conversion of samples to COCO keypoints JSON or to a tree of `.pts` files with pictures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def convert(
     inputs: Sequence[Path] = (),
     left_out: LeftOut | None = None,
 ) -> int:
-    """Write the faces of `source` to `target` as `form` and return how many; see `read_samples` and the writers.
+    """Convert the faces of `source` to the format `form` at `target` and return their number.
 
     `source` and `inputs` are not written over, whatever `force` is. Faces whose labels or pictures are broken are left
     out with a sentence in `left_out`, and raise without it; `DataError` also where no other is there.
@@ -85,9 +85,9 @@ def write_pts(
 ) -> None:
     """Write one `.pts` file a face, its picture copied beside it, into `folder`.
 
-    The folders between the samples' common folder and each picture are kept; photograph and subsets are told by these
-    when the tree is read again, and occlusion flags and attributes are lost: COCO keeps them. Raises `ConfigError` as
-    `write_coco` does; with `force`, only files of the same names are replaced.
+    The folders between the samples' common folder and each picture are reproduced: photograph and subsets are derived
+    from them when the tree is read again. Occlusion flags and attributes are lost, unlike in COCO. Raises `ConfigError`
+    as `write_coco` does; with `force`, only files of the same names are replaced.
     """
     folder = Path(folder)
     stems = _stems(samples)
@@ -107,12 +107,12 @@ _WRITERS: dict[str, Callable[[Sequence[Sample], str | Path, bool, Sequence[Path]
 
 
 def _beside(stem: Path, suffix: str) -> Path:
-    """`stem` with a suffix added: with_suffix would cut a stem that holds a dot."""
+    """`stem` with `suffix` appended; Path.with_suffix would cut a stem that contains a dot."""
     return stem.with_name(stem.name + suffix)
 
 
 def _stems(samples: Sequence[Sample]) -> list[Path]:
-    """Where each face goes below the target folder, without suffix; faces of one file are told apart by their index."""
+    """Path of each face below the target folder, without suffix; several faces of one file get an index."""
     places = [sample.path.resolve() for sample in samples]
     if not places:
         raise DataError("write_pts: no samples to write")

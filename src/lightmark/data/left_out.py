@@ -1,4 +1,4 @@
-"""Labels left out: broken label files, rows and annotations as sentences, where the rest of a data set is read on."""
+"""Collection of broken labels as messages, so that the rest of a data set can be read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LeftOut: TypeAlias = list[str]
 
 @contextmanager
 def leaving_out(left_out: LeftOut | None) -> Iterator[None]:
-    """Add the text of an error in the block to `left_out`; raise it where that is None.
+    """Append the message of an error in the block to `left_out`; raise it where that is None.
 
-    `NoLabelsError` is raised in either case: a file of something else has no labels that could be left out.
+    `NoLabelsError` is always raised: a file that is no label file has no labels to leave out.
     """
     try:
         yield

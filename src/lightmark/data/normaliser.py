@@ -1,4 +1,4 @@
-"""The length that the error of each labelled face is divided by: between two points, or the side of the face's box."""
+"""Normalisers of the NME: distance of two labelled points, or the longer side of the face's box."""
 
 from __future__ import annotations
 

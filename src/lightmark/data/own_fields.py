@@ -1,4 +1,4 @@
-"""The fields of a face that only our own JSON has, checked: photograph, subsets and attributes."""
+"""Parser of the fields that only Lightmark's JSON has: photograph, subsets and attributes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class OwnFields:
-    """What COCO files and shards of ours say of a face besides its points; None where they say nothing."""
+    """Fields of a face in Lightmark's COCO files and shards besides its points; None where absent."""
 
     photo: str | None
     subsets: frozenset[str] | None
@@ -17,7 +17,7 @@ class OwnFields:
 
 
 def own_fields(value: Any) -> OwnFields:
-    """The fields in the JSON object `value`; raises `TypeError` for other types than these fields have."""
+    """Parse the JSON object `value`; raises `TypeError` where a field has another type."""
     if not isinstance(value, dict):
         raise TypeError(f"got {type(value).__name__} instead of an object with photo, subsets and attributes")
     photo, subsets, attributes = value.get("photo"), value.get("subsets"), value.get("attributes", {})

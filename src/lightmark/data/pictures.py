@@ -1,11 +1,11 @@
-"""Which files are pictures: those in a folder, and the one that lies beside a label file."""
+"""Picture files: all in a folder, and the one beside a label file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-# Lossless first: where a picture is there twice, the better copy is read.
+# In order of preference, lossless first, for pictures that exist in several formats.
 PICTURE_SUFFIXES = (
     ".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm",
     ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jp2", ".gif",
@@ -13,8 +13,8 @@ PICTURE_SUFFIXES = (
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Pictures in `folder` and below, by their suffixes in any case, in order; none whose name starts with a dot."""
-    # macOS adds such names to archives: no pictures, whatever their suffix.
+    """Sorted picture files in `folder` and below, by suffix in any case; hidden files are skipped."""
+    # macOS adds files such as ._a.jpg to archives, which are no pictures.
     return sorted(
         path
         for path in folder.rglob("*")
@@ -23,9 +23,9 @@ def pictures_below(folder: Path) -> list[Path]:
 
 
 def pictures_beside(files: Iterable[Path]) -> dict[Path, Path]:
-    """For each label file the picture of the same stem in its folder, its suffix in any case; .jpg where there is none.
+    """Picture of the same stem and folder for each label file; a .jpg path where there is none.
 
-    A missing picture is no error here, so that `check` can count it; loading it raises.
+    A missing picture raises no error here, so that `check` can count it, but when it is loaded.
     """
     files = list(files)
     stems = {folder: _pictures_by_stem(folder) for folder in {file.parent for file in files}}

@@ -1,4 +1,4 @@
-"""One call that reads any labelled data: it looks at what the path is and picks the reader."""
+"""Reader of labelled data in any supported format, chosen by the path and the file's contents."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_samples(
     such as "train", "common" or "pose". In a folder a table or JSON of something else is passed over and named by a
     warning in the log, and so is what is broken in packed shards (see `read_shards`); any other broken label file is an
     error, or with `left_out` a sentence there, and so is what is broken in shards. Raises `DataError` where nothing of
-    a known format is there or all of it is broken, and for a subset that is not.
+    a known format exists or all of it is broken, and for an unknown subset.
     """
     path = Path(path)
     samples = _read_folder(path, schema, left_out) if path.is_dir() else _read_file(path, schema, left_out)
@@ -46,13 +46,13 @@ def read_samples(
 
 
 def keep_subset(samples: Sequence[Sample], subset: str, where: str | Path) -> list[Sample]:
-    """The samples of `subset`; raises `DataError` naming `where` and the subsets that are there if there are none."""
-    kept = [sample for sample in samples if subset in sample.subsets]
-    if not kept:
+    """Samples of `subset`; raises `DataError` naming `where` and the existing subsets if there are none."""
+    chosen = [sample for sample in samples if subset in sample.subsets]
+    if not chosen:
         counts = Counter(name for sample in samples for name in sample.subsets)
         present = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items())) or "none"
         raise DataError(f"{where}: no face of subset {subset!r}; subsets here: {present}")
-    return kept
+    return chosen
 
 
 def _read_folder(folder: Path, schema: Schema | None, left_out: LeftOut | None) -> list[Sample]:
@@ -81,7 +81,7 @@ def _read_folder(folder: Path, schema: Schema | None, left_out: LeftOut | None) 
 
 
 def _is_table(file: Path) -> bool:
-    """Whether `file`, found in a folder, is to be read: the `.mat` files of 300W-LP's code, say, are not."""
+    """Whether `file` of a folder is a label file; the `.mat` files of 300W-LP's own code, for example, are not."""
     if file.suffix.lower() == ".mat":
         return is_lp_label(file) or _is_hdf5(file)
     return (file.suffix.lower() in (".csv", ".json") and file.name != MANIFEST) or is_wflw_list(file)
@@ -98,14 +98,14 @@ def _read_file(file: Path, schema: Schema | None, left_out: LeftOut | None) -> l
 
 
 def _of_schema(samples: list[Sample], schema: Schema | None, where: Path) -> list[Sample]:
-    """`samples`, whose format has a schema of its own; raises `DataError` where that asked for is of another size."""
+    """`samples` of a format with a fixed schema; raises `DataError` where the requested `schema` has another size."""
     for sample in samples[:1]:
         schema_for(sample.schema.size, schema, where)
     return samples
 
 
 def _read_fixed(file: Path, left_out: LeftOut | None) -> list[Sample]:
-    """Faces of a file whose format has one schema."""
+    """Faces of a file whose format has a fixed schema."""
     if is_shard(file):
         return read_shard(file, LOGGER.warning if left_out is None else left_out.append)
     if file.suffix.lower() == ".mat":

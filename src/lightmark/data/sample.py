@@ -1,4 +1,4 @@
-"""Sample: one labelled face, the same whatever file it came from."""
+"""Sample: one labelled face, independent of the file format."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ LABELLED_SIZE = "labelled_size"  # attribute: width and height of the picture, a
 class Sample:
     """One face: `points` (N, 2) and face `box` (4,) in image pixels, counted from 0, pixel centres at integers.
 
-    The box is what crops are cut around: the tight box of the labelled points, as readers set it, where these are the
-    68 or WFLW's 98; `lightmark.evaluate.face_boxes` replaces it for other points, by the box of the 68 that the shipped
-    model sees. A missing point, one that nobody labelled, is NaN in both coordinates (`lightmark.geometry.labelled`).
+    Crops are cut around the box. For the 68 points and WFLW's 98 it is the tight box of the labelled points, which the
+    readers set; for other points `lightmark.evaluate.face_boxes` replaces it by the box of the 68 points that the
+    shipped model predicts. A missing (unlabelled) point is NaN in both coordinates (`lightmark.geometry.labelled`).
     `photo` names the source photograph or person: samples that share it must not be split between training and
-    validation. `image` holds the pixels where the format keeps them inside its own file, `member` is where they lie
-    encoded in a packed shard, else `path` is read. `occluded` (N,) is true for covered points where the set says so.
-    `subsets` are names such as "common" or "pose".
+    validation. `image` holds the pixels where the label file contains them, `member` their place in a packed shard;
+    else `path` is read. `occluded` (N,) is true for occluded points, None where the set has no such labels. `subsets`
+    are names such as "common" or "pose".
     """
 
     path: Path
@@ -64,10 +64,10 @@ def load_image(sample: Sample) -> Picture:
 
 
 def label_box(points: Array, schema: Schema) -> Array:
-    """Tight box (4,) of a face's labels; raises `GeometryError` for labels from which no face could be cropped.
+    """Tight box (4,) of a face's labels; raises `GeometryError` where no face can be cropped around them.
 
-    The 68 and 98 points must span it. For others it is found in the picture: a single point, or two above one another,
-    are whole labels, several in one place are not.
+    The 68 and 98 points must span a box. For other schemas the face's box is detected in the picture, so a single point
+    or points on one line are valid, but several points in one place are not.
     """
     box = tight_box(points)
     if spans_face(schema):
@@ -80,7 +80,7 @@ def label_box(points: Array, schema: Schema) -> Array:
 
 
 def encoded_picture(sample: Sample) -> bytes:
-    """The sample's picture as its file or shard holds it, byte for byte; as PNG where it is in memory.
+    """Encoded bytes of the sample's picture, unchanged from its file or shard; PNG where it is in memory.
 
     Raises `DataError` or `ImageError` naming the file.
     """
@@ -97,5 +97,5 @@ def encoded_picture(sample: Sample) -> bytes:
 
 
 def encoded_suffix(sample: Sample) -> str:
-    """What the name of a file with `encoded_picture` should end in."""
+    """File suffix for the bytes of `encoded_picture`."""
     return ".png" if sample.image is not None else sample.path.suffix

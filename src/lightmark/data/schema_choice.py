@@ -1,4 +1,4 @@
-"""Which schema a file means that says only how many points it has."""
+"""Schema of a file that states only its number of points."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _USUAL = {schema.size: schema for schema in SCHEMAS.values()}
 
 
 def schema_for(count: int, schema: Schema | None, where: str | Path) -> Schema:
-    """`schema` if it has `count` points; without one, the usual schema of that many points.
+    """`schema` if it has `count` points; if it is None, the default schema of that many points.
 
     68, 98 and 29 points are IBUG68, WFLW98 and COFW29, other counts a plain schema. Raises `DataError` naming `where`
     if `schema` has another number of points.

@@ -1,4 +1,4 @@
-"""Splitting samples into training and validation without tearing photographs apart."""
+"""Train / validation split by source photograph."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence, Set
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError
 
-SEEDS_TRIED = 1000  # two photographs at a share of 0.06 are apart with one seed in nine
+SEEDS_TRIED = 1000  # enough for the hardest case: two photographs at a share of 0.06 split with one seed in nine
 
 
 def split_by_photo(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Training and validation samples, about `share` of the photographs in validation, every photograph whole.
+    """Training and validation samples, with about `share` of the photographs in validation.
 
-    A photograph's side depends on `seed` and its key alone: adding samples moves no other. Raises `DataError` where
-    `share` is not between 0 and 1 or a side would be empty.
+    A photograph's side depends on `seed` and its key alone, so that adding samples moves no other photograph. Raises
+    `DataError` where `share` is not between 0 and 1 or a side would be empty.
     """
     if not 0 < share < 1:
         raise DataError(f"split_by_photo: share {share}; wanted a share between 0 and 1, 0.1 say")
@@ -33,7 +33,7 @@ def split_by_photo(samples: Sequence[Sample], share: float, seed: int) -> tuple[
 
 
 def _advice(photos: Set[str], share: float) -> str:
-    """What makes a split of so few photographs possible."""
+    """Advice in the error text: data or a seed with which the split is possible."""
     if len(photos) < 2:
         return "faces of at least two photographs"
     for seed in range(SEEDS_TRIED):
@@ -43,6 +43,6 @@ def _advice(photos: Set[str], share: float) -> str:
 
 
 def _position(photo: str, seed: int) -> float:
-    """Place of `photo` in [0, 1), the same on every machine."""
+    """Pseudo-random number in [0, 1) of `photo`, the same on every machine."""
     digest = hashlib.sha256(f"{seed}:{photo}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,4 +1,4 @@
-"""Where a face comes from, told by its path: the source photograph and the official subsets."""
+"""Source photograph and official subsets of a face, derived from its path."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SUBSETS_300W: dict[tuple[str, ...], frozenset[str]] = {
     ("ibug",): frozenset({"test", "challenging", "full", "ibug"}),
 }
 # LFPW's training set holds three photographs of its own test set (0066, 0096 and 0007 there), found by
-# `lightmark data check` and seen by eye: whoever trains on them has trained on test faces.
+# `lightmark data check` and confirmed by eye. Training on them is training on test faces.
 REPEATS_TEST = "repeats-test"
 _LFPW_REPEATS = frozenset({"image_0215", "image_0828", "image_0862"})
 _SUBSETS_PLAIN = {
     **dict.fromkeys(("train", "trainset", "training"), frozenset({"train"})),
     **dict.fromkeys(("test", "testset", "testing"), frozenset({"test"})),
 }
-# 300W-LP puts the original set before the original name and the number of the turned copy behind it.
+# 300W-LP's names: the original set, the original name, and the number of the synthetically rotated copy.
 _LP_NAME = re.compile(r"(?:(AFW|HELEN)_(\d+)_\d+|(IBUG)_(image_\d+)(?:_\d+)?|LFPW_image_(train|test)_(\d+))_\d+$")
 # A photograph's number, then the number of the face in it.
 _NUMBERED_FACE = re.compile(r"(\d+)_\d+")
@@ -37,7 +37,7 @@ def is_300w_lp(path: Path) -> bool:
 def photo_of(path: Path) -> str:
     """Key of the source photograph of the picture or label file at `path`, which should be absolute.
 
-    Every face and every turned copy of a photograph of 300W, 300W-LP or HELEN has the same key; elsewhere each file is
+    Every face and every rotated copy of a photograph of 300W, 300W-LP or HELEN has the same key; elsewhere each file is
     a photograph of its own, called folder/stem.
 
     >>> photo_of(Path("/300w/afw/1051618982_1.jpg")), photo_of(Path("/300w_lp/afw/AFW_1051618982_1_10.jpg"))

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-from lightmark.data.check.duplicates import ALIKE_BY_BOX, ALIKE_BY_EYES, aligned_by_eyes, alike_pairs, likeness_crop
+from lightmark.data.check.duplicates import ALIKE_BY_BOX, ALIKE_BY_EYES, aligned_by_eyes, alike_pairs, comparison_crop
 from lightmark.data.check.symmetry import swapped_groups
 from lightmark.data.sample import LABELLED_SIZE, Sample, label_box, load_image
 from lightmark.draw import contact_sheet, face_tile, write_png
@@ -109,7 +109,7 @@ def check(samples: Sequence[Sample], left_out: Sequence[str] = ()) -> CheckRepor
     `left_out` are sentences on labels that could not be read, as `read_samples` gives them.
 
     Each leak is found once: by the photograph's key where train and test share it, else by equal pixels, else by
-    likeness of the face.
+    near duplicates of the face.
     """
     looks = [_look(sample, picture) for sample, picture in zip(samples, _pictures(samples), strict=True)]
     findings = [
@@ -172,7 +172,7 @@ def _look(sample: Sample, picture: Picture | ImageError) -> _Look:
         return _Look((*broken, *contradiction), digest)
     height, width = picture.shape[:2]
     x, y = (tight_box(sample.points)[2:] + 0.5) / (width, height)
-    crop = likeness_crop(picture, sample.points, sample.schema)
+    crop = comparison_crop(picture, sample.points, sample.schema)
     return _Look((*contradiction, *_outside(sample, picture)), digest, crop, (float(x), float(y)))
 
 
@@ -286,10 +286,10 @@ def _alike_pictures(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterat
             [i for i in side if looks[i].crop is not None and aligned_by_eyes(samples[i].schema) == by_eyes]
             for side in (train, test)
         )
-        for a, b, likeness in alike_pairs(_crops(looks, first), _crops(looks, second), threshold):
+        for a, b, correlation in alike_pairs(_crops(looks, first), _crops(looks, second), threshold):
             i, j = first[a], second[b]
             if samples[i].photo != samples[j].photo and looks[i].digest != looks[j].digest:
-                detail = f"the faces' detail correlates {likeness:.2f}"
+                detail = f"the faces' detail correlates {correlation:.2f}"
                 yield Finding("alike pictures in train and test", (samples[i].name, samples[j].name), detail)
 
 

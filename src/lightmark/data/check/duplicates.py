@@ -34,7 +34,7 @@ def aligned_by_eyes(schema: Schema) -> bool:
     return schema.normaliser_name == "inter-ocular"
 
 
-def likeness_crop(image: Picture, points: Array, schema: Schema) -> Picture | None:
+def comparison_crop(image: Picture, points: Array, schema: Schema) -> Picture | None:
     """Grey crop (64, 64) in which copies of a photograph look alike; None where labels are small or too few."""
     matrix, side = _by_eyes(points, schema) if aligned_by_eyes(schema) else _by_box(points)
     if matrix is None or side < _SMALLEST:

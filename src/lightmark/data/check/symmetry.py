@@ -1,4 +1,4 @@
-"""Faces whose left and right labels are swapped, told by comparing shapes with their mirror images."""
+"""Detection of swapped left and right labels, by comparing shapes with their mirror images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def swapped_groups(points: Array, schema: Schema) -> list[tuple[str, ...]]:
     than to their own by more than `SWAPPED`. The mean is that of these very faces, made symmetric: a small share of
     swapped faces leaves it whole, and so does a wholly swapped set of a built-in schema; for other schemas the majority
     is taken to be right. A face with missing points (NaN) is compared by the pairs it has; the mean is that of whole
-    faces, without which nothing is told. Other points must be finite and no face's may all coincide.
+    faces, without which nothing is reported. Other points must be finite and no face's may all coincide.
     """
     mirror = np.array(schema.mirror)
     there = labelled(points)
@@ -35,9 +35,10 @@ def swapped_groups(points: Array, schema: Schema) -> list[tuple[str, ...]]:
         return [()] * len(points)
     mean = _mean_shape(points[whole_faces], schema)
     found: list[tuple[str, ...]] = [()] * len(points)
-    for kept in np.unique(there, axis=0):  # faces that lack the same points go together
-        members = np.flatnonzero((there == kept).all(axis=1))
-        for face, names in zip(members, _swapped_of(points[members], mean, schema, kept & kept[mirror]), strict=True):
+    for shared in np.unique(there, axis=0):  # faces that lack the same points go together
+        members = np.flatnonzero((there == shared).all(axis=1))
+        swapped = _swapped_of(points[members], mean, schema, shared & shared[mirror])
+        for face, names in zip(members, swapped, strict=True):
             found[face] = names
     return found
 
@@ -50,17 +51,17 @@ def _mean_shape(points: Array, schema: Schema) -> Shapes:
     return mean[mirror] if _is_mirrored(mean, shapes, schema) else mean
 
 
-def _swapped_of(points: Array, mean: Shapes, schema: Schema, kept: NDArray[np.bool_]) -> list[tuple[str, ...]]:
-    """Swapped groups of faces (F, N, 2), told from the points `kept` (N,), which come with their mirror partners."""
-    if kept.sum() < 2:
+def _swapped_of(points: Array, mean: Shapes, schema: Schema, shared: NDArray[np.bool_]) -> list[tuple[str, ...]]:
+    """Swapped groups of faces (F, N, 2), from the points `shared` (N,), which include their mirror partners."""
+    if shared.sum() < 2:
         return [()] * len(points)
-    place = np.cumsum(kept) - 1  # of each kept point among them
-    mirror = place[np.array(schema.mirror)[kept]]
-    mean, shapes = _normalised(mean[kept]), _normalised(points[:, kept] @ np.array([1, 1j]))
+    place = np.cumsum(shared) - 1  # of each shared point among them
+    mirror = place[np.array(schema.mirror)[shared]]
+    mean, shapes = _normalised(mean[shared]), _normalised(points[:, shared] @ np.array([1, 1j]))
     aligned = _aligned(shapes, mean, mirror)
     whole = _swap_ratios(aligned, mean, mirror, np.arange(len(mirror)))
     ratios = {
-        name: _swap_ratios(aligned, mean, mirror, place[[i for i in members if kept[i]]].astype(int))
+        name: _swap_ratios(aligned, mean, mirror, place[[i for i in members if shared[i]]].astype(int))
         for name, members in schema.groups.items()
     }
     return [("face",) if ratio > SWAPPED else _names_above(ratios, i) for i, ratio in enumerate(whole)]

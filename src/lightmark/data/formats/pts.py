@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.data.left_out import LeftOut, leaving_out
-from lightmark.data.missing import MARKS, is_marked, missing_as_nan
+from lightmark.data.missing import UNLABELLED, is_unlabelled, missing_as_nan
 from lightmark.data.pictures import pictures_beside
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
@@ -82,8 +82,8 @@ def format_pts(points: Floats) -> str:
     """
     there = labelled(points)
     numbers = np.round(points + 1, 6)
-    numbers[~there] = MARKS[0]
-    numbers[there & is_marked(numbers), 0] += 1e-6  # a labelled point just there must not be read as a missing one
+    numbers[~there] = UNLABELLED[0]
+    numbers[there & is_unlabelled(numbers), 0] += 1e-6  # a labelled point just there must not be read as a missing one
     lines = "".join(f"{x:.6f} {y:.6f}\n" for x, y in numbers)
     return f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n"
 

@@ -30,8 +30,8 @@ class Member:
 def tar_members(file: Path, start: int = 0) -> Iterator[Member]:
     """The files inside the tar `file`, in order, from the header at byte `start` on.
 
-    Raises `DataError` for what is no tar, and after the last that can be told where the tar is cut or broken: the bytes
-    of that last one may be cut, which `read_member` says.
+    Raises `DataError` for a file that is no tar, and behind the last readable member where the tar is cut or broken;
+    the bytes of that member may be cut, which `read_member` reports.
     """
     with foreign_errors_as(DataError, f"{file}: cut, broken or no uncompressed tar"), file.open("rb") as stream:
         stream.seek(start)
