@@ -407,7 +407,7 @@ def test_changed_checkpoints(tmp_path, write_seed):
 @contextmanager
 def landmarks_server():
     """Port of a server on this machine whose model sees one face in each picture."""
-    seen = Face(POINTS, np.array([0.0, 0, 3, 3]), plain_schema(3), score=0.9)
+    seen = Face(POINTS, np.array([0.0, 0, 3, 3]), plain_schema(3), confidence=0.9)
     model = SimpleNamespace(spec=SimpleNamespace(confidence=True), detect=lambda picture: [seen])
     app = build_app({}, Endpoint(model, Workers(2, 4), Limits(4000, 10_000, 20.0)), "http://127.0.0.1/")
     listening = open_socket("127.0.0.1", 0)
