@@ -232,7 +232,7 @@ def test_too_few_validation_faces_are_refused(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch, second_of_three: None
 ) -> None:
     """Each process needs a face to judge by."""
-    monkeypatch.setattr("lightmark.train.loop.join", lambda device: device)
+    monkeypatch.setattr("lightmark.train.loop.init_distributed", lambda device: device)
     monkeypatch.setattr("lightmark.train.loop.broadcast", lambda value: value)
     with pytest.raises(ConfigError, match="tiny: 2 validation faces for 3 processes, each needs one; start fewer"):
         train(replace(recipe, batch=6), Split(faces[2:], faces[:2]), tmp_path, quiet=True)
@@ -242,7 +242,7 @@ def test_processes_with_other_faces_are_refused(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch, second_of_three: None
 ) -> None:
     """A machine whose data set differs is told so before anything is written."""
-    monkeypatch.setattr("lightmark.train.loop.join", lambda device: device)
+    monkeypatch.setattr("lightmark.train.loop.init_distributed", lambda device: device)
     monkeypatch.setattr("lightmark.train.loop.broadcast", lambda value: "the first one's")
     with pytest.raises(ConfigError, match="process 1 of 3 was given another recipe or other faces than process 0"):
         train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
