@@ -69,7 +69,7 @@ for face in faces[::3]:
     face.points[2:] = np.nan  # so that the slices of a batch hold different numbers of labelled points
 train(recipe, split_samples(faces, recipe), out, quiet=True)
 """
-PATIENT = ("--monitor-interval", "5")  # torchrun leaves the survivors the time to speak first
+PATIENT = ("--monitor-interval", "15")  # torchrun leaves the survivors the time to speak first
 
 
 def environment() -> dict[str, str]:
