@@ -127,7 +127,7 @@ def test_core_ml_packages_carry_the_spec_and_the_names(tmp_path: Path) -> None:
     export_forms(model_path("fast"), {"coreml": out})
     told = coremltools.utils.load_spec(str(out)).description
     assert [one.name for one in told.input] == ["crops"]
-    assert [one.name for one in told.output] == ["normalized_points", "errors", "presence"]
+    assert [one.name for one in told.output] == ["unit_points", "errors", "presence"]
     spec = spec_from_json(told.metadata.userDefined[METADATA_KEY], "package")
     assert spec.provenance["parity"] == "not verified"
 

@@ -22,7 +22,7 @@ from lightmark.spec import METADATA_KEY, ModelSpec, require_face_box, spec_to_js
 def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLERANCE_PX) -> Parity:
     """Write the network of `checkpoint` as an ONNX file, any batch size, float32, and return how far it is from torch.
 
-    Input `crops` (B, 3, S, S) normalised as the spec says, output `normalized_points` (B, N, 2) and, of a network with
+    Input `crops` (B, 3, S, S) normalised as the spec says, output `unit_points` (B, N, 2) and, of a network with
     confidence, `errors` (B, N) and `presence` (B,). Raises `ExportError` and leaves no file where the written file's
     points or expected errors differ from torch's by more than `tolerance` crop pixels, or its presence by as much;
     `SpecError` for a model that no detector's box serves.
@@ -43,7 +43,7 @@ def _write(model: TorchModel, spec: ModelSpec, path: Path) -> None:
     # Two crops: an example of one would make the exporter take the batch for a constant.
     example = torch.zeros(2, 3, model.spec.size, model.spec.size)
     network = model.network.cpu().to(memory_format=torch.contiguous_format)
-    names = ["normalized_points", "errors", "presence"] if model.spec.confidence else ["normalized_points"]
+    names = ["unit_points", "errors", "presence"] if model.spec.confidence else ["unit_points"]
     module = _WithConfidence(network).eval() if model.spec.confidence else network
     shapes = {0: torch.export.Dim("batch")}
     write_graph(module, example, shapes, ["crops"], names, {METADATA_KEY: spec_to_json(spec)}, path)
