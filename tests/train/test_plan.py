@@ -48,7 +48,17 @@ def test_a_begun_stage_counts_the_steps_left(
 
 def test_the_pace_is_a_mean_over_both_sizes(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter of the steps at the small size."""
-    monkeypatch.setattr(plan, "_pass_seconds", lambda network, size: {16: 1.0, 32: 5.0}[size])
+    monkeypatch.setattr(plan, "_pass_seconds", lambda architecture, points, size: {16: 1.0, 32: 5.0}[size])
     wide = replace(recipe, size=32, early_size=16, early_share=0.25)
     assert seconds_a_face(wide, 5) == 0.25 * 1 + 0.75 * 5
     assert seconds_a_face(replace(wide, early_size=None), 5) == 5
+
+
+def test_stages_of_one_network_are_timed_once(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both teachers are alike in what a step costs, so that the plan of a distillation comes in half the time."""
+    built = []
+    real = plan.build_network
+    monkeypatch.setattr(plan, "build_network", lambda *words, **options: built.append(words) or real(*words, **options))
+    plan._pass_seconds.cache_clear()
+    plan_lines([Stage(recipe, tmp_path / "a"), Stage(replace(recipe, name="b", steps=3), tmp_path / "b")], 5)
+    assert len(built) == 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lightmark.nets.network import build_network
+from lightmark.nets.network import Architecture, build_network
 from lightmark.train.config import Recipe
 from lightmark.train.folder import RESULT, STATE
 from lightmark.train.state import saved_step
@@ -38,9 +39,10 @@ def plan_lines(stages: Sequence[Stage], points: int, device: str = "cpu") -> lis
 
     A GPU's first steps are much slower than the rest, so a short measurement would mislead.
     """
-    lines, total = [], 0.0
+    lines, total, unfinished = [], 0.0, 0
     for stage in stages:
         recipe, left = stage.recipe, stage.steps_left
+        unfinished += left > 0
         if not left:
             lines.append(f"{recipe.name}: finished, in {stage.folder}")
             continue
@@ -51,7 +53,7 @@ def plan_lines(stages: Sequence[Stage], points: int, device: str = "cpu") -> lis
             total += seconds
             line += f", about {duration(seconds)}"
         lines.append(line)
-    if total and sum(bool(stage.steps_left) for stage in stages) > 1:
+    if total and unfinished > 1:
         lines.append(f"about {duration(total)} in all, crops and validation not counted")
     return lines
 
@@ -60,13 +62,16 @@ def seconds_a_face(recipe: Recipe, points: int) -> float:
     """Seconds of a forward and backward pass for one face on this CPU, averaged over the run's sizes."""
     # Random weights take the same time as ImageNet's, whose package may not be installed.
     architecture = replace(recipe.architecture, pretrained=False)
-    network = build_network(architecture, np.full((points, 2), 0.5), recipe.seed).train()
-    share = recipe.early_share if recipe.early_size else 0.0
-    late = _pass_seconds(network, recipe.size)
-    return late if not share else share * _pass_seconds(network, recipe.early_size or 0) + (1 - share) * late
+    late = _pass_seconds(architecture, points, recipe.size)
+    if not (recipe.early_size and recipe.early_share):
+        return late
+    early = _pass_seconds(architecture, points, recipe.early_size)
+    return recipe.early_share * early + (1 - recipe.early_share) * late
 
 
-def _pass_seconds(network: torch.nn.Module, size: int) -> float:
+@lru_cache  # both teachers are one network at one size, as are the student and the plain one beside it
+def _pass_seconds(architecture: Architecture, points: int, size: int) -> float:
+    network = build_network(architecture, np.full((points, 2), 0.5), seed=0).train()
     planes = torch.zeros(PROBE, 3, size, size).to(memory_format=torch.channels_last)
     seconds = []
     for _ in range(2):  # the first pass allocates memory and is slower
