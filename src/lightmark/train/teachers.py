@@ -117,17 +117,20 @@ def _cache_points(
     }
     fingerprint = plain({"crops": settings, "faces": fingerprint_of_faces(samples), "teacher's weights": weights})
     _warn_if_stale(out, fingerprint)
-    missing = [copy for copy in shard(range(recipe.copies)) if _cached_points(out, fingerprint, copy) is None]
+    cached = {copy: _cached_points(out, fingerprint, copy) for copy in shard(range(recipe.copies))}
+    missing = [copy for copy, points in cached.items() if points is None]
     made = _points_of(model, dataset, missing, workers)
     hidden = quiet or world().rank > 0
     for copy in missing if hidden else track(missing, f"points of {out.name}"):
+        cached[copy] = points = next(made)
         with replacing(_copy_path(out, copy)) as temporary:
-            np.savez(temporary, points=next(made), fingerprint=json.dumps(fingerprint))
+            np.savez(temporary, points=points, fingerprint=json.dumps(fingerprint))
     barrier()
-    cached = [_cached_points(out, fingerprint, copy) for copy in range(recipe.copies)]
-    if any(points is None for points in cached):
+    cached |= {copy: _cached_points(out, fingerprint, copy) for copy in range(recipe.copies) if copy not in cached}
+    complete = [cached_copy for copy in range(recipe.copies) if (cached_copy := cached[copy]) is not None]
+    if len(complete) < recipe.copies:
         raise CheckpointError(f"{out}: teacher points went away or were changed while they were made; run it again")
-    return np.stack([points for points in cached if points is not None])
+    return np.stack(complete)
 
 
 def _copy_path(out: Path, copy: int) -> Path:
