@@ -60,15 +60,6 @@ def plain(fingerprint: Fingerprint) -> Fingerprint:
     return loaded
 
 
-def digest_of(fingerprint: Fingerprint) -> str:
-    """Hash of a fingerprint in sixteen hexadecimal digits.
-
-    >>> digest_of({"seed": 0}) == digest_of({"seed": 1})
-    False
-    """
-    return _hash(json.dumps(fingerprint, sort_keys=True).encode())
-
-
 def differences(before: Fingerprint, now: Fingerprint) -> str:
     """Differences of two fingerprints as text; empty where they are equal.
 
