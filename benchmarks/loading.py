@@ -39,7 +39,7 @@ from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
 from lightmark.train.config import Recipe
 from lightmark.train.faces import Split
-from lightmark.train.loop import batches_of, collate, new_spec, new_trainee
+from lightmark.train.loop import batches_of, new_spec, new_trainee
 from lightmark.train.recipes import get_recipe
 from lightmark.train.step import take_step
 
@@ -146,7 +146,7 @@ def cuda_measures(split: Split, options: argparse.Namespace) -> Mapping[str, Mea
 def time_loader(dataset: CropDataset, options: argparse.Namespace) -> float:
     """Faces a second that come from new worker processes once they run."""
     order = Shuffle(len(dataset), options.batch, SEED)
-    batches = iter(DataLoader(dataset, batch_sampler=order, num_workers=options.workers, collate_fn=collate))
+    batches = iter(DataLoader(dataset, batch_sampler=order, num_workers=options.workers))
     return _rate(lambda: next(batches), options, warm_up=4 * options.workers)
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from lightmark.data.crops import picture_cache
 from lightmark.data.crops.augment import NO_AUGMENTATION, Augmentation, move_points
-from lightmark.data.crops.dataset import Batch, CropDataset, Key, Shuffle, TeacherPoints
+from lightmark.data.crops.dataset import CropDataset, Key, Shuffle, TeacherPoints
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, ImageError
 from lightmark.geometry import tight_box, to_normalized
@@ -47,11 +47,6 @@ def crops(samples=SAMPLES, targets=None, augmentation=None, seed=11, **options):
 def same(first, second):
     """Whether two batches are equal to the bit."""
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def collate(batches):
-    """Many single samples as one batch."""
-    return Batch(*(torch.stack(tensors) for tensors in zip(*batches, strict=True)))
 
 
 def test_one_crop_has_the_promised_form():
@@ -99,7 +94,7 @@ def test_workers_change_nothing():
 
     def batches(workers):
         order = Shuffle(FACES, 2, seed=4)
-        return list(islice(DataLoader(crops(), batch_sampler=order, num_workers=workers, collate_fn=collate), 4))
+        return list(islice(DataLoader(crops(), batch_sampler=order, num_workers=workers), 4))
 
     assert all(same(a, b) for a, b in zip(batches(0), batches(1), strict=True))
 
@@ -110,8 +105,8 @@ def test_targets_move_with_the_crop():
     data = crops(targets=targets)
     for key in (Key(0, 0), Key(5, 3), Key(7, 2)):
         _, matrix, mirrored = data.plain_crop(key)
-        wanted = to_normalized(move_points(targets[key.face], matrix, mirrored, FIVE), 32)
-        np.testing.assert_array_equal(data[key].points.numpy(), wanted.astype(np.float32))
+        expected = to_normalized(move_points(targets[key.face], matrix, mirrored, FIVE), 32)
+        np.testing.assert_array_equal(data[key].points.numpy(), expected.astype(np.float32))
 
 
 def test_geometry_follows_the_labels_not_the_targets():

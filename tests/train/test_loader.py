@@ -18,7 +18,6 @@ from lightmark.data.sample import Sample
 from lightmark.errors import ImageError, TrainingError
 from lightmark.spec import ModelSpec
 from lightmark.train.loader import batches_from
-from lightmark.train.loop import collate
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -33,7 +32,7 @@ def test_a_broken_picture_is_named_in_one_line(faces: list[Sample], tmp_path: Pa
     dataset = CropDataset([sample], [sample.points], ModelSpec(sample.schema, 32), NO_AUGMENTATION, seed=0)
     keys = [[Key(0, 0)]]
     with pytest.raises(ImageError) as raised:
-        list(batches_from(DataLoader(dataset, batch_sampler=keys, num_workers=workers, collate_fn=collate)))
+        list(batches_from(DataLoader(dataset, batch_sampler=keys, num_workers=workers)))
     assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in str(raised.value)
     assert "Traceback" not in str(raised.value)

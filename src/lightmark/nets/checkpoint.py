@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,10 +33,24 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
 @reader("safetensors", CheckpointError)
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; raises `CheckpointError` with its name and what is wrong."""
+    with _opened(path) as file:
+        names = list(file.keys())  # the file is no mapping: it cannot be looped over itself
+        return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+
+
+@reader("safetensors", CheckpointError)
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """Metadata of a safetensors file without its tensors; raises as `read_tensors` does."""
+    with _opened(path) as file:
+        metadata: dict[str, str] = file.metadata() or {}
+    return metadata
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())  # the file is no mapping: it cannot be looped over itself
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            yield file
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except (SafetensorError, OSError, ValueError) as error:
@@ -95,20 +111,20 @@ def _build(architecture: Architecture, spec: ModelSpec, path: str | Path) -> Lan
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy `tensors` into `network`; raises `CheckpointError` listing what is missing, foreign or of another shape."""
-    wanted = network.state_dict()
-    require_fitting(wanted, tensors, where)
-    network.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
+    expected = network.state_dict()
+    require_fitting(expected, tensors, where)
+    network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
 
 
-def require_fitting(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
-    """Raise `CheckpointError` unless `tensors` have the names and shapes of the state `wanted`."""
+def require_fitting(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Raise `CheckpointError` unless `tensors` have the names and shapes of the state `expected`."""
     wrong = sorted(
-        [f"{name} is missing" for name in wanted.keys() - tensors.keys()]
-        + [f"{name} is foreign" for name in tensors.keys() - wanted.keys()]
+        [f"{name} is missing" for name in expected.keys() - tensors.keys()]
+        + [f"{name} is foreign" for name in tensors.keys() - expected.keys()]
         + [
-            f"{name} is {tuple(tensors[name].shape)}, needs {tuple(wanted[name].shape)}"
-            for name in wanted.keys() & tensors.keys()
-            if tensors[name].shape != wanted[name].shape
+            f"{name} is {tuple(tensors[name].shape)}, needs {tuple(expected[name].shape)}"
+            for name in expected.keys() & tensors.keys()
+            if tensors[name].shape != expected[name].shape
         ]
     )
     if wrong:

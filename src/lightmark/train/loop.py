@@ -6,7 +6,6 @@ have the same weights and log; rank 0 writes and prints them.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -21,7 +20,7 @@ from lightmark import __version__
 from lightmark.data.check.inspection import require_trainable
 from lightmark.data.crops.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.data.missing import with_normaliser
-from lightmark.errors import ConfigError, MissingExtraError, TrainingError
+from lightmark.errors import ConfigError, MissingExtraError
 from lightmark.evaluate.face_boxes import template_of
 from lightmark.files import make_folder, write_errors
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
@@ -36,7 +35,7 @@ from lightmark.train.fingerprint import Fingerprint, run_fingerprint
 from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, write_result
 from lightmark.train.loader import batches_from
 from lightmark.train.progress import progress_bar
-from lightmark.train.state import Row, TrainingState, load_state, save_state, write_log
+from lightmark.train.state import Row, TrainingState, finite_means, load_state, save_state, write_log
 from lightmark.train.step import Trainee, learning_rate, make_trainee, take_step
 
 
@@ -159,13 +158,8 @@ def batches_of(
     dataset = CropDataset(split.train, targets, spec, recipe.augmentation, recipe.seed, recipe.copies, teachers)
     order = Shuffle(len(dataset), recipe.batch, recipe.seed, start=step, part=batch_slice(recipe.batch))
     pinned = device.startswith("cuda")
-    loader = DataLoader(dataset, batch_sampler=order, num_workers=workers, pin_memory=pinned, collate_fn=collate)
+    loader = DataLoader(dataset, batch_sampler=order, num_workers=workers, pin_memory=pinned)
     return batches_from(loader)
-
-
-def collate(batches: list[Batch]) -> Batch:
-    """Stack single samples into one batch (the DataLoader's collate_fn)."""
-    return Batch(*(torch.stack(tensors) for tensors in zip(*batches, strict=True)))
 
 
 def _is_due(every: int, state: TrainingState, recipe: Recipe) -> bool:
@@ -173,13 +167,9 @@ def _is_due(every: int, state: TrainingState, recipe: Recipe) -> bool:
 
 
 def _log_row(state: TrainingState, recipe: Recipe, out: Path) -> Row:
-    means = state.take_means()
-    if not math.isfinite(means["loss"]):
-        raise TrainingError(
-            f"{recipe.name}: the loss is not finite at step {state.step}; lower the learning rate, or look for "
-            f"broken labels with `lightmark data check`; what was saved before stays in {out}"
-        )
-    return {"step": state.step, "learning_rate": learning_rate(recipe, state.step - 1)} | means
+    advice = "lower the learning rate, or look for broken labels with `lightmark data check`"
+    rate = learning_rate(recipe, state.step - 1)
+    return {"step": state.step, "learning_rate": rate} | finite_means(state, recipe.name, out, advice)
 
 
 def _validate(

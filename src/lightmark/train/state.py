@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightmark.errors import CheckpointError
+from lightmark.errors import CheckpointError, TrainingError
 from lightmark.files import replacing
-from lightmark.nets.checkpoint import read_tensors, write_tensors
+from lightmark.nets.checkpoint import read_metadata, read_tensors, write_tensors
 from lightmark.train.fingerprint import Fingerprint
 from lightmark.train.folder import require_same
 from lightmark.train.step import Net, Trainee
@@ -57,6 +58,16 @@ class TrainingState:
         return json.dumps({**vars(self), "sums": sums})
 
 
+def finite_means(state: TrainingState, name: str, out: Path, advice: str) -> dict[str, float]:
+    """Means of the parts since the last call; raises `TrainingError` with `advice` where the loss is not finite."""
+    means = state.take_means()
+    if not math.isfinite(means["loss"]):
+        raise TrainingError(
+            f"{name}: the loss is not finite at step {state.step}; {advice}; what was saved before stays in {out}"
+        )
+    return means
+
+
 def save_state(path: Path, fingerprint: Fingerprint, trainee: Trainee[Net], state: TrainingState) -> None:
     """Write weights, EMA, optimiser and progress as safetensors; the old file is replaced only by a complete one."""
     # The prefixes and the metadata's keys are those of saved files: do not rename them.
@@ -92,7 +103,7 @@ def load_state(path: Path, fingerprint: Fingerprint, trainee: Trainee[Net]) -> T
 def saved_step(path: Path) -> int | None:
     """Step of the training state saved in `path`; None where the file is missing or broken."""
     try:
-        return int(json.loads(read_tensors(path)[1]["standing"])["step"])
+        return int(json.loads(read_metadata(path)["standing"])["step"])
     except (CheckpointError, KeyError, ValueError, TypeError):
         return None
 

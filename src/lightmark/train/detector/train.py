@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from lightmark import __version__
 from lightmark.data.check.inspection import require_trainable
 from lightmark.data.sample import Sample
 from lightmark.detectors.face_detector import DETECTOR_KEY, choose_boxes
-from lightmark.errors import ConfigError, TrainingError
+from lightmark.errors import ConfigError
 from lightmark.evaluate.detection import HIT, NEITHER, match_boxes
 from lightmark.files import make_folder
 from lightmark.geometry import labelled
@@ -36,7 +35,7 @@ from lightmark.train.fingerprint import detector_fingerprint
 from lightmark.train.folder import LOG, MODEL, STATE, is_finished, write_result
 from lightmark.train.loader import batches_from
 from lightmark.train.progress import progress_bar
-from lightmark.train.state import Row, TrainingState, load_state, save_state, write_log
+from lightmark.train.state import Row, TrainingState, finite_means, load_state, save_state, write_log
 from lightmark.train.step import Trainee, make_trainee, optimise, prepare_step
 
 TRAINING, VALIDATION = 0, 1  # streams of random numbers
@@ -184,12 +183,8 @@ def validate(trainee: Trainee[FaceDetectorNet], mosaics: MosaicDataset, count: i
 def _batches(sources: Sources, recipe: DetectorRecipe, step: int, workers: int) -> Iterator[MosaicBatch]:
     dataset = MosaicDataset(sources, recipe.rules, recipe.seed, TRAINING)
     numbers = range(step * recipe.batch, recipe.steps * recipe.batch)
-    loader = DataLoader(dataset, recipe.batch, sampler=numbers, num_workers=workers, collate_fn=_collate)
+    loader = DataLoader(dataset, recipe.batch, sampler=numbers, num_workers=workers)
     return batches_from(loader)
-
-
-def _collate(mosaics: list[MosaicBatch]) -> MosaicBatch:
-    return MosaicBatch(*(torch.stack(tensors) for tensors in zip(*mosaics, strict=True)))
 
 
 def _complete_faces(samples: Sequence[Sample]) -> list[Sample]:
@@ -201,10 +196,4 @@ def _complete_faces(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _log_row(state: TrainingState, recipe: DetectorRecipe, out: Path) -> Row:
-    means = state.take_means()
-    if not math.isfinite(means["loss"]):
-        raise TrainingError(
-            f"{recipe.name}: the loss is not finite at step {state.step}; lower the learning rate; what was saved "
-            f"before stays in {out}"
-        )
-    return {"step": state.step, **means}
+    return {"step": state.step, **finite_means(state, recipe.name, out, "lower the learning rate")}
