@@ -141,7 +141,7 @@ def try_mutants(
 
 
 def judge(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    """The counts, with the survivors that no test could kill told apart from those that a test should."""
+    """Counts of a file, its survivors divided into equivalent mutants and those that a test should kill."""
     reasons = {(one["before"], one["after"]): one["why"] for one in json.loads(EQUIVALENT.read_text())[name]}
     alive = [{key: one[key] for key in ("mutant", "before", "after")} for one in found["left_out"] + found["survived"]]
     left_out = [one | {"why": reasons[of(one)]} for one in alive if of(one) in reasons]

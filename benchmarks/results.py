@@ -196,7 +196,7 @@ def strings_of(node: Any) -> Iterator[str]:
 
 
 def make(result: Result, data: Path) -> bool:
-    """Run the result's command and put what it made in place; False, with the reason told, where it failed."""
+    """Run the command of `result` and replace its files; prints the reason and returns False where it fails."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -44,7 +44,7 @@ def test_no_face_lacks_a_normaliser_that_is_its_box() -> None:
 
 
 def test_no_distance_stands_in_for_a_box() -> None:
-    """Who asks for the distance of two points is told that there are none."""
+    """The inter-point distance is refused for a schema that names no two points."""
     with pytest.raises(SchemaError, match="points1 names no two points; divide errors by the face's box instead"):
         interocular(NOSE.points[None], NOSE.schema)
 

@@ -53,9 +53,9 @@ def predict_outputs(
     boxes = jitter_boxes(face_boxes(samples), box_jitter, np.random.default_rng(seed))
     matrices = [_crop_matrix(model.spec, sample, box) for sample, box in zip(samples, boxes, strict=True)]
     outputs = run_crops(model, _crops(samples, matrices, model.spec.size), batch)
-    wanted = (len(samples), model.spec.schema.size, 2)
-    if outputs.normalized_points.shape != wanted:
-        raise SpecError(f"model: gives points of shape {outputs.normalized_points.shape}, its spec says {wanted}")
+    expected = (len(samples), model.spec.schema.size, 2)
+    if outputs.normalized_points.shape != expected:
+        raise SpecError(f"model: gives points of shape {outputs.normalized_points.shape}, its spec says {expected}")
     pairs = zip(matrices, from_normalized(outputs.normalized_points, model.spec.size), strict=True)
     points = np.stack([transform(invert(matrix), crop_points) for matrix, crop_points in pairs])
     rest = (None if one is None else np.asarray(one, dtype=np.float64) for one in (outputs.errors, outputs.presence))

@@ -101,7 +101,7 @@ class SpatialHead(nn.Module):
             return told + attention @ cell_centres(fine.shape[2], fine.shape[3], attention)
 
     def forward_features(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """normalized_points (B, N, 2), and what each was told from, (B, N, seen_channels).
+        """normalized_points (B, N, 2), and the features each point was regressed from, (B, N, seen_channels).
 
         That is the mean of the features under its attention, and the standard deviation (x, y) of where the cells
         under it say that the point lies: cells that disagree betray a doubtful point.
