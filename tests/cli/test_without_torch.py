@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
 
+import lightmark
 from lightmark.cli import main
 
 COMMANDS = (
@@ -24,14 +29,50 @@ COMMANDS = (
 )
 
 
-@pytest.fixture
-def without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+PACKAGES_OF_TORCH = ("lightmark.nets", "lightmark.train", "lightmark.losses", "lightmark.export")
+
+
+def unload() -> dict[str, ModuleType]:
+    """Our modules that need torch, taken out of `sys.modules` and off their packages."""
+    modules = {name: module for name, module in sys.modules.items() if name.startswith(PACKAGES_OF_TORCH)}
+    for name in modules:
+        del sys.modules[name]
+        package, _, child = name.rpartition(".")
+        vars(sys.modules.get(package) or modules[package]).pop(child, None)
+    return modules
+
+
+@contextmanager
+def torch_missing() -> Iterator[None]:
     """The base install: neither torch nor safetensors can be imported, by modules that were loaded before neither."""
-    for name in list(sys.modules):
-        if name.startswith(("lightmark.nets", "lightmark.train", "lightmark.losses", "lightmark.export")):
-            monkeypatch.delitem(sys.modules, name)
-    for name in ("torch", "safetensors", "safetensors.torch"):
-        monkeypatch.setitem(sys.modules, name, None)
+    modules = unload()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("torch", "safetensors", "safetensors.torch"):
+            patch.setitem(sys.modules, name, None)
+        try:
+            yield
+        finally:
+            unload()  # a half-imported package must not stand in for the real one in later tests
+            sys.modules.update(modules)
+            for name, module in modules.items():
+                package, _, child = name.rpartition(".")
+                setattr(sys.modules[package], child, module)
+
+
+@pytest.fixture
+def without_torch() -> Iterator[None]:
+    """No torch for one test."""
+    with torch_missing():
+        yield
+
+
+def test_later_tests_get_their_modules_back() -> None:
+    """A module imported before is afterwards what its package holds, though the package was imported anew between."""
+    before = importlib.import_module("lightmark.nets.pretrained")
+    with torch_missing():
+        importlib.import_module("lightmark.nets")
+    assert lightmark.nets.pretrained is before
+    assert importlib.import_module("lightmark.nets.pretrained") is before
 
 
 @pytest.mark.usefixtures("without_torch")
