@@ -1,9 +1,9 @@
-"""Boxes, 2×3 matrices, alignment and rotations: the one coordinate law.
+"""Boxes, 2×3 affine matrices, least-squares alignment and rotations, and the conventions for coordinates.
 
 Points are (..., N, 2), x then y, pixel centres at integers: pixel i covers [i − 0.5, i + 0.5]. A box is
-(x0, y0, x1, y1), the smallest and largest coordinate of the points in it. A matrix moves image points to crop points.
-A point that nobody labelled is NaN in both coordinates: matrices and mirrors carry it along, and a sum that forgets it
-is NaN itself.
+(x0, y0, x1, y1), the smallest and largest coordinate of the points in it. A matrix maps image points to crop points.
+A point without a label is NaN in both coordinates. Transforms keep it NaN, and a sum that does not mask it becomes NaN,
+so that a missing label cannot be mistaken for a place.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ Floats = NDArray[np.floating[Any]]
 
 
 def labelled(points: Floats) -> NDArray[np.bool_]:
-    """Which of points (..., N, 2) are labelled (..., N): all but those with a NaN."""
+    """Mask (..., N) of the labelled points among (..., N, 2): those without a NaN."""
     return np.asarray(~np.isnan(points).any(axis=-1))
 
 
 def tight_box(points: Floats) -> Array:
-    """Smallest box around the labelled ones of points (..., N, 2), as (..., 4); NaN where none is labelled."""
-    # fmin and fmax pass NaN over.
+    """Smallest box (..., 4) around the labelled ones of points (..., N, 2); NaN where none is labelled."""
+    # fmin and fmax ignore NaN; unlike np.nanmin they do not warn where all points are NaN.
     low, high = np.fmin.reduce(points, axis=-2), np.fmax.reduce(points, axis=-2)
     return np.concatenate([low, high], axis=-1).astype(np.float64)
 
 
 def longer_side(box: Array) -> float:
-    """Longer side of a box (4,), by which crops and errors count."""
+    """Longer side of a box (4,): the size of a face in crops and in errors."""
     return float((box[2:] - box[:2]).max())
 
 
@@ -44,7 +44,7 @@ def box_centre(box: Array) -> Array:
 
 
 def require_box(box: ArrayLike) -> Array:
-    """`box` as a float array (4,); raises `GeometryError` where it is empty, reversed or not finite."""
+    """`box` as a float array (4,); raises `GeometryError` if it is empty, reversed or not finite."""
     array = np.asarray(box, dtype=np.float64)
     if array.shape != (4,) or not np.isfinite(array).all():
         raise GeometryError(f"box {np.array2string(array)}: needs four finite numbers x0, y0, x1, y1")
@@ -54,16 +54,16 @@ def require_box(box: ArrayLike) -> Array:
     return array
 
 
-# In the picture's longer side. A box of the whole picture is 1; beyond ten, the picture is a speck in the crop.
+# In multiples of the picture's longer side. Above 10 the whole picture would be a few pixels of the crop.
 LARGEST_BOX = 10
-SMALLEST_BOX = 1.0  # pixels of the longer side: a face of less has no landmarks to tell apart
+SMALLEST_BOX = 1.0  # pixels of the longer side: landmarks of a smaller face lie in the same pixel
 
 
 def require_boxes_near(boxes: ArrayLike | Sequence[ArrayLike], width: int, height: int) -> Array:
-    """`boxes` (F, 4) that a face in a picture of `width`×`height` pixels may have, as a float array.
+    """`boxes` as a float array (F, 4), checked to be plausible faces in a picture of `width`×`height` pixels.
 
-    They may reach over the picture's edges. Raises `GeometryError` for boxes of another form, empty or not finite, that
-    lie wholly outside the picture, are below a pixel, or are more than ten times as long as it.
+    Boxes may cross the picture's edges. Raises `GeometryError` for another shape, and for a box that is empty, not
+    finite, entirely outside the picture, smaller than `SMALLEST_BOX` or larger than `LARGEST_BOX`.
     """
     try:
         rows = np.array(boxes, dtype=np.float64)
@@ -87,13 +87,13 @@ def require_boxes_near(boxes: ArrayLike | Sequence[ArrayLike], width: int, heigh
 
 
 def map_box(box: Array, offsets: ArrayLike) -> Array:
-    """Move each side of `box` by `offsets` (4,), in shares of the box's width and height; zeros keep it."""
+    """`box` (4,) with each side moved by `offsets` (4,), relative to the box's width (x) and height (y)."""
     width, height = box[2] - box[0], box[3] - box[1]
     return np.asarray(box + np.asarray(offsets, dtype=np.float64) * [width, height, width, height])
 
 
 def overlaps(first: Array, second: Array) -> Array:
-    """Intersection over union (A, B) of boxes `first` (A, 4) and `second` (B, 4)."""
+    """Intersection over union, IoU (A, B), of boxes `first` (A, 4) and `second` (B, 4)."""
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=-1)
@@ -102,12 +102,12 @@ def overlaps(first: Array, second: Array) -> Array:
 
 
 def largest_first(boxes: Array) -> Array:
-    """`boxes` (F, 4) by their area; equally large ones from left to right, then from top to bottom."""
+    """`boxes` (F, 4) sorted by area, largest first; ties from left to right, then from top to bottom."""
     return np.asarray(boxes[order_by_area(boxes)])
 
 
 def order_by_area(boxes: Array) -> NDArray[np.intp]:
-    """Numbers (F,) of `boxes` (F, 4), the largest first; see `largest_first`."""
+    """Indices (F,) that sort `boxes` (F, 4) as `largest_first` does."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return np.lexsort((boxes[:, 1], boxes[:, 0], -areas))
 
@@ -115,9 +115,9 @@ def order_by_area(boxes: Array) -> NDArray[np.intp]:
 def crop_matrix(box: ArrayLike, size: int, scale: float, angle: float = 0.0) -> Array:
     """Matrix (2, 3) from image pixels to the `size`×`size` crop around `box`.
 
-    The crop is a square about the centre of the box, its side `scale` times the box's longer side, turned by `angle`
-    degrees (positive turns the picture's content counter-clockwise as displayed). The square's edges fall on the outer
-    edges of the crop's border pixels: crop = (image − centre) · size / side + (size − 1) / 2.
+    The crop is a square around the centre of the box; its side is `scale` times the box's longer side. A positive
+    `angle`, in degrees, rotates the content of the crop counter-clockwise as displayed. The square's edges are the
+    outer edges of the crop's border pixels: crop = (image − centre) · size / side + (size − 1) / 2.
     """
     x0, y0, x1, y1 = require_box(box)
     zoom = size / (scale * max(x1 - x0, y1 - y0))
@@ -126,9 +126,9 @@ def crop_matrix(box: ArrayLike, size: int, scale: float, angle: float = 0.0) -> 
 
 
 def similarity_matrix(centre: Array, place: Array, zoom: float, angle: float = 0.0, mirrored: bool = False) -> Array:
-    """Matrix (2, 3) that brings the point `centre` (2,) to `place` (2,), enlarged by `zoom`, turned by `angle` degrees.
+    """Matrix (2, 3) that moves `centre` (2,) to `place` (2,), with scale `zoom` and rotation by `angle` degrees.
 
-    A positive angle turns the content counter-clockwise as displayed; `mirrored` swaps left and right before that.
+    A positive angle rotates counter-clockwise as displayed (y points down); `mirrored` swaps left and right first.
     """
     cos, sin = zoom * math.cos(math.radians(angle)), zoom * math.sin(math.radians(angle))
     rotation = np.array([[-cos if mirrored else cos, sin], [sin if mirrored else -sin, cos]])
@@ -136,7 +136,7 @@ def similarity_matrix(centre: Array, place: Array, zoom: float, angle: float = 0
 
 
 def mirror_matrix(width: int) -> Array:
-    """Matrix of x → (width − 1) − x."""
+    """Matrix (2, 3) of the mirror image, x → (width − 1) − x: `width` pixels have centres 0 to width − 1."""
     return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])
 
 
@@ -146,7 +146,7 @@ def compose(outer: Array, inner: Array) -> Array:
 
 
 def invert(matrix: Array) -> Array:
-    """Inverse (2, 3); raises `GeometryError` for a singular matrix."""
+    """Inverse (2, 3) of a matrix (2, 3); raises `GeometryError` if it is singular."""
     try:
         return np.asarray(np.linalg.inv(_square(matrix))[:2])
     except np.linalg.LinAlgError as error:
@@ -154,16 +154,17 @@ def invert(matrix: Array) -> Array:
 
 
 def _square(matrix: Array) -> Array:
+    """Homogeneous matrix (3, 3) of a matrix (2, 3)."""
     return np.vstack([matrix, [0.0, 0.0, 1.0]])
 
 
 def transform(matrix: Array, points: Floats) -> Array:
-    """Points (..., N, 2) moved by a matrix (2, 3)."""
+    """Points (..., N, 2) transformed by a matrix (2, 3)."""
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], dtype=np.float64)
 
 
 def matrix_scale(matrix: Array) -> float:
-    """Factor by which lengths grow under a similarity matrix (the square root of its area factor).
+    """Scale factor of lengths under a similarity matrix (2, 3): the square root of its determinant.
 
     Raises `GeometryError` for a matrix that is singular or not finite.
     """
@@ -174,20 +175,23 @@ def matrix_scale(matrix: Array) -> float:
 
 
 def to_normalized(crop_points: Floats, size: int) -> Array:
-    """Crop pixels to the interval of length 1 in which networks and losses work: (crop + 0.5) / size."""
+    """normalized_points of `crop_points`: (crop + 0.5) / size, so that the edges of the crop are 0 and 1.
+
+    They do not depend on the crop's size in pixels, so that a network can be trained at several sizes.
+    """
     return np.asarray((crop_points + 0.5) / size, dtype=np.float64)
 
 
 def from_normalized(normalized_points: Floats, size: int) -> Array:
-    """Inverse of `to_normalized`."""
+    """Crop pixels of `normalized_points`: the inverse of `to_normalized`."""
     return np.asarray(np.asarray(normalized_points, dtype=np.float64) * size - 0.5)
 
 
 def align(source: Floats, target: Floats) -> Array:
-    """Least-squares similarity (2, 3), no reflection, that brings points `source` (N, 2) onto `target` (N, 2).
+    """Least-squares similarity (2, 3) without reflection from points `source` (N, 2) to `target` (N, 2).
 
-    Closed form with points as complex numbers; Umeyama (1991) restricted to two dimensions.
-    Raises `GeometryError` where all source points coincide.
+    Closed form of Umeyama (1991) in two dimensions: with points as complex numbers, scale and rotation are one factor.
+    Raises `GeometryError` if all source points coincide.
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     a = (source - source_mean) @ np.array([1, 1j])
@@ -201,27 +205,30 @@ def align(source: Floats, target: Floats) -> Array:
 
 
 def rotation_matrix(yaw: float, pitch: float, roll: float) -> Array:
-    """Rotation (3, 3) of a head by angles in degrees: nodded by `pitch`, then turned by `yaw`, then tilted by `roll`.
+    """Rotation (3, 3) of a head by angles in degrees: `pitch` first, then `yaw`, then `roll`.
 
-    R = Rz(roll) · Ry(yaw) · Rx(pitch), with x to the right of the picture, y down and z towards the viewer: positive
-    angles turn what looks at the viewer to the right and up and tilt it counter-clockwise.
+    R = Rz(roll) · Ry(yaw) · Rx(pitch), with x to the right of the picture, y down and z towards the viewer. Positive
+    yaw and pitch rotate a face that looks at the viewer to the right and up; positive roll tilts it counter-clockwise.
     """
-    turned, nodded, tilted = (math.radians(angle) for angle in (yaw, pitch, roll))
-    turn = np.array([[math.cos(turned), 0, math.sin(turned)], [0, 1, 0], [-math.sin(turned), 0, math.cos(turned)]])
-    nod = np.array([[1, 0, 0], [0, math.cos(nodded), -math.sin(nodded)], [0, math.sin(nodded), math.cos(nodded)]])
-    tilt = np.array([[math.cos(tilted), math.sin(tilted), 0], [-math.sin(tilted), math.cos(tilted), 0], [0, 0, 1]])
-    return np.asarray(tilt @ turn @ nod)
+    (cos_x, sin_x), (cos_y, sin_y), (cos_z, sin_z) = (
+        (math.cos(math.radians(angle)), math.sin(math.radians(angle))) for angle in (pitch, yaw, roll)
+    )
+    about_x = np.array([[1, 0, 0], [0, cos_x, -sin_x], [0, sin_x, cos_x]])
+    about_y = np.array([[cos_y, 0, sin_y], [0, 1, 0], [-sin_y, 0, cos_y]])
+    about_z = np.array([[cos_z, sin_z, 0], [-sin_z, cos_z, 0], [0, 0, 1]])  # y is down: counter-clockwise as displayed
+    return np.asarray(about_z @ about_y @ about_x)
 
 
 def rotation_angles(rotation: Array) -> tuple[float, float, float]:
-    """Yaw in [−90, 90], pitch and roll in (−180, 180], in degrees, of a rotation (3, 3): see `rotation_matrix`.
+    """Yaw, pitch and roll in degrees of a rotation (3, 3): the inverse of `rotation_matrix`.
 
-    At yaw ±90 pitch and roll are one motion, and all of it is called pitch.
+    Yaw is in [−90, 90], pitch and roll in (−180, 180]. At yaw ±90 pitch and roll rotate about the same axis (gimbal
+    lock); roll is then 0.
 
     >>> [round(angle, 6) for angle in rotation_angles(rotation_matrix(30, -20, 10))]
     [30.0, -20.0, 10.0]
     """
-    yaw = math.asin(min(1.0, max(-1.0, -float(rotation[2, 0]))))
+    yaw = math.asin(min(1.0, max(-1.0, -float(rotation[2, 0]))))  # rounding may exceed 1
     if abs(rotation[2, 0]) > 1 - 1e-12:
         pitch, roll = math.atan2(-rotation[1, 2], rotation[1, 1]), 0.0
     else:
