@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
-from lightmark.draw import GREEN, TRUTH, contact_sheet, draw_landmarks, face_tile, wrap_caption, write_png
+from lightmark.draw import GREEN, TARGET, contact_sheet, draw_landmarks, face_tile, wrap_caption, write_png
 from lightmark.errors import ImageError, SchemaError, WriteError
 from lightmark.schema import IBUG68, Schema
 from lightmark.source import to_picture
@@ -46,11 +46,11 @@ def test_edges_of_the_schema_are_drawn():
 
 
 def test_truth_lies_beneath_the_points():
-    """Where both coincide the points' colour shows; elsewhere the truth has its own."""
-    points, truth = np.array([[20.0, 20.0], [40.0, 40.0]]), np.array([[20.0, 20.0], [50.0, 20.0]])
-    drawn = draw_landmarks(black(), points, truth=truth)
+    """Where both coincide the points' colour shows; elsewhere the target has its own."""
+    points, target = np.array([[20.0, 20.0], [40.0, 40.0]]), np.array([[20.0, 20.0], [50.0, 20.0]])
+    drawn = draw_landmarks(black(), points, target=target)
     assert tuple(drawn[20, 20]) == GREEN
-    assert tuple(drawn[20, 50]) == TRUTH
+    assert tuple(drawn[20, 50]) == TARGET
 
 
 def test_strokes_grow_with_the_face():
@@ -95,11 +95,11 @@ def test_a_tile_centres_the_face():
 
 
 def test_a_tile_follows_the_truth():
-    """With a truth the crop is the truth's, so that two models' tiles of one face match."""
+    """With a target the crop is the target's, so that two models' tiles of one face match."""
     image = np.random.default_rng(0).integers(0, 255, (100, 100, 3), dtype=np.uint8)
-    truth = np.array([[30.0, 30.0], [60.0, 60.0]])
+    target = np.array([[30.0, 30.0], [60.0, 60.0]])
     far = np.array([[-500.0, -500.0], [-400.0, -500.0]])
-    assert np.array_equal(face_tile(image, far, truth=truth), face_tile(image, far - 100, truth=truth))
+    assert np.array_equal(face_tile(image, far, target=target), face_tile(image, far - 100, target=target))
 
 
 def test_a_tile_half_outside_the_picture_is_black_there():

@@ -79,12 +79,12 @@ REFERENCES: dict[str, tuple[float, Callable[[float, float, float], tuple[float, 
 
 
 def reference_parts(
-    preset: str, prediction: Tensor, truth: Tensor, tough: Tensor, tolerant: Tensor
+    preset: str, prediction: Tensor, target: Tensor, tough: Tensor, tolerant: Tensor
 ) -> dict[str, float]:
     """Means over coordinates of the scalar reference, by a loop."""
     weight, reference = REFERENCES[preset]
     sums = [0.0, 0.0, 0.0]
-    rows = list(zip(*(t.flatten().tolist() for t in (prediction, truth, tough, tolerant)), strict=True))
+    rows = list(zip(*(t.flatten().tolist() for t in (prediction, target, tough, tolerant)), strict=True))
     for p, gt, ac, sm in rows:
         for i, term in enumerate(reference(abs(p - gt), abs(ac - gt), abs(sm - gt))):
             sums[i] += term
@@ -103,7 +103,7 @@ def one(value: float) -> Tensor:
 
 
 def at(preset: Preset | KDConstants, d: float, d_tou: float, d_tol: float) -> Tensor:
-    """KD-Loss of a student at distance `d` from a truth at 0."""
+    """KD-Loss of a student at distance `d` from a target at 0."""
     return kd_loss(one(d), one(0.0), one(d_tou), one(d_tol), preset)
 
 
@@ -116,11 +116,11 @@ def slope(preset: Preset | KDConstants, d: float, d_tou: float, d_tol: float) ->
 
 
 def batch(seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random prediction, truth, tough and tolerant points (8, 68, 2) over the crop and a little beyond."""
+    """Random prediction, target, tough and tolerant points (8, 68, 2) over the crop and a little beyond."""
     generator = torch.Generator().manual_seed(seed)
     points = torch.rand((4, 8, 68, 2), generator=generator, dtype=torch.float64) * 1.4 - 0.2
-    prediction, truth, tough, tolerant = points.to(dtype)
-    return prediction, truth, tough, tolerant
+    prediction, target, tough, tolerant = points.to(dtype)
+    return prediction, target, tough, tolerant
 
 
 coordinates = st.floats(-1.0, 2.0, width=32)
@@ -166,11 +166,11 @@ def test_kd_loss_is_the_total_of_its_parts(preset: Preset) -> None:
 @BOTH
 def test_main_and_assistive_loss_are_the_named_parts(preset: Preset) -> None:
     """The building blocks called alone give the same numbers as `kd_loss_parts`."""
-    prediction, truth, tough, tolerant = batch()
-    constants, parts = PRESETS[preset], kd_loss_parts(prediction, truth, tough, tolerant, preset)
-    assert torch.equal(main_loss(prediction, truth, tolerant, constants), parts.main)
-    assert torch.equal(assistive_loss(prediction, truth, tough, constants.tough), parts.tough)
-    assert torch.equal(assistive_loss(prediction, truth, tolerant, constants.tolerant), parts.tolerant)
+    prediction, target, tough, tolerant = batch()
+    constants, parts = PRESETS[preset], kd_loss_parts(prediction, target, tough, tolerant, preset)
+    assert torch.equal(main_loss(prediction, target, tolerant, constants), parts.main)
+    assert torch.equal(assistive_loss(prediction, target, tough, constants.tough), parts.tough)
+    assert torch.equal(assistive_loss(prediction, target, tolerant, constants.tolerant), parts.tolerant)
 
 
 def perturbed_assistant(assistant: Assistant, field: str) -> Assistant:
@@ -342,9 +342,9 @@ def test_gradcheck_away_from_ramp_and_kinks(preset: Preset, d: float) -> None:
 @BOTH
 def test_no_gradient_reaches_the_teachers(preset: Preset) -> None:
     """Both teachers stay frozen even where their points ask for a gradient."""
-    prediction, truth, tough, tolerant = (points.requires_grad_() for points in batch())
+    prediction, target, tough, tolerant = (points.requires_grad_() for points in batch())
     gradients = torch.autograd.grad(
-        kd_loss(prediction, truth, tough, tolerant, preset), (prediction, tough, tolerant), allow_unused=True
+        kd_loss(prediction, target, tough, tolerant, preset), (prediction, tough, tolerant), allow_unused=True
     )
     assert gradients[0] is not None
     assert gradients[1:] == (None, None)
@@ -367,9 +367,9 @@ def test_a_perfect_student_of_perfect_teachers_has_no_loss_and_no_gradient(prese
 @BOTH
 def test_a_teacher_on_the_other_side_of_the_truth_gives_the_same_loss(preset: Preset) -> None:
     """Only distances matter: the teacher's point is mirrored to the student's side."""
-    prediction, truth, tough, tolerant = batch()
-    mirrored = kd_loss(prediction, truth, 2 * truth - tough, 2 * truth - tolerant, preset)
-    torch.testing.assert_close(mirrored, kd_loss(prediction, truth, tough, tolerant, preset))
+    prediction, target, tough, tolerant = batch()
+    mirrored = kd_loss(prediction, target, 2 * target - tough, 2 * target - tolerant, preset)
+    torch.testing.assert_close(mirrored, kd_loss(prediction, target, tough, tolerant, preset))
 
 
 @BOTH
@@ -393,8 +393,8 @@ def test_bfloat16_points_are_computed_in_float32(preset: Preset) -> None:
 
 def test_a_bfloat16_prediction_may_meet_a_float32_truth() -> None:
     """A student under autocast is compared with labels kept in float32."""
-    prediction, truth, tough, tolerant = batch(dtype=torch.float32)
-    assert kd_loss(prediction.bfloat16(), truth, tough, tolerant).dtype == torch.float32
+    prediction, target, tough, tolerant = batch(dtype=torch.float32)
+    assert kd_loss(prediction.bfloat16(), target, tough, tolerant).dtype == torch.float32
 
 
 LOSSES: list[Callable[[Tensor, Tensor], Tensor]] = [
@@ -402,9 +402,9 @@ LOSSES: list[Callable[[Tensor, Tensor], Tensor]] = [
     l1_loss,
     smooth_l1_loss,
     wing_loss,
-    lambda prediction, truth: kd_loss(prediction, truth, truth, truth),
-    lambda prediction, truth: kd_loss(prediction, prediction, prediction, truth),
-    lambda prediction, truth: assistive_loss(prediction, truth, prediction, FIGURE.tough),
+    lambda prediction, target: kd_loss(prediction, target, target, target),
+    lambda prediction, target: kd_loss(prediction, prediction, prediction, target),
+    lambda prediction, target: assistive_loss(prediction, target, prediction, FIGURE.tough),
 ]
 EVERY_LOSS = pytest.mark.parametrize("loss", LOSSES)
 
@@ -452,7 +452,7 @@ def test_an_unknown_low_influence_is_refused() -> None:
 
 
 def off_by_half() -> tuple[Tensor, Tensor]:
-    """Prediction and truth (1, 1, 2) that differ by 0.5 in x and not in y."""
+    """Prediction and target (1, 1, 2) that differ by 0.5 in x and not in y."""
     return torch.tensor([[[0.75, 0.25]]]), torch.tensor([[[0.25, 0.25]]])
 
 
@@ -494,9 +494,9 @@ def test_wing_is_continuous_at_w() -> None:
 
 def test_wing_scales_with_its_unit() -> None:
     """In pixels of a 64-pixel crop, with w = 10 and ε = 2, it is 64 times the default in unit coordinates."""
-    prediction, truth, _, _ = batch()
+    prediction, target, _, _ = batch()
     torch.testing.assert_close(
-        wing_loss(64 * prediction, 64 * truth, w=10.0, epsilon=2.0), 64 * wing_loss(prediction, truth)
+        wing_loss(64 * prediction, 64 * target, w=10.0, epsilon=2.0), 64 * wing_loss(prediction, target)
     )
 
 
@@ -520,10 +520,10 @@ def test_smooth_l1_beta_must_be_positive() -> None:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
-    "l2": lambda prediction, truth, *_: l2_loss(prediction, truth),
-    "l1": lambda prediction, truth, *_: l1_loss(prediction, truth),
-    "smooth-l1": lambda prediction, truth, *_: smooth_l1_loss(prediction, truth),
-    "wing": lambda prediction, truth, *_: wing_loss(prediction, truth),
+    "l2": lambda prediction, target, *_: l2_loss(prediction, target),
+    "l1": lambda prediction, target, *_: l1_loss(prediction, target),
+    "smooth-l1": lambda prediction, target, *_: smooth_l1_loss(prediction, target),
+    "wing": lambda prediction, target, *_: wing_loss(prediction, target),
     "figure": lambda *points: kd_loss(*points, "figure"),
     "released": lambda *points: kd_loss(*points, "released"),
 }
@@ -554,16 +554,16 @@ def test_half_a_nan_is_a_missing_point(name: str) -> None:
     points = batch()
     whole, half = points[1].clone(), points[1].clone()
     whole[0, 0], half[0, 0, 1] = torch.nan, torch.nan
-    losses = [LOSSES[name](points[0], truth, *points[2:]) for truth in (whole, half)]
+    losses = [LOSSES[name](points[0], target, *points[2:]) for target in (whole, half)]
     assert torch.equal(*losses)
 
 
 def test_a_loss_without_missing_points_is_torchs_to_the_bit() -> None:
     """Nothing that was trained before is trained differently now."""
-    prediction, truth, *_ = batch(dtype=torch.float32)
+    prediction, target, *_ = batch(dtype=torch.float32)
     prediction.requires_grad_()
     for ours, plain in ((l1_loss, F.l1_loss), (l2_loss, F.mse_loss)):
-        values = [ours(prediction, truth), plain(prediction, truth)]
+        values = [ours(prediction, target), plain(prediction, target)]
         gradients = [torch.autograd.grad(value, prediction)[0] for value in values]
         assert torch.equal(*values)
         assert torch.equal(*gradients)
@@ -586,20 +586,20 @@ def gradient_of(loss: Callable[[Tensor], Tensor], prediction: Tensor) -> Tensor:
 
 
 def noisy_points(seed: int, spread: float = 0.05) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Prediction, truth and both teachers' points (8, 68, 2), errors of up to `spread`."""
+    """Prediction, target and both teachers' points (8, 68, 2), errors of up to `spread`."""
     generator = torch.Generator().manual_seed(seed)
-    truth = torch.rand(8, 68, 2, generator=generator, dtype=torch.float64)
+    target = torch.rand(8, 68, 2, generator=generator, dtype=torch.float64)
     errors = spread * (2 * torch.rand(3, 8, 68, 2, generator=generator, dtype=torch.float64) - 1)
-    prediction, tough, tolerant = (truth + error for error in errors)
-    return prediction, truth, tough, tolerant
+    prediction, tough, tolerant = (target + error for error in errors)
+    return prediction, target, tough, tolerant
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_figure_gradient_is_a_weighted_l1_gradient(seed: int) -> None:
     """Below half a crop the figure preset only weighs L1's gradient, by 2.5 to 4.3 a coordinate."""
-    prediction, truth, tough, tolerant = noisy_points(seed, spread=0.49)
-    distilled = gradient_of(lambda points: kd_loss(points, truth, tough, tolerant, "figure"), prediction)
-    weight = distilled / gradient_of(lambda points: l1_loss(points, truth), prediction)
+    prediction, target, tough, tolerant = noisy_points(seed, spread=0.49)
+    distilled = gradient_of(lambda points: kd_loss(points, target, tough, tolerant, "figure"), prediction)
+    weight = distilled / gradient_of(lambda points: l1_loss(points, target), prediction)
     assert weight.min() >= 2.5
     assert weight.max() <= 4.3 + 1e-12
     assert weight.max() - weight.min() > 1.5  # the weights do differ, so the bounds are no accident
@@ -608,11 +608,11 @@ def test_figure_gradient_is_a_weighted_l1_gradient(seed: int) -> None:
 @BOTH
 def test_kd_gradient_does_not_say_on_which_side_a_teacher_errs(preset: Preset) -> None:
     """Teachers that err as far to the other side give the same loss and the same gradient: no direction is taught."""
-    prediction, truth, tough, tolerant = noisy_points(0)
-    mirrored = (2 * truth - tough, 2 * truth - tolerant)
+    prediction, target, tough, tolerant = noisy_points(0)
+    mirrored = (2 * target - tough, 2 * target - tolerant)
     assert (mirrored[0] - tough).abs().max() > 0.05
     own, other = (
-        gradient_of(lambda points, teachers=teachers: kd_loss(points, truth, *teachers, preset), prediction)
+        gradient_of(lambda points, teachers=teachers: kd_loss(points, target, *teachers, preset), prediction)
         for teachers in ((tough, tolerant), mirrored)
     )
     torch.testing.assert_close(own, other)
@@ -622,21 +622,21 @@ def test_figure_gradient_cannot_leave_the_l1_direction() -> None:
     """Its cosine to L1's gradient is at least 2·√(a·b)/(a + b), a = 2.5, b = 4.3; teachers that reach it exist."""
     bound = 2 * math.sqrt(2.5 * 4.3) / (2.5 + 4.3)
     assert bound == pytest.approx(0.9643, abs=1e-4)
-    truth = torch.zeros(1, 34, 2, dtype=torch.float64)
-    prediction = torch.full_like(truth, 0.1)
+    target = torch.zeros(1, 34, 2, dtype=torch.float64)
+    prediction = torch.full_like(target, 0.1)
     # 43 of 68 coordinates with far teachers, whose weight is nearly 2.5, and 25 with perfect ones, whose weight is 4.3.
     teacher = torch.full((68,), 1e6, dtype=torch.float64)
     teacher[:25] = 0.0
     teacher = teacher.reshape(1, 34, 2)
-    worst = gradient_of(lambda points: kd_loss(points, truth, teacher, teacher, "figure"), prediction)
-    plain = gradient_of(lambda points: l1_loss(points, truth), prediction)
+    worst = gradient_of(lambda points: kd_loss(points, target, teacher, teacher, "figure"), prediction)
+    plain = gradient_of(lambda points: l1_loss(points, target), prediction)
     assert F.cosine_similarity(worst.flatten(), plain.flatten(), dim=0) == pytest.approx(bound, abs=1e-5)
     for seed in range(5):
-        prediction, truth, tough, tolerant = noisy_points(seed)
+        prediction, target, tough, tolerant = noisy_points(seed)
         found = gradient_of(
-            lambda points, given=(truth, tough, tolerant): kd_loss(points, *given, "figure"), prediction
+            lambda points, given=(target, tough, tolerant): kd_loss(points, *given, "figure"), prediction
         )
-        plain = gradient_of(lambda points, truth=truth: l1_loss(points, truth), prediction)
+        plain = gradient_of(lambda points, target=target: l1_loss(points, target), prediction)
         assert F.cosine_similarity(found.flatten(), plain.flatten(), dim=0) >= bound
 
 
@@ -655,7 +655,7 @@ SIGNED_ASSISTANT = [
 @pytest.mark.parametrize("side", [1, -1])
 @pytest.mark.parametrize(("d", "value", "gradient"), SIGNED_ASSISTANT)
 def test_signed_assistant_by_hand_on_both_sides(d: float, value: float, gradient: float, side: int) -> None:
-    """A prediction on the other side of the truth is worse than the teacher, however near it is."""
+    """A prediction on the other side of the target is worse than the teacher, however near it is."""
     prediction = one(side * d).requires_grad_()
     loss = assistive_loss(prediction, one(0.0), one(side * 0.4), SIGNED.tough)
     loss.backward()
@@ -666,19 +666,19 @@ def test_signed_assistant_by_hand_on_both_sides(d: float, value: float, gradient
 
 @pytest.mark.parametrize("d", [-0.3, 0.3])
 def test_signed_teacher_on_the_truth_has_no_side(d: float) -> None:
-    """A perfect teacher's assistant pulls to the truth from both sides alike."""
+    """A perfect teacher's assistant pulls to the target from both sides alike."""
     assert at("signed", d, 0.0, 0.0).item() == pytest.approx((1 + 0.9 + 0.9) * abs(d))
 
 
 def test_signed_gradient_is_larger_where_the_teachers_are_not() -> None:
     """It says on which side the teachers err, and still has the label as its only rest on each face."""
-    prediction, truth, tough, tolerant = noisy_points(0)
-    tolerant = truth + (tolerant - truth).abs() * (tough - truth).sign()  # both on one side
-    weight = gradient_of(lambda points: kd_loss(points, truth, tough, tolerant, "signed"), prediction)
-    weight = weight * (prediction - truth).sign()
-    away = (prediction - truth).sign() != (tough - truth).sign()
+    prediction, target, tough, tolerant = noisy_points(0)
+    tolerant = target + (tolerant - target).abs() * (tough - target).sign()  # both on one side
+    weight = gradient_of(lambda points: kd_loss(points, target, tough, tolerant, "signed"), prediction)
+    weight = weight * (prediction - target).sign()
+    away = (prediction - target).sign() != (tough - target).sign()
     torch.testing.assert_close(weight[away], torch.full_like(weight[away], 2.8))
-    nearer = ~away & ((prediction - truth).abs() < torch.minimum((tough - truth).abs(), (tolerant - truth).abs()))
+    nearer = ~away & ((prediction - target).abs() < torch.minimum((tough - target).abs(), (tolerant - target).abs()))
     assert nearer.any()
     assert 0.1 - 1e-12 <= weight[nearer].min() < weight[nearer].max() < 1
 
@@ -688,10 +688,10 @@ def best_constant(loss: Callable[[Tensor, Tensor], Tensor], labels: Tensor) -> f
 
     The value is no guide, since it jumps where ω does.
     """
-    truth = labels[:, None, None].expand(-1, 1, 2)
+    target = labels[:, None, None].expand(-1, 1, 2)
     candidates = labels.unique()
     gradients = [
-        gradient_of(lambda points: loss(points, truth), torch.full_like(truth, float(c)))[..., 0].sum()
+        gradient_of(lambda points: loss(points, target), torch.full_like(target, float(c)))[..., 0].sum()
         for c in candidates
     ]
     return float(candidates[int(torch.stack(gradients).abs().argmin())])
@@ -704,8 +704,8 @@ NOISY_LABELS = torch.linspace(-0.05, 0.03, 161, dtype=torch.float64)
 def towards_teacher(preset: Preset) -> float:
     """Share of the way from the labels' median to the teacher on which a student comes to rest."""
 
-    def loss(points: Tensor, truth: Tensor) -> Tensor:
-        return kd_loss(points, truth, torch.zeros_like(truth), torch.zeros_like(truth), preset)
+    def loss(points: Tensor, target: Tensor) -> Tensor:
+        return kd_loss(points, target, torch.zeros_like(target), torch.zeros_like(target), preset)
 
     plain = best_constant(l1_loss, NOISY_LABELS)
     assert plain == pytest.approx(-0.01, abs=5e-4)
@@ -724,8 +724,8 @@ def test_how_far_a_teacher_can_move_the_student(preset: Preset, least: float, mo
     low, high = (float(NOISY_LABELS.quantile(q / (least + most))) for q in (least, most))
     for teacher in (-10.0, -0.1, -0.03, 0.0, 0.02, 0.1, 10.0):
         rest = best_constant(
-            lambda points, truth, t=teacher: kd_loss(
-                points, truth, torch.full_like(truth, t), torch.full_like(truth, t), preset
+            lambda points, target, t=teacher: kd_loss(
+                points, target, torch.full_like(target, t), torch.full_like(target, t), preset
             ),
             NOISY_LABELS,
         )
@@ -734,7 +734,7 @@ def test_how_far_a_teacher_can_move_the_student(preset: Preset, least: float, mo
 
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_a_beta_at_the_end_of_its_range_is_taken(beta: float) -> None:
-    """All low influence up to the teacher, or none but at the truth itself: the ramp then has no length."""
+    """All low influence up to the teacher, or none but at the target itself: the ramp then has no length."""
     assistant = replace(FIGURE.tough, beta=beta)
     weight = assistive_weight(torch.tensor([0.0, 0.5, 1.0, 1.1]), torch.ones(4), assistant)
     torch.testing.assert_close(weight, torch.tensor([0.0, -0.45 if beta == 0 else -0.225, -0.45, 0.9]))
@@ -755,12 +755,12 @@ def test_the_figure_is_the_preset_without_another() -> None:
 def test_the_share_of_labelled_points_is_exact_for_a_float64_prediction() -> None:
     """Whatever the labels' precision: two of three points of a batch are labelled."""
     prediction = torch.full((1, 3, 2), 0.75, dtype=torch.float64)
-    truth = torch.tensor([[[0.25, 0.25], [0.25, 0.25], [torch.nan, 0.25]]], dtype=torch.float32)
-    assert float(l1_loss(prediction, truth)) == pytest.approx(0.5, rel=1e-14)
+    target = torch.tensor([[[0.25, 0.25], [0.25, 0.25], [torch.nan, 0.25]]], dtype=torch.float32)
+    assert float(l1_loss(prediction, target)) == pytest.approx(0.5, rel=1e-14)
 
 
 def test_shapes_that_differ_are_all_named() -> None:
-    """The prediction's, and those of truth and teachers."""
+    """The prediction's, and those of target and teachers."""
     good, other = torch.zeros(1, 3, 2), torch.zeros(1, 4, 2)
     with pytest.raises(SchemaError, match=r"prediction \(1, 3, 2\) against \(1, 3, 2\), \(1, 4, 2\); all must"):
         assistive_loss(good, good, other, FIGURE.tough)

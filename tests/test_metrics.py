@@ -44,10 +44,10 @@ def faces(count: int = 3, points: int = 4, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 100, (count, points, 2))
 
 
-def slow_nme(points: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> list[float]:
+def slow_nme(points: np.ndarray, target: np.ndarray, normaliser: np.ndarray) -> list[float]:
     """NME a face, by loops."""
     result = []
-    for face, labels, distance in zip(points, truth, normaliser, strict=True):
+    for face, labels, distance in zip(points, target, normaliser, strict=True):
         total = 0.0
         for (x, y), (u, v) in zip(face, labels, strict=True):
             total += math.hypot(x - u, y - v)
@@ -56,9 +56,9 @@ def slow_nme(points: np.ndarray, truth: np.ndarray, normaliser: np.ndarray) -> l
 
 
 def test_point_errors_are_distances() -> None:
-    """A point 3 right and 4 down of its truth is 5 away."""
-    truth = np.array([[[1.0, 2.0], [1.0, 2.0]]])
-    assert point_errors(np.array([[[4.0, 6.0], [1.0, 2.0]]]), truth).tolist() == [[5.0, 0.0]]
+    """A point 3 right and 4 down of its target is 5 away."""
+    target = np.array([[[1.0, 2.0], [1.0, 2.0]]])
+    assert point_errors(np.array([[[4.0, 6.0], [1.0, 2.0]]]), target).tolist() == [[5.0, 0.0]]
 
 
 def test_nme_by_hand() -> None:
@@ -68,28 +68,28 @@ def test_nme_by_hand() -> None:
 
 def test_nme_agrees_with_the_slow_reference() -> None:
     """The vectorised mean equals loops over faces and points."""
-    points, truth, normaliser = faces(seed=1), faces(seed=2), np.array([10.0, 20.0, 30.0])
-    assert nme(points, truth, normaliser) == pytest.approx(slow_nme(points, truth, normaliser), rel=1e-12)
+    points, target, normaliser = faces(seed=1), faces(seed=2), np.array([10.0, 20.0, 30.0])
+    assert nme(points, target, normaliser) == pytest.approx(slow_nme(points, target, normaliser), rel=1e-12)
 
 
 def test_nme_gives_one_value_a_face() -> None:
     """A face's error does not depend on the faces beside it."""
-    points, truth = faces(seed=1), faces(seed=2)
-    assert nme(points, truth, np.ones(3))[1] == nme(points[1:2], truth[1:2], np.ones(1))[0]
+    points, target = faces(seed=1), faces(seed=2)
+    assert nme(points, target, np.ones(3))[1] == nme(points[1:2], target[1:2], np.ones(1))[0]
 
 
 def test_nme_of_a_scaled_face_is_the_same() -> None:
     """Enlarging picture, prediction and normaliser alike changes nothing."""
-    points, truth, normaliser = faces(seed=1), faces(seed=2), np.array([10.0, 20.0, 30.0])
-    assert nme(4 * points, 4 * truth, 4 * normaliser) == pytest.approx(nme(points, truth, normaliser))
+    points, target, normaliser = faces(seed=1), faces(seed=2), np.array([10.0, 20.0, 30.0])
+    assert nme(4 * points, 4 * target, 4 * normaliser) == pytest.approx(nme(points, target, normaliser))
 
 
 @pytest.mark.parametrize(("schema", "corners"), [(IBUG68, (36, 45)), (WFLW98, (60, 72)), (COFW29, (8, 9))])
 def test_interocular_uses_the_outer_eye_corners(schema, corners) -> None:
     """The normaliser is the distance of the published pair of corners."""
-    truth = np.zeros((1, schema.size, 2))
-    truth[0, corners[0]], truth[0, corners[1]] = (10, 20), (40, 60)
-    assert interocular(truth, schema).tolist() == [50.0]
+    target = np.zeros((1, schema.size, 2))
+    target[0, corners[0]], target[0, corners[1]] = (10, 20), (40, 60)
+    assert interocular(target, schema).tolist() == [50.0]
 
 
 def test_interocular_refuses_points_of_another_schema() -> None:
@@ -113,9 +113,9 @@ def test_nme_refuses_one_normaliser_for_all() -> None:
 
 def test_interocular_of_one_point_twice_is_refused_by_nme() -> None:
     """Coinciding eye corners surface as a bad normaliser, not as infinity."""
-    truth = np.zeros((1, 2, 2))
+    target = np.zeros((1, 2, 2))
     with pytest.raises(DataError, match="two normalising points of a face must differ"):
-        nme(truth, truth, interocular(truth, plain_schema(2)))
+        nme(target, target, interocular(target, plain_schema(2)))
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 2), (2, 4, 2), (3, 4, 3)])
@@ -141,32 +141,32 @@ def test_point_errors_name_the_face_that_is_not_finite() -> None:
 
 def test_missing_points_are_left_out_of_the_mean() -> None:
     """A face's error is the mean over its labelled points, whatever was predicted for the others."""
-    points, truth = faces(), faces() + 1
-    truth[1, 2:] = np.nan
+    points, target = faces(), faces() + 1
+    target[1, 2:] = np.nan
     points[1, 3] = 1e6
-    errors = point_errors(points, truth)
+    errors = point_errors(points, target)
     assert np.isnan(errors[1, 2:]).all()
-    np.testing.assert_allclose(nme(points, truth, [1.0, 2.0, 1.0]), np.sqrt(2) / [1, 2, 1])
+    np.testing.assert_allclose(nme(points, target, [1.0, 2.0, 1.0]), np.sqrt(2) / [1, 2, 1])
 
 
 def test_a_face_without_labels_is_named() -> None:
     """It has no error, not the error 0; an infinite label is broken, not missing."""
-    truth = faces()
-    truth[1] = np.nan
+    target = faces()
+    target[1] = np.nan
     with pytest.raises(DataError, match="no point is labelled in 1 of 3 faces, first at index 1"):
-        point_errors(faces(), truth)
-    truth[1] = np.inf
-    with pytest.raises(DataError, match="truth: not finite for 1 of 3 faces, first at index 1"):
-        point_errors(faces(), truth)
+        point_errors(faces(), target)
+    target[1] = np.inf
+    with pytest.raises(DataError, match="target: not finite for 1 of 3 faces, first at index 1"):
+        point_errors(faces(), target)
 
 
 def test_a_missing_normaliser_is_no_number() -> None:
     """A distance to a missing corner is NaN, which `nme` refuses."""
-    truth = np.random.default_rng(0).uniform(0, 100, (2, 68, 2))
-    truth[1, 45] = np.nan
-    assert np.isnan(interocular(truth, IBUG68)).tolist() == [False, True]
+    target = np.random.default_rng(0).uniform(0, 100, (2, 68, 2))
+    target[1, 45] = np.nan
+    assert np.isnan(interocular(target, IBUG68)).tolist() == [False, True]
     with pytest.raises(DataError, match="normaliser: nan at face 1"):
-        nme(truth[:, :1], truth[:, :1], interocular(truth, IBUG68))
+        nme(target[:, :1], target[:, :1], interocular(target, IBUG68))
 
 
 def test_rank_and_likelihood_pass_missing_points_over() -> None:
@@ -262,11 +262,11 @@ def test_bootstrap_interval_takes_any_statistic() -> None:
     assert interval.low <= 3.0 <= interval.high
 
 
-def test_bootstrap_interval_does_not_depend_on_portions(monkeypatch) -> None:
+def test_bootstrap_interval_does_not_depend_on_chunks(monkeypatch) -> None:
     """Drawing a few faces at a time gives the interval of drawing all at once."""
     values = np.random.default_rng(0).normal(size=50)
     whole = bootstrap_interval(values, resamples=101)
-    monkeypatch.setattr("lightmark.metrics.AT_ONCE", 320)
+    monkeypatch.setattr("lightmark.metrics.MAX_CHUNK", 320)
     assert bootstrap_interval(values, resamples=101) == whole
 
 
@@ -394,18 +394,18 @@ def test_roc_curve_encloses_the_auc(positives, negatives) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 4, 3), (3, 4, 1), (0, 4, 2), (3, 0, 2), (4, 2), (1, 3, 4, 2)])
 def test_point_errors_refuse_what_is_no_set_of_faces(shape: tuple[int, ...]) -> None:
-    """Also where prediction and truth are alike."""
+    """Also where prediction and target are alike."""
     with pytest.raises(DataError, match=r"both need one shape \(faces, points, 2\)"):
         point_errors(np.zeros(shape), np.zeros(shape))
 
 
 def test_interocular_is_computed_in_float64() -> None:
     """For labels in float32, too, and for a single face."""
-    truth = faces(2, 68).astype(np.float32)
-    distances = interocular(truth, IBUG68)
+    target = faces(2, 68).astype(np.float32)
+    distances = interocular(target, IBUG68)
     assert distances.dtype == np.float64
-    np.testing.assert_array_equal(distances, interocular(truth.astype(np.float64), IBUG68))
-    assert interocular(truth[1], IBUG68) == distances[1]
+    np.testing.assert_array_equal(distances, interocular(target.astype(np.float64), IBUG68))
+    assert interocular(target[1], IBUG68) == distances[1]
 
 
 def test_labelled_mean_of_a_face_without_labels_is_no_number() -> None:
@@ -484,7 +484,7 @@ def test_one_resample_is_enough_to_ask_for() -> None:
 
 def test_a_set_larger_than_a_portion_is_drawn_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory never holds more drawings than one of them needs."""
-    monkeypatch.setattr(metrics, "AT_ONCE", 4)
+    monkeypatch.setattr(metrics, "MAX_CHUNK", 4)
     drawn = []
     bootstrap_interval(np.arange(5.0), lambda values: drawn.append(len(values)) or values.mean(axis=-1), resamples=3)
     assert drawn[:3] == [1, 1, 1]
@@ -536,5 +536,5 @@ def test_average_precision_at_its_ends() -> None:
     assert average_precision([0.9, 0.8, 0.1], [True, True, False], faces=2) == 1.0
     assert average_precision([], [], faces=1) == 0.0
     assert average_precision([0.5] * 40, [True] + [False] * 39, faces=1) == 1.0
-    with pytest.raises(DataError, match=r"^average_precision: no face to find; needs at least 1$"):
+    with pytest.raises(DataError, match=r"^average_precision: no labelled face; needs at least 1$"):
         average_precision([0.9], [True], faces=0)

@@ -345,10 +345,10 @@ def test_procrustes_refuses_a_shape_without_size() -> None:
         fit(shapes, 0.9, "procrustes")
 
 
-def test_procrustes_says_so_where_it_cannot_settle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds that do not end in one common frame are never taken for a model."""
-    monkeypatch.setattr(shape, "MOST_ROUNDS", 2)
-    with pytest.raises(DataError, match="has not settled in 2 rounds; are all shapes faces"):
+def test_procrustes_reports_that_it_does_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alignment that does not converge raises an error instead of returning a model."""
+    monkeypatch.setattr(shape, "MAX_ITERATIONS", 2)
+    with pytest.raises(DataError, match="has not converged in 2 iterations; are all shapes faces"):
         fit(np.random.default_rng(0).normal(size=(50, 7, 2)), 0.9, "procrustes")
 
 
@@ -420,9 +420,9 @@ def test_a_file_is_bounded_by_what_it_unfolds_to(tmp_path: Path, monkeypatch: py
     shape.save(line_model(), path)
     with zipfile.ZipFile(path) as archive:
         size = sum(part.file_size for part in archive.infolist())
-    monkeypatch.setattr(shape, "MOST_BYTES", size)
+    monkeypatch.setattr(shape, "MAX_BYTES", size)
     shape.load(path)
-    monkeypatch.setattr(shape, "MOST_BYTES", size - 1)
+    monkeypatch.setattr(shape, "MAX_BYTES", size - 1)
     with pytest.raises(CheckpointError, match=rf"its parts unfold to {size:,} bytes, a shape model has at most"):
         shape.load(path)
 

@@ -138,7 +138,7 @@ def result_table(rows: list[dict[str, Any]]) -> Table:
 def prediction_sheet(points: Array, samples: list[Sample]) -> Picture:
     """Contact sheet of `samples` with predicted points (F, N, 2) and labels."""
     tiles = [
-        face_tile(load_image(sample), predicted, sample.schema, truth=sample.points)
+        face_tile(load_image(sample), predicted, sample.schema, target=sample.points)
         for predicted, sample in zip(points, samples, strict=False)  # the first faces of many
     ]
     return contact_sheet(tiles, columns=8)

@@ -21,7 +21,7 @@ from lightmark.schema import Schema, require_points
 Colour: TypeAlias = tuple[int, int, int]
 
 GREEN: Colour = (64, 255, 96)
-TRUTH: Colour = (255, 64, 160)  # far from GREEN in hue and in lightness, so that both read on skin
+TARGET: Colour = (255, 64, 160)  # far from GREEN in hue and in lightness, so that both read on skin
 PAPER: Colour = (255, 255, 255)
 INK: Colour = (32, 32, 32)
 
@@ -36,16 +36,16 @@ def draw_landmarks(
     points: Floats,
     schema: Schema | None = None,
     colour: Colour = GREEN,
-    truth: Floats | None = None,
-    truth_colour: Colour = TRUTH,
+    target: Floats | None = None,
+    target_colour: Colour = TARGET,
 ) -> Picture:
-    """Draw `points` (N, 2) and the edges of `schema` on a copy of `image`, over `truth` in `truth_colour`.
+    """Draw `points` (N, 2) and the edges of `schema` on a copy of `image`, over the labels `target` (N, 2).
 
     Line width scales with the face size. Points that are not finite are skipped, with their edges.
     """
     canvas = require_image(image).copy()
-    if truth is not None:
-        _draw_shape(canvas, truth, schema, truth_colour)
+    if target is not None:
+        _draw_shape(canvas, target, schema, target_colour)
     _draw_shape(canvas, points, schema, colour)
     return canvas
 
@@ -55,19 +55,19 @@ def face_tile(
     points: Floats,
     schema: Schema | None = None,
     size: int = 160,
-    truth: Floats | None = None,
+    target: Floats | None = None,
     scale: float = 1.4,
 ) -> Picture:
     """`size`×`size` crop of `scale` times the face's tight box, landmarks drawn, zeros outside the picture.
 
-    A single point, which spans no box, is shown at the centre of half the picture. If `truth` is set it determines the
+    A single point, which spans no box, is shown at the centre of half the picture. If `target` is set it determines the
     crop, so that tiles of several models on one face show the same crop.
     """
-    box = _box_to_show(points if truth is None else truth, require_image(image))
+    box = _box_to_show(points if target is None else target, require_image(image))
     matrix = crop_matrix(box, size, scale)
     crop = warp(image, matrix, size)
-    crop_truth = None if truth is None else transform(matrix, truth)
-    return draw_landmarks(crop, transform(matrix, points), schema, truth=crop_truth)
+    crop_target = None if target is None else transform(matrix, target)
+    return draw_landmarks(crop, transform(matrix, points), schema, target=crop_target)
 
 
 def _box_to_show(points: Floats, image: Picture) -> Array:

@@ -1,13 +1,14 @@
-"""Losses on normalized_points: the plain ones, and the two-teacher KD-Loss in its two published forms and a signed one.
+"""Losses on normalized_points: L1, L2, smooth L1, wing, and the KD-Loss with two teachers in three forms.
 
-Every function takes tensors (B, N, 2) in unit coordinates, (crop + 0.5) / size, and returns a scalar: the mean over the
-coordinates of all labelled points. A point whose truth has a NaN is missing: it adds nothing, wherever prediction and
-teachers put it, and gives no gradient. Half-precision tensors are computed in float32. Shapes that differ raise
-`SchemaError`, constants that make no sense `ConfigError`.
+Every loss takes normalized_points (B, N, 2) and returns a scalar, the mean over the coordinates of all labelled points.
+A point whose target has a NaN is missing: it adds neither loss nor gradient, whatever prediction and teachers are
+there. Half-precision tensors are computed in float32. Different shapes raise `SchemaError`, invalid constants
+`ConfigError`.
 
 KD-Loss: A. Pourramezan Fard, M. H. Mahoor, "Facial Landmark Points Detection Using Knowledge Distillation-Based Neural
-Networks", CVIU 215:103316 (2022), arXiv 2111.07047. Its figures and its released code differ, so both are here. Both
-know only how far a teacher errs; the signed form, which is ours, also knows on which side (docs/distillation.md).
+Networks", CVIU 215:103316 (2022), arXiv 2111.07047. The figures of the paper and its released code differ, so both
+forms are here. Both use only the size of a teacher's error; the signed form, our own, also uses its direction
+(docs/distillation.md).
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ LowInfluence = Literal["ramp", "zero"]
 
 @dataclass(frozen=True)
 class Assistant:
-    """One teacher's weights ω: `positive` where d > D, `negative` where βD < d ≤ D, `low_influence` where d ≤ βD.
+    """Weights ω of one teacher's assistive loss, by region of the prediction's distance d from the target.
 
-    d is the prediction's and D the teacher's distance from the truth. "ramp" grows linearly from 0 at d = 0 to
-    `negative` at d = βD; "zero" is 0, so that the loss jumps at βD. `signed` counts d along the direction from the
-    truth to the teacher: below 0 on the other side, where the prediction is farther from the teacher than the truth is,
-    and ω is `positive`, too. A `negative` above 0 holds a prediction that is nearer than the teacher, below 0 it pushes
-    it on to the truth.
+    With D the teacher's distance from the target, ω is `positive` where d > D, `negative` where βD < d ≤ D, and given
+    by `low_influence` where d ≤ βD: "ramp" grows linearly from 0 at d = 0 to `negative` at d = βD; "zero" is 0, so that
+    the loss jumps at βD. With `signed`, d is positive on the teacher's side of the target and negative on the other
+    side, where ω is `positive`, too. For d < D, a `negative` above 0 pulls the prediction back to the teacher; one
+    below 0 pushes it on to the target.
     """
 
     positive: float
@@ -46,17 +47,17 @@ class Assistant:
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
-            raise ConfigError(f"Assistant: beta {self.beta}; a share of the teacher's distance lies between 0 and 1")
+            raise ConfigError(f"Assistant: beta {self.beta}; needs a share of the teacher's distance, 0 to 1")
         if self.low_influence not in ("ramp", "zero"):
             raise ConfigError(f"Assistant: low_influence {self.low_influence!r}; known: 'ramp', 'zero'")
 
 
 @dataclass(frozen=True)
 class KDConstants:
-    """Every constant of one form of the KD-Loss, main_weight · Loss_Main + ALoss_Tou + ALoss_Tol.
+    """Constants of one form of the KD-Loss, main_weight · Loss_Main + ALoss_Tou + ALoss_Tol.
 
-    Loss_Main is main_slope · d up to `main_knee`, d² + main_slope · knee − knee² beyond. The knee is a distance in unit
-    coordinates; None stands for the Tolerant-Teacher's distance D_Tol.
+    Loss_Main is main_slope · d up to `main_knee` and d² + main_slope · knee − knee² beyond it. The knee is a distance
+    in normalized_points; None stands for the Tolerant-Teacher's distance D_Tol.
     """
 
     main_weight: float
@@ -66,7 +67,7 @@ class KDConstants:
     tolerant: Assistant
 
 
-# Measured on the published curves: Loss_Main is d up to 0.5, then d² + 0.25 (which is d² + knee − knee²).
+# Read off the paper's figures: Loss_Main is d up to 0.5, then d² + 0.25 (which is d² + knee − knee²).
 FIGURE = KDConstants(
     main_weight=2.5,
     main_slope=1.0,
@@ -74,7 +75,7 @@ FIGURE = KDConstants(
     tough=Assistant(positive=0.9, negative=-0.45, beta=0.4, low_influence="ramp"),
     tolerant=Assistant(positive=0.9, negative=-0.45, beta=0.4, low_influence="ramp"),
 )
-# Read in the authors' code: Loss_Main is 3·d up to t = D_Tol, then d² + 3t − t².
+# From the authors' released code: Loss_Main is 3·d up to t = D_Tol, then d² + 3t − t².
 RELEASED = KDConstants(
     main_weight=2.0,
     main_slope=3.0,
@@ -82,17 +83,17 @@ RELEASED = KDConstants(
     tough=Assistant(positive=1.9, negative=-0.45, beta=0.15, low_influence="zero"),
     tolerant=Assistant(positive=1.8, negative=-0.40, beta=0.15, low_influence="zero"),
 )
-# Not in the paper: a teacher assists on its own side of the truth, and holds the student where the published forms push
-# it off. The weights of both sides, 2.8 and 0.1 to 1, lie far enough apart to move a student among noisy labels; the
-# figure's, all between 2.5 and 4.3, hardly do (docs/distillation.md).
-_HOLDING = Assistant(positive=0.9, negative=0.45, beta=0.4, low_influence="ramp", signed=True)
-SIGNED = KDConstants(main_weight=1.0, main_slope=1.0, main_knee=0.5, tough=_HOLDING, tolerant=_HOLDING)
+# Not in the paper. A teacher assists only on its own side of the target, and attracts the student where the published
+# forms repel it. The total slopes of the two sides, 2.8 and 0.1 to 1, differ enough to move the optimum among noisy
+# labels; those of the figure, all between 2.5 and 4.3, hardly do (docs/distillation.md).
+_ATTRACTING = Assistant(positive=0.9, negative=0.45, beta=0.4, low_influence="ramp", signed=True)
+SIGNED = KDConstants(main_weight=1.0, main_slope=1.0, main_knee=0.5, tough=_ATTRACTING, tolerant=_ATTRACTING)
 PRESETS: Mapping[Preset, KDConstants] = {"figure": FIGURE, "released": RELEASED, "signed": SIGNED}
 
 
 @dataclass(frozen=True)
 class KDParts:
-    """Scalars of one batch: total = main_weight · main + tough + tolerant."""
+    """Terms of the KD-Loss of one batch, scalars: total = main_weight · main + tough + tolerant."""
 
     total: Tensor
     main: Tensor
@@ -100,66 +101,67 @@ class KDParts:
     tolerant: Tensor
 
 
-def l2_loss(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared difference of a coordinate."""
-    (prediction, truth), share = _comparable(prediction, truth)
-    return F.mse_loss(prediction, truth) / share
+def l2_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of the coordinates."""
+    (prediction, target), share = _comparable(prediction, target)
+    return F.mse_loss(prediction, target) / share
 
 
-def l1_loss(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Mean absolute difference of a coordinate."""
-    (prediction, truth), share = _comparable(prediction, truth)
-    return F.l1_loss(prediction, truth) / share
+def l1_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of the coordinates."""
+    (prediction, target), share = _comparable(prediction, target)
+    return F.l1_loss(prediction, target) / share
 
 
-def smooth_l1_loss(prediction: Tensor, truth: Tensor, beta: float = 1 / 64) -> Tensor:
-    """Mean over coordinates of x² / (2β) where |x| < β, else |x| − β/2 (Girshick 2015, scaled to slope 1).
+def smooth_l1_loss(prediction: Tensor, target: Tensor, beta: float = 1 / 64) -> Tensor:
+    """Smooth L1: mean over coordinates of x² / (2β) where |x| < β, else |x| − β/2.
 
-    β is in unit coordinates; the default is one pixel of a 64-pixel crop. Raises `ConfigError` unless β > 0.
+    Girshick, "Fast R-CNN", ICCV 2015, scaled to slope 1. β is in normalized_points; the default is one pixel of a
+    64-pixel crop. Raises `ConfigError` unless β > 0.
     """
     _require_positive("smooth_l1_loss", beta=beta)
-    (prediction, truth), share = _comparable(prediction, truth)
-    return F.smooth_l1_loss(prediction, truth, beta=beta) / share
+    (prediction, target), share = _comparable(prediction, target)
+    return F.smooth_l1_loss(prediction, target, beta=beta) / share
 
 
-def wing_loss(prediction: Tensor, truth: Tensor, w: float = 10 / 64, epsilon: float = 2 / 64) -> Tensor:
-    """Mean over coordinates of w · ln(1 + |x|/ε) where |x| < w, else |x| − w + w · ln(1 + w/ε).
+def wing_loss(prediction: Tensor, target: Tensor, w: float = 10 / 64, epsilon: float = 2 / 64) -> Tensor:
+    """Wing loss: mean over coordinates of w · ln(1 + |x|/ε) where |x| < w, else |x| − w + w · ln(1 + w/ε).
 
-    Feng et al., "Wing Loss for Robust Facial Landmark Localisation with CNNs", CVPR 2018. `w` and `epsilon` are in unit
-    coordinates; the defaults are the paper's 10 and 2, read as pixels of its 64-pixel input. Scaling x, w and ε alike
-    scales the loss alike, so this is the pixel loss divided by 64. Raises `ConfigError` unless both are positive.
+    Feng et al., "Wing Loss for Robust Facial Landmark Localisation with CNNs", CVPR 2018. `w` and `epsilon` are in
+    normalized_points; the defaults are the paper's 10 and 2 pixels of its 64-pixel input. The loss is homogeneous in x,
+    w and ε, so it is the paper's loss divided by 64. Raises `ConfigError` unless both are positive.
     """
     _require_positive("wing_loss", w=w, epsilon=epsilon)
-    (prediction, truth), share = _comparable(prediction, truth)
-    x = (prediction - truth).abs()
+    (prediction, target), share = _comparable(prediction, target)
+    x = (prediction - target).abs()
     offset = w * math.log1p(w / epsilon) - w
     return torch.where(x < w, w * torch.log1p(x / epsilon), x + offset).mean() / share
 
 
 def kd_loss(
-    prediction: Tensor, truth: Tensor, tough: Tensor, tolerant: Tensor, preset: Preset | KDConstants = "figure"
+    prediction: Tensor, target: Tensor, tough: Tensor, tolerant: Tensor, preset: Preset | KDConstants = "figure"
 ) -> Tensor:
-    """KD-Loss of student points against the truth and both teachers' points; see `kd_loss_parts` for its terms."""
-    return kd_loss_parts(prediction, truth, tough, tolerant, preset).total
+    """KD-Loss of a student's prediction, given the target and both teachers' points; terms as in `kd_loss_parts`."""
+    return kd_loss_parts(prediction, target, tough, tolerant, preset).total
 
 
 def kd_loss_parts(
-    prediction: Tensor, truth: Tensor, tough: Tensor, tolerant: Tensor, preset: Preset | KDConstants = "figure"
+    prediction: Tensor, target: Tensor, tough: Tensor, tolerant: Tensor, preset: Preset | KDConstants = "figure"
 ) -> KDParts:
     """KD-Loss and its named terms: main_weight · Loss_Main + ALoss_Tou + ALoss_Tol.
 
-    `preset` is a key of `PRESETS` or constants of your own. No gradient reaches the teachers. Raises `ConfigError` for
-    an unknown preset.
+    `preset` is a key of `PRESETS` or a `KDConstants`. No gradient flows into the teachers. Raises `ConfigError` for an
+    unknown preset.
     """
     constants = constants_of(preset)
-    main = main_loss(prediction, truth, tolerant, constants)
-    from_tough = assistive_loss(prediction, truth, tough, constants.tough)
-    from_tolerant = assistive_loss(prediction, truth, tolerant, constants.tolerant)
+    main = main_loss(prediction, target, tolerant, constants)
+    from_tough = assistive_loss(prediction, target, tough, constants.tough)
+    from_tolerant = assistive_loss(prediction, target, tolerant, constants.tolerant)
     return KDParts(constants.main_weight * main + from_tough + from_tolerant, main, from_tough, from_tolerant)
 
 
 def constants_of(preset: Preset | KDConstants) -> KDConstants:
-    """Constants of a named preset, or the given ones; raises `ConfigError` naming the known presets."""
+    """Constants of a named preset; a `KDConstants` is returned as it is. Raises `ConfigError` for an unknown name."""
     if isinstance(preset, KDConstants):
         return preset
     if preset not in PRESETS:
@@ -167,27 +169,27 @@ def constants_of(preset: Preset | KDConstants) -> KDConstants:
     return PRESETS[preset]
 
 
-def main_loss(prediction: Tensor, truth: Tensor, tolerant: Tensor, constants: KDConstants) -> Tensor:
-    """Loss_Main: the student's own error, unweighted; `tolerant` matters only where the knee is its distance."""
-    (prediction, truth, tolerant), share = _comparable(prediction, truth, tolerant)
-    return main_of(_distance(prediction, truth), _distance(tolerant, truth), constants).mean() / share
+def main_loss(prediction: Tensor, target: Tensor, tolerant: Tensor, constants: KDConstants) -> Tensor:
+    """Loss_Main of the student's error, unweighted; `tolerant` is used only where `main_knee` is None."""
+    (prediction, target, tolerant), share = _comparable(prediction, target, tolerant)
+    return main_of(_distance(prediction, target), _distance(tolerant, target), constants).mean() / share
 
 
-def assistive_loss(prediction: Tensor, truth: Tensor, teacher: Tensor, assistant: Assistant) -> Tensor:
-    """ALoss of one teacher, ω(d) · |d − D|, with d = |prediction − truth| and D = |teacher − truth| a coordinate.
+def assistive_loss(prediction: Tensor, target: Tensor, teacher: Tensor, assistant: Assistant) -> Tensor:
+    """Assistive loss ALoss of one teacher: mean over coordinates of ω(d) · |d − D|.
 
-    This is the distance to the teacher's coordinate, mirrored to the prediction's side of the truth; where the
-    assistant is `signed`, the distance to the coordinate itself. Negative where the student is nearer to the truth than
-    the teacher and the weight there is.
+    d = |prediction − target| and D = |teacher − target|. Since d has no sign, |d − D| is the distance to the teacher's
+    coordinate mirrored to the prediction's side of the target; for a `signed` assistant it is the distance to the
+    coordinate itself. The loss is negative where d < D and the weight there is negative.
     """
-    (prediction, truth, teacher), share = _comparable(prediction, truth, teacher)
+    (prediction, target, teacher), share = _comparable(prediction, target, teacher)
     if assistant.signed:
-        # A teacher on the truth has no side: there a distance is one away from it, as the unsigned one.
-        side = torch.where(teacher > truth, 1.0, -1.0).detach()
-        distance = torch.where(teacher == truth, _distance(prediction, truth), (prediction - truth) * side)
+        # A teacher exactly on the target has no side: the unsigned distance is used there.
+        side = torch.where(teacher > target, 1.0, -1.0).detach()
+        distance = torch.where(teacher == target, _distance(prediction, target), (prediction - target) * side)
     else:
-        distance = _distance(prediction, truth)
-    return assistive_of(distance, _distance(teacher, truth), assistant).mean() / share
+        distance = _distance(prediction, target)
+    return assistive_of(distance, _distance(teacher, target), assistant).mean() / share
 
 
 def main_of(distance: Tensor, tolerant_distance: Tensor, constants: KDConstants) -> Tensor:
@@ -198,9 +200,9 @@ def main_of(distance: Tensor, tolerant_distance: Tensor, constants: KDConstants)
 
 
 def assistive_of(distance: Tensor, teacher_distance: Tensor, assistant: Assistant) -> Tensor:
-    """ALoss of each distance d, below 0 if signed: ω(d) · |d − D|, with no gradient through ω or D.
+    """ALoss of each distance d (signed ones may be negative): ω(d) · |d − D|, without gradient through ω and D.
 
-    On the ramp the gradient is therefore ω alone and not the slope of the value: it stays continuous at d = βD.
+    The gradient on the ramp is therefore ω, not the derivative of the value: so it is continuous at d = βD.
     """
     teacher_distance = teacher_distance.detach()
     omega = assistive_weight(distance.detach(), teacher_distance, assistant)
@@ -208,10 +210,10 @@ def assistive_of(distance: Tensor, teacher_distance: Tensor, assistant: Assistan
 
 
 def assistive_weight(distance: Tensor, teacher_distance: Tensor, assistant: Assistant) -> Tensor:
-    """Weight ω of each distance: the three regions of `Assistant`."""
+    """Weight ω of each distance, by the three regions of `Assistant`."""
     low_end = assistant.beta * teacher_distance
     if assistant.low_influence == "ramp":
-        # Beyond βD the share is cut to 1, which is the negative assistant itself, also where the ramp has no length.
+        # Clamped to 1 beyond βD: the same expression then covers the second region, and a ramp of length 0.
         share = torch.where(distance > 0, distance / low_end, 0.0).clamp(max=1.0)
     else:
         share = (distance > low_end).to(distance.dtype)
@@ -219,35 +221,36 @@ def assistive_weight(distance: Tensor, teacher_distance: Tensor, assistant: Assi
     return torch.where(worse, assistant.positive, assistant.negative * share)
 
 
-def _distance(points: Tensor, truth: Tensor) -> Tensor:
-    return (points - truth).abs()
+def _distance(points: Tensor, target: Tensor) -> Tensor:
+    """Absolute difference of each coordinate."""
+    return (points - target).abs()
 
 
-def labelled_points(truth: Tensor) -> Tensor:
-    """Which points of `truth` (B, N, 2) are labelled, bool (B, N): the torch twin of `lightmark.geometry.labelled`."""
-    return ~truth.isnan().any(dim=-1)
+def labelled_points(target: Tensor) -> Tensor:
+    """Mask (B, N) of the labelled points of `target` (B, N, 2); `lightmark.geometry.labelled` for tensors."""
+    return ~target.isnan().any(dim=-1)
 
 
-def _comparable(prediction: Tensor, truth: Tensor, *teachers: Tensor) -> tuple[list[Tensor], Tensor]:
-    """All tensors in at least float32, without distance at missing points, and the share of points that is labelled.
+def _comparable(prediction: Tensor, target: Tensor, *teachers: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Tensors in at least float32 with zeros at missing points, and the share of labelled points.
 
-    A mean over all coordinates divided by that share is the mean over the labelled ones; the share of a batch in which
-    none is missing is 1, and the mean stays as it is, bit for bit. Raises `SchemaError` unless all tensors are (B, N,
-    2) alike and not empty.
+    The mean over all coordinates divided by that share is the mean over the labelled ones. If no point is missing, the
+    share is 1 and the mean is unchanged, bit for bit. Raises `SchemaError` unless all tensors have the same shape
+    (B, N, 2), not empty.
     """
-    shapes = [tuple(tensor.shape) for tensor in (prediction, truth, *teachers)]
+    shapes = [tuple(tensor.shape) for tensor in (prediction, target, *teachers)]
     if len(set(shapes)) > 1:
         raise SchemaError(f"loss: prediction {shapes[0]} against {', '.join(map(str, shapes[1:]))}; all must be alike")
     if prediction.ndim != 3 or prediction.shape[2] != 2 or prediction.numel() == 0:
         raise SchemaError(f"loss: points of shape {shapes[0]}; needs (B, N, 2) with at least one point")
-    there = labelled_points(truth)
-    wide = [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in (prediction, truth, *teachers)]
-    share = there.sum().clamp(min=1).to(wide[0].dtype) / there.numel()
-    # Zeros in place of missing points, in all alike: a factor of 0 behind a NaN would still be NaN in the gradient.
-    return [torch.where(there[..., None], tensor, 0.0) for tensor in wide], share
+    mask = labelled_points(target)
+    wide = [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in (prediction, target, *teachers)]
+    share = mask.sum().clamp(min=1).to(wide[0].dtype) / mask.numel()
+    # Masked by `where`, not by a factor of 0: the gradient of 0 · NaN is NaN.
+    return [torch.where(mask[..., None], tensor, 0.0) for tensor in wide], share
 
 
 def _require_positive(where: str, **constants: float) -> None:
     for name, value in constants.items():
         if not value > 0:
-            raise ConfigError(f"{where}: {name} {value}; needs a positive length in unit coordinates")
+            raise ConfigError(f"{where}: {name} {value}; needs a positive length in normalized_points")

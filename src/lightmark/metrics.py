@@ -1,6 +1,7 @@
-"""Errors of landmarks and what they say of a set: NME, failure rate, AUC, error curve, intervals, paired tests.
+"""Landmark metrics: NME, failure rate, AUC, CED, bootstrap intervals, paired tests, ROC and average precision.
 
-Every error here is a fraction: 0.03 is 3 %. A face has one error; a set is summed up over faces, never over points.
+Errors are fractions: 0.03 is 3 %. Each face has one error, and statistics are over faces, never over points, since the
+errors of the points of one face are not independent.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from lightmark.schema import Schema, require_points
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
-Statistic = Callable[[Array], Array]  # values (…, F) to (…): one number for each drawing of faces
+Statistic = Callable[[Array], Array]  # values (…, F) to (…): one number per resample
 
-RESAMPLES = 2000  # the ends of a 95 % interval then move by about 2 % of its width from seed to seed
-PERMUTATIONS = 10_000  # the smallest p-value that can be had is one over this plus one
-SMALLEST_EXPECTED = 1e-9  # a perfect point has a likelihood all the same
-AT_ONCE = 2_000_000  # values drawn at a time: 16 MB, whatever the number of faces
+RESAMPLES = 2000  # the ends of a 95 % interval then vary by about 2 % of its width from seed to seed
+PERMUTATIONS = 10_000  # the smallest possible p-value is 1 / (PERMUTATIONS + 1)
+SMALLEST_EXPECTED = 1e-9  # keeps the likelihood of an expected error of 0 finite
+MAX_CHUNK = 2_000_000  # values resampled at a time: 16 MB, independent of the number of faces
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value and the interval (low, high) that holds it at `level`."""
+    """A statistic and its confidence interval (low, high) at `level`."""
 
     value: float
     low: float
@@ -37,75 +38,75 @@ class Interval:
 
     @property
     def holds_zero(self) -> bool:
-        """Whether zero lies in the interval, so that no difference is shown."""
+        """Whether zero lies in the interval: the difference is not significant."""
         return self.low <= 0 <= self.high
 
     def to_dict(self) -> dict[str, float]:
-        """Value and ends for JSON."""
+        """JSON-ready dict of value, low and high."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
-def point_errors(points: Floats, truth: Floats) -> Array:
-    """Distance of each point (F, N, 2) from its truth (F, N, 2), as (F, N) in the unit of the points.
+def point_errors(points: Floats, target: Floats) -> Array:
+    """Distance (F, N) of each of `points` (F, N, 2) from its label in `target` (F, N, 2), in the unit of the points.
 
-    NaN where the truth is missing (NaN). Raises `DataError` where the shapes differ, a face has no truth at all, or
+    NaN where the label is missing (NaN). Raises `DataError` if the shapes differ, a face has no labelled point, or
     another coordinate is not finite.
 
     >>> point_errors(np.array([[[3.0, 4.0]]]), np.zeros((1, 1, 2)))
     array([[5.]])
     """
-    points, truth = np.asarray(points, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-    if points.shape != truth.shape or truth.ndim != 3 or truth.shape[-1] != 2 or 0 in truth.shape:
-        raise DataError(f"points {points.shape} and truth {truth.shape}: both need one shape (faces, points, 2)")
+    points, target = np.asarray(points, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    if points.shape != target.shape or target.ndim != 3 or target.shape[-1] != 2 or 0 in target.shape:
+        raise DataError(f"points {points.shape} and target {target.shape}: both need one shape (faces, points, 2)")
     _require_finite("points", points)
-    there = labelled(truth)
-    _require_finite("truth", np.where(there[..., None], truth, 0.0))
-    if not there.any(axis=1).all():
-        bare = np.flatnonzero(~there.any(axis=1))
-        raise DataError(f"truth: no point is labelled in {bare.size} of {len(truth)} faces, first at index {bare[0]}")
-    return np.asarray(np.linalg.norm(points - truth, axis=-1))
+    mask = labelled(target)
+    _require_finite("target", np.where(mask[..., None], target, 0.0))
+    if not mask.any(axis=1).all():
+        bare = np.flatnonzero(~mask.any(axis=1))
+        raise DataError(f"target: no point is labelled in {bare.size} of {len(target)} faces, first at index {bare[0]}")
+    return np.asarray(np.linalg.norm(points - target, axis=-1))
 
 
-def interocular(truth: Floats, schema: Schema) -> Array:
-    """Distance (F,) between the two points of `schema.normaliser` in truth (F, N, 2), the outer eye corners of a face.
+def interocular(target: Floats, schema: Schema) -> Array:
+    """Inter-ocular distance (F,) in `target` (F, N, 2): between the outer eye corners, `schema.normaliser`.
 
-    NaN where one of the two is missing: such a face has no error to compare, leave it out and say so.
-    Raises `SchemaError` where the points do not fit the schema, or it names no two points.
+    NaN where one of the two is missing: such a face has no NME; exclude it and report the number of excluded faces.
+    Raises `SchemaError` for points of another shape, or a schema without a pair of normalising points.
     """
-    truth = np.asarray(truth, dtype=np.float64)
-    require_points(truth, schema, "interocular")
+    target = np.asarray(target, dtype=np.float64)
+    require_points(target, schema, "interocular")
     if not schema.normaliser:
         raise SchemaError(f"interocular: {schema.name} names no two points; divide errors by the face's box instead")
     left, right = schema.normaliser
-    return np.asarray(np.linalg.norm(truth[..., left, :] - truth[..., right, :], axis=-1))
+    return np.asarray(np.linalg.norm(target[..., left, :] - target[..., right, :], axis=-1))
 
 
-def nme(points: Floats, truth: Floats, normaliser: ArrayLike) -> Array:
-    """Mean distance of each face's labelled points from their truth over its normaliser (F,), as a fraction (F,).
+def nme(points: Floats, target: Floats, normaliser: ArrayLike) -> Array:
+    """Normalised mean error (F,) of each face: mean `point_errors` over its labelled points, over `normaliser` (F,).
 
-    Raises `DataError` for shapes that do not match and for a normaliser that is zero, negative or not finite.
+    Raises `DataError` for different shapes, and for a normaliser that is not positive and finite.
 
     >>> nme(np.array([[[3.0, 4.0], [0.0, 0.0]]]), np.zeros((1, 2, 2)), normaliser=[50.0])
     array([0.05])
     """
-    errors = point_errors(points, truth)
+    errors = point_errors(points, target)
     return labelled_mean(errors) / _require_normaliser(normaliser, len(errors))
 
 
 def labelled_mean(errors: Floats) -> Array:
-    """Mean (F,) of each face's `errors` (F, N), NaN at missing points, over its labelled ones; NaN where none is.
+    """Mean (F,) over the labelled points of `errors` (F, N), which are NaN at missing points; NaN if all are missing.
 
     >>> labelled_mean(np.array([[1.0, 3.0], [1.0, np.nan], [np.nan, np.nan]]))
     array([ 2.,  1., nan])
     """
-    there = ~np.isnan(errors)
-    count = there.sum(axis=1)
-    total = np.where(there, errors, 0.0).sum(axis=1)
+    mask = ~np.isnan(errors)
+    count = mask.sum(axis=1)
+    total = np.where(mask, errors, 0.0).sum(axis=1)
     return np.asarray(np.divide(total, count, out=np.full(len(errors), np.nan), where=count > 0))
 
 
 def failure_rate(errors: ArrayLike, threshold: float) -> float:
-    """Share of the errors (F,) strictly greater than `threshold`.
+    """Failure rate: share of the `errors` (F,) strictly greater than `threshold`.
 
     >>> failure_rate([0.05, 0.10, 0.11, 0.20], threshold=0.10)
     0.5
@@ -114,7 +115,7 @@ def failure_rate(errors: ArrayLike, threshold: float) -> float:
 
 
 def auc(errors: ArrayLike, threshold: float) -> float:
-    """Area under the cumulative error curve up to `threshold`, over `threshold`: mean(max(0, 1 − e / threshold)).
+    """Area under the CED up to `threshold`, divided by `threshold`: mean(max(0, 1 − error / threshold)).
 
     >>> auc([0.0, 0.05, 0.3], threshold=0.1)
     0.5
@@ -123,30 +124,30 @@ def auc(errors: ArrayLike, threshold: float) -> float:
 
 
 def ced(errors: ArrayLike, thresholds: ArrayLike) -> Array:
-    """Cumulative error distribution: for each threshold (T,), the share of the errors (F,) not greater than it."""
+    """Cumulative error distribution, CED (T,): share of `errors` (F,) not greater than each of `thresholds` (T,)."""
     ordered = np.sort(_require_values("ced", errors))
     return np.asarray(np.searchsorted(ordered, np.asarray(thresholds, dtype=np.float64), side="right") / len(ordered))
 
 
 def percentile(errors: ArrayLike, share: float) -> float:
-    """The error that `share` percent (0 to 100) of the errors (F,) do not exceed, linear between two faces."""
+    """Percentile of the `errors` (F,) at `share` percent (0 to 100), linearly interpolated."""
     if not 0 <= share <= 100:
         raise DataError(f"percentile: share {share}; needs percent from 0 to 100")
     return float(np.percentile(_require_values("percentile", errors), share))
 
 
 def mean(values: Array) -> Array:
-    """Mean of values (…, F) over faces, the statistic that papers quote."""
+    """Mean of values (…, F) over faces, the statistic that papers report."""
     return np.asarray(values.mean(axis=-1))
 
 
 def bootstrap_interval(
     values: ArrayLike, statistic: Statistic = mean, resamples: int = RESAMPLES, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Percentile-bootstrap interval of `statistic` over values (F,), faces drawn with replacement (Efron 1979).
+    """Percentile bootstrap interval of `statistic` of `values` (F,), resampling faces with replacement (Efron 1979).
 
-    `statistic` takes values (…, F) and works on the last axis. The same seed gives the same interval. Raises
-    `DataError` for no values, values not finite, a level outside (0, 1).
+    `statistic` takes values (…, F) and reduces the last axis. The same seed gives the same interval. Raises `DataError`
+    for no values, values that are not finite, or a level outside (0, 1).
     """
     array = _require_values("bootstrap_interval", values)
     if not 0 < level < 1:
@@ -154,7 +155,7 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     size = len(array)
     drawn = np.concatenate([
-        statistic(array[rng.integers(0, size, (rows, size))]) for rows in _portions(_require_count(resamples), size)
+        statistic(array[rng.integers(0, size, (rows, size))]) for rows in _chunks(_require_count(resamples), size)
     ])
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(statistic(array)), float(low), float(high), level)
@@ -163,27 +164,28 @@ def bootstrap_interval(
 def paired_bootstrap(
     a: ArrayLike, b: ArrayLike, resamples: int = RESAMPLES, seed: int = 0, level: float = 0.95
 ) -> Interval:
-    """Interval of the mean of b − a over the same faces (F,): negative where `b` has the smaller errors."""
+    """Bootstrap interval of the mean of b − a over the same faces (F,): negative if `b` has the smaller errors."""
     return bootstrap_interval(_differences(a, b), mean, resamples, seed, level)
 
 
 def sign_flip_p(a: ArrayLike, b: ArrayLike, permutations: int = PERMUTATIONS, seed: int = 0) -> float:
-    """Two-sided p-value of the mean of b − a: were nothing different, each face's sign would be as likely either way.
+    """Two-sided p-value of the paired sign-flip permutation test of the mean of b − a over the same faces (F,).
 
-    (1 + flips whose |mean| reaches the observed one) / (1 + permutations), so never zero (Phipson and Smyth 2010).
+    Under the null hypothesis both signs of each face's difference are equally likely. p = (1 + permutations whose
+    |mean| is at least the observed one) / (1 + permutations), so it is never zero (Phipson and Smyth 2010).
     """
     differences = _differences(a, b)
-    # Flips that give the observed mean in another order of summation must count as reaching it.
+    # The tolerance counts permutations that equal the observed mean up to the rounding of another summation order.
     observed = abs(differences.mean()) * (1 - 1e-9)
     rng = np.random.default_rng(seed)
     size = len(differences)
-    portions = _portions(_require_count(permutations), size)
-    flipped = np.concatenate([rng.choice((-1.0, 1.0), (rows, size)) @ differences / size for rows in portions])
+    chunks = _chunks(_require_count(permutations), size)
+    flipped = np.concatenate([rng.choice((-1.0, 1.0), (rows, size)) @ differences / size for rows in chunks])
     return float((1 + (np.abs(flipped) >= observed).sum()) / (1 + permutations))
 
 
 def spearman(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman's rank correlation of two rows of values (M,); 0 where one of them is constant.
+    """Spearman's rank correlation of `a` (M,) and `b` (M,); 0 if one of them is constant.
 
     >>> spearman([1, 2, 3], [10, 20, 90])
     1.0
@@ -195,22 +197,22 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def mean_spearman(expected: Floats, errors: Floats) -> float:
-    """Spearman's correlation of `expected` with true errors (F, N), within each point over the faces, as mean.
+    """Spearman's correlation over faces of `expected` and true `errors` (F, N), averaged over the points.
 
-    Missing points have NaN errors and are passed over, and so is a point that no face has.
+    Missing points have NaN errors and are ignored, as is a point that is missing in all faces.
     """
-    pairs = [(guess[there], error[there]) for guess, error in zip(expected.T, errors.T, strict=True)
-             if (there := ~np.isnan(error)).any()]
+    pairs = [(predicted[mask], error[mask]) for predicted, error in zip(expected.T, errors.T, strict=True)
+             if (mask := ~np.isnan(error)).any()]
     return float(np.mean([spearman(*pair) for pair in pairs]))
 
 
 def likelihood_gain(expected: Floats, errors: Floats) -> Array:
-    """How much likelier each face's `errors` (F, N) are with `expected` (F, N) than with one constant a point.
+    """Gain in log-likelihood (F,) of `errors` (F, N) under `expected` errors (F, N) over one constant for each point.
 
-    In nats a point, as mean over the points (F,). An error of length r is drawn with density ∝ exp(−2r / e) / e², whose
-    mean is e (`lightmark.train.confidence`). The constant is the point's mean error over these very faces, the
-    likeliest there is: it knows what `expected` had to foretell, so the gain is told too low rather than too high.
-    Missing points have NaN errors and are passed over.
+    In nats, averaged over the points of a face. The density of an error of length r is ∝ exp(−2r / e) / e², whose mean
+    is e (`lightmark.train.confidence`). The constant is the point's mean error over these same faces, the
+    maximum-likelihood estimate: it is fitted to the errors that `expected` predicts, so the gain is rather
+    underestimated. Missing points have NaN errors and are ignored.
 
     >>> likelihood_gain(np.array([[1.0], [3.0]]), np.array([[1.0], [3.0]])).mean().round(4)
     np.float64(0.2877)
@@ -220,28 +222,31 @@ def likelihood_gain(expected: Floats, errors: Floats) -> Array:
 
 
 def _laplace_nll(expected: Floats, errors: Floats) -> Floats:
+    """Negative log-likelihood of `errors` under `expected` errors, up to a constant; see `likelihood_gain`."""
     expected = np.maximum(expected, SMALLEST_EXPECTED)
     return 2 * np.log(expected) + 2 * errors / expected
 
 
 def roc_curve(positives: ArrayLike, negatives: ArrayLike) -> tuple[Array, Array]:
-    """Shares of negatives (Q,) and of positives (P,) that reach each score there is, from the highest score down.
+    """ROC curve: false positive rate (T,) and true positive rate (T,) at each score, from the highest score down.
 
-    Both rows (T,) begin at 0, where nothing is accepted, and end at 1.
+    `positives` (P,) and `negatives` (Q,) are the scores of the two classes. Both rates begin at 0 and end at 1.
 
     >>> roc_curve([0.9, 0.4], [0.1, 0.4])
     (array([0. , 0. , 0.5, 1. ]), array([0. , 0.5, 1. , 1. ]))
     """
     first, second = _require_values("positives", positives), _require_values("negatives", negatives)
     scores = np.unique(np.concatenate([first, second]))
-    accepted, kept = (
+    false_rate, true_rate = (
         1 - np.searchsorted(np.sort(values), scores[::-1], side="left") / len(values) for values in (second, first)
     )
-    return np.concatenate([[0.0], accepted]), np.concatenate([[0.0], kept])
+    return np.concatenate([[0.0], false_rate]), np.concatenate([[0.0], true_rate])
 
 
 def roc_auc(positives: ArrayLike, negatives: ArrayLike) -> float:
-    """Area under the ROC curve: how often a positive's score (P,) is above a negative's (Q,), ties counting half.
+    """Area under the ROC curve: the probability that a score of `positives` (P,) exceeds one of `negatives` (Q,).
+
+    Ties count half (Mann-Whitney U statistic).
 
     >>> roc_auc([0.9, 0.4], [0.1, 0.4])
     0.875
@@ -253,15 +258,16 @@ def roc_auc(positives: ArrayLike, negatives: ArrayLike) -> float:
 
 
 def average_precision(scores: ArrayLike, hits: ArrayLike, faces: int) -> float:
-    """Area under the curve of precision over recall, of finds with `scores` (M,), `hits` (M,) true where right.
+    """Average precision, AP: area under the precision-recall curve of detections with `scores` (M,).
 
-    `faces` are to be found, 1 at least. Precision at a recall is the best one at it or beyond (as COCO counts it).
+    `hits` (M,) is true for true positives; `faces`, at least 1, is the number of labelled faces. Precision is
+    interpolated: the precision at a recall is the largest at this or a higher recall, as in COCO.
 
     >>> average_precision([0.9, 0.8, 0.3], [True, False, True], faces=2)
     0.8333333333333333
     """
     if faces < 1:
-        raise DataError("average_precision: no face to find; needs at least 1")
+        raise DataError("average_precision: no labelled face; needs at least 1")
     order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
     right = np.asarray(hits, dtype=bool)[order]
     precision = np.cumsum(right) / np.arange(1, len(right) + 1)
@@ -270,19 +276,20 @@ def average_precision(scores: ArrayLike, hits: ArrayLike, faces: int) -> float:
 
 
 def _ranks(values: Array) -> Array:
-    """Place of each value (M,) in their order, counted from 0; equal values share the mean of their places."""
+    """Ranks of `values` (M,) from 0; ties share the mean of their ranks."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     first = np.cumsum(counts) - counts
     return np.asarray((first + (counts - 1) / 2)[places], dtype=np.float64)
 
 
-def _portions(count: int, size: int) -> list[int]:
-    """`count` drawings of `size` values in portions that fit `AT_ONCE`."""
-    most = max(1, AT_ONCE // size)
+def _chunks(count: int, size: int) -> list[int]:
+    """Sizes of the chunks of `count` resamples of `size` values, so that each fits `MAX_CHUNK`."""
+    most = max(1, MAX_CHUNK // size)
     return [min(most, count - done) for done in range(0, count, most)]
 
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Array:
+    """b − a of two rows of values (F,) over the same faces."""
     first, second = _require_values("a", a), _require_values("b", b)
     if first.shape != second.shape:
         raise DataError(f"paired values: {len(first)} faces against {len(second)}; pairs need the same faces")

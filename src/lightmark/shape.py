@@ -1,7 +1,7 @@
-"""The active shape model: principal components of face shapes, and the Soft-landmarks they leave.
+"""Active shape model: principal component analysis of face shapes, and Soft-landmarks, the shapes it can represent.
 
-Shapes are normalized_points (F, N, 2), or points of any one frame; missing points are NaN. Source: T. F. Cootes et al.,
-"Active Shape Models – Their Training and Application", CVIU 61 (1995).
+Shapes are normalized_points (F, N, 2), or points in any other common frame; missing points are NaN. Source: T. F.
+Cootes et al., "Active Shape Models – Their Training and Application", CVIU 61 (1995).
 """
 
 from __future__ import annotations
@@ -29,35 +29,35 @@ from lightmark.geometry import Array, Floats, align, invert, labelled, transform
 
 Align = Literal["none", "procrustes"]
 
-# How far a shape may lie from the mean along each mode, in standard deviations: the bound of Cootes et al.
-REACH = 3.0
-MOST_ROUNDS = 100
-# Share of the mean shape's size below which a round of Procrustes alignment counts as no change.
-SETTLED = 1e-10
+REACH = 3.0  # largest weight of a mode, in standard deviations: the bound of Cootes et al.
+MAX_ITERATIONS = 100  # of Procrustes alignment, which takes about six on faces
+TOLERANCE = 1e-10  # of Procrustes alignment: change of the mean shape relative to its size
 FORMAT = 1
-MOST_BYTES = 256 * 2**20  # unfolded; 400 modes of 4096 points have 26 MB
+MAX_BYTES = 256 * 2**20  # decompressed, against zip bombs; 400 modes of 4096 points have 26 MB
 
 
-def _stay(mean: Floats, shape: Floats) -> Array:
+def _identity(mean: Floats, shape: Floats) -> Array:
     return np.eye(2, 3)
 
 
 def _align_labelled(mean: Floats, shape: Floats) -> Array:
-    there = labelled(shape)
-    return align(mean[there], shape[there])
+    """Similarity (2, 3) from the mean (N, 2) to the labelled points of a shape (N, 2)."""
+    mask = labelled(shape)
+    return align(mean[mask], shape[mask])
 
 
-# The matrix (2, 3) that lays the mean (N, 2) on a shape (N, 2): its pose, which the model leaves as it is.
-POSES: Mapping[Align, Callable[[Floats, Floats], Array]] = {"none": _stay, "procrustes": _align_labelled}
+# Pose of a shape (N, 2): the matrix (2, 3) from the mean (N, 2) to it. The model does not describe the pose.
+POSES: Mapping[Align, Callable[[Floats, Floats], Array]] = {"none": _identity, "procrustes": _align_labelled}
 
 
 @dataclass(frozen=True, eq=False)
 class ShapeModel:
-    """Faces as `mean` (N, 2) plus a weighted sum of `modes` (M, N, 2), orthonormal, the strongest first.
+    """Shape model: a shape is `mean` (N, 2) plus a weighted sum of `modes` (M, N, 2).
 
-    `variances` (M,) are the weights' variances λ over the training shapes; `explained` is the share of all variance
-    that they hold. With `align` "procrustes" the model describes shapes freed of position, size and rotation, with
-    "none" shapes as they lie in the crop. Raises `DataError` where the parts contradict one another.
+    The modes are the principal components: orthonormal, largest variance first. `variances` (M,) are the variances λ of
+    their weights over the training shapes; `explained` is their share of the total variance. With `align` "procrustes"
+    the model describes shapes without position, size and rotation, with "none" shapes in the frame of the crop. Raises
+    `DataError` for parts of inconsistent shapes or values.
     """
 
     mean: Array
@@ -81,59 +81,59 @@ class ShapeModel:
 
 
 def mean_labelled(shapes: Floats, schema: str, faces: str) -> Array:
-    """Mean (N, 2) of shapes (F, N, 2), each point over the shapes that have it labelled.
+    """Mean (N, 2) of `shapes` (F, N, 2), each point over the shapes in which it is labelled.
 
-    Raises `DataError` where a point of the schema called `schema` is labelled in none of the `faces`, as the error
-    calls the shapes.
+    Raises `DataError` if a point is labelled in no shape; the message calls the schema `schema` and the shapes `faces`.
     """
-    there = labelled(shapes)
-    never = np.flatnonzero(~there.any(axis=0))
+    mask = labelled(shapes)
+    never = np.flatnonzero(~mask.any(axis=0))
     if never.size:
         raise DataError(
             f"point {never[0]} of {schema} is labelled in none of {len(shapes)} {faces} ({never.size} such points); "
             "use a schema without it, or label it"
         )
-    return np.asarray(np.where(there[..., None], shapes, 0.0).sum(axis=0) / there.sum(axis=0)[:, None])
+    return np.asarray(np.where(mask[..., None], shapes, 0.0).sum(axis=0) / mask.sum(axis=0)[:, None])
 
 
 def fit(shapes: Floats, variance: float = 0.90, align: Align = "none") -> ShapeModel:
-    """Shape model of `shapes` (F, N, 2): the fewest modes that hold at least the share `variance` of all variance.
+    """Fit a shape model to `shapes` (F, N, 2): the fewest modes that explain the share `variance` of the variance.
 
-    Shapes with missing points are left out: a mean and a covariance of different faces a point need not fit together.
-    "none" is the released form of the Tolerant-Teacher: no alignment, 90 %. "procrustes" first brings all shapes into
-    the frame of their mean (generalised Procrustes); of the smaller variance that is left, the same share needs more
-    modes. Raises `ConfigError` for a share outside (0, 1] or an unknown `align`, `DataError` for fewer than two whole
-    shapes, for values that are not finite and for shapes that are all alike.
+    Shapes with missing points are not used: a covariance whose entries come from different faces need not be positive
+    semi-definite. The Tolerant-Teacher of the released code has `align` "none" and a `variance` of 0.9. "procrustes"
+    first aligns all shapes to their mean (generalised Procrustes analysis). That leaves less variance, of which the
+    same share needs more modes: compare models by their modes or their error, not by `variance`. Raises `ConfigError`
+    for a share outside (0, 1] or an unknown `align`, `DataError` for fewer than two complete shapes, for values that
+    are not finite and for identical shapes.
     """
     if not 0 < variance <= 1:
         raise ConfigError(f"shape model: variance {variance}; needs a share above 0 and up to 1, 0.9 say")
     _require_align(align)
-    given = _require_shapes(shapes, align)
-    shapes = given[labelled(given).all(axis=1)]
+    checked = _require_shapes(shapes, align)
+    shapes = checked[labelled(checked).all(axis=1)]
     if len(shapes) < 2:
         raise DataError(
-            f"shape model: {len(shapes)} of {len(given)} shapes have all their points; variance needs two, and some "
+            f"shape model: {len(shapes)} of {len(checked)} shapes have all their points; variance needs two, and some "
             "hundreds to be of use"
         )
-    mean, framed = _settle(shapes, align)
-    _, deviations, rows = np.linalg.svd((framed - mean).reshape(len(shapes), -1), full_matrices=False)
-    variances = deviations**2 / (len(shapes) - 1)
-    if deviations[0] <= SETTLED * np.abs(framed).max():
+    mean, framed = _procrustes_mean(shapes, align)
+    _, singular_values, rows = np.linalg.svd((framed - mean).reshape(len(shapes), -1), full_matrices=False)
+    variances = singular_values**2 / (len(shapes) - 1)
+    if singular_values[0] <= TOLERANCE * np.abs(framed).max():
         raise DataError(f"shape model: all {len(shapes)} shapes are alike; there is no variance to model")
-    held = np.cumsum(variances)
-    shares = held / held[-1]
+    cumulated = np.cumsum(variances)
+    shares = cumulated / cumulated[-1]
     count = int(np.searchsorted(shares, variance)) + 1
     modes = rows[:count].reshape(count, *mean.shape)
     return ShapeModel(mean, modes, variances[:count], align, float(shares[count - 1]))
 
 
 def soften(model: ShapeModel, shapes: Floats) -> Array:
-    """Soft-landmarks of `shapes` (..., N, 2): the nearest shapes that the model allows, in the shapes' own frame.
+    """Soft-landmarks of `shapes` (..., N, 2): their projections on the shape model, in the shapes' own frame.
 
-    b = Vᵀ(p − mean), each b_i clipped to ±3·√λ_i, soft = mean + V·b; with Procrustes p is the shape in the mean's
-    frame, and soft is laid back where the shape was. Of a shape with missing points, b is the least-squares fit to the
-    labelled ones, the smallest where several fit; missing points stay missing. Raises `SchemaError` for another number
-    of points, `DataError` for values that are not finite and for shapes without any point.
+    b = Vᵀ(p − mean), each b_i clipped to ±3·√λ_i, soft = mean + V·b. With "procrustes", p is the shape in the mean's
+    frame, and soft is transformed back to the shape's pose. For a shape with missing points, b is the least-squares fit
+    to the labelled ones, of minimum norm if that is not unique; missing points stay missing. Raises `SchemaError` for
+    another number of points, `DataError` for values that are not finite and for shapes without labelled points.
     """
     count = len(model.mean)
     if shapes.ndim < 2 or shapes.shape[-2:] != (count, 2):
@@ -142,22 +142,22 @@ def soften(model: ShapeModel, shapes: Floats) -> Array:
     poses = _poses(model.mean, stack, model.align)
     offsets = _into_frame(poses, stack) - model.mean
     reach = REACH * np.sqrt(model.variances)
-    there = labelled(offsets)
-    weights = np.einsum("mnc,fnc->fm", model.modes, np.where(there[..., None], offsets, 0.0))
-    for face in np.flatnonzero(~there.all(axis=1)):
-        weights[face] = _fit_labelled(model.modes, offsets[face], there[face])
+    mask = labelled(offsets)
+    weights = np.einsum("mnc,fnc->fm", model.modes, np.where(mask[..., None], offsets, 0.0))
+    for face in np.flatnonzero(~mask.all(axis=1)):
+        weights[face] = _fit_labelled(model.modes, offsets[face], mask[face])
     soft = model.mean + np.einsum("fm,mnc->fnc", np.clip(weights, -reach, reach), model.modes)
-    return _out_of_frame(poses, np.where(there[..., None], soft, np.nan)).reshape(shapes.shape)
+    return _out_of_frame(poses, np.where(mask[..., None], soft, np.nan)).reshape(shapes.shape)
 
 
-def _fit_labelled(modes: Array, offsets: Array, there: NDArray[np.bool_]) -> Array:
-    """Weights (M,) with which `modes` come nearest to the `offsets` (N, 2) of the points that are `there` (N,)."""
-    matrix = modes[:, there].reshape(len(modes), -1).T
-    return np.asarray(np.linalg.lstsq(matrix, offsets[there].ravel())[0])
+def _fit_labelled(modes: Array, offsets: Array, mask: NDArray[np.bool_]) -> Array:
+    """Least-squares weights (M,) of `modes` (M, N, 2) for the `offsets` (N, 2) of the points in `mask` (N,)."""
+    matrix = modes[:, mask].reshape(len(modes), -1).T
+    return np.asarray(np.linalg.lstsq(matrix, offsets[mask].ravel())[0])
 
 
 def save(model: ShapeModel, path: str | Path) -> None:
-    """Write `model` as .npz, without pickle; the file is whole or not there."""
+    """Write `model` to `path` as .npz without pickle, atomically."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
@@ -172,7 +172,7 @@ def save(model: ShapeModel, path: str | Path) -> None:
 
 @reader("a shape model", CheckpointError)
 def load(path: str | Path) -> ShapeModel:
-    """Shape model that `save` wrote; raises `CheckpointError` naming the file and what is wrong with it."""
+    """Load a shape model that `save` wrote; raises `CheckpointError` naming the file and the fault."""
     parts = _read_parts(path)
     try:
         if int(parts["lightmark_shape"]) != FORMAT:
@@ -181,12 +181,12 @@ def load(path: str | Path) -> ShapeModel:
             mean=parts["mean"].astype(np.float64),
             modes=parts["modes"].astype(np.float64),
             variances=parts["variances"].astype(np.float64),
-            align=str(parts["align"]),  # type: ignore[arg-type]  # ShapeModel itself refuses what is no Align
+            align=str(parts["align"]),  # type: ignore[arg-type]  # checked by ShapeModel
             explained=float(parts["explained"]),
         )
     except KeyError as error:
         raise CheckpointError(f"{path}: no shape model: it lacks {error}; write one with shape.save") from error
-    except Exception as error:  # of whatever kind: the file may come from anybody
+    except Exception as error:  # of any type: the file is untrusted
         raise CheckpointError(f"{path}: no usable shape model: {describe_error(error)}; fit it again") from error
 
 
@@ -197,29 +197,32 @@ def _read_parts(path: str | Path) -> dict[str, NDArray[Any]]:
         raise CheckpointError(f"{path}: not a whole .npz file; it is cut or of another kind: copy or fit it again")
     with foreign_errors_as(CheckpointError, f"{path}: a damaged .npz file, copy or fit it again"):
         with zipfile.ZipFile(path) as archive:
-            unfolded = sum(part.file_size for part in archive.infolist())
-        if unfolded > MOST_BYTES:
-            raise ValueError(f"its parts unfold to {unfolded:,} bytes, a shape model has at most {MOST_BYTES:,}")
+            size = sum(part.file_size for part in archive.infolist())
+        if size > MAX_BYTES:
+            raise ValueError(f"its parts unfold to {size:,} bytes, a shape model has at most {MAX_BYTES:,}")
         with np.load(path, allow_pickle=False) as parts:
             return dict(parts)
 
 
-def _settle(shapes: Array, align: Align) -> tuple[Array, Array]:
-    """Mean shape and all shapes in its frame, from which their mean is again that mean.
+def _procrustes_mean(shapes: Array, align: Align) -> tuple[Array, Array]:
+    """Mean shape (N, 2) and all shapes (F, N, 2) in its frame, by generalised Procrustes analysis.
 
-    Each shape is moved by the inverse of the similarity that best lays the mean on it, so that its component along the
-    mean is the mean's own (the tangent projection of Cootes et al.): the mean neither shrinks nor turns between rounds.
+    Each shape is transformed by the inverse of the similarity from the mean to it (the tangent projection of Cootes et
+    al.). The direct least-squares fit of a shape to the mean would shrink the mean in every iteration.
     """
     mean = shapes[0]
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ITERATIONS):
         framed = _into_frame(_poses(mean, shapes, align), shapes)
         before, mean = mean, framed.mean(axis=0)
-        if np.abs(mean - before).max() <= SETTLED * np.ptp(mean, axis=0).max():
+        if np.abs(mean - before).max() <= TOLERANCE * np.ptp(mean, axis=0).max():
             return mean, framed
-    raise DataError(f"shape model: Procrustes alignment has not settled in {MOST_ROUNDS} rounds; are all shapes faces?")
+    raise DataError(
+        f"shape model: Procrustes alignment has not converged in {MAX_ITERATIONS} iterations; are all shapes faces?"
+    )
 
 
 def _poses(mean: Array, shapes: Array, align: Align) -> list[Array]:
+    """Pose (2, 3) of each shape; see `POSES`."""
     return [POSES[align](mean, shape) for shape in shapes]
 
 
@@ -242,7 +245,7 @@ def _require_shapes(shapes: Floats, align: Align) -> Array:
     broken = np.flatnonzero(np.isinf(shapes).any(axis=(1, 2)) | ~labelled(shapes).any(axis=1))
     if broken.size:
         raise DataError(f"shape model: {broken.size} of {len(shapes)} shapes, the first {broken[0]}, are not finite")
-    extent = np.fmax.reduce(shapes, axis=1) - np.fmin.reduce(shapes, axis=1)  # which pass missing points over
+    extent = np.fmax.reduce(shapes, axis=1) - np.fmin.reduce(shapes, axis=1)  # these ignore NaN, the missing points
     flat = np.flatnonzero(extent.max(axis=1) == 0)
     if align == "procrustes" and flat.size:
         raise DataError(f"shape model: all points of shape {flat[0]} coincide; it has no size to align by")

@@ -145,17 +145,17 @@ def box_around(template: Array, points: Floats, near: Array | None = None, box_m
     `box_map` (3, N, 2) times the residuals of the points gives the shift of the centre (x and y, in the template's
     frame) and the logarithm of the scale of the side, each clipped to `MOST_MOVE`. `near` and errors as in `face_box`.
     """
-    there = labelled(points)
+    mask = labelled(points)
     frame = face_frame(template, points)
     if frame is not None:
         matrix, moves = frame
         x, y, growth = np.zeros(3) if box_map is None else np.tensordot(box_map, moves, 2).clip(-MOST_MOVE, MOST_MOVE)
         centre, side = transform(matrix, np.array([x, y])), matrix_scale(matrix) * math.exp(growth)
-    elif near is not None and there.any():
+    elif near is not None and mask.any():
         side = longer_side(near)
-        centre = (np.asarray(points)[there] - side * template[there]).mean(axis=0)
+        centre = (np.asarray(points)[mask] - side * template[mask]).mean(axis=0)
     else:
-        raise GeometryError(f"{there.sum()} labelled points in one place: they do not say how large the face is")
+        raise GeometryError(f"{mask.sum()} labelled points in one place: they do not say how large the face is")
     return np.concatenate([centre - side / 2, centre + side / 2])
 
 
@@ -164,13 +164,13 @@ def face_frame(template: Array, points: Floats) -> tuple[Array, Array] | None:
 
     Residuals are in the template's frame, 0 for missing points. None if the points coincide.
     """
-    there = labelled(points)
-    known, places = np.asarray(points, dtype=np.float64)[there], template[there]
-    if there.sum() < 2 or not (np.ptp(known, axis=0) > 0).any() or not (np.ptp(places, axis=0) > 0).any():
+    mask = labelled(points)
+    known, places = np.asarray(points, dtype=np.float64)[mask], template[mask]
+    if mask.sum() < 2 or not (np.ptp(known, axis=0) > 0).any() or not (np.ptp(places, axis=0) > 0).any():
         return None
     matrix = align(places, known)
     moves = np.zeros(template.shape)
-    moves[there] = transform(invert(matrix), known) - places
+    moves[mask] = transform(invert(matrix), known) - places
     return matrix, moves
 
 

@@ -97,7 +97,7 @@ def test_the_sheet_of_extra_faces_shows_teacher_and_labels(
     extra_sheet.write_extra_sheet(faces, tmp_path / "tough.safetensors", tmp_path / "sheet.png", seed=0, shown=3)
     chosen = sorted(np.random.default_rng(0).permutation(len(faces))[:3].tolist())
     tiles = [
-        face_tile(load_image(face), face.points + 3, face.schema, truth=face.points)
+        face_tile(load_image(face), face.points + 3, face.schema, target=face.points)
         for face in (faces[index] for index in chosen)
     ]
     names = [f"blobs/{index}.png" for index in chosen]

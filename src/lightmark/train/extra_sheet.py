@@ -27,7 +27,7 @@ def write_extra_sheet(
     chosen = [samples[index] for index in sorted(order.tolist())]
     points = predict(load_model(teacher, device), chosen)
     tiles = [
-        face_tile(load_image(sample), predicted, sample.schema, truth=sample.points)
+        face_tile(load_image(sample), predicted, sample.schema, target=sample.points)
         for sample, predicted in zip(chosen, points, strict=True)
     ]
     write_png(contact_sheet(tiles, [f"{sample.path.parent.name}/{sample.path.name}" for sample in chosen]), path)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as PilImage
 
 from lightmark.data.sample import Sample, load_image
-from lightmark.draw import GREEN, TRUTH, Colour, face_tile
+from lightmark.draw import GREEN, TARGET, Colour, face_tile
 from lightmark.errors import ImageError
 from lightmark.evaluate.report.plots import Plot, plots
 from lightmark.evaluate.report.summary import ALL, Report
@@ -104,7 +104,7 @@ def render_html(report: Report, tiles: Sequence[Tile]) -> str:
 def _picture(sample: Sample, points: Floats) -> Picture | None:
     """Predictions can be judged without the pictures: a face whose picture is missing stays on the sheet, empty."""
     try:
-        return face_tile(load_image(sample), points, sample.schema, TILE_PX, truth=sample.points)
+        return face_tile(load_image(sample), points, sample.schema, TILE_PX, target=sample.points)
     except ImageError:
         return None
 
@@ -146,7 +146,7 @@ def _table(table: Table) -> str:
 
 def _sheet(tiles: Sequence[Tile]) -> str:
     faces = "".join(_tile(tile) for tile in tiles)
-    key = f"{_dot(GREEN)} predicted &nbsp; {_dot(TRUTH)} labelled"
+    key = f"{_dot(GREEN)} predicted &nbsp; {_dot(TARGET)} labelled"
     return f'<h2>Worst faces</h2><p>{key}</p><div class="faces">{faces}</div>'
 
 
