@@ -185,10 +185,11 @@ def test_soft_landmarks_are_fitted_on_training_faces_alone(
 
 
 def test_log_averages_the_loss_over_its_interval(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
-    """A row every log_every steps holds a finite mean loss and the learning rate of that step."""
+    """Rows every log_every steps and at validations hold a finite mean loss and the learning rate of that step."""
     train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
-    rows = [row for row in rows_without_time(tmp_path / "run/log.csv") if row["loss"]]
-    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
+    rows = rows_without_time(tmp_path / "run/log.csv")
+    assert [int(row["step"]) for row in rows] == [2, 3, 4, 6, 8]
+    assert [int(row["step"]) for row in rows if row["validation_nme"]] == [3, 6, 8]
     assert all(0 < float(row["loss"]) < 1 for row in rows)
     assert float(rows[0]["learning_rate"]) == learning_rate(recipe, 1)
 

@@ -14,7 +14,7 @@ from lightmark.errors import ConfigError
 from lightmark.geometry import Array, from_normalized, invert, matrix_scale, to_normalized, transform
 from lightmark.image import warp
 from lightmark.metrics import nme
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 from lightmark.shape import fit, mean_labelled, soften
 from lightmark.spec import ModelSpec, spec_crop_matrix
 from lightmark.train.config import Recipe

@@ -1,28 +1,25 @@
-"""Training loop of the landmark networks; a killed run resumes and ends with the same weights.
+"""Training of the landmark networks; a killed run resumes and ends with the same weights.
 
-Under torchrun every rank runs this loop on its slice of each batch and its shard of the validation faces. All ranks
-have the same weights and log; rank 0 writes and prints them.
+Under torchrun every rank trains on its slice of each batch and validates on its shard of the validation faces.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
-from rich.progress import Progress
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightmark import __version__
 from lightmark.data.check.inspection import require_trainable
 from lightmark.data.crops.dataset import Batch, CropDataset, Shuffle, TeacherPoints
 from lightmark.data.missing import with_normaliser
-from lightmark.errors import ConfigError, MissingExtraError
+from lightmark.errors import ConfigError
 from lightmark.evaluate.face_boxes import template_of
-from lightmark.files import make_folder, write_errors
+from lightmark.files import make_folder
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
 from lightmark.nets.network import LandmarkNet, build_network, parameter_count
 from lightmark.spec import ModelSpec
@@ -32,11 +29,12 @@ from lightmark.train.distributed.collectives import barrier, batch_slice, broadc
 from lightmark.train.distributed.world import world
 from lightmark.train.faces import Split, ValidationCrops, mean_normalized_points, targets_of
 from lightmark.train.fingerprint import Fingerprint, run_fingerprint
-from lightmark.train.folder import CURVES, LOG, MODEL, STATE, is_finished, write_result
+from lightmark.train.folder import CURVES, MODEL, STATE, is_finished, write_result
 from lightmark.train.loader import batches_from
-from lightmark.train.progress import progress_bar
-from lightmark.train.state import Row, TrainingState, finite_means, load_state, save_state, write_log
-from lightmark.train.step import Trainee, learning_rate, make_trainee, take_step
+from lightmark.train.run import Validation, resume, run_steps
+from lightmark.train.state import TrainingState
+from lightmark.train.step import Trainee, make_trainee, take_step
+from lightmark.train.tensorboard import TensorBoardLog
 
 
 def train(
@@ -68,32 +66,26 @@ def train(
         return out / MODEL
     make_folder(out)
     first = world().rank == 0
-    board = _TensorBoardLog(out) if tensorboard and first else None
+    board = TensorBoardLog(out) if tensorboard and first else None
     spec = new_spec(recipe, split)
     trainee = new_trainee(recipe, split, spec, start, device)
-    state = load_state(out / STATE, fingerprint, trainee) if broadcast((out / STATE).exists()) else TrainingState()
+    state = resume(out, fingerprint, trainee)
     validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
-    validation = ValidationCrops(shard(split.validation), shard(validation_targets), spec)
+    crops = ValidationCrops(shard(split.validation), shard(validation_targets), spec)
     batches = batches_of(recipe, split, spec, teachers, state.step, workers, device)
-    if first and state.step == 0:  # fail at once, not hours later, on a full disk
-        save_state(out / STATE, fingerprint, trainee, state)
-    with progress_bar(recipe.name, recipe.steps, state.step, quiet or not first) as bar:
-        began = time.monotonic() - state.seconds
-        while state.step < recipe.steps:
-            parts = take_step(trainee, next(batches), state.step, recipe, spec)
-            state.count(parts)
-            bar.advance(bar.task_ids[0])
-            if _is_due(recipe.log_every, state, recipe):
-                state.rows.append(_log_row(state, recipe, out))
-            if _is_due(recipe.validate_every, state, recipe):
-                _validate(trainee, spec, validation, len(split.validation), state, recipe, out)
-                state.seconds = time.monotonic() - began
-                if first:
-                    save_state(out / STATE, fingerprint, trainee, state)
-                    write_log(out / LOG, state.rows)
-                    _show_validation(bar, recipe, state)
-                if board is not None:
-                    board.write(state.rows)
+
+    def next_step() -> dict[str, Tensor]:
+        return take_step(trainee, next(batches), state.step, recipe, spec)
+
+    def validate() -> Validation:
+        errors = crops(TorchModel(trainee.ema, spec, trainee.device))
+        nme = float(gather(errors, len(split.validation)).mean())
+        if nme < state.best:
+            state.best, state.best_step = nme, state.step
+            _save_best(trainee, spec, state, recipe, out)
+        return Validation("validation_nme", nme, f"validation NME {100 * nme:.2f} %")
+
+    run_steps(recipe, trainee, state, out, fingerprint, next_step, validate, quiet, board)
     if first:
         plot_curves(state.rows, out / CURVES, recipe.name)
         write_result(out, fingerprint, _result(recipe, split, trainee, state))
@@ -162,37 +154,14 @@ def batches_of(
     return batches_from(loader)
 
 
-def _is_due(every: int, state: TrainingState, recipe: Recipe) -> bool:
-    return state.step % every == 0 or state.step == recipe.steps
-
-
-def _log_row(state: TrainingState, recipe: Recipe, out: Path) -> Row:
-    advice = "lower the learning rate, or look for broken labels with `lightmark data check`"
-    rate = learning_rate(recipe, state.step - 1)
-    return {"step": state.step, "learning_rate": rate} | finite_means(state, recipe.name, out, advice)
-
-
-def _validate(
-    trainee: Trainee[LandmarkNet],
-    spec: ModelSpec,
-    validation: ValidationCrops,
-    faces: int,
-    state: TrainingState,
-    recipe: Recipe,
-    out: Path,
+def _save_best(
+    trainee: Trainee[LandmarkNet], spec: ModelSpec, state: TrainingState, recipe: Recipe, out: Path
 ) -> None:
-    """Log the EMA weights' NME on all `faces` validation faces; save them where they are the best so far."""
-    errors = validation(TorchModel(trainee.ema, spec, trainee.device))
-    error = float(gather(errors, faces).mean())
-    if not state.rows or state.rows[-1]["step"] != state.step:
-        state.rows.append({"step": state.step, "learning_rate": learning_rate(recipe, state.step - 1)})
-    state.rows[-1]["validation_nme"] = error
-    if error < state.best:
-        state.best, state.best_step = error, state.step
-        progress = {"step": state.step, "validation_nme": error}
+    """Save the EMA weights, the best so far; rank 0 does it for all."""
+    if world().rank == 0:
+        progress = {"step": state.best_step, "validation_nme": state.best}
         best_spec = replace(spec, provenance={**spec.provenance, **progress})
-        if world().rank == 0:
-            save_checkpoint(out / MODEL, trainee.ema, recipe.architecture, best_spec)
+        save_checkpoint(out / MODEL, trainee.ema, recipe.architecture, best_spec)
 
 
 def _result(
@@ -211,43 +180,3 @@ def _result(
         "threads": torch.get_num_threads(),
         "processes": world().size,
     }
-
-
-def _show_validation(bar: Progress, recipe: Recipe, state: TrainingState) -> None:
-    """Show the validation NME in the progress bar, or print a line where the output is no terminal."""
-    note = f"validation NME {100 * state.rows[-1]['validation_nme']:.2f} %"
-    bar.update(bar.task_ids[0], note=note)
-    if not bar.console.is_terminal and not bar.disable:
-        bar.console.print(f"{recipe.name} {state.step}/{recipe.steps} steps, {state.seconds:.0f} s, {note}")
-
-
-class _Writer(Protocol):
-    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
-
-    def flush(self) -> None: ...
-
-
-class _TensorBoardLog:
-    """Writer of a run's TensorBoard event file.
-
-    A resumed run writes all its rows again, which TensorBoard draws over the old ones.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise MissingExtraError('TensorBoard is not installed: pip install "lightmark[tensorboard]"') from error
-        self.folder, self.written = folder, 0
-        with write_errors(folder):
-            self.writer: _Writer = SummaryWriter(str(folder))
-
-    def write(self, rows: list[Row]) -> None:
-        """Append the rows that this writer has not written yet."""
-        with write_errors(self.folder):
-            for row in rows[self.written :]:
-                for name, value in row.items():
-                    if name != "step":
-                        self.writer.add_scalar(name, value, int(row["step"]))
-            self.writer.flush()
-        self.written = len(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,10 +31,9 @@ from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic
 from lightmark.train.distributed.collectives import require_single_process
 from lightmark.train.faces import split_by_share
 from lightmark.train.fingerprint import detector_fingerprint
-from lightmark.train.folder import LOG, MODEL, STATE, is_finished, write_result
+from lightmark.train.folder import MODEL, STATE, is_finished, write_result
 from lightmark.train.loader import batches_from
-from lightmark.train.progress import progress_bar
-from lightmark.train.state import Row, TrainingState, finite_means, load_state, save_state, write_log
+from lightmark.train.run import Validation, resume, run_steps
 from lightmark.train.step import Trainee, make_trainee, optimise, prepare_step
 
 TRAINING, VALIDATION = 0, 1  # streams of random numbers
@@ -92,29 +90,18 @@ def train_face_detector(
         return out / MODEL
     make_folder(out)
     trainee = make_detector_trainee(recipe, start, device)
-    state = load_state(out / STATE, fingerprint, trainee) if (out / STATE).exists() else TrainingState()
+    state = resume(out, fingerprint, trainee)
     batches = _batches(Sources(split.train, known), recipe, state.step, workers)
     checked = MosaicDataset(Sources(split.validation, unknown), recipe.rules, recipe.seed, VALIDATION)
-    if state.step == 0:  # fail at once, not hours later, on a full disk
-        save_state(out / STATE, fingerprint, trainee, state)
-    with progress_bar(recipe.name, recipe.steps, state.step, quiet) as bar:
-        began = time.monotonic() - state.seconds
-        while state.step < recipe.steps:
-            parts = take_detector_step(trainee, next(batches), state.step, recipe)
-            state.count(parts)
-            bar.advance(bar.task_ids[0])
-            due = state.step % recipe.validate_every == 0 or state.step == recipe.steps
-            if due or state.step % recipe.log_every == 0:
-                state.rows.append(_log_row(state, recipe, out))
-            if due:
-                state.rows[-1]["validation_ap"] = validate(trainee, checked, recipe.validation_mosaics)
-                state.seconds = time.monotonic() - began
-                save_state(out / STATE, fingerprint, trainee, state)
-                write_log(out / LOG, state.rows)
-                bar.console.print(
-                    f"{recipe.name} {state.step}/{recipe.steps} steps, {state.seconds:.0f} s, "
-                    f"average precision {state.rows[-1]['validation_ap']:.4f}"
-                )
+
+    def next_step() -> dict[str, Tensor]:
+        return take_detector_step(trainee, next(batches), state.step, recipe)
+
+    def validation() -> Validation:
+        precision = validate(trainee, checked, recipe.validation_mosaics)
+        return Validation("validation_ap", precision, f"average precision {precision:.4f}")
+
+    run_steps(recipe, trainee, state, out, fingerprint, next_step, validation, quiet)
     result = {
         "recipe": asdict(recipe),
         "train_faces": len(split.train),
@@ -193,7 +180,3 @@ def _complete_faces(samples: Sequence[Sample]) -> list[Sample]:
     if not complete:
         raise ConfigError(f"none of {len(samples)} faces has all points labelled; a detector learns from whole faces")
     return complete
-
-
-def _log_row(state: TrainingState, recipe: DetectorRecipe, out: Path) -> Row:
-    return {"step": state.step, **finite_means(state, recipe.name, out, "lower the learning rate")}
