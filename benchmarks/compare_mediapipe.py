@@ -51,7 +51,7 @@ from lightmark.image import Picture, warp
 from lightmark.metrics import Interval, auc, bootstrap_interval, interocular, nme, paired_bootstrap, percentile
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 from lightmark.runtime.shipped import model_path
 from lightmark.schema import IBUG68
 

@@ -24,7 +24,7 @@ from lightmark.metrics import (
     point_errors,
     roc_auc,
 )
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 from lightmark.spec import ModelSpec, spec_crop_matrix
 
 BINS = 10

@@ -17,7 +17,7 @@ from lightmark.evaluate.predict import predict, to_schema
 from lightmark.evaluate.report.text import Table, align_columns
 from lightmark.evaluate.run import choose_faces
 from lightmark.metrics import Array, nme
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 from lightmark.schema import Schema
 
 

@@ -11,7 +11,7 @@ from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.report.summary import JitterPoint
 from lightmark.metrics import bootstrap_interval, nme
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 
 
 def box_jitter_curve(

@@ -23,7 +23,7 @@ from lightmark.evaluate.report.rows import face_names
 from lightmark.evaluate.report.text import Table, align_columns
 from lightmark.geometry import Array
 from lightmark.metrics import nme
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 
 # A folder is found where its mean offset is this share of the normaliser or more, from the model or from the middle of
 # the other folders, and this many standard errors. Measured with `fast`: the folders of 300W lie up to 0.9 % from the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightmark.errors import MissingExtraError
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.shipped import model_path
 

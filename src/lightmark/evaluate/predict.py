@@ -14,7 +14,7 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, DataError, GeometryError, SchemaError, SpecError
 from lightmark.geometry import Array, from_normalized, invert, tight_box, transform
 from lightmark.image import Picture, warp
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, plain_schema
 from lightmark.spec import ModelSpec, Outputs, spec_crop_matrix
 

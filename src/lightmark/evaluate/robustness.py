@@ -16,7 +16,7 @@ from lightmark.evaluate.report.summary import RobustnessCurve, RobustnessPoint
 from lightmark.geometry import Array, longer_side, transform
 from lightmark.image import compress_jpeg
 from lightmark.metrics import bootstrap_interval, nme
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 
 # Compression and noise count in pixels: quality 20 or a sigma of 20 is nothing to a face of a thousand pixels, whose
 # crop averages it away. At one size a level says the same of every face, and 128 px is about what the crops hold.

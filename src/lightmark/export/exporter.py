@@ -24,10 +24,10 @@ from lightmark.export.int8_first_layer import group_pixels
 from lightmark.export.parity import CROPS, Parity, measure_parity, random_crops, require_like, require_same
 from lightmark.files import replacing_together, sha256_of
 from lightmark.image import warp
+from lightmark.runtime.exported_model import write_sidecar
 from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.saturation import PAIR_LIMIT, PAIR_LIMIT_KEY
-from lightmark.runtime.sidecar import write_sidecar
 from lightmark.spec import METADATA_KEY, ModelSpec, require_face_box, spec_crop_matrix, spec_to_json
 
 CALIBRATION = 256  # faces; 32 to 512 make int8 files of the same accuracy (lab notes, 2026-11-21)

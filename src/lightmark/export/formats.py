@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightmark.extras import require_extra
-from lightmark.runtime.sidecar import sidecar_path
+from lightmark.runtime.exported_model import sidecar_path
 
 Form = Literal[
     "onnx", "onnx-fp16", "onnx-int8", "onnx-int8-vnni",

@@ -95,7 +95,8 @@ class _Feeds:
 
     def __init__(self, original: OnnxModel, crops: NDArray[np.uint8]) -> None:
         self._feeds: Iterator[dict[str, NDArray[Any]]] = (
-            original.feed(crops[start : start + BATCH]) for start in range(0, len(crops), BATCH)
+            {original.input_name: original.feed(crops[start : start + BATCH])}
+            for start in range(0, len(crops), BATCH)
         )
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:

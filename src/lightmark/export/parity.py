@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lightmark.errors import ExportError
 from lightmark.geometry import Array, from_normalized
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel
 
 CROPS = 16
 TOLERANCE_PX = 0.01  # fp32 arithmetic in another order moves points by about 1e-4 px

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from lightmark.errors import CheckpointError, reader
 from lightmark.extras import require_extra
-from lightmark.runtime.exported_model import ExportedModel
-from lightmark.runtime.sidecar import read_sidecar
+from lightmark.runtime.exported_model import ExportedModel, read_sidecar
 
 
 @reader("an ExecuTorch model", CheckpointError)

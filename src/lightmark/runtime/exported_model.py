@@ -1,20 +1,32 @@
-"""ExportedModel: an exported model file behind any runtime, checked against its ModelSpec."""
+"""Landmark models: their interface, and exported files behind any runtime, checked against their ModelSpec."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import CheckpointError, SpecError
-from lightmark.spec import ModelSpec, Outputs, normalise_crops, require_crops
+from lightmark.spec import ModelSpec, Outputs, normalise_crops, require_crops, spec_from_json, spec_to_json
 
 
-@dataclass(frozen=True, eq=False)
+class CropModel(Protocol):
+    """Landmark model: uint8 RGB crops (B, S, S, 3), cut by `spec` → normalized_points (B, N, 2)."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Schema, crop rule and normalisation of the model."""
+
+    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.floating[Any]]:
+        """normalized_points (B, N, 2) of crops (B, S, S, 3)."""
+
+    def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
+        """All outputs of the model for crops (B, S, S, 3)."""
+
+
 class ExportedModel:
     """The CropModel in the file at `path`, executed by `run`: input array → outputs in order.
 
@@ -23,15 +35,18 @@ class ExportedModel:
     contradict the spec; both name it.
     """
 
-    path: Path
-    spec: ModelSpec
-    run: Callable[[NDArray[Any]], list[NDArray[Any]]]
-    takes_bytes: bool
-    one_by_one: bool
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        path: Path,
+        spec: ModelSpec,
+        run: Callable[[NDArray[Any]], list[NDArray[Any]]],
+        takes_bytes: bool,
+        one_by_one: bool,
+    ) -> None:
+        self.path, self.spec, self.run = path, spec, run
+        self.takes_bytes, self.one_by_one = takes_bytes, one_by_one
         # A blank crop reveals a broken file now instead of at the user's first picture.
-        self(np.zeros((1, self.spec.size, self.spec.size, 3), np.uint8))
+        self(np.zeros((1, spec.size, spec.size, 3), np.uint8))
 
     def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """normalized_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` for other shapes."""
@@ -79,3 +94,26 @@ class ExportedModel:
 
 def _listed(shapes: list[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes)) or "none"
+
+
+# Formats without a place for the ModelSpec have it in a sidecar, `<file>.json`.
+
+
+def sidecar_path(path: Path) -> Path:
+    """Where the sidecar of the model at `path` lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+def write_sidecar(path: Path, spec: ModelSpec) -> None:
+    """Write the spec beside the model at `path`."""
+    sidecar_path(path).write_text(spec_to_json(spec) + "\n", encoding="utf-8")
+
+
+def read_sidecar(path: Path) -> ModelSpec:
+    """Spec beside the model at `path`; raises `SpecError` where there is none that can be used."""
+    beside = sidecar_path(path)
+    try:
+        text = beside.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:  # not there; not UTF-8
+        raise SpecError(f"{path}: needs {beside.name} beside it, which `lightmark export` wrote; copy both") from error
+    return spec_from_json(text, str(beside))

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightmark.errors import CheckpointError, ConfigError
-from lightmark.runtime.crop_model import CropModel
+from lightmark.runtime.exported_model import CropModel, sidecar_path
 from lightmark.runtime.onnx_model import CPU, OnnxModel, Provider
-from lightmark.runtime.sidecar import sidecar_path
 
 SUFFIXES = (".onnx", ".tflite", ".xml", ".param", ".pte")
 WEIGHTS = (".xml", ".param")  # of formats whose weights are in a .bin

@@ -9,14 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
 from lightmark.runtime.exported_model import ExportedModel
 from lightmark.runtime.onnx_file import read_onnx
 from lightmark.runtime.saturation import EXACT_INT8, may_saturate, saturates
-from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, spec_from_json
+from lightmark.spec import METADATA_KEY, ModelSpec, spec_from_json
 
 # onnxruntime's execution provider, such as "CUDAExecutionProvider", or the name with its options.
 Provider: TypeAlias = str | tuple[str, dict[str, Any]]
@@ -24,21 +21,20 @@ CPU = "CPUExecutionProvider"
 LOGGER = logging.getLogger(__name__)
 
 
-class OnnxModel:
+class OnnxModel(ExportedModel):
     """The CropModel in an ONNX file, on `threads` CPU threads (None: one per core).
 
-    The graph's input is either normalised planes or uint8 crops. `providers` are onnxruntime's execution providers,
-    first choice first, with the CPU as the fallback for unsupported nodes. One model may be called from several threads
-    at once. Raises `CheckpointError` for a file that is missing or no ONNX model
-    that runs, `SpecError` for one without a ModelSpec or whose output contradicts it; both name the file. Raises
-    `ConfigError` for a provider that is not there or does not start.
+    `providers` are onnxruntime's execution providers, first choice first, with the CPU as the fallback for unsupported
+    nodes. One model may be called from several threads at once. Raises `CheckpointError` for a file that is missing or
+    no ONNX model that runs, `SpecError` for one without a ModelSpec or whose output contradicts it; both name the file.
+    Raises `ConfigError` for a provider that is not there or does not start.
     """
 
     def __init__(self, path: str | Path, threads: int | None = None, providers: Sequence[Provider] = (CPU,)) -> None:
         path = Path(path)
         session = open_session(path, threads, providers)
-        self.spec: ModelSpec = _read_spec(session, path)
-        if session.get_providers()[0] == CPU and may_saturate(self.spec) and saturates(import_onnxruntime()):
+        spec = _read_spec(session, path)
+        if session.get_providers()[0] == CPU and may_saturate(spec) and saturates(import_onnxruntime()):
             LOGGER.warning(
                 "%s: int8 weights that overflow on this processor, which has no VNNI; it runs by slower, exact "
                 "products. `lightmark export --to onnx-int8` makes a file for every processor",
@@ -46,35 +42,19 @@ class OnnxModel:
             )
             session = open_session(path, threads, providers, EXACT_INT8)
         taken = _only_input(session, path)
-        self._input: str = taken.name
-
-        def run(fed: NDArray[Any]) -> list[NDArray[Any]]:
-            return list(session.run(None, {taken.name: fed}))
-
-        bytes_in, one_by_one = taken.type == "tensor(uint8)", taken.shape[0] == 1
-        self._exported = ExportedModel(path, self.spec, run, bytes_in, one_by_one)
+        self.input_name: str = taken.name
         self._made_of = path.absolute(), threads, providers
+        super().__init__(
+            path,
+            spec,
+            lambda fed: list(session.run(None, {taken.name: fed})),
+            takes_bytes=taken.type == "tensor(uint8)",
+            one_by_one=taken.shape[0] == 1,
+        )
 
     def __reduce__(self) -> tuple[type[OnnxModel], tuple[Any, ...]]:
         """Pickle the options only: runtime sessions cannot be pickled."""
         return type(self), self._made_of
-
-    def __call__(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """normalized_points (B, N, 2) of uint8 RGB crops (B, S, S, 3); raises `SpecError` for other shapes."""
-        return self._exported(crops)
-
-    def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
-        """All outputs of the model for uint8 RGB crops (B, S, S, 3); raises `SpecError` as calling it does."""
-        return self._exported.outputs(crops)
-
-    def feed(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """The graph's input, by its name, for uint8 RGB crops (B, S, S, 3); raises `SpecError` for other crops."""
-        return {self._input: self._exported.feed(crops)}
-
-    @property
-    def takes_bytes(self) -> bool:
-        """Whether the file takes the crops as they are, uint8 (B, S, S, 3)."""
-        return self._exported.takes_bytes
 
 
 def import_onnxruntime() -> Any:
