@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
     {"runtime", "pose", "pnm", "draw", "nets"},
     {"detectors", "face", "source", "bench"},
     {"landmarker", "data"},
-    {"annotate", "photo", "evaluate"},
+    {"annotate", "evaluate"},
     {"photos", "train", "video", "export"},
     {"serve", "demo"},
     {"cli"},

@@ -13,10 +13,12 @@ from rich.table import Table
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.draw import contact_sheet, face_tile, write_png
+from lightmark.draw import contact_sheet, draw_faces, face_tile, write_png
+from lightmark.errors import MissingExtraError
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict
 from lightmark.evaluate.run import REPORT_FILES, make_report, write_report
+from lightmark.face import Face
 from lightmark.files import replacing
 from lightmark.geometry import Array
 from lightmark.image import Picture
@@ -24,7 +26,6 @@ from lightmark.landmarker import Landmarker
 from lightmark.metrics import bootstrap_interval, interocular, nme
 from lightmark.nets.checkpoint import load_checkpoint
 from lightmark.nets.network import parameter_count
-from lightmark.photo import astronaut, landmark_photo
 from lightmark.provenance import git_commit
 from lightmark.spec import ModelSpec
 from lightmark.train.distil import Distilled, distil
@@ -142,3 +143,24 @@ def prediction_sheet(points: Array, samples: list[Sample]) -> Picture:
         for predicted, sample in zip(points, samples, strict=False)  # the first faces of many
     ]
     return contact_sheet(tiles, columns=8)
+
+
+def landmark_photo(landmarker: Landmarker, image: Picture, out: Path) -> list[Face]:
+    """Detect the faces of `image`, largest first, and write the drawn picture as PNG to `out`."""
+    faces = landmarker.detect(image)
+    write_png(draw_faces(image, faces) if faces else image, out)
+    return faces
+
+
+def astronaut() -> Picture:
+    """NASA's portrait of Eileen Collins, in the public domain, as scikit-image ships it: RGB uint8 (512, 512, 3).
+
+    Raises `MissingExtraError` if scikit-image is not installed.
+    """
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise MissingExtraError(
+            'the photograph of the demo comes with scikit-image: pip install "lightmark[demo]"'
+        ) from error
+    return np.asarray(data.astronaut(), dtype=np.uint8)

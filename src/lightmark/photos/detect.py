@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightmark.draw import write_png
 from lightmark.errors import LightmarkError, WriteError
 from lightmark.face import Face
 from lightmark.image import Picture
 from lightmark.landmarker import Landmarker
-from lightmark.photo import draw_faces_in_place
 from lightmark.photos.inputs import Input
 from lightmark.source import to_picture
 
@@ -58,6 +56,8 @@ def detect_inputs(
             failures.append(" ".join(str(error).split()))
             continue
         if overlays:
+            from lightmark.draw import draw_faces_in_place, write_png
+
             write_png(draw_faces_in_place(picture, detection.faces), overlays[index])
     return failures
 

@@ -14,8 +14,6 @@ from typing import Any, Literal, TextIO, TypeAlias
 
 import numpy as np
 
-from lightmark.data.formats.coco import coco_annotation, coco_category
-from lightmark.data.formats.pts import format_pts
 from lightmark.errors import ConfigError, DataError
 from lightmark.face import Face, table_cells, table_columns
 from lightmark.files import replacing
@@ -68,6 +66,13 @@ def write_coco(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
     Pictures are named relative to `folder`, as COCO's readers look for them. Annotations are written as they come,
     the much shorter list of pictures after them; closed also where the work is broken off.
     """
+    from lightmark.data.formats.coco import coco_annotation, coco_category
+
+    def annotation(face: Face, number: int, image: int) -> dict[str, Any]:
+        covered = np.zeros(face.schema.size, dtype=bool)
+        score = {} if face.confidence is None else {"score": face.confidence}
+        return coco_annotation(number, image, 1, face.points, face.box, covered) | score
+
     images: list[dict[str, Any]] = []
     numbers = count(1)
     stream.write('{"annotations": ')
@@ -79,17 +84,11 @@ def write_coco(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
                 image = {"id": number, "file_name": name, "height": detection.height, "width": detection.width}
                 images.append(image)
                 for face in detection.faces:
-                    put(_annotation(face, next(numbers), number))
+                    put(annotation(face, next(numbers), number))
 
             yield add
     finally:
         stream.write(f', "images": {json.dumps(images)}, "categories": {json.dumps([coco_category(1, schema)])}}}\n')
-
-
-def _annotation(face: Face, number: int, image: int) -> dict[str, Any]:
-    covered = np.zeros(face.schema.size, dtype=bool)
-    score = {} if face.confidence is None else {"score": face.confidence}
-    return coco_annotation(number, image, 1, face.points, face.box, covered) | score
 
 
 def _relative_name(source: Input, folder: Path) -> str:
@@ -149,6 +148,8 @@ def pts_writer(folder: Path, inputs: Sequence[Input], force: bool = False) -> Ad
     It writes no face of a picture, and raises `DataError`, where two faces would get one name, as the only one of
     x_0.jpg and the first of several in x.jpg, or where there is a file of that name without `force`, or an input.
     """
+    from lightmark.data.formats.pts import format_pts
+
     places = dict(zip(inputs, places_with(".pts", inputs), strict=True))
     read = cache(lambda: identities(one.path for one in inputs if one.path is not None))
     written: set[Path] = set()

@@ -13,10 +13,9 @@ from types import FrameType
 
 import cv2
 
-from lightmark.draw import Colour, draw_landmarks
+from lightmark.draw import BOX, Colour, box_corners, draw_landmarks
 from lightmark.geometry import tight_box
 from lightmark.image import Picture
-from lightmark.photo import BOX, box_corners
 from lightmark.video.frames import Frame, VideoReader
 from lightmark.video.records import writing_records
 from lightmark.video.tracker import TrackedFace, Tracker
