@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from lightmark.cli import main
+from lightmark.cli import MODULES, main
 from lightmark.cli.training import training_samples
 
 
@@ -41,7 +41,7 @@ def test_help_lists_every_command(run: CliRunner) -> None:
     result = run.invoke(main, ["--help"])
     assert result.exit_code == 0
     listed = [line.split()[0] for line in result.output.splitlines() if line.startswith("  ") and line.strip()]
-    assert set(main.commands) <= set(listed)
+    assert set(MODULES) <= set(listed)
     assert max(map(len, result.output.splitlines())) <= 80
     assert "..." not in result.output.partition("Options:")[2]
 
@@ -68,6 +68,22 @@ def test_import_loads_neither_torch_nor_opencv() -> None:
     code = "import sys, lightmark, lightmark.cli; print(sorted({'torch', 'cv2', 'numpy', 'scipy'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_command_imports_what_it_uses(tmp_path: Path) -> None:
+    """`detect` waits for no other command's module, for no reader of labels and for nothing that trains."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "grey.png")
+    code = (
+        "import sys; from lightmark.cli import MODULES, main; main(['detect', sys.argv[1]], standalone_mode=False); "
+        "print(*[name for name in sys.modules if name.startswith('lightmark.')], file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "grey.png")]
+    loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stderr.split())
+    assert {name for name in loaded if name.startswith("lightmark.cli.")} == {
+        f"lightmark.cli.{name}" for name in ("detecting", "options", "signals", "streams")
+    }
+    assert not any(name.startswith(("lightmark.data.formats", "lightmark.train", "lightmark.draw")) for name in loaded)
+    assert len(loaded) <= 36
 
 
 def test_recipes_are_listed_with_their_stages(run: CliRunner) -> None:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from lightmark.cli import main
+from lightmark.cli.detecting import detect as detect_command
 from lightmark.data.formats.pts import read_pts
 from lightmark.detectors.open import FixedBoxes
 from lightmark.draw import GREEN
@@ -125,7 +126,7 @@ def test_above_the_limit_of_pixels_a_picture_is_refused(detect: Callable[..., Re
 
 def test_the_limit_is_that_of_the_library() -> None:
     """The command says the number itself, so that its help needs no Pillow."""
-    (option,) = [one for one in main.commands["detect"].params if one.name == "max_pixels"]
+    (option,) = [one for one in detect_command.params if one.name == "max_pixels"]
     assert option.default == MAX_PIXELS
 
 

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any, NoReturn
 
 import click
 
 from lightmark import __version__
-from lightmark.cli.annotating import annotate
-from lightmark.cli.benching import bench
-from lightmark.cli.datasets import data
-from lightmark.cli.detecting import detect
-from lightmark.cli.evaluating import compare, evaluate, info, models
-from lightmark.cli.exporting import export
-from lightmark.cli.serving import serve
 from lightmark.cli.signals import INTERRUPTED
 from lightmark.cli.streams import READER_GONE, standard_streams
-from lightmark.cli.tracking import track
-from lightmark.cli.training import confidence, demo, distill, recipes, train, train_detector
 from lightmark.errors import LightmarkError
+
+# Module below lightmark.cli of each command, by what one wants to do.
+GROUPS = {
+    "Use": {
+        "detect": "detecting",
+        "track": "tracking",
+        "annotate": "annotating",
+        "serve": "serving",
+        "models": "evaluating",
+        "info": "evaluating",
+    },
+    "Measure": {"evaluate": "evaluating", "compare": "evaluating", "bench": "benching"},
+    "Train and export": {
+        "data": "datasets",
+        "distill": "training",
+        "train": "training",
+        "confidence": "training",
+        "train-detector": "training",
+        "recipes": "training",
+        "export": "exporting",
+        "demo": "training",
+    },
+}
+MODULES = {name: module for commands in GROUPS.values() for name, module in commands.items()}
+LINE = 62  # characters of a command's line: with the longest name, 80 columns
 
 
 class _Lightmark(click.Group):
-    """Group that turns our errors into one line and exit status 2, Ctrl-C into 130, a reader that is gone into 141."""
+    """Group that turns our errors into one line and exit status 2, Ctrl-C into 130, a reader that is gone into 141.
+
+    A command's module is imported when the command is asked for, so that no command waits for the others' imports.
+    """
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Names of the commands."""
+        return list(MODULES)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command `name`, None where there is none."""
+        if name not in MODULES:
+            return None
+        command = getattr(importlib.import_module(f"lightmark.cli.{MODULES[name]}"), name.replace("-", "_"))
+        assert isinstance(command, click.Command)
+        return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands by what one wants to do, a whole line each."""
-        for title, commands in GROUPS.items():
+        for title, names in GROUPS.items():
             with formatter.section(title):
-                formatter.write_dl([(command.name or "", command.get_short_help_str(LINE)) for command in commands])
+                commands = [(name, self.get_command(context, name)) for name in names]
+                formatter.write_dl([(name, command.get_short_help_str(LINE)) for name, command in commands if command])
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
         """Run the command on guarded standard streams."""
@@ -61,14 +94,3 @@ def _fail(error: LightmarkError) -> NoReturn:
 @click.version_option(__version__, prog_name="lightmark")
 def main() -> None:
     """Find facial landmarks; train, distil, measure and export what finds them."""
-
-
-LINE = 62  # characters of a command's line: with the longest name, 80 columns
-GROUPS = {
-    "Use": (detect, track, annotate, serve, models, info),
-    "Measure": (evaluate, compare, bench),
-    "Train and export": (data, distill, train, confidence, train_detector, recipes, export, demo),
-}
-for commands in GROUPS.values():
-    for command in commands:
-        main.add_command(command)
