@@ -12,7 +12,6 @@ from lightmark.errors import MissingExtraError
 from lightmark.evaluate.confidence import Confidence, calibrate, judge_presence
 from lightmark.evaluate.report.plots import (
     CALIBRATION,
-    LIGHT,
     PRESENCE,
     calibration_png,
     draw_calibration,
@@ -31,12 +30,6 @@ def test_without_matplotlib_the_install_line_is_given(monkeypatch) -> None:
         require_matplotlib()
 
 
-def test_dresses_differ(blob_samples) -> None:
-    """Ink on white would not be seen on black."""
-    report = make_report(blob_samples, np.stack([sample.points + 1 for sample in blob_samples]), "t")
-    assert all(plot.light != plot.dark for plot in plots(report))
-
-
 def test_subsets_of_the_same_faces_share_a_curve(blob_samples) -> None:
     """Two names for the same faces would hide one line under the other."""
     from matplotlib.figure import Figure
@@ -46,7 +39,7 @@ def test_subsets_of_the_same_faces_share_a_curve(blob_samples) -> None:
     samples = [sample for sample in blob_samples if "common" in sample.subsets]
     report = make_report(samples, np.stack([sample.points + 1 for sample in samples]), "t")
     axes = Figure().subplots()
-    draw_curves(axes, report, LIGHT)
+    draw_curves(axes, report)
     labels = [line.get_label() for line in axes.get_lines()]
     assert labels[0] == "all = common"
 
@@ -59,7 +52,7 @@ def test_curves_reach_the_share_of_faces_within_the_error(blob_samples) -> None:
 
     points = np.stack([sample.points + (0 if i < 9 else 40) for i, sample in enumerate(blob_samples)])
     axes = Figure().subplots()
-    draw_curves(axes, make_report(blob_samples, points, "t"), LIGHT)
+    draw_curves(axes, make_report(blob_samples, points, "t"))
     assert axes.get_lines()[0].get_ydata()[-1] == pytest.approx(75)
 
 
@@ -85,7 +78,7 @@ def test_calibration_shows_bins_and_the_diagonal(confident) -> None:
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    draw_calibration(axes, confident, LIGHT)
+    draw_calibration(axes, confident)
     diagonal, bins = axes.get_lines()[:2]
     np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
     np.testing.assert_allclose(np.asarray(bins.get_xdata(), float), 10)
@@ -97,7 +90,7 @@ def test_presence_shows_the_roc(confident) -> None:
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    draw_presence(axes, confident, LIGHT)
+    draw_presence(axes, confident)
     accepted, kept = axes.get_lines()[0].get_data()
     assert kept[accepted <= 100 / 48].max() == pytest.approx(100 * 8 / 12)
     assert (accepted[-1], kept[-1]) == (100, 100)

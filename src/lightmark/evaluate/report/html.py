@@ -42,7 +42,7 @@ p { color: var(--soft); max-width: 46rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: .9rem; }
 figure { margin: 0; }
 figure.plot figcaption { font-weight: 600; margin-bottom: .3rem; }
-figure.plot img { width: 100%; height: auto; display: block; }
+figure.plot img { width: 100%; height: auto; display: block; border-radius: .4rem; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .7rem; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .75rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
@@ -124,11 +124,9 @@ def _cards(report: Report) -> str:
 
 
 def _figure(plot: Plot) -> str:
-    light, dark = (_data_uri("image/svg+xml", svg) for svg in (plot.light, plot.dark))
     return (
-        f'<figure class="plot"><figcaption>{escape(plot.title)}</figcaption><picture>'
-        f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-        f'<img src="{light}" alt="{escape(plot.description)}"></picture></figure>'
+        f'<figure class="plot"><figcaption>{escape(plot.title)}</figcaption>'
+        f'<img src="{_data_uri("image/svg+xml", plot.svg)}" alt="{escape(plot.description)}"></figure>'
     )
 
 

@@ -1,4 +1,4 @@
-"""The plots of a report: SVG in a light and a dark dress, and PNGs of what disturbs a model and of its confidence."""
+"""The plots of a report as SVG, and PNGs of its robustness and its confidence."""
 
 from __future__ import annotations
 
@@ -19,38 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours that keep their contrast on white and on near-black; distinguishable for colour-blind readers.
+# Okabe and Ito's colours, distinguishable for colour-blind readers.
 COLOURS = ("#0f8bd0", "#d55e00", "#1aa37a", "#cc6fa5", "#b8860b", "#8c7ae6", "#808890")
 MOST_CURVES = 1 + len(COLOURS)
 PANEL_COLUMNS = 3
+INK, FAINT = "#1d232b", "#d7dce2"  # text and curves; grid and axes
 PNG_DPI = 110
 SMALLEST_NME = 1e-4  # a perfect face still has a place on the logarithmic axis: 0.01 %
 
 
-@dataclass(frozen=True)
-class Dress:
-    """Colours of ink and of lines that should not be looked at."""
-
-    ink: str
-    faint: str
-
-
-LIGHT = Dress(ink="#1d232b", faint="#d7dce2")
-DARK = Dress(ink="#e7eaee", faint="#3a424c")
-
-
-Draw: TypeAlias = "Callable[[Axes, Report, Dress], None]"
+Draw: TypeAlias = "Callable[[Axes, Report], None]"
 Titled: TypeAlias = "tuple[str, str, Draw]"  # with a title and a sentence for those who cannot see it
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot's title, a sentence for those who cannot see it, and its SVG in both dresses."""
+    """A plot's title, a sentence for those who cannot see it, and its SVG."""
 
     title: str
     description: str
-    light: bytes
-    dark: bytes
+    svg: bytes
 
 
 def require_matplotlib() -> None:
@@ -97,7 +85,7 @@ def draw_panels(figure: Figure, report: Report) -> None:
     figure.set_size_inches(5.2 * columns, 3.7 * rows)
     places = figure.subplots(rows, columns, squeeze=False).ravel()
     for place, (title, _, draw) in zip(places, panels, strict=False):
-        draw(place, report, LIGHT)
+        draw(place, report)
         place.set_title(title, loc="left")
     top = max(place.dataLim.ymax for place in places[: len(panels)]) if panels else 1.0
     for index, place in enumerate(places):
@@ -106,32 +94,32 @@ def draw_panels(figure: Figure, report: Report) -> None:
             place.set_axis_off()
 
 
-def draw_curves(axes: Axes, report: Report, dress: Dress) -> None:
+def draw_curves(axes: Axes, report: Report) -> None:
     """Cumulative error curve of each subset, one curve for subsets of the same faces."""
     end = 1.5 * report.threshold
     at = np.linspace(0, end, 301)
-    for colour, (label, errors) in zip((dress.ink, *COLOURS), _distinct_subsets(report), strict=False):
+    for colour, (label, errors) in zip((INK, *COLOURS), _distinct_subsets(report), strict=False):
         axes.plot(100 * at, 100 * ced(errors, at), color=colour, label=label, linewidth=1.4)
     axes.lines[0].set_linewidth(2.4)
-    axes.axvline(100 * report.threshold, color=dress.ink, linewidth=0.8, linestyle=":")
+    axes.axvline(100 * report.threshold, color=INK, linewidth=0.8, linestyle=":")
     axes.set(xlim=(0, 100 * end), ylim=(0, 101), xlabel=f"NME %, {report.normaliser}", ylabel="faces, %")
-    axes.legend(loc="best", fontsize=8, labelcolor=dress.ink, frameon=False)
+    axes.legend(loc="best", fontsize=8, labelcolor=INK, frameon=False)
 
 
-def draw_groups(axes: Axes, report: Report, dress: Dress) -> None:
+def draw_groups(axes: Axes, report: Report) -> None:
     """One bar a group of points over all faces, with its interval."""
     groups = dict(reversed(list(report.summaries[ALL].groups.items())))
     values = np.array([100 * interval.value for interval in groups.values()])
     ends = np.array([[100 * interval.low, 100 * interval.high] for interval in groups.values()])
     reach = np.abs(ends - values[:, None]).T
-    axes.barh(list(groups), values, xerr=reach, color=COLOURS[0], height=0.62, ecolor=dress.ink, capsize=3)
+    axes.barh(list(groups), values, xerr=reach, color=COLOURS[0], height=0.62, ecolor=INK, capsize=3)
     for row, (value, high) in enumerate(zip(values, ends[:, 1], strict=True)):
         axes.annotate(f"{value:.2f}", (high, row), (5, 0), textcoords="offset points", va="center", fontsize=9)
     axes.set(xlabel=f"NME %, {report.normaliser}", xlim=(0, max(ends.max() * 1.18, SMALLEST_NME)))
     axes.grid(axis="y", visible=False)
 
 
-def draw_sizes(axes: Axes, report: Report, dress: Dress) -> None:
+def draw_sizes(axes: Axes, report: Report) -> None:
     """Every face's error over its size, both logarithmic, and the mean of each bin of size."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
@@ -141,17 +129,17 @@ def draw_sizes(axes: Axes, report: Report, dress: Dress) -> None:
     bins = report.summaries[ALL].sizes
     middles = [np.median([size for size in sizes if one.low <= size < one.high]) for one in bins]
     means = [100 * max(one.nme.value, SMALLEST_NME) for one in bins]
-    axes.plot(middles, means, color=dress.ink, marker="o", markersize=4.5, linewidth=1.4, label="mean of a size")
-    axes.axhline(100 * report.threshold, color=dress.ink, linewidth=0.8, linestyle=":")
+    axes.plot(middles, means, color=INK, marker="o", markersize=4.5, linewidth=1.4, label="mean of a size")
+    axes.axhline(100 * report.threshold, color=INK, linewidth=0.8, linestyle=":")
     axes.set(xscale="log", yscale="log", xlabel="face size, px", ylabel=f"NME %, {report.normaliser}")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="best", fontsize=8, labelcolor=dress.ink, frameon=False)
+    axes.legend(loc="best", fontsize=8, labelcolor=INK, frameon=False)
 
 
-def draw_jitter(axes: Axes, report: Report, dress: Dress) -> None:
+def draw_jitter(axes: Axes, report: Report) -> None:
     """NME over the share of box jitter, with its interval."""
     levels = [100 * point.level for point in report.box_jitter]
     lows, values, highs = (
@@ -163,7 +151,7 @@ def draw_jitter(axes: Axes, report: Report, dress: Dress) -> None:
     axes.set_ylim(bottom=0)
 
 
-def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report, dress: Dress) -> None:
+def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report) -> None:
     """NME at each level of a disturbance with its interval, one step a level; dashed, the same faces untouched.
 
     Where levels have different numbers of faces, the number stands below the level.
@@ -175,7 +163,7 @@ def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report, dress: D
     axes.fill_between(steps, lows, highs, color=COLOURS[0], alpha=0.25, linewidth=0)
     axes.plot(steps, values, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8, label="at this level")
     untouched = [100 * point.untouched for point in curve.points]
-    axes.plot(steps, untouched, color=dress.ink, linewidth=1.0, linestyle="--", label="same faces untouched")
+    axes.plot(steps, untouched, color=INK, linewidth=1.0, linestyle="--", label="same faces untouched")
     counts = {point.faces for point in curve.points}
     below = "" if len(counts) == 1 else "\n{}"
     labels = [f"{point.level:g}{below.format(point.faces)}" for point in curve.points]
@@ -183,10 +171,10 @@ def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report, dress: D
     axes.set_xticks(steps, labels)
     axes.set(xlabel=f"{curve.axis}\n{faces}", ylabel=f"NME %, {report.normaliser}")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best", fontsize=8, labelcolor=dress.ink, frameon=False)
+    axes.legend(loc="best", fontsize=8, labelcolor=INK, frameon=False)
 
 
-def draw_calibration(axes: Axes, report: Report, dress: Dress) -> None:
+def draw_calibration(axes: Axes, report: Report) -> None:
     """Mean actual error of each bin of expected errors with its interval, and the diagonal of a model that knows."""
     assert report.confidence is not None
     bins = report.confidence.calibration.bins
@@ -194,16 +182,16 @@ def draw_calibration(axes: Axes, report: Report, dress: Dress) -> None:
     low, actual, high = (100 * np.array([getattr(one.actual, end) for one in bins]) for end in ("low", "value", "high"))
     reach = np.array([actual - low, high - actual])
     end = 1.1 * float(max(*expected, *high))
-    axes.plot((0, end), (0, end), color=dress.ink, linewidth=1.0, linestyle="--", label="as expected")
+    axes.plot((0, end), (0, end), color=INK, linewidth=1.0, linestyle="--", label="as expected")
     label = f"mean of {bins[0].points} points"
     axes.errorbar(
         expected, actual, reach, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8, capsize=3, label=label
     )
     axes.set(xlim=(0, end), ylim=(0, end), xlabel="expected error, % of the crop's side", ylabel="actual error, %")
-    axes.legend(loc="upper left", fontsize=8, labelcolor=dress.ink, frameon=False)
+    axes.legend(loc="upper left", fontsize=8, labelcolor=INK, frameon=False)
 
 
-def draw_presence(axes: Axes, report: Report, dress: Dress) -> None:
+def draw_presence(axes: Axes, report: Report) -> None:
     """ROC curve of the presence, false accepts on a logarithmic scale; dotted, the share of them that is tolerated."""
     assert report.confidence is not None
     from matplotlib.ticker import StrMethodFormatter
@@ -212,7 +200,7 @@ def draw_presence(axes: Axes, report: Report, dress: Dress) -> None:
     accepted, kept = roc_curve(presence.right, presence.wrong)
     least = 1 / len(presence.wrong)
     axes.step(100 * np.maximum(accepted, least), 100 * kept, where="post", color=COLOURS[0], linewidth=1.8)
-    axes.axvline(100 * TOLERATED, color=dress.ink, linewidth=0.8, linestyle=":")
+    axes.axvline(100 * TOLERATED, color=INK, linewidth=0.8, linestyle=":")
     floor = min(99.0, 100 * float(kept[accepted < 1.5 * least].max()))
     axes.set(xscale="log", xlim=(100 * least, 100), ylim=(max(0.0, 2 * floor - 100), 100 + (100 - floor) / 15))
     wrong, right = (f"of {len(scores)}" for scores in (presence.wrong, presence.right))
@@ -237,7 +225,7 @@ def _draw_titled(titled: Titled, report: Report, figure: Figure) -> None:
     title, _, draw = titled
     figure.set_size_inches(5.2, 3.9)
     axes = figure.subplots()
-    draw(axes, report, LIGHT)
+    draw(axes, report)
     axes.set_title(title, loc="left")
 
 
@@ -265,20 +253,20 @@ def _distinct_subsets(report: Report) -> list[tuple[str, list[float]]]:
 
 
 def _plot(title: str, description: str, draw: Draw, report: Report) -> Plot:
-    return Plot(title, description, _svg(draw, report, LIGHT), _svg(draw, report, DARK))
+    return Plot(title, description, _svg(draw, report))
 
 
-def _svg(draw: Draw, report: Report, dress: Dress) -> bytes:
+def _svg(draw: Draw, report: Report) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_style(dress)):
+    with matplotlib.rc_context(_style()):
         figure = Figure(figsize=(5.2, 3.5), layout="constrained")
         axes = figure.subplots()
-        draw(axes, report, dress)
+        draw(axes, report)
         stream = io.BytesIO()
         # No date and no tool name: the same report gives the same bytes.
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()
 
 
@@ -286,7 +274,7 @@ def _png(draw: Callable[[Figure], None]) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_style(LIGHT)):
+    with matplotlib.rc_context(_style()):
         figure = Figure(layout="constrained")
         draw(figure)
         stream = io.BytesIO()
@@ -294,12 +282,12 @@ def _png(draw: Callable[[Figure], None]) -> bytes:
     return stream.getvalue()
 
 
-def _style(dress: Dress) -> Any:  # matplotlib types its keys as a Literal of three hundred names
+def _style() -> Any:  # matplotlib types its keys as a Literal of three hundred names
     inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
     return {
-        **dict.fromkeys(inked, dress.ink),
-        "axes.edgecolor": dress.faint,
-        "grid.color": dress.faint,
+        **dict.fromkeys(inked, INK),
+        "axes.edgecolor": FAINT,
+        "grid.color": FAINT,
         "axes.grid": True,
         "axes.axisbelow": True,
         "axes.spines.top": False,
