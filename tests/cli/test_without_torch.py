@@ -29,7 +29,7 @@ COMMANDS = (
 )
 
 
-PACKAGES_OF_TORCH = ("lightmark.nets", "lightmark.train", "lightmark.losses", "lightmark.export")
+PACKAGES_OF_TORCH = ("lightmark.nets", "lightmark.train", "lightmark.losses", "lightmark.export", "lightmark.evaluate")
 
 
 def unload() -> dict[str, ModuleType]:
@@ -87,3 +87,18 @@ def test_a_checkpoint_names_the_extra(world, text: str) -> None:
     assert isinstance(result.exception, SystemExit), result.exception
     assert 'pip install "lightmark[' in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.usefixtures("without_torch")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "evaluate MODEL --data FACES --schema SCHEMA --report ROOT/report",
+        "export fast --to onnx-fp16 --out ROOT/half.onnx",
+    ],
+)
+def test_what_is_onnx_needs_no_torch(world, text: str) -> None:
+    """The extras `report` and `onnx` are enough to plot a report and to convert an ONNX file."""
+    result = CliRunner().invoke(main, world.words(text), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (world.root / "report" / "report.html").exists() or (world.root / "half.onnx").exists()

@@ -213,7 +213,7 @@ def test_percentages_are_refused_before_the_work(options, complaint: str) -> Non
 def test_missing_matplotlib_is_told_before_the_work(monkeypatch, tmp_path) -> None:
     """Nobody waits for a report that cannot be drawn."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"lightmark\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"lightmark\[report\]"):
         evaluate_model("nowhere.onnx", "nowhere", report_dir=tmp_path)
 
 

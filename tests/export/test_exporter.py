@@ -213,5 +213,5 @@ def test_no_place_for_temporary_files_is_told(tmp_path, monkeypatch) -> None:
 def test_missing_onnx_gives_the_install_line(tmp_path, monkeypatch) -> None:
     """Without the extra the error says how to get it."""
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[export\]"'):
+    with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[onnx\]"'):
         export_forms(model_path("fast"), {"onnx-fp16": tmp_path / "m.onnx"})

@@ -37,10 +37,10 @@ class Format:
 
 _LITERT = ("onnx", "torch", "litert_torch", "ai_edge_litert")
 FORMATS: Mapping[Form, Format] = {
-    "onnx": Format(".onnx", "fp32", "export", ("onnx",)),
-    "onnx-fp16": Format(".onnx", "fp16", "export", ("onnx",)),
-    "onnx-int8": Format(".onnx", "int8", "export", ("onnx",), calibrated=True),
-    "onnx-int8-vnni": Format(".onnx", "int8-vnni", "export", ("onnx",), calibrated=True),
+    "onnx": Format(".onnx", "fp32", "onnx", ("onnx",)),
+    "onnx-fp16": Format(".onnx", "fp16", "onnx", ("onnx",)),
+    "onnx-int8": Format(".onnx", "int8", "onnx", ("onnx",), calibrated=True),
+    "onnx-int8-vnni": Format(".onnx", "int8-vnni", "onnx", ("onnx",), calibrated=True),
     "openvino": Format(".xml", "fp32", "openvino", ("onnx", "openvino"), weights=".bin"),
     "litert": Format(".tflite", "fp32", "litert", _LITERT),
     "litert-int8": Format(".tflite", "int8", "litert", (*_LITERT, "ai_edge_quantizer"), calibrated=True),

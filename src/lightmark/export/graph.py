@@ -27,9 +27,7 @@ def import_onnx() -> Any:
     try:
         import onnx
     except ImportError as error:
-        raise MissingExtraError(
-            f'ONNX export needs {error.name}: pip install "lightmark[export]", or onnx alone for what is ONNX already'
-        ) from error
+        raise MissingExtraError(f'ONNX graphs need {error.name}: pip install "lightmark[onnx]"') from error
     return onnx
 
 

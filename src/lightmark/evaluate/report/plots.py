@@ -46,7 +46,7 @@ def require_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401  # only whether it is there
     except ModuleNotFoundError as error:
-        raise MissingExtraError('a report\'s plots need matplotlib: pip install "lightmark[train]"') from error
+        raise MissingExtraError('a report\'s plots need matplotlib: pip install "lightmark[report]"') from error
 
 
 def plots(report: Report) -> list[Plot]:
