@@ -143,6 +143,7 @@ RECORDED = (
     against_mediapipe("fast"),
     against_mediapipe("fast", "--margin", "2.5"),
     Result("box-map.json", ("fast",), script("box_map", "--data", ".")),
+    Result("own-points.json", ("fast",), script("own_points", "--data", ".")),
 )  # fmt: skip
 
 

@@ -1,0 +1,149 @@
+"""Students of own points all the way: trained, exported, then judged in the labels' boxes, by `detect` and in a video.
+
+    python benchmarks/own_points.py --data FOLDER --out benchmarks/results/own-points.json
+
+FOLDER holds 300w and scut86. Five points (eye centres, nose tip, mouth corners) of 300W's labels: trained on LFPW's
+training faces, measured on HELEN's. scut86: trained on its training faces, measured on its test faces. The student is
+small and trained for minutes (`demo64-plain`, more steps): the question is not how good it is, but whether `detect` and
+`track` cut the crops that it was trained on. Their errors on the same faces are then those in the labels' boxes. A face
+is missed where no answer has its points within half of the normaliser's distance of the labels on average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track as with_progress
+
+from box_map import FIVE, SETS, five_of
+from lightmark.data.normaliser import normalisers_of
+from lightmark.data.read import read_samples
+from lightmark.data.sample import Sample, load_image
+from lightmark.evaluate.face_boxes import find_face_boxes, with_face_boxes
+from lightmark.evaluate.models import open_model
+from lightmark.evaluate.predict import predict
+from lightmark.export.exporter import export_forms
+from lightmark.face import Face
+from lightmark.files import replacing, sha256_of
+from lightmark.geometry import Array
+from lightmark.landmarker import Landmarker
+from lightmark.metrics import nme
+from lightmark.outputs import require_free
+from lightmark.provenance import git_commit, versions
+from lightmark.runtime.shipped import model_path
+from lightmark.train.config import Recipe
+from lightmark.train.faces import split_samples
+from lightmark.train.loop import train
+from lightmark.train.recipes import get_recipe
+from lightmark.video.tracker import Tracker
+
+MISSED = 0.5  # NME from which a face's best answer is another face, or none
+AVERAGES: Mapping[str, Callable[[Array], Any]] = {"mean": np.mean, "median": np.median}
+FRAMES = 5  # of the video: the first is detected, in the others the box follows from the points
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--faces", type=int, default=300, help="faces to measure on, at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
+    options = parser.parse_args()
+    require_free([options.out], force=options.force)
+    recipe = replace(get_recipe("demo64-plain", options.seed), steps=options.steps, ema=0.99)
+    points = {}
+    for name, (training, judged) in SETS.items():
+        known = read_points(options.data, name, training)
+        faces = read_points(options.data, name, judged[:1])[: options.faces]
+        points[name] = {"trained_on": [*training], "measured_on": [*judged[:1]], **measure(known, faces, recipe)}
+    result = {
+        "command": ["python", *sys.argv],
+        "commit": git_commit(),
+        "versions": versions(),
+        "fast": sha256_of(model_path("fast")),
+        "recipe": recipe.name,
+        "steps": recipe.steps,
+        "seed": recipe.seed,
+        "how": "NME by the normaliser of the labels, %, mean and median over the faces that all three ways answer",
+        "points": points,
+    }
+    with replacing(options.out) as path:
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(points, indent=1))
+
+
+def read_points(data: Path, name: str, folders: Sequence[str]) -> list[Sample]:
+    """Faces of `folders` with their own points, each in the box of the 68 points that `fast` sees."""
+    faces = [sample for folder in folders for sample in read_samples(data / folder)]
+    if name == "five":
+        faces = [replace(face, points=five_of(face.points), schema=FIVE) for face in faces]
+    return faces
+
+
+def measure(known: Sequence[Sample], faces: Sequence[Sample], recipe: Recipe) -> dict[str, Any]:
+    """Errors of a student trained on `known` and exported, on `faces`, in each of the three ways."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = train(recipe, split_samples(with_face_boxes(known), recipe), Path(folder) / "run")
+        exported = Path(folder) / "student.onnx"
+        export_forms(checkpoint, {"onnx": exported})
+        spec = open_model(exported).spec
+        boxes = find_face_boxes(faces)
+        boxed = [replace(face, box=box) for face, box in zip(faces, boxes, strict=True) if box is not None]
+        landmarker = Landmarker(exported)
+        ways: dict[str, Callable[[Sample], Sequence[Face]]] = {
+            "detect": lambda face: landmarker.detect(load_image(face)),
+            "track": lambda face: last_faces(landmarker, face),
+        }
+        points = predict(open_model(exported), boxed)
+        errors = {"in the labels' boxes": nme(points, labels(boxed), normalisers_of(boxed))}
+        for way, answer in ways.items():
+            errors[way] = np.array([best_error(answer(face), face) for face in with_progress(boxed, way)])
+    found = np.all([values < MISSED for values in errors.values()], axis=0)
+    return {
+        "faces": len(boxed),
+        "without_box": len(faces) - len(boxed),
+        "box_map": spec.box_map is not None,
+        "missed": {way: int((values >= MISSED).sum()) for way, values in errors.items()},
+        "compared": int(found.sum()),
+        "nme": {
+            way: {name: round(100 * float(average(values[found])), 2) for name, average in AVERAGES.items()}
+            for way, values in errors.items()
+        },
+    }
+
+
+def labels(faces: Sequence[Sample]) -> Array:
+    """Labels (F, N, 2)."""
+    return np.stack([face.points for face in faces])
+
+
+def last_faces(landmarker: Landmarker, face: Sample) -> list[Face]:
+    """Faces in the last of some equal frames, without smoothing."""
+    tracker = Tracker(landmarker, smoothing=None)
+    image = load_image(face)
+    for number in range(FRAMES):
+        tracked = tracker.update(image, number / 25)
+    return [one.face for one in tracked]
+
+
+def best_error(found: Sequence[Face], face: Sample) -> float:
+    """Smallest NME of the faces found; infinite without one."""
+    if not found:
+        return float("inf")
+    points = np.stack([one.points for one in found])
+    same = [face] * len(found)
+    return float(nme(points, labels(same), normalisers_of(same)).min())
+
+
+if __name__ == "__main__":
+    main()
