@@ -208,3 +208,20 @@ def test_models_tell_the_licence_of_each_file() -> None:
         assert name in told
     assert "Licence of the weights of fast, fast-int8, standard, standard-int8: research use only" in told
     assert "Licence of the weights of face: research use only" in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("lightmark info fa", {"fast", "fast-int8"}),
+        ("lightmark detect --model standard-", {"standard-int8"}),
+        ("lightmark train cpu128-p", {"cpu128-plain"}),
+        ("lightmark distill --recipe paper224-", {"paper224-released"}),
+        ("lightmark train-d", {"train-detector"}),
+    ],
+)
+def test_names_are_completed(run: CliRunner, typed: str, offered: set[str]) -> None:
+    """In bash, Tab completes commands and the names of models and recipes."""
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_LIGHTMARK_COMPLETE": "bash_complete"}
+    output = run.invoke(main, prog_name="lightmark", env=words).output
+    assert {line.partition(",")[2] for line in output.splitlines() if line.startswith("plain,")} == offered

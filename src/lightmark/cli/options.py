@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from lightmark.errors import MissingExtraError
 from lightmark.outputs import require_free
@@ -150,6 +151,17 @@ class _ModelType(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         path = model_path(value)
         note(ctx, INPUTS, path)
         return path
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Shipped names, then files."""
+        from lightmark.runtime.shipped import shipped_models
+
+        return [*complete_names(shipped_models(), incomplete), CompletionItem(incomplete, type="file")]
+
+
+def complete_names(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
+    """Completions of `incomplete` in the shell: the `names` that begin with it."""
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 MODEL = _ModelType()

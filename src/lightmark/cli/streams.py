@@ -34,8 +34,10 @@ class StandardOutput:
         """Whether it is a terminal."""
         return self._stream is not None and self._stream.isatty()
 
-    def write(self, text: str) -> int:
-        """Write `text`."""
+    def write(self, text: str | bytes) -> int:
+        """Write `text`, also UTF-8 bytes, in which click offers completions to the shell."""
+        if isinstance(text, bytes):
+            text = text.decode()
         if text == "":  # click's test whether a stream takes text, which ignores all errors
             return 0
         with self._failures():

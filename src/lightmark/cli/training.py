@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import CompletionItem
 
 from lightmark.cli.options import (
     EXISTING,
@@ -17,6 +18,7 @@ from lightmark.cli.options import (
     OUT_PLACE,
     SCHEMA,
     Command,
+    complete_names,
     needs_torch,
     noted_inputs,
     require_outputs,
@@ -140,8 +142,21 @@ def _progress_kept(folders: Sequence[Path]) -> str:
     return "no step was saved yet, so the same command begins anew"
 
 
+def _complete_stage(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from lightmark.train.recipes import DISTILLATIONS
+
+    stages = ("plain", "tough", "tolerant")  # those that `train` trains alone
+    return complete_names([f"{family}-{stage}" for family in DISTILLATIONS for stage in stages], incomplete)
+
+
+def _complete_recipe(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from lightmark.train.recipes import DISTILLATIONS
+
+    return complete_names(DISTILLATIONS, incomplete)
+
+
 @click.command(cls=Command, short_help="Train one network of a recipe")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=_complete_stage)
 @click.option("--start", type=EXISTING, help="Checkpoint with the initial weights.")
 @TENSORBOARD
 @_stage_options
@@ -176,7 +191,7 @@ def train(
 
 
 @click.command(cls=Command, short_help="Train two teachers and the student that learns from them")
-@click.option("--recipe", default="cpu128", show_default=True)
+@click.option("--recipe", default="cpu128", show_default=True, shell_complete=_complete_recipe)
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
 @click.option("--start", type=EXISTING, help="Checkpoint with the student's initial weights.")
 @click.option("--extra", type=EXISTING, multiple=True, help="More faces, for the student only, labelled by a teacher.")
