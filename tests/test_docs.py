@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
+import click
+import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
 import lightmark
+from lightmark.cli import main
+from lightmark.data.formats.pts import format_pts
+from lightmark.data.sample import load_image
+from lightmark.data.synthetic import synthetic_samples
+from lightmark.draw import write_png
+from lightmark.nets.checkpoint import save_checkpoint
+from lightmark.nets.network import Architecture, build_network
+from lightmark.schema import IBUG68
+from lightmark.source import to_picture
+from lightmark.spec import ModelSpec
+from lightmark.video.writer import writing_video
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("web/*.md"), *ROOT.glob("licences/*.md")])
@@ -38,14 +55,61 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_example_is_python(page: Path) -> None:
-    """It compiles, and the names that it takes from Lightmark are there."""
-    for language, code in FENCED.findall(page.read_text(encoding="utf-8")):
-        if language == "python":
-            compile(code, str(page), "exec")
-            imports = re.findall(r"^(?:from lightmark\S* import .*|import lightmark\S*)$", code, re.MULTILINE)
-            exec("\n".join(imports), {})
+EXAMPLES = [
+    pytest.param(code, id=f"{page.relative_to(ROOT).as_posix()}-{number}")
+    for page in PAGES
+    for number, (language, code) in enumerate(FENCED.findall(page.read_text(encoding="utf-8")))
+    if language == "python"
+]
+COMMANDS = [
+    pytest.param(command, id=f"{page.name}: {command[:60]}")
+    for page in PAGES
+    for language, code in FENCED.findall(page.read_text(encoding="utf-8"))
+    if language == "sh"
+    for command in re.findall(r"(?:^|[|] |-m |-c 0 )lightmark (.*)$", code.replace("\\\n", " "), re.MULTILINE)
+]
+
+
+@pytest.fixture
+def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Working folder with the files that the examples name."""
+    monkeypatch.chdir(tmp_path)
+    samples = tmp_path / "web" / "public" / "samples"
+    samples.mkdir(parents=True)
+    for name in (tmp_path / "photo.jpg", samples / "meeting.jpg"):
+        shutil.copy(ROOT / "web" / "public" / "samples" / "meeting.jpg", name)
+    with writing_video(tmp_path / "film.mp4") as writer:
+        writer.write(to_picture(tmp_path / "photo.jpg"), 0.0)
+    tests, model = tmp_path / "300w" / "lfpw" / "testset", tmp_path / "runs" / "cpu128" / "student"
+    for folder in (tests, model):
+        folder.mkdir(parents=True)
+    for index, face in enumerate(synthetic_samples(3, seed=1)):
+        write_png(load_image(face), tests / f"{index}.png")
+        (tests / f"{index}.pts").write_text(format_pts(face.points))
+    architecture = Architecture("mobilenetv2", "spatial", width=0.25)
+    network = build_network(architecture, np.full((68, 2), 0.5), seed=0)
+    save_checkpoint(model / "model.safetensors", network, architecture, ModelSpec(IBUG68, 32))
+
+
+@pytest.mark.usefixtures("users_folder")
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_every_python_example_runs(code: str) -> None:
+    """As it stands, in a folder with the files that it names."""
+    exec(compile(code, "example", "exec"), {})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_the_options_that_are_shown(command: str) -> None:
+    """Each command line of the documents parses, up to the files that it names."""
+    words = shlex.split(command, comments=True)
+    context = click.Context(main)
+    while words and isinstance(context.command, click.Group):
+        chosen = context.command.get_command(context, words[0])
+        assert chosen is not None or words[0].startswith("-"), f"no command {words[0]}"
+        if chosen is None:
+            break
+        context, words = click.Context(chosen, parent=context, info_name=words[0]), words[1:]
+    context.command.make_parser(context).parse_args([word for word in words if word != "…"])
 
 
 def test_the_api_page_lists_the_public_names() -> None:
