@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from lightmark.errors import TrainingError
+from lightmark.errors import ConfigError, TrainingError
 from lightmark.train.distributed import collectives as ranks
 from lightmark.train.distributed.world import World, world
 
@@ -150,3 +151,69 @@ def test_a_process_joins_once_with_the_gpu_of_its_number(
     assert joined == [(backend, ranks.TIMEOUT)]
     assert left == [dist.destroy_process_group]
     assert chosen == ([] if asked == "cpu" else [1, 1])
+
+
+def test_a_named_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several GPUs, the one that was asked for is torch's current device."""
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    devices = ["cuda:1", "cuda", "cpu"]
+    assert [ranks.init_distributed(device) for device in devices] == devices
+    assert chosen == [1, 0]
+
+
+def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU where torch finds none, one beyond the last, and what torch does not know; nothing is made current."""
+    monkeypatch.setattr(torch.cuda, "set_device", None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    missing = f"device cuda: torch {torch.__version__} finds no GPU; use --device cpu"
+    with pytest.raises(ConfigError, match=f"^{re.escape(missing)}$"):
+        ranks.init_distributed("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device in ("cuda:2", "cuda:7"):
+        with pytest.raises(ConfigError, match=f"^device {device}: 2 GPUs here, counted from cuda:0$"):
+            ranks.init_distributed(device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match=r"^device cuda: 0 GPUs here"):
+        ranks.init_distributed("cuda")
+    with pytest.raises(ConfigError, match=r"^device 'gpu': (?s:.*); cpu, cuda or cuda:1 say$"):
+        ranks.init_distributed("gpu")
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_several_processes_are_several(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """From two on; what runs in one refuses them, and says what to do."""
+    monkeypatch.setattr(ranks, "world", lambda: World(1, size, 1))
+    with pytest.raises(ConfigError) as caught:
+        ranks.require_single_process("the demo")
+    assert str(caught.value) == (f"the demo runs in one process, torchrun started {size}; start it without torchrun")
+    assert list(range(2 * size))[ranks.batch_slice(2 * size)] == [2, 3]
+    with pytest.raises(ConfigError) as caught:
+        ranks.batch_slice(size + 1)
+    assert str(caught.value).startswith(f"a batch of {size + 1} cannot be cut evenly for {size} processes; start 1, ")
+    assert str(caught.value).endswith(f"{size + 1}")
+
+
+@pytest.mark.usefixtures("second_of_three")
+def test_gpus_of_other_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has that of its own number, if there are so many; the GPU may be named where it is that one."""
+    chosen: list[int] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    for device in ("cuda:0", "cuda:2", "mps"):
+        with pytest.raises(ConfigError) as caught:
+            ranks.init_distributed(device)
+        assert str(caught.value) == (
+            f"device {device}: 3 processes take cpu, or cuda, where each has the GPU of its own number"
+        )
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(ConfigError) as caught:
+            ranks.init_distributed(device)
+        assert str(caught.value) == (
+            "process 1 of this machine finds no GPU of its own, there are 1; start at most as many processes as GPUs"
+        )
+    assert chosen == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightmark.source import to_picture
 from lightmark.train.curves import plot_curves
 
 ROWS = [
@@ -60,3 +61,14 @@ def test_a_plain_loss_has_a_logarithmic_axis(tmp_path: Path, figures: list) -> N
     losses, errors = figures[0].axes
     assert losses.get_yscale() == "log"
     assert errors.get_title() == "best nan %"
+
+
+def test_both_plots_are_legible(tmp_path: Path, figures: list) -> None:
+    """Side by side on 880 × 352 pixels; no text leaves its half, and the grid is fainter than the curves."""
+    plot_curves(ROWS, tmp_path / "c.png", "a name as long as cpu128-tolerant")
+    assert to_picture(tmp_path / "c.png").shape == (352, 880, 3)
+    losses, errors = (axes.get_tightbbox().extents for axes in figures[0].axes)
+    assert 0 <= losses[0] < losses[2] <= errors[0] < errors[2] <= 880
+    assert all(0 <= extents[1] < extents[3] <= 352 for extents in (losses, errors))
+    grids = [line for axes in figures[0].axes for line in (*axes.get_xgridlines(), *axes.get_ygridlines())]
+    assert all(line.get_visible() and line.get_alpha() == 0.3 for line in grids)

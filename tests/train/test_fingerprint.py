@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import string
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -138,6 +139,10 @@ def test_backgrounds_of_the_detector_are_seen(split: Split) -> None:
     before = detector_fingerprint(DetectorRecipe(), split, known, unknown, None)
     after = detector_fingerprint(DetectorRecipe(), split, known, unknown[::-1], None)
     assert differences(before, after) == "backgrounds: validation: pictures"
+    after = detector_fingerprint(DetectorRecipe(), split, known[::-1], unknown, None)
+    assert differences(before, after) == "backgrounds: training: pictures"
+    after = detector_fingerprint(DetectorRecipe(steps=9), split, known, unknown, None)
+    assert differences(before, after) == "recipe: steps (was 12000, is 9)"
 
 
 def test_a_start_has_the_same_name_in_both_fingerprints(split: Split, recipe: Recipe, tmp_path: Path) -> None:
@@ -153,3 +158,21 @@ def test_a_long_list_of_differences_is_cut() -> None:
     """Five are named, the others counted."""
     before, after = (dict.fromkeys("abcdefg", value) for value in (1, 2))
     assert differences(before, after).endswith("e (was 1, is 2) and 2 more")
+    before, after = (dict.fromkeys("abcde", value) for value in (1, 2))
+    assert differences(before, after).endswith("e (was 1, is 2)")
+
+
+def test_hashes_are_named_but_not_shown() -> None:
+    """Nobody can read them, whether one is new, gone or another; words as long are shown."""
+    one, other = (hashlib.sha256(content).hexdigest() for content in (b"one", b"other"))
+    assert {differences({"start": a}, {"start": b}) for a, b in ((one, other), ("", one), (one, ""))} == {"start"}
+    for letter in set(string.ascii_letters) - set("abcdef"):
+        word = one + letter
+        assert differences({"start": word}, {"start": ""}) == f"start (was {word!r}, is '')"
+
+
+def test_a_part_that_one_run_lacks_is_a_difference() -> None:
+    """As of a fingerprint that an older version wrote."""
+    part = {"backgrounds": {"training": 3}}
+    assert differences({}, part) == "backgrounds (was None, is {'training': 3})"
+    assert differences(part, {}) == "backgrounds (was {'training': 3}, is None)"

@@ -17,6 +17,11 @@ def test_a_bar_begins_where_the_run_does() -> None:
     assert (task.description, task.total, task.completed, task.fields) == ("tiny", 8, 3, {"note": ""})
 
 
+def test_a_bar_is_drawn_at_most_twice_a_second() -> None:
+    """A long run over a slow connection sends little."""
+    assert progress_bar("tiny", steps=8, done=0, quiet=False).live.refresh_per_second == 2
+
+
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_bar_shows_name_steps_and_note_unless_quiet(quiet: bool) -> None:
     """With the time that is left."""
@@ -29,4 +34,5 @@ def test_a_bar_shows_name_steps_and_note_unless_quiet(quiet: bool) -> None:
     assert "3/8" in shown
     assert shown.split()[0] == "tiny"
     assert shown.split()[-4:] == ["validation", "NME", "3.00", "%"]
+    assert "left" in shown.split()
     assert shown.index("0:00:00") < shown.index("left") < shown.index("-:--:--") < shown.index("validation")

@@ -9,10 +9,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lightmark.errors import CheckpointError  # noqa: E402  # after the check that torch is there
+from lightmark.errors import CheckpointError, ConfigError, TrainingError  # noqa: E402  # after the check that torch is there
 from lightmark.nets.checkpoint import read_tensors, write_tensors  # noqa: E402  # as above
-from lightmark.train.state import TrainingState, load_state, save_state  # noqa: E402  # as above
-from lightmark.train.step import Trainee, make_trainee  # noqa: E402  # as above
+from lightmark.train.state import (  # noqa: E402  # as above
+    TrainingState,
+    finite_means,
+    load_state,
+    save_state,
+    saved_step,
+    write_log,
+)
+from lightmark.train.step import Trainee, make_trainee, update_ema  # noqa: E402  # as above
 
 FINGERPRINT = {"seed": 0}
 FIRST = TrainingState(1, 2.0, 0.5, 1, [{"step": 1}], {"loss": 0.5}, 1)
@@ -73,3 +80,133 @@ def test_a_state_of_other_types_is_refused(state: Path, key: str, value: object)
     write_tensors(state, tensors, metadata | {"standing": json.dumps(changed)})
     with pytest.raises(CheckpointError, match="not a whole training state"):
         load_state(state, FINGERPRINT, trainee())
+
+
+def conv_trainee(seed: int) -> Trainee:
+    """Two layers whose kernels lie channels_last in memory, and a norm with counters."""
+    torch.manual_seed(seed)
+    layers = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 2, 3)
+    return make_trainee(torch.nn.Sequential(*layers), 1e-2, 0.1, "cpu")
+
+
+def steps_of(one: Trainee, steps: range) -> dict[str, torch.Tensor]:
+    """Weights and averaged weights after some steps, each on planes of its own."""
+    for step in steps:
+        planes = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+        one.optimiser.zero_grad()
+        torch.autograd.backward(one.network(planes).square().mean())
+        one.optimiser.step()
+        update_ema(one.ema, one.network, 0.5)
+    return {**one.network.state_dict(), **{f"ema.{name}": tensor for name, tensor in one.ema.state_dict().items()}}
+
+
+def test_a_resumed_optimiser_goes_on_as_an_unbroken_one(tmp_path: Path) -> None:
+    """Weights, their average and Adam's moments come back to the bit, each to its place in memory."""
+    path = tmp_path / "state.safetensors"
+    whole = steps_of(conv_trainee(0), range(5))
+    broken = conv_trainee(0)
+    steps_of(broken, range(3))
+    save_state(path, FINGERPRINT, broken, FIRST)
+    resumed = conv_trainee(1)
+    load_state(path, FINGERPRINT, resumed)
+    found = steps_of(resumed, range(3, 5))
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in whole.items())
+    kernels = [parameter for parameter in resumed.network.parameters() if parameter.ndim == 4]
+    for kernel in kernels:
+        slots = resumed.optimiser.state[kernel]
+        assert kernel.is_contiguous(memory_format=torch.channels_last)
+        assert {slots[name].stride() for name in ("exp_avg", "exp_avg_sq")} == {kernel.stride()}
+
+
+def test_settings_of_the_optimiser_are_the_new_ones(state: Path) -> None:
+    """The recipe decides them; only moments are read."""
+    one = make_trainee(torch.nn.Linear(3, 2), 0.25, 0.75, "cpu")
+    load_state(state, FINGERPRINT, one)
+    assert [(group["lr"], group["weight_decay"]) for group in one.optimiser.param_groups] == [(0.25, 0.75), (0.25, 0.0)]
+
+
+def test_a_state_keeps_the_names_of_saved_files(state: Path) -> None:
+    """Or a run that was killed before an update could not go on after it."""
+    tensors, metadata = read_tensors(state)
+    of_weights = {f"{kind}.{name}" for kind in ("network", "average") for name in ("weight", "bias")}
+    moments = {f"optimiser.{index}.{slot}" for index in (0, 1) for slot in ("step", "exp_avg", "exp_avg_sq")}
+    assert tensors.keys() == of_weights | moments
+    assert metadata.keys() == {"fingerprint", "standing"}
+    assert json.loads(metadata["fingerprint"]) == FINGERPRINT
+    assert json.loads(metadata["standing"]) == vars(FIRST)
+
+
+def test_a_state_before_the_first_step_is_whole(tmp_path: Path) -> None:
+    """Saved at once, to find out whether the disk takes it: no moments, nothing counted, no best error."""
+    path = tmp_path / "state.safetensors"
+    save_state(path, FINGERPRINT, trainee(), TrainingState())
+    assert load_state(path, FINGERPRINT, trainee()) == TrainingState()
+    assert saved_step(path) == 0
+
+
+def test_another_run_is_refused_by_what_differs(state: Path) -> None:
+    """And one that did not record what it learnt from."""
+    with pytest.raises(ConfigError) as caught:
+        load_state(state, {"seed": 1}, trainee())
+    assert str(caught.value) == (
+        f"{state.parent}: holds an unfinished run of another recipe, seed or data set: seed (was 0, is 1); "
+        "give another --out, or delete it"
+    )
+    tensors, metadata = read_tensors(state)
+    write_tensors(state, tensors, {"standing": metadata["standing"]})
+    with pytest.raises(ConfigError, match="holds an unfinished run of an older Lightmark"):
+        load_state(state, FINGERPRINT, trainee())
+
+
+def test_moments_of_a_larger_network_are_refused(state: Path) -> None:
+    """Even where those of this one are whole."""
+    tensors, metadata = read_tensors(state)
+    for slot in ("step", "exp_avg", "exp_avg_sq"):
+        tensors[f"optimiser.2.{slot}"] = tensors[f"optimiser.1.{slot}"].clone()
+    write_tensors(state, tensors, metadata)
+    with pytest.raises(CheckpointError, match="moments of 3 parameters, the network has 2"):
+        load_state(state, FINGERPRINT, trainee())
+
+
+@pytest.mark.parametrize(("key", "value"), [("step", 1.0), ("counted", True), ("best_step", -1), ("seconds", True)])
+def test_counts_are_whole_numbers(state: Path, key: str, value: object) -> None:
+    """Of steps; the error says which value is none."""
+    tensors, metadata = read_tensors(state)
+    changed = json.loads(metadata["standing"]) | {key: value}
+    write_tensors(state, tensors, metadata | {"standing": json.dumps(changed)})
+    wanted = "hold what is no number" if key == "seconds" else f"step, best_step and counted are .*{value}"
+    with pytest.raises(CheckpointError, match=wanted):
+        load_state(state, FINGERPRINT, trainee())
+
+
+def test_the_saved_step_is_read_without_the_tensors(state: Path, tmp_path: Path) -> None:
+    """None where there is no state, or none that says it."""
+    assert saved_step(state) == 1
+    assert saved_step(tmp_path / "gone.safetensors") is None
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    assert saved_step(tmp_path / "text.safetensors") is None
+    for standing in ("{}", "[", '{"step": null}', '{"step": "many"}'):
+        write_tensors(tmp_path / "other.safetensors", {}, {"standing": standing})
+        assert saved_step(tmp_path / "other.safetensors") is None
+    write_tensors(tmp_path / "other.safetensors", {}, {"fingerprint": "{}"})
+    assert saved_step(tmp_path / "other.safetensors") is None
+
+
+def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    """With the step, what to do, and where the run's files are; other parts may be what they like."""
+    state = TrainingState(step=6)
+    state.count({"loss": torch.tensor(1.0), "main": torch.tensor(float("nan"))})
+    means = finite_means(state, "tiny", tmp_path, "sleep over it")
+    assert (means["loss"], state.step, state.counted) == (1.0, 7, 0)
+    state.count({"loss": torch.tensor(float("inf"))})
+    wanted = f"tiny: the loss is not finite at step 8; sleep over it; what was saved before stays in {tmp_path}"
+    with pytest.raises(TrainingError) as caught:
+        finite_means(state, "tiny", tmp_path, "sleep over it")
+    assert str(caught.value) == wanted
+
+
+def test_a_log_has_a_column_for_every_name(tmp_path: Path) -> None:
+    """In the order in which they appeared; a row without one leaves it empty."""
+    write_log(tmp_path / "log.csv", [{"step": 2, "loss": 0.5}, {"step": 3, "validation_nme": 0.25, "loss": 1.0}])
+    assert (tmp_path / "log.csv").read_bytes() == b"step,loss,validation_nme\r\n2,0.5,\r\n3,1.0,0.25\r\n"

@@ -14,13 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightmark.data.crops.dataset import Batch
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
+from lightmark.train import step as step_module
 from lightmark.train.config import Recipe
-from lightmark.train.distributed.collectives import init_distributed
+from lightmark.train.distributed.world import World
 from lightmark.train.faces import Split, split_samples
 from lightmark.train.loop import batches_of, new_spec, new_trainee, train
 from lightmark.train.objectives import OBJECTIVES
 from lightmark.train.state import TrainingState
-from lightmark.train.step import take_step
+from lightmark.train.step import _weight_by_labels, take_step
 
 
 class Synchronisations(TorchDispatchMode):
@@ -72,6 +73,42 @@ def test_log_rows_are_means_of_the_steps(faces: list[Sample], recipe: Recipe) ->
     assert state.sums == {}
 
 
+class Sent:
+    """A tensor that records where it is sent."""
+
+    def __init__(self, tensor: torch.Tensor, calls: list[object]) -> None:
+        self.tensor, self.calls = tensor, calls
+
+    def to(self, *args: object, **options: object) -> torch.Tensor:
+        """The tensor as it is."""
+        self.calls.append((args, options))
+        return self.tensor
+
+
+def test_a_batch_is_sent_to_the_device_of_the_network(faces: list[Sample], recipe: Recipe) -> None:
+    """Every part, while the processor goes on."""
+    split = split_samples(faces, recipe)
+    spec = new_spec(recipe, split)
+    trainee, calls = new_trainee(recipe, split, spec, None, "cpu"), list[object]()
+    batch = with_teachers(next(batches_of(recipe, split, spec, None, 0, 0)))
+    take_step(trainee, Batch(*(Sent(tensor, calls) for tensor in batch)), 0, recipe, spec)  # type: ignore[arg-type]  # as above
+    assert calls == [(("cpu",), {"non_blocking": True})] * 4
+
+
+@pytest.mark.parametrize(("labels", "share"), [([4, 4], 1.0), ([6, 2], 2 * 6 / 8), ([1, 7], 2 * 1 / 8)])
+def test_losses_of_a_slice_weigh_as_their_labels(
+    monkeypatch: pytest.MonkeyPatch, labels: list[int], share: float
+) -> None:
+    """Beside one other process: a mean over this one's labels counts by their number among all."""
+    monkeypatch.setattr(step_module, "world", lambda: World(0, 2, 0))
+    monkeypatch.setattr(step_module, "all_reduce", lambda count: count.add_(labels[1]))
+    points = torch.zeros(2, 4, 2)
+    points.view(8, 2)[labels[0] :] = torch.nan
+    parts = _weight_by_labels({"loss": torch.tensor(0.5), "main": torch.tensor(2.0)}, points)
+    found = {name: float(value) for name, value in parts.items()}
+    assert found == pytest.approx({"loss": 0.5 * share, "main": 2 * share})
+
+
 def test_bfloat16_and_large_batches_train(faces: list[Sample], recipe: Recipe) -> None:
     """Two steps of 64 faces in bf16: weights stay float32 and move about as they do in float32."""
     recipe = replace(recipe, batch=64, steps=2)
@@ -95,24 +132,8 @@ def test_bfloat16_and_large_batches_train(faces: list[Sample], recipe: Recipe) -
 def test_a_device_that_is_not_there_is_refused(
     faces: list[Sample], recipe: Recipe, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """cuda without a GPU, and a GPU beyond the last one, are named before anything is trained or written."""
+    """cuda without a GPU is named before anything is trained or written."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"device cuda: torch .* finds no GPU; use --device cpu"):
         train(recipe, split_samples(faces, recipe), tmp_path / "run", device="cuda", quiet=True)
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(ConfigError, match="device cuda:2: 2 GPUs here, counted from cuda:0"):
-        init_distributed("cuda:2")
-    with pytest.raises(ConfigError, match="device 'gpu'"):
-        init_distributed("gpu")
-
-
-def test_a_named_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of several GPUs, the one that was asked for is torch's current device."""
-    chosen: list[int] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert [init_distributed("cuda:1"), init_distributed("cuda"), init_distributed("cpu")] == ["cuda:1", "cuda", "cpu"]
-    assert chosen == [1, 0]

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from lightmark.train import step as step_module
 from lightmark.train.config import Recipe
-from lightmark.train.step import Trainee, learning_rate, make_trainee, optimise, prepare_step, size_at
+from lightmark.train.distributed.world import World
+from lightmark.train.step import Trainee, learning_rate, make_trainee, optimise, prepare_step, size_at, update_ema
 
 
 @pytest.fixture
@@ -82,3 +84,79 @@ def test_counters_of_the_average_are_the_networks(trainee: Trainee[nn.Sequential
     norm.num_batches_tracked.add_(7)
     step_without_gradient(trainee, 0, recipe)
     assert int(averaged.num_batches_tracked) == 7
+
+
+def test_matrices_decay_as_kernels_do() -> None:
+    """A dense layer's weight has two axes, a kernel four."""
+    groups = make_trainee(nn.Sequential(nn.Linear(3, 2), nn.Conv2d(2, 2, 1)), 0.1, 0.5, "cpu").optimiser.param_groups
+    axes = [([parameter.ndim for parameter in group["params"]], group["weight_decay"]) for group in groups]
+    assert axes == [([2, 4], 0.5), ([1, 1], 0.0)]
+    assert all(group["fused"] and group["lr"] == 0.1 for group in groups)
+
+
+def test_a_network_is_laid_out_and_wrapped_for_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms are synchronised first, the EMA is a copy that never trains, and a step calls the wrapped network."""
+    calls: list[object] = []
+
+    class Recorded(nn.Conv2d):
+        def to(self, *args: object, **options: object) -> Recorded:  # type: ignore[override]  # records alone
+            calls.append((args, options))
+            return self
+
+    monkeypatch.setattr(step_module, "with_sync_batch_norm", lambda network, device: (calls.append(device), network)[1])
+    monkeypatch.setattr(step_module, "data_parallel", lambda network, device: nn.Sequential(network, nn.Identity()))
+    made = make_trainee(Recorded(3, 4, 1), 0.1, 0.5, "cuda:1")
+    assert calls == ["cuda:1", (("cuda:1",), {"memory_format": torch.channels_last})]
+    assert made.device == "cuda:1"
+    assert made.network.training
+    assert not made.ema.training
+    assert made.ema is not made.network
+    assert isinstance(made.forward, nn.Sequential)
+    assert made.forward[0] is made.network
+
+
+@pytest.mark.parametrize(("size", "rank", "seed"), [(1, 0, 2 * 1_000_003 + 5), (3, 2, 3 * (2 * 1_000_003 + 5) + 2)])
+def test_each_step_and_process_has_its_own_random_stream(
+    trainee: Trainee[nn.Sequential], recipe: Recipe, monkeypatch: pytest.MonkeyPatch, size: int, rank: int, seed: int
+) -> None:
+    """A resumed run draws the same dropout, and no two slices of a batch share one."""
+    monkeypatch.setattr(step_module, "world", lambda: World(rank, size, rank))
+    prepare_step(trainee, 5, replace(recipe, seed=2, learning_rate=0.5, warmup=10))
+    assert torch.initial_seed() == seed
+    rates = [group["lr"] for group in trainee.optimiser.param_groups]
+    assert rates == [learning_rate(replace(recipe, learning_rate=0.5, warmup=10), 5)] * 2
+
+
+def test_what_a_loss_does_not_depend_on_stays(trainee: Trainee[nn.Sequential], recipe: Recipe) -> None:
+    """Gradients of the step before are gone: they neither add up nor move a parameter again."""
+    recipe = replace(recipe, learning_rate=0.1, warmup=0)
+    kernel, bias = trainee.network[0].weight, trainee.network[0].bias
+    assert isinstance(kernel, nn.Parameter)
+    assert isinstance(bias, nn.Parameter)
+    optimise(trainee, kernel.sum() + bias.sum(), 0, recipe)
+    before = bias.clone()
+    optimise(trainee, 2 * kernel.sum(), 1, recipe)
+    assert torch.equal(bias, before)
+    assert bias.grad is None
+    torch.testing.assert_close(kernel.grad, torch.full_like(kernel, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("warmup", "step", "share"),
+    [(0, 0, 1.0), (1, 0, 1.0), (0, 25, 0.5 + 0.5 * 0.5**0.5), (0, 50, 0.5), (10, 50, 0.5), (100, 49, 0.5 * 0.515708)],
+)
+def test_cosine_schedule_has_its_formula(recipe: Recipe, warmup: int, step: int, share: float) -> None:
+    """(1 + cos(π · step / steps)) / 2, times (step + 1) / warmup until that is 1."""
+    recipe = replace(recipe, steps=100, warmup=warmup, learning_rate=0.2)
+    assert learning_rate(recipe, step) == pytest.approx(0.2 * share, rel=1e-5)
+
+
+def test_an_average_moves_its_share_of_the_way() -> None:
+    """ema ← decay · ema + (1 − decay) · network, for weights and the norms' statistics alike."""
+    ema, network = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    ema.running_mean, network.running_mean = torch.tensor([1.0, 2.0]), torch.tensor([3.0, -2.0])
+    nn.init.constant_(network.weight, 5.0)
+    update_ema(ema, network, 0.75)
+    assert ema.running_mean.tolist() == [1.5, 1.0]
+    assert ema.weight.tolist() == [2.0, 2.0]
+    assert network.weight.tolist() == [5.0, 5.0]
