@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from lightmark.data.crops.augment import NO_AUGMENTATION
 from lightmark.data.sample import Sample
@@ -24,7 +23,6 @@ from lightmark.errors import CheckpointError, ConfigError, MissingExtraError, Tr
 from lightmark.geometry import Array
 from lightmark.nets.checkpoint import TorchModel, load_model, read_tensors
 from lightmark.shape import fit
-from lightmark.spec import ModelSpec
 from lightmark.train import faces as faces_module
 from lightmark.train import loop
 from lightmark.train.config import Recipe
@@ -33,7 +31,6 @@ from lightmark.train.faces import (
     mean_normalized_points,
     normalized_points_of,
     split_samples,
-    targets_of,
 )
 from lightmark.train.loop import new_spec, train
 from lightmark.train.step import learning_rate
@@ -194,20 +191,6 @@ def test_log_averages_the_loss_over_its_interval(tmp_path: Path, faces: list[Sam
     assert float(rows[0]["learning_rate"]) == learning_rate(recipe, 1)
 
 
-def test_test_faces_are_never_trained_on(faces: list[Sample], recipe: Recipe) -> None:
-    """One face tagged test among the data stops everything."""
-    with pytest.raises(ConfigError, match="never train on a test set"):
-        split_samples([*faces, replace(faces[0], subsets=frozenset({"test"}))], recipe)
-
-
-def test_validation_shares_no_photograph_with_training(faces: list[Sample], recipe: Recipe) -> None:
-    """Copies of one photograph all lie on one side."""
-    copies = [replace(face, photo=f"photo{index % 24}") for index, face in enumerate(faces)]
-    split = split_samples(copies, replace(recipe, validation=0.4))
-    assert len(split.train) + len(split.validation) == len(faces)
-    assert not {s.photo for s in split.train} & {s.photo for s in split.validation}
-
-
 def test_weights_to_start_from_need_no_imagenet_ones(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """A recipe that begins at ImageNet's weights can be run from a checkpoint where those are not to be had."""
     split = split_samples(faces, recipe)
@@ -243,37 +226,6 @@ def test_a_cut_state_is_refused_by_name(tmp_path: Path, faces: list[Sample], rec
     with pytest.raises(CheckpointError, match=r"state\.safetensors: not a whole"):
         train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
     assert state.read_bytes() == b"\x10\x00\x00\x00"
-
-
-def test_soft_targets_lie_between_label_and_mean(faces: list[Sample], recipe: Recipe) -> None:
-    """Soft-landmarks keep less of each shape's variance the smaller the share, and all of it at 1.0."""
-    spread = [
-        np.var(np.stack(targets_of(replace(recipe, soft_variance=share), faces, faces)), axis=0).sum()
-        for share in (0.3, 0.7, 1.0)
-    ]
-    assert spread[0] < spread[1] < spread[2]
-    hard = np.stack([face.points for face in faces])
-    assert np.abs(np.stack(targets_of(recipe, faces, faces)) - hard).max() == 0
-
-
-def test_a_tolerant_teacher_is_judged_by_what_it_learns(faces: list[Sample], recipe: Recipe) -> None:
-    """Answering with the Soft-landmarks themselves has no error, answering with the labels has one."""
-    soft = replace(recipe, soft_variance=0.5)
-    split = split_samples(faces, soft)
-    spec = ModelSpec(faces[0].schema, recipe.size, recipe.crop_scale)
-    targets = targets_of(soft, split.validation, fitted_on=split.train)
-    validation = ValidationCrops(split.validation, targets, spec)
-    upright = np.stack([normalized_points_of(sample, spec) for sample in split.validation])
-
-    class Answer:
-        def __init__(self, points: Array) -> None:
-            self.points, self.spec = points, spec
-
-        def __call__(self, crops: NDArray[np.uint8]) -> Array:
-            return self.points[: len(crops)]
-
-    assert validation(Answer(validation.targets)).max() < 1e-9
-    assert validation(Answer(upright)).mean() > 0.01
 
 
 def test_bf16_trains_and_saves_float32(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
