@@ -20,9 +20,10 @@ from lightmark.nets.network import architecture_from_dict
 from lightmark.source import to_picture
 from lightmark.train import distil as distil_module
 from lightmark.train import extra_sheet
-from lightmark.train.config import Distillation
-from lightmark.train.distil import distil
-from lightmark.train.faces import split_samples
+from lightmark.train.config import Distillation, Recipe
+from lightmark.train.distil import Distilled, distil
+from lightmark.train.distributed.world import World
+from lightmark.train.faces import Split, split_samples
 from lightmark.train.folder import LOG
 from lightmark.train.loop import train
 from lightmark.train.teachers import cache_teacher_points
@@ -282,3 +283,146 @@ def test_a_point_that_no_face_has_is_named(tmp_path: Path, faces: list[Sample], 
     bare = [replace(sample, points=np.where(np.arange(5)[:, None] == 4, np.nan, sample.points)) for sample in faces]
     with pytest.raises(DataError, match=r"point 4 of five is labelled in none of \d+ training faces"):
         distil(distillation, bare, tmp_path, quiet=True)
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """The stages that a distillation runs, in order, with all that they are given; nothing is trained."""
+    calls: list[tuple[object, ...]] = []
+
+    def trained(recipe: Recipe, out: Path, **options: object) -> Path:
+        calls.append((recipe, out, options))
+        return out / "model.safetensors"
+
+    monkeypatch.setattr(distil_module, "init_distributed", lambda device: f"this rank's {device}")
+    monkeypatch.setattr(distil_module, "with_face_boxes", list)
+    monkeypatch.setattr(distil_module, "train", trained)
+    monkeypatch.setattr(distil_module, "cache_teacher_points", lambda *given: (calls.append(given), "points")[1])
+    monkeypatch.setattr(distil_module, "write_extra_sheet", lambda *given: calls.append(given))
+    return calls
+
+
+def extra_faces(faces: list[Sample], count: int) -> list[Sample]:
+    """Some of the faces under names of their own."""
+    return [replace(face, path=Path(f"extra-{i}.png"), photo=f"extra-{i}") for i, face in enumerate(faces[:count])]
+
+
+def options_of(split: Split, **options: object) -> dict[str, object]:
+    """What every stage is given beside its recipe and folder, where nothing else is asked for."""
+    return {"split": split, "device": "this rank's cpu", "workers": 0, "quiet": False, "tensorboard": False} | options
+
+
+def points_of(recipe: Distillation, split: Split, paths: dict[str, Path], out: Path) -> tuple[object, ...]:
+    """What the teachers' points are made of, without the options."""
+    return recipe.student, split.train, paths["tough"], paths["tolerant"], out / "teacher-points"
+
+
+def test_every_stage_is_given_its_own(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
+) -> None:
+    """Teachers, their points, the extra faces' sheet and both students: recipe, folder, split, start and options."""
+    distillation = replace(distillation, student=replace(distillation.student, seed=3, validation=0.4))
+    samples, extra, start = faces[:40], extra_faces(faces[40:], 6), tmp_path / "start.safetensors"
+    made = distil(
+        distillation, samples, tmp_path, with_plain=True, device="cuda", workers=3, quiet=True, tensorboard=True,
+        student_start=start, student_extra=extra,
+    )  # fmt: skip
+    split = split_samples(samples, distillation.student)
+    wider = Split([*split.train, *extra], split.validation)
+    paths = {name: tmp_path / name / "model.safetensors" for name in ("tough", "tolerant", "student", "plain")}
+    assert made == Distilled(**paths)
+    given = {"device": "this rank's cuda", "workers": 3, "quiet": True, "tensorboard": True}
+    points = (*points_of(distillation, wider, paths, tmp_path), "this rank's cuda", 3, True)
+    assert stages == [
+        (distillation.tough, tmp_path / "tough", {"split": split} | given),
+        (distillation.tolerant, tmp_path / "tolerant", {"split": split, "start": paths["tough"]} | given),
+        points,
+        (extra, paths["tough"], tmp_path / "teacher-points/extra-faces.png", 3, "this rank's cuda"),
+        (distillation.student, tmp_path / "student", {"split": wider, "teachers": "points", "start": start} | given),
+        (distillation.plain, tmp_path / "plain", {"split": wider, "start": start} | given),
+    ]
+
+
+def test_little_is_done_where_little_is_asked_for(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
+) -> None:
+    """No plain student, no sheet, no start: on the CPU, aloud, in this process; the Tolerant-Teacher begins anew."""
+    distillation = replace(distillation, tolerant_starts_from_tough=False)
+    made = distil(distillation, faces, tmp_path)
+    split = split_samples(faces, distillation.student)
+    paths = {name: tmp_path / name / "model.safetensors" for name in ("tough", "tolerant", "student")}
+    assert made == Distilled(**paths, plain=None)
+    assert stages == [
+        (distillation.tough, tmp_path / "tough", options_of(split)),
+        (distillation.tolerant, tmp_path / "tolerant", options_of(split, start=None)),
+        (*points_of(distillation, split, paths, tmp_path), "this rank's cpu", 0, False),
+        (distillation.student, tmp_path / "student", options_of(split, teachers="points", start=None)),
+    ]
+
+
+def test_teachers_of_ones_own_are_trained_no_more(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
+) -> None:
+    """Each in its place, for the points and for the sheet."""
+    tough, tolerant, extra = tmp_path / "a.safetensors", tmp_path / "b.safetensors", extra_faces(faces, 2)
+    made = distil(distillation, faces, tmp_path, teachers=(tough, tolerant), student_extra=extra)
+    assert (made.tough, made.tolerant, made.plain) == (tough, tolerant, None)
+    assert len(stages) == 3
+    assert stages[0][2:4] == (tough, tolerant)
+    assert stages[1][1] == tough
+
+
+@pytest.mark.parametrize(("rank", "finished"), [(1, False), (0, True)])
+def test_the_sheet_is_written_once(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]],
+    monkeypatch: pytest.MonkeyPatch, rank: int, finished: bool,
+) -> None:  # fmt: skip
+    """By the first process, and not where the student has learnt already."""
+    monkeypatch.setattr(distil_module, "world", lambda: World(rank, 2, rank))
+    if finished:
+        (tmp_path / "student").mkdir()
+        (tmp_path / "student/result.json").touch()
+    distil(distillation, faces, tmp_path, student_extra=extra_faces(faces, 2))
+    assert len(stages) == 4  # two teachers, their points, the student
+    assert len(stages[-1]) == 3
+
+
+def test_what_cannot_be_trained_on_stops_before_the_first_stage(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
+) -> None:
+    """Test faces and faces outside their picture, among the samples, the extra ones and those that judge."""
+    split = split_samples(faces, distillation.student)
+    for mine in (split.train[0], split.validation[0]):
+        tested = [replace(face, subsets=frozenset({"test"})) if face is mine else face for face in faces]
+        lost = [replace(f, points=f.points + 500, box=f.box + 500) if f is mine else f for f in faces]
+        with pytest.raises(ConfigError, match="never train on a test set"):
+            distil(distillation, tested, tmp_path)
+        with pytest.raises(DataError, match="outside their picture"):
+            distil(distillation, lost, tmp_path)
+    far = [replace(face, points=face.points + 500, box=face.box + 500) for face in extra_faces(faces, 1)]
+    with pytest.raises(DataError, match=r"extra-0.*outside their picture"):
+        distil(distillation, faces, tmp_path, student_extra=far)
+    assert stages == []
+
+
+def test_boxes_of_the_extra_faces_are_those_of_the_samples(
+    tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """One call gives the boxes of all, in their order, and no stage sees the faces as they came."""
+    asked: list[list[Sample]] = []
+    boxed: list[Sample] = []
+
+    def with_boxes(samples: list[Sample]) -> list[Sample]:
+        asked.append(samples)
+        boxed[:] = [replace(sample, box=sample.box + 1) for sample in samples]
+        return boxed
+
+    monkeypatch.setattr(distil_module, "with_face_boxes", with_boxes)
+    distil(distillation, faces, tmp_path, student_extra=extra_faces(faces, 3))
+    assert [[sample.name for sample in samples] for samples in asked] == [
+        [*(face.name for face in faces), "extra-0.png", "extra-1.png", "extra-2.png"]
+    ]
+    split = split_samples(boxed[:-3], distillation.student)
+    wider = Split([*split.train, *boxed[-3:]], split.validation)
+    assert [options["split"] for *_, options in (stages[0], stages[-1])] == [split, wider]  # type: ignore[index]  # a dict
