@@ -176,6 +176,9 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
     for device in ("cuda:2", "cuda:7"):
         with pytest.raises(ConfigError, match=f"^device {device}: 2 GPUs here, counted from cuda:0$"):
             ranks.init_distributed(device)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert ranks.init_distributed("cuda") == "cuda"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match=r"^device cuda: 0 GPUs here"):
         ranks.init_distributed("cuda")
