@@ -10,29 +10,40 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from lightmark import __version__
 from lightmark.data.crops.augment import NO_AUGMENTATION
+from lightmark.data.crops.dataset import CropDataset, Shuffle, TeacherPoints
 from lightmark.data.sample import Sample
-from lightmark.errors import CheckpointError, ConfigError, MissingExtraError, TrainingError
+from lightmark.errors import CheckpointError, ConfigError, DataError, MissingExtraError, TrainingError
+from lightmark.evaluate.face_boxes import template_of
 from lightmark.geometry import Array
-from lightmark.nets.checkpoint import TorchModel, load_model, read_tensors
+from lightmark.nets.checkpoint import TorchModel, load_model, read_tensors, write_tensors
+from lightmark.nets.network import build_network, parameter_count
 from lightmark.shape import fit
+from lightmark.spec import ModelSpec
 from lightmark.train import faces as faces_module
 from lightmark.train import loop
+from lightmark.train import run as run_module
 from lightmark.train.config import Recipe
+from lightmark.train.distributed.world import World
 from lightmark.train.faces import (
+    Split,
     ValidationCrops,
     mean_normalized_points,
     normalized_points_of,
     split_samples,
+    targets_of,
 )
-from lightmark.train.loop import new_spec, train
+from lightmark.train.fingerprint import plain, run_fingerprint
+from lightmark.train.loop import batches_of, new_spec, new_trainee, train
 from lightmark.train.step import learning_rate
 
 KILLED_RUN = """
@@ -255,3 +266,237 @@ def test_missing_tensorboard_gives_the_install_line(
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[tensorboard\]"'):
         train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
     assert not (tmp_path / "run/model.safetensors").exists()
+
+
+class Scripted:
+    """Validation crops that give these errors, one for every face, and keep what they were asked with."""
+
+    values: ClassVar[list[float]] = []
+    made: ClassVar[list[Any]] = []
+
+    def __init__(self, samples: list[Sample], targets: list[Array], spec: ModelSpec) -> None:
+        self.given, self.models = (samples, targets, spec), list[Any]()
+        Scripted.made.append(self)
+
+    def __call__(self, model: TorchModel) -> Array:
+        """The next error, of each face."""
+        self.models.append(model)
+        return np.full(len(self.given[0]), Scripted.values.pop(0))
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The steps that a run takes, without taking any: what each is given."""
+    taken: list[Any] = []
+
+    def take(*given: Any) -> dict[str, torch.Tensor]:
+        taken.append(given)
+        return {"loss": torch.tensor(0.5)}
+
+    monkeypatch.setattr(loop, "take_step", take)
+    monkeypatch.setattr(loop, "ValidationCrops", Scripted)
+    monkeypatch.setattr(loop, "plot_curves", lambda rows, path, title: path.write_text(f"{len(rows)} {title}"))
+    monkeypatch.setattr(Scripted, "values", [0.3, 0.2])
+    monkeypatch.setattr(Scripted, "made", [])
+    return taken
+
+
+def test_each_step_and_validation_is_given_its_own(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any]
+) -> None:
+    """Batches in their order, the recipe, the training targets; at the end a result, curves and no state."""
+    recipe = replace(recipe, steps=3, validate_every=2, soft_variance=0.6)
+    split, out = split_samples(faces, recipe), tmp_path / "new" / "run"
+    assert train(recipe, split, out, quiet=True) == out / "model.safetensors"
+    spec = new_spec(recipe, split)
+    batches = batches_of(recipe, split, spec, None, 0, 0)
+    trainee = steps[0][0]
+    for number, (same, batch, step, given, shape) in enumerate(steps):
+        assert (same, step, given, shape) == (trainee, number, recipe, spec)
+        assert all(torch.equal(*pair) for pair in zip(batch, next(batches), strict=True))
+    (validation,) = Scripted.made
+    assert validation.given[0] == split.validation
+    np.testing.assert_array_equal(validation.given[1], targets_of(recipe, split.validation, split.train))
+    assert validation.given[2] == spec
+    judged = [(model.network, model.spec, model.device) for model in validation.models]
+    assert judged == [(trainee.ema, spec, "cpu")] * 2
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "log.csv", "model.safetensors", "result.json"]
+    assert (out / "curves.png").read_text() == "2 tiny"
+    result = json.loads((out / "result.json").read_text())
+    assert result.pop("fingerprint") == run_fingerprint(recipe, split, None)
+    assert result.pop("recipe") == plain(asdict(recipe))
+    assert result.pop("seconds") >= 0
+    assert result == {
+        "train_faces": len(split.train),
+        "validation_faces": len(split.validation),
+        "parameters": parameter_count(trainee.network),
+        "validation_nme": 0.2,
+        "best_step": 3,
+        "torch": torch.__version__,
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+        "processes": 1,
+    }
+    provenance = load_model(out / "model.safetensors").spec.provenance
+    assert {name: provenance[name] for name in ("step", "validation_nme")} == {"step": 3, "validation_nme": 0.2}
+    assert rows_without_time(out / "log.csv")[-1]["validation_nme"] == "0.2"
+
+
+def test_an_equal_error_does_not_replace_the_best(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The earlier weights stay; each validation is printed in percent."""
+    Scripted.values = [0.25, 0.25, 0.3333]
+    recipe = replace(recipe, steps=3, validate_every=1)
+    train(recipe, split_samples(faces, recipe), tmp_path)
+    assert load_model(tmp_path / "model.safetensors").spec.provenance["step"] == 1
+    printed = capsys.readouterr()
+    assert "validation NME 33.33 %" in printed.out + printed.err
+
+
+def test_a_process_beside_the_first_writes_nothing(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It validates its shard, whose errors are gathered from all, and waits at the end."""
+    waits: list[object] = []
+    gathered: list[object] = []
+    monkeypatch.setattr(loop, "world", lambda: World(1, 2, 1))
+    monkeypatch.setattr(run_module, "world", lambda: World(1, 2, 1))
+    monkeypatch.setattr(loop, "shard", lambda items: items[1::2])
+    monkeypatch.setattr(loop, "gather", lambda part, count: gathered.append((len(part), count)) or np.array([0.1, 0.3]))
+    monkeypatch.setattr(loop, "barrier", lambda: waits.append(sorted(tmp_path.iterdir())))
+    monkeypatch.setattr(loop, "init_distributed", lambda device: {"cuda": "cpu"}[device])
+    monkeypatch.setattr(loop, "TensorBoardLog", None)
+    recipe = replace(recipe, steps=2, validate_every=2)
+    split = split_samples(faces, recipe)
+    assert train(recipe, split, tmp_path, device="cuda", tensorboard=True) == tmp_path / "model.safetensors"
+    assert waits == [[]]
+    (validation,) = Scripted.made
+    assert validation.given[0] == split.validation[1::2]
+    assert gathered == [(len(split.validation[1::2]), len(split.validation))]
+    assert steps[0][0].device == "cpu"
+
+
+def test_a_board_is_made_where_it_is_asked_for(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the first process, in the run's folder; else none."""
+    boards: list[object] = []
+    monkeypatch.setattr(loop, "TensorBoardLog", boards.append)
+    monkeypatch.setattr(loop, "run_steps", lambda *given: boards.append(given[-2:]))
+    recipe = replace(recipe, steps=2, validate_every=2)
+    split = split_samples(faces, recipe)
+    train(recipe, split, tmp_path / "a", quiet=True)
+    train(recipe, split, tmp_path / "b", tensorboard=True)
+    assert boards == [(True, None), tmp_path / "b", (False, None)]
+
+
+def test_faces_without_a_normaliser_do_not_judge(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any]
+) -> None:
+    """Their error has no unit; training faces may lack it. A face outside its picture stops the run by its name."""
+    recipe = replace(recipe, steps=2, validate_every=2)
+    split = split_samples(faces, recipe)
+    lacking = [replace(face, points=np.where(np.arange(5)[:, None] == 0, np.nan, face.points)) for face in faces]
+    mixed = Split([*split.train, lacking[0]], [*split.validation, lacking[1]])
+    train(recipe, mixed, tmp_path / "run", quiet=True)
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert (result["train_faces"], result["validation_faces"]) == (len(split.train) + 1, len(split.validation))
+    for side in ("train", "validation"):
+        lost = [replace(face, points=face.points + 500, box=face.box + 500) for face in getattr(split, side)[:1]]
+        with pytest.raises(DataError, match=r"blobs/\d+\.png: its points lie in x"):
+            train(recipe, replace(split, **{side: lost + getattr(split, side)[1:]}), tmp_path / side, quiet=True)
+
+
+def test_a_spec_records_what_the_network_learns_from(faces: list[Sample], recipe: Recipe) -> None:
+    """Schema, crop and provenance; a template where the boxes are not those of the points."""
+    recipe = replace(recipe, seed=4, crop_scale=1.5)
+    split = split_samples(faces, recipe)
+    spec = new_spec(recipe, split)
+    provenance = {"recipe": "tiny", "seed": 4, "validation": 0.2, "faces": len(split.train), "lightmark": __version__}
+    assert spec == ModelSpec(faces[0].schema, 32, 1.5, provenance=provenance)
+    wide = Split([replace(face, box=face.box + np.array([-4.0, -9.0, 4.0, 3.0])) for face in split.train], [])
+    template, box_map = template_of(wide.train) or (None, None)
+    assert template is not None
+    assert new_spec(recipe, wide) == ModelSpec(faces[0].schema, 32, 1.5, template, box_map, provenance=provenance)
+
+
+def test_a_network_begins_at_the_mean_shape_of_its_seed(faces: list[Sample], recipe: Recipe) -> None:
+    """With the recipe's rate and decay, on the device."""
+    recipe = replace(recipe, seed=4, learning_rate=0.25, weight_decay=0.75)
+    split = split_samples(faces, recipe)
+    spec = new_spec(recipe, split)
+    made = new_trainee(recipe, split, spec, None, "cpu")
+    wanted = build_network(recipe.architecture, mean_normalized_points(split.train, spec), 4).state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in made.network.state_dict().items())
+    group = made.optimiser.param_groups[0]
+    assert (group["lr"], group["weight_decay"], made.device) == (0.25, 0.75, "cpu")
+
+
+def test_a_start_is_named_where_it_does_not_fit(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+    """Its confidence is left out: it would no longer be true."""
+    split = split_samples(faces, recipe)
+    spec = new_spec(recipe, split)
+    made = new_trainee(replace(recipe, seed=8), split, spec, None, "cpu").network
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    made.add_confidence()
+    path = tmp_path / "start.safetensors"
+    write_tensors(path, made.state_dict(), {})
+    found = new_trainee(recipe, split, spec, path, "cpu").network.state_dict()
+    assert found.keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in found.items())
+    wider = replace(recipe, architecture=replace(recipe.architecture, width=0.5))
+    with pytest.raises(CheckpointError, match=str(path)):
+        new_trainee(wider, split, spec, path, "cpu")
+
+
+def test_batches_are_those_of_the_recipe(
+    faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From any step on, this process's slice, with the teachers' points; cut by workers, pinned for a GPU alone."""
+    recipe = replace(recipe, seed=4, copies=2, soft_variance=0.6)
+    split = split_samples(faces, recipe)
+    spec, rng = new_spec(recipe, split), np.random.default_rng(0)
+    teachers = TeacherPoints(*rng.random((2, 2, len(split.train), 5, 2)).astype(np.float32))
+    targets = targets_of(recipe, split.train, split.train)
+    dataset = CropDataset(split.train, targets, spec, recipe.augmentation, 4, 2, teachers)
+    monkeypatch.setattr(loop, "batch_slice", lambda batch: slice(batch // 2, batch))
+    found = batches_of(recipe, split, spec, teachers, 11, 0)
+    order = iter(Shuffle(len(dataset), 4, 4, start=11, part=slice(2, 4)))
+    for _ in range(3):
+        wanted = [dataset[key] for key in next(order)]
+        for tensor, parts in zip(next(found), zip(*wanted, strict=True), strict=True):
+            assert torch.equal(tensor, torch.stack(parts))
+    options: list[object] = []
+
+    def loader(dataset: object, batch_sampler: object, num_workers: int, pin_memory: bool) -> list[object]:
+        options.append((num_workers, pin_memory))
+        return []
+
+    monkeypatch.setattr(loop, "DataLoader", loader)
+    for device in ((), ("cpu",), ("cuda:1",), ("cuda",)):
+        assert list(batches_of(recipe, split, spec, None, 0, 3, *device)) == []
+    assert options == [(3, False), (3, False), (3, True), (3, True)]
+
+
+def test_processes_that_do_not_fit_the_run_are_refused(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another recipe or other faces, or more of them than validation faces; as many are enough."""
+    monkeypatch.setattr(loop, "world", lambda: World(1, 2, 1))
+    fingerprint, split = {"seed": 0}, Split(faces[2:], faces[:2])
+    sliced: list[int] = []
+    monkeypatch.setattr(loop, "batch_slice", sliced.append)
+    monkeypatch.setattr(loop, "broadcast", lambda value: {"seed": 1})
+    with pytest.raises(ConfigError) as caught:
+        loop._require_one_run(recipe, split, fingerprint)
+    assert str(caught.value) == (
+        "tiny: process 1 of 2 was given another recipe or other faces than process 0; give all machines the same "
+        "command and data"
+    )
+    monkeypatch.setattr(loop, "broadcast", lambda value: {"seed": 0})
+    loop._require_one_run(recipe, split, fingerprint)
+    assert sliced == [4]
+    with pytest.raises(ConfigError) as caught:
+        loop._require_one_run(recipe, Split(faces[1:], faces[:1]), fingerprint)
+    assert str(caught.value) == "tiny: 1 validation faces for 2 processes, each needs one; start fewer"
