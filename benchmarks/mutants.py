@@ -51,8 +51,10 @@ class Part(NamedTuple):
     fresh: bool = False
 
 
-SLOW = ("killed_run", "learns_to_look")  # two of test_loop.py
-# Those of test_distil.py that train networks; the others see what each stage is given.
+# Tests of test_loop.py and test_distil.py that train networks; the others see what each step and stage is given.
+LOOP_TRAINED = ("killed_run", "learns_to_look", "not_repeated", "finished_folder", "best_weights", "later_worse",
+                "soft_landmarks_are_fitted", "log_averages", "imagenet", "given_weights", "diverging", "cut_state",
+                "bf16", "every_row")  # fmt: skip
 TRAINED = ("run_once", "share", "students_alone", "apart", "tough_one", "start_where", "as_they_are", "teachers_say",
            "cut_cache", "fixed_copies", "own_size", "wider_crops", "missing_points", "no_face_has")  # fmt: skip
 FILES = {
@@ -66,13 +68,15 @@ FILES = {
     "train/curves": Part(["tests/train/test_curves.py"]),
     "train/detector/loss": Part(["tests/train/test_detection_loss.py"]),
     "train/distil": Part(["tests/train/test_distil.py"], TRAINED),
-    "train/detector/train": Part(["tests/train/test_face_detector.py"], ["it_learns", "exported"]),
+    "train/detector/train": Part(["tests/train/test_detector_training.py"]),
     "train/faces": Part(["tests/train/test_faces.py"]),
     "train/fingerprint": Part(["tests/train/test_fingerprint.py"]),
     "train/folder": Part(["tests/train/test_folder.py"]),
-    "train/loop": Part(["tests/train/test_loop.py", "tests/train/test_step.py"], SLOW),
+    "train/loop": Part(["tests/train/test_loop.py"], LOOP_TRAINED),
     "train/objectives": Part(["tests/train/test_objectives.py"], fresh=True),
     "train/progress": Part(["tests/train/test_progress.py"]),
+    "train/run": Part(["tests/train/test_run.py"]),
+    "train/tensorboard": Part(["tests/train/test_tensorboard.py"]),
     "train/distributed/collectives": Part(
         ["tests/train/test_collectives.py", "tests/train/test_distributed.py"], ["killed", "distils", "two_processes"]
     ),

@@ -163,3 +163,17 @@ def test_a_schema_without_normaliser_measures_by_the_box(faces: list[Sample]) ->
     model = Watched(np.stack([normalized_points_of(face, spec) for face in moved]), spec)
     errors = ValidationCrops(judged, [face.points for face in judged], spec)(model)
     np.testing.assert_allclose(errors, [5 / 39, 5 / 39], rtol=1e-9)
+
+
+def test_one_face_has_soft_targets_of_the_others_shapes(faces: list[Sample], recipe: Recipe) -> None:
+    """As a process has that judges by one face."""
+    soft = replace(recipe, soft_variance=0.6)
+    np.testing.assert_allclose(targets_of(soft, faces[:1], faces), targets_of(soft, faces, faces)[:1], atol=1e-9)
+
+
+def test_every_validation_face_has_a_target(faces: list[Sample]) -> None:
+    """Errors are never measured against the targets of some faces alone."""
+    spec = ModelSpec(faces[0].schema, 32, 1.25)
+    for targets in ([faces[0].points], [face.points for face in faces[:3]]):
+        with pytest.raises(ValueError, match="zip"):
+            ValidationCrops(faces[:2], targets, spec)
