@@ -7,7 +7,7 @@ import torch
 
 from lightmark.data.crops.dataset import Batch
 from lightmark.losses import FIGURE, assistive_loss, kd_loss, l1_loss, main_loss
-from lightmark.train.objectives import DISTILLED, OBJECTIVES
+from lightmark.train.objectives import DISTILLED, OBJECTIVES, _with_errors_of_other_faces
 
 
 def random_batch() -> tuple[torch.Tensor, Batch]:
@@ -82,6 +82,19 @@ def test_shuffled_teachers_err_as_on_the_face_before() -> None:
     tolerant = batch.points + (batch.tolerant - batch.points)[others]
     expected = kd_loss(prediction, batch.points, tough, tolerant, "figure")
     assert torch.isclose(OBJECTIVES["kd-figure-shuffled"](prediction, batch)["loss"], expected)
+
+
+def test_shuffled_errors_keep_their_side() -> None:
+    """To the coordinate; the error of a point that the other face lacks is unknown, and taken as none."""
+    _, batch = random_batch()
+    batch.points[1, 3] = torch.nan
+    shuffled = _with_errors_of_other_faces(batch)
+    for found, given in ((shuffled.tough, batch.tough), (shuffled.tolerant, batch.tolerant)):
+        for face, other in ((0, 2), (1, 0), (2, 1)):
+            wanted = batch.points[face] + given[other] - batch.points[other]
+            wanted[3] = batch.points[face, 3] if other == 1 else wanted[3]
+            torch.testing.assert_close(found[face], wanted, equal_nan=True)
+    assert shuffled.points is batch.points
 
 
 def test_perfect_teachers_stand_on_the_labels() -> None:
