@@ -23,6 +23,7 @@ from lightmark.geometry import (
     mirror_matrix,
     order_by_area,
     overlaps,
+    require_angles,
     require_box,
     require_boxes_near,
     rotation_angles,
@@ -31,6 +32,8 @@ from lightmark.geometry import (
     tight_box,
     to_normalized,
     transform,
+    upright_box,
+    wrap_degrees,
 )
 
 SEEDS = pytest.mark.parametrize("seed", range(4))
@@ -419,3 +422,41 @@ def test_a_rotation_that_rounding_has_pushed_beyond_a_right_angle_has_angles(sig
     yaw, pitch, roll = rotation_angles(rotation)
     assert (yaw, roll) == (90 * sign, 0)
     assert pitch == pytest.approx(0)
+
+
+@pytest.mark.parametrize("roll", [0.0, 30.0, -75.0, 180.0, 400.0])
+def test_the_crop_of_a_rolled_face_is_that_of_the_upright_one(roll):
+    """Box and roll of a turned face give the crop points of the face before it was turned."""
+    points = np.random.default_rng(1).uniform(20, 90, (9, 2))
+    turn = similarity_matrix(np.array([30.0, 50.0]), np.array([70.0, 10.0]), 1.0, roll)
+    rolled = transform(turn, points)
+    upright = transform(crop_matrix(tight_box(points), 64, 1.25), points)
+    np.testing.assert_allclose(transform(crop_matrix(upright_box(rolled, roll), 64, 1.25, -roll), rolled), upright)
+
+
+def test_the_box_of_a_face_without_roll_is_its_tight_box():
+    """To the last bit, so that nothing changes for upright faces."""
+    points = np.random.default_rng(2).uniform(-9, 300, (68, 2))
+    assert upright_box(points, 0.0).tobytes() == tight_box(points).tobytes()
+
+
+@given(st.floats(-1e4, 1e4))
+def test_a_wrapped_angle_is_the_same_direction(angle):
+    """From −180 to below 180, with the same sine and cosine."""
+    wrapped = wrap_degrees(angle)
+    assert -180 <= wrapped < 180
+    assert math.isclose(math.cos(math.radians(wrapped - angle)), 1.0, abs_tol=1e-9)
+
+
+def test_angles_are_one_a_box_or_unknown():
+    """None is unknown for every box, NaN for one."""
+    boxes = np.zeros((2, 4))
+    assert np.isnan(require_angles(None, boxes)).all()
+    np.testing.assert_array_equal(require_angles([30, np.nan], boxes), [30.0, np.nan])
+
+
+@pytest.mark.parametrize("angles", [[1.0], 30.0, [[1.0, 2.0]], [1.0, np.inf], [[1.0], [1.0, 2.0]], ["up", "down"]])
+def test_other_angles_are_refused(angles):
+    """Too few, one for all, too deep, infinite, ragged, words."""
+    with pytest.raises(GeometryError, match=r"angles.*needs \((2|F),\) degrees, one a\s+box"):
+        require_angles(angles, np.zeros((2, 4)))

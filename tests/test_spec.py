@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from lightmark.errors import GeometryError, SpecError
-from lightmark.geometry import similarity_matrix, to_normalized, transform
-from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
+from lightmark.geometry import rotation_matrix, similarity_matrix, to_normalized, transform, wrap_degrees
+from lightmark.mean_head import RIGID, head_points
+from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98, plain_schema
 from lightmark.spec import (
     ModelSpec,
     box_around,
     face_box,
     face_frame,
+    face_roll,
     normalise_crops,
     require_face_box,
     spans_face,
@@ -281,3 +283,41 @@ def test_models_without_a_detectors_box_are_named():
         require_face_box(spec, "a.onnx")
     with pytest.raises(SpecError, match=r"a\.onnx: its crops are cut around its own points \(cofw29\)"):
         require_face_box(ModelSpec(COFW29, 64), "a.onnx")
+
+
+@pytest.mark.parametrize("angle", [0.0, 40.0, -90.0, 170.0, 180.0])
+def test_roll_follows_the_points(face98, angle):
+    """Of 98 points, of 68 and of a template, as far as the face is turned, counter-clockwise; 0 without a template."""
+    few = ModelSpec(COFW29, 64, template=tuple(map(tuple, np.random.default_rng(0).uniform(-0.5, 0.5, (29, 2)))))
+    matrix = similarity_matrix(np.array([40.0, 50.0]), np.array([80.0, 20.0]), 1.5, angle)
+    shapes = [
+        (ModelSpec(WFLW98, 64), face98),
+        (ModelSpec(IBUG68, 64), ibug68_from_wflw98(face98)),
+        (few, np.asarray(few.template)),
+    ]
+    for spec, points in shapes:
+        turned = face_roll(spec, transform(matrix, points)) - face_roll(spec, points)
+        assert wrap_degrees(turned - angle) == pytest.approx(0, abs=1e-9)
+    assert face_roll(ModelSpec(COFW29, 64), transform(matrix, np.asarray(few.template))) == 0
+    assert face_roll(few, np.asarray(few.template)) == pytest.approx(0, abs=1e-9)
+    assert face_roll(few, np.ones((29, 2))) == 0
+
+
+def test_roll_is_that_of_the_pose():
+    """The mean head tilted, yawed and nodded has the roll of its pose within some degrees."""
+    spec, head = ModelSpec(IBUG68, 64), head_points()
+    for yaw, roll in ((0, 30), (40, -60), (-40, 150)):
+        points = np.zeros((68, 2))
+        points[list(RIGID)] = (head @ rotation_matrix(yaw, 0, roll).T)[:, :2]
+        # A mouth below the nose: the head has none.
+        points[48:60] = (np.array([0.0, 0.75, 0.25]) @ rotation_matrix(yaw, 0, roll).T)[:2]
+        assert face_roll(spec, points) == pytest.approx(roll, abs=8)
+
+
+def test_the_crop_of_a_rolled_face_shows_it_upright(face98):
+    """Points of a turned face, cut by its box and roll, are where those of the upright face are."""
+    spec = ModelSpec(WFLW98, 64)
+    turned = transform(similarity_matrix(np.zeros(2), np.array([300.0, 200.0]), 1.0, 110.0), face98)
+    upright = transform(spec_crop_matrix(spec, face_box(spec, face98)), face98)
+    crop_points = transform(spec_crop_matrix(spec, face_box(spec, turned, roll=110.0), 110.0), turned)
+    np.testing.assert_allclose(crop_points, upright, atol=1e-9)

@@ -33,6 +33,32 @@ def tight_box(points: Floats) -> Array:
     return np.concatenate([low, high], axis=-1).astype(np.float64)
 
 
+def upright_box(points: Floats, roll: float) -> Array:
+    """Box (4,) of a rolled face: size of its upright tight box, about that box's centre in the picture.
+
+    `roll` degrees (positive: tilted counter-clockwise in the picture) are taken out of `points` (N, 2), and the tight
+    box there gives width, height and centre; the centre is turned back, the box's sides stay parallel to the picture's.
+    So a crop about this box, turned by −roll, is the crop about the tight box of the upright face. With a roll of 0 it
+    is `tight_box`.
+    """
+    if not roll:
+        return tight_box(points)
+    origin = np.zeros(2)
+    box = tight_box(transform(similarity_matrix(origin, origin, 1.0, -roll), points))
+    centre = transform(similarity_matrix(origin, origin, 1.0, roll), box_centre(box)[None])[0]
+    half = (box[2:] - box[:2]) / 2
+    return np.concatenate([centre - half, centre + half])
+
+
+def wrap_degrees(angle: float) -> float:
+    """`angle` in degrees as the same direction in [−180, 180).
+
+    >>> wrap_degrees(190.0), wrap_degrees(-180.0)
+    (-170.0, -180.0)
+    """
+    return (angle + 180.0) % 360.0 - 180.0
+
+
 def longer_side(box: Array) -> float:
     """Longer side of a box (4,): the size of a face in crops and in errors."""
     return float((box[2:] - box[:2]).max())
@@ -83,6 +109,25 @@ def require_boxes_near(boxes: ArrayLike | Sequence[ArrayLike], width: int, heigh
             )
         if x1 < -0.5 or y1 < -0.5 or x0 > width - 0.5 or y0 > height - 0.5:
             raise GeometryError(f"box {np.array2string(row)}: lies outside the picture of {width}×{height} pixels")
+    return rows
+
+
+def require_angles(angles: ArrayLike | None, boxes: Array) -> Array:
+    """Roll (F,) in degrees of the faces in `boxes` (F, 4): NaN where unknown, everywhere without `angles`.
+
+    Raises `GeometryError` unless there is one number a box, NaN or finite.
+    """
+    if angles is None:
+        return np.full(len(boxes), np.nan)
+    try:
+        rows = np.array(angles, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise GeometryError(f"angles: {error}; needs (F,) degrees, one a box") from error
+    if rows.shape != (len(boxes),) or np.isinf(rows).any():
+        raise GeometryError(
+            f"angles {np.array2string(rows, threshold=8)} of shape {rows.shape}: needs ({len(boxes)},) degrees, one a "
+            "box, NaN where unknown"
+        )
     return rows
 
 

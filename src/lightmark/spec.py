@@ -21,10 +21,10 @@ from lightmark.geometry import (
     labelled,
     longer_side,
     matrix_scale,
-    tight_box,
     transform,
+    upright_box,
 )
-from lightmark.schema import IBUG68, WFLW98, Schema, schema_from_dict, schema_to_dict
+from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, schema_from_dict, schema_to_dict
 
 SPEC_VERSION = 1
 # Limits for untrusted files: opening one runs a crop, whose planes take 12 bytes a pixel (201 MB at the limit).
@@ -102,9 +102,12 @@ class Outputs:
     presence: NDArray[np.floating[Any]] | None = None
 
 
-def spec_crop_matrix(spec: ModelSpec, box: ArrayLike, angle: float = 0.0) -> Array:
-    """Matrix (2, 3) from the image to the model's crop, given the face's box (x0, y0, x1, y1)."""
-    return crop_matrix(box, spec.size, spec.crop_scale, angle)
+def spec_crop_matrix(spec: ModelSpec, box: ArrayLike, roll: float = 0.0) -> Array:
+    """Matrix (2, 3) from the image to the model's crop of the face in `box` (x0, y0, x1, y1).
+
+    `roll` is the face's, in degrees as in `lightmark.pose.Pose`: the crop shows the face upright.
+    """
+    return crop_matrix(box, spec.size, spec.crop_scale, 0.0 - roll)  # 0.0 − 0.0 is 0.0, −0.0 is not
 
 
 def spans_face(schema: Schema) -> bool:
@@ -126,16 +129,34 @@ def require_face_box(spec: ModelSpec, where: str) -> None:
         )
 
 
-def face_box(spec: ModelSpec, points: Floats, near: Array | None = None) -> Array:
-    """Face box (4,) for the model's crop, computed from its `points` (N, 2).
+def face_box(spec: ModelSpec, points: Floats, near: Array | None = None, roll: float = 0.0) -> Array:
+    """Face box (4,) for the model's crop of a face with this `roll` (degrees), computed from its `points` (N, 2).
 
     A single point does not determine the size of the face: the size of the box `near` (4,) is used, and without it
     `GeometryError` is raised.
     """
     if spans_face(spec.schema) or spec.template is None:
-        return tight_box(points)
+        return upright_box(points, roll)
     box_map = None if spec.box_map is None else np.asarray(spec.box_map)
     return box_around(np.asarray(spec.template), points, near, box_map)
+
+
+def face_roll(spec: ModelSpec, points: Floats) -> float:
+    """Roll of a face in degrees from the model's `points` (N, 2), signed as in `lightmark.pose.Pose`.
+
+    For the 68 and WFLW's 98 points it is the mean direction of the line between the eyes and of the one from mouth to
+    eyes, each weighted by its length, so that neither yaw nor pitch leaves it without a direction. For other points it
+    is that of the `template` on them; 0 where there is none, or the points lie in one place.
+    """
+    if spans_face(spec.schema):
+        points68 = points if spec.schema.size == IBUG68.size else ibug68_from_wflw98(np.asarray(points))
+        right_eye, left_eye = points68[36:42].mean(axis=0), points68[42:48].mean(axis=0)
+        across, down = left_eye - right_eye, points68[[48, 54]].mean(axis=0) - (right_eye + left_eye) / 2
+        x, y = across[0] + down[1], across[1] - down[0]
+    else:
+        frame = None if spec.template is None else face_frame(np.asarray(spec.template), points)
+        x, y = (1.0, 0.0) if frame is None else frame[0][:, 0]
+    return math.degrees(math.atan2(0.0 - y, x))
 
 
 def box_around(template: Array, points: Floats, near: Array | None = None, box_map: Array | None = None) -> Array:

@@ -36,7 +36,8 @@ def hard_negative_matrix(box: Array, spec: ModelSpec, rng: np.random.Generator) 
 
     Each side is moved by up to 6 % of the box's size, and the crop is rotated by up to 25°.
     """
-    return spec_crop_matrix(spec, map_box(box, rng.uniform(-0.06, 0.06, 4)), float(rng.uniform(-25, 25)))
+    moved = map_box(box, rng.uniform(-0.06, 0.06, 4))
+    return crop_matrix(moved, spec.size, spec.crop_scale, float(rng.uniform(-25, 25)))
 
 
 def background_matrix(picture: Picture, spec: ModelSpec, rng: np.random.Generator) -> Array:
