@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,15 +20,15 @@ from PIL import Image
 from lightmark import landmarker as landmarker_module
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.detectors.open import FixedBoxes
+from lightmark.detectors.open import FixedBoxes, Proposals
 from lightmark.errors import ConfigError, GeometryError, ImageError, SpecError
 from lightmark.face import Face
-from lightmark.geometry import Array
+from lightmark.geometry import Array, box_centre, compose, invert, longer_side, similarity_matrix, tight_box, transform
 from lightmark.image import Picture
 from lightmark.landmarker import Landmarker
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.schema import Schema
-from lightmark.spec import ModelSpec, Outputs, spec_to_json
+from lightmark.spec import ModelSpec, Outputs, face_roll, spec_to_json
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.35, 0.7], [0.65, 0.7]])
@@ -37,6 +38,21 @@ GREY = np.full((100, 120, 3), 128, np.uint8)
 BOXES = [[40, 30, 60, 50], [10, 10, 30, 30]]
 
 WriteOnnx = Callable[..., Path]
+RIGHT_EYE, LEFT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
+UPRIGHT68 = np.full((68, 2), 0.5)
+UPRIGHT68[RIGHT_EYE], UPRIGHT68[LEFT_EYE], UPRIGHT68[MOUTH] = (0.3, 0.4), (0.7, 0.4), (0.5, 0.7)
+
+
+def sees(scores: Sequence[float], points: Array = UPRIGHT68) -> Callable[[NDArray[np.uint8]], Outputs]:
+    """Model outputs: `points` in every crop, `scores` for as many crops, and no face in crops turned later."""
+    waiting = list(scores)
+
+    def outputs(crops: NDArray[np.uint8]) -> Outputs:
+        count = len(crops)
+        presence = np.array([waiting.pop(0) if waiting else 0.0 for _ in range(count)])
+        return Outputs(np.stack([points] * count), np.full((count, len(points)), 0.1), presence)
+
+    return outputs
 
 
 @pytest.fixture
@@ -70,8 +86,7 @@ def test_points_come_back_in_image_pixels(landmarker: Landmarker) -> None:
 
 def test_expected_errors_come_back_in_image_pixels(landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch) -> None:
     """An expected error of a tenth of the crop is 3 px where the crop is 30 px wide and 6 px where it is 60."""
-    outputs = Outputs(np.stack([SHAPE, SHAPE]), np.full((2, 5), 0.1), np.array([0.9, 0.25]))
-    monkeypatch.setattr(landmarker._model, "outputs", lambda crops: outputs)
+    monkeypatch.setattr(landmarker._model, "outputs", sees([0.9, 0.25], SHAPE))
     near, far = landmarker.landmarks(GREY, [[40, 30, 60, 50], [40, 30, 80, 70]])
     np.testing.assert_allclose(near.expected_error, np.full(5, 3.0))
     np.testing.assert_allclose(far.expected_error, np.full(5, 6.0))
@@ -82,13 +97,16 @@ def test_expected_errors_come_back_in_image_pixels(landmarker: Landmarker, monke
 def test_finds_in_which_the_model_sees_no_face_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """`detect` and `detect_batch` drop what scores less than `min_confidence`; a caller's boxes are all answered."""
     boxes = [[40, 30, 60, 50], [10, 10, 30, 30], [50, 50, 80, 80]]
-    outputs = Outputs(np.stack([SHAPE] * 3), np.full((3, 5), 0.1), np.array([0.9, 0.25, 0.5]))
-    monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: outputs)
     landmarker = Landmarker("fast", FixedBoxes(boxes), threads=1, min_confidence=0.5)
-    assert [face.confidence for face in landmarker.detect(GREY)] == [0.9, 0.5]
-    assert [[face.confidence for face in faces] for faces in landmarker.detect_batch([GREY])] == [[0.9, 0.5]]
-    assert [face.confidence for face in landmarker.landmarks(GREY, boxes)] == [0.9, 0.25, 0.5]
-    assert len(Landmarker("fast", FixedBoxes(boxes), threads=1).detect(GREY)) == 3
+    for find, found in (
+        (landmarker.detect, [0.9, 0.5]),
+        (lambda picture: landmarker.detect_batch([picture])[0], [0.9, 0.5]),
+        (lambda picture: landmarker.landmarks(picture, boxes), [0.9, 0.25, 0.5]),
+        (Landmarker("fast", FixedBoxes(boxes), threads=1).detect, [0.9, 0.25, 0.5]),
+    ):
+        outputs = sees([0.9, 0.25, 0.5])
+        monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))
+        assert [face.confidence for face in find(GREY)] == found
 
 
 class Hesitant:
@@ -118,11 +136,11 @@ def test_the_model_judges_what_the_detector_only_proposes(
     scores: tuple[float, ...], least: float | None, kept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the detector is sure of stands whatever the model sees; the rest needs a half, or more if it is asked."""
-    outputs = Outputs(np.stack([SHAPE] * 3), np.full((3, 5), 0.1), np.array(scores))
-    monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: outputs)
     landmarker = Landmarker("fast", Hesitant(), threads=1, min_confidence=least)
-    assert [face.confidence for face in landmarker.detect(GREY)] == kept
-    assert [[face.confidence for face in faces] for faces in landmarker.detect_batch([GREY])] == [kept]
+    for find in (landmarker.detect, lambda picture: landmarker.detect_batch([picture])[0]):
+        outputs = sees(scores)
+        monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))
+        assert [face.confidence for face in find(GREY)] == kept
 
 
 def test_a_model_without_confidence_judges_nothing(write_onnx: WriteOnnx) -> None:
@@ -294,6 +312,148 @@ def test_face_as_json(landmarker: Landmarker) -> None:
     data = json.loads(json.dumps(face.to_dict()))
     assert data["schema"] == "five"
     assert np.shape(data["points"]) == (5, 2)
+
+
+@pytest.fixture(scope="module")
+def student() -> Landmarker:
+    """The shipped `fast`, which knows faces that are upright."""
+    return Landmarker("fast", FixedBoxes([]), threads=1)
+
+
+@pytest.fixture
+def crops(student: Landmarker, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many crops each call of the student's model took."""
+    counts: list[int] = []
+    outputs = student._model.outputs
+    monkeypatch.setattr(student._model, "outputs", lambda crops: counts.append(len(crops)) or outputs(crops))
+    return counts
+
+
+def painted_face(roll: float) -> tuple[Picture, Array, Array]:
+    """A painted face turned by `roll` degrees about its centre, its box, and the matrix that turned it."""
+    sample = synthetic_samples(4, 0)[3]
+    box = tight_box(sample.points)
+    matrix = similarity_matrix(box_centre(box), np.full(2, 113.5), 1.0, roll)
+    picture = cv2.warpAffine(load_image(sample), matrix, (228, 228), borderValue=(128, 128, 128))
+    return np.asarray(picture, dtype=np.uint8), tight_box(transform(matrix, sample.points)), matrix
+
+
+UPRIGHT = painted_face(0.0)
+
+
+@pytest.mark.parametrize("roll", range(-165, 181, 15))
+def test_a_face_is_found_whichever_way_it_is_rolled(student: Landmarker, roll: int) -> None:
+    """The points are those of the upright face, turned with the picture, and the box is the caller's."""
+    (upright,) = student.landmarks(UPRIGHT[0], [UPRIGHT[1]])
+    picture, box, matrix = painted_face(roll)
+    (face,) = student.landmarks(picture, [box])
+    truth = transform(matrix, transform(invert(UPRIGHT[2]), upright.points))
+    assert np.linalg.norm(face.points - truth, axis=1).mean() < 0.02 * longer_side(UPRIGHT[1])
+    assert face.confidence is not None
+    assert face.confidence > 0.99
+    np.testing.assert_array_equal(face.box, box)
+
+
+def test_an_upright_face_takes_one_crop(student: Landmarker, crops: list[int]) -> None:
+    """The search for its roll costs nothing, and its points are those with the angle given."""
+    picture, box, _ = UPRIGHT
+    (face,) = student.landmarks(picture, [box])
+    assert crops == [1]
+    (given,) = student.landmarks(picture, [box], angles=[0.0])
+    assert face.points.tobytes() == given.points.tobytes()
+
+
+def test_a_known_angle_takes_one_crop(student: Landmarker, crops: list[int]) -> None:
+    """Box and roll of a turned face give the points at once; NaN is an angle to be found."""
+    (upright,) = student.landmarks(UPRIGHT[0], [UPRIGHT[1]])
+    picture, box, matrix = painted_face(100.0)
+    turn = compose(matrix, invert(UPRIGHT[2]))
+    half = (UPRIGHT[1][2:] - UPRIGHT[1][:2]) / 2
+    centre = transform(turn, box_centre(UPRIGHT[1])[None])[0]
+    own = np.concatenate([centre - half, centre + half])
+    crops.clear()
+    (face,) = student.landmarks(picture, [own], angles=[100.0])
+    assert crops == [1]
+    error = np.linalg.norm(face.points - transform(turn, upright.points), axis=1)
+    assert error.mean() < 0.01 * longer_side(UPRIGHT[1])
+    known, unknown = student.landmarks(picture, [own, box], angles=[100.0, np.nan])
+    assert sum(crops) > 3
+    np.testing.assert_allclose(known.points, face.points, atol=1e-3)
+    assert np.linalg.norm(unknown.points - face.points, axis=1).mean() < 0.02 * longer_side(UPRIGHT[1])
+
+
+def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list[int]) -> None:
+    """Where the model sees a face in no orientation, the points are those of the upright crop."""
+    noise = np.random.default_rng(0).integers(0, 255, (120, 120, 3), np.uint8)
+    (face,) = student.landmarks(noise, [[30, 30, 90, 90]])
+    assert sum(crops) >= 4
+    (first,) = student.landmarks(noise, [[30, 30, 90, 90]], angles=[0.0])
+    assert first.confidence is not None
+    assert first.confidence < 0.5
+    np.testing.assert_allclose(face.points, first.points, atol=1e-4)
+
+
+def test_a_model_without_confidence_is_asked_once_more(write_onnx: WriteOnnx, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its second answer, from the crop with the first one's roll taken out, stands."""
+    shape = transform(similarity_matrix(np.full(2, 0.5), np.full(2, 0.5), 1.0, 40.0), SHAPE)
+    landmarker = Landmarker(write_onnx("rolled.onnx", shape, SPEC.size, spec_to_json(SPEC)), threads=1)
+    (first,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]], angles=[0])
+    (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+    rolls = [face_roll(SPEC, one.points) for one in (first, face)]
+    # The model gives the same points in every crop, so each crop adds as much.
+    assert rolls[1] == pytest.approx(2 * rolls[0], abs=0.1)
+    assert 35 < rolls[0] < 45
+
+
+def test_points_that_span_no_box_are_not_asked_again(write_onnx: WriteOnnx) -> None:
+    """A wild answer of a model without confidence is no error."""
+    shape = np.where(np.arange(5)[:, None] == 0, 1e6, SHAPE)
+    landmarker = Landmarker(write_onnx("wild.onnx", shape, SPEC.size, spec_to_json(SPEC)), threads=1)
+    (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+    assert np.isfinite(face.points).all()
+
+
+class Angled:
+    """Proposes a face with the angle that it believes in."""
+
+    def __init__(self, box: Array, angle: float) -> None:
+        self.box, self.angle = box, angle
+
+    def __call__(self, image: Picture) -> Array:
+        """The box alone."""
+        return self.box[None]
+
+    def propose(self, image: Picture) -> Proposals:
+        """Box and angle."""
+        return Proposals(self.box[None], np.array([True]), np.array([self.angle]))
+
+
+@pytest.mark.parametrize(("angle", "most"), [(180.0, 1), (170.0, 1), (90.0, 5), (np.nan, 5)])
+def test_a_detectors_angle_is_where_to_look_first(angle: float, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good one saves crops; a wrong or missing one costs some."""
+    picture, box, _ = painted_face(180.0)
+    landmarker = Landmarker("fast", Angled(box, angle), threads=1)
+    counts: list[int] = []
+    outputs = landmarker._model.outputs
+    monkeypatch.setattr(landmarker._model, "outputs", lambda crops: counts.append(len(crops)) or outputs(crops))
+    (face,) = landmarker.detect(picture)
+    assert sum(counts) <= most
+    assert (sum(counts) == 1) == (most == 1)
+    assert face.pose is not None
+    assert abs(face.pose.roll) > 170
+    np.testing.assert_allclose(points_of(landmarker.detect_batch([picture])[0]), [face.points], atol=1e-3)
+
+
+def test_a_batch_ends_where_its_pictures_are_large(write_onnx: WriteOnnx, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures wait for their batch only as long as they have few pixels; all faces of one share batches."""
+    path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
+    landmarker = Landmarker(path, FixedBoxes(BOXES), threads=1)
+    sizes: list[int] = []
+    outputs = landmarker._model.outputs
+    monkeypatch.setattr(landmarker._model, "outputs", lambda crops: sizes.append(len(crops)) or outputs(crops))
+    monkeypatch.setattr(landmarker_module, "HELD_PIXELS", 2 * GREY.shape[0] * GREY.shape[1])
+    assert [len(faces) for faces in landmarker.detect_batch([GREY] * 5)] == [2] * 5
+    assert sizes == [5, 4, 1]
 
 
 def test_run_time_imports_no_torch() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,12 +20,24 @@ class Detector(Protocol):
         """Boxes (F, 4) x0, y0, x1, y1; shape (0, 4) without faces."""
 
 
+class Proposals(NamedTuple):
+    """What a detector sees: boxes (F, 4), largest first, a mask (F,) of the detections, and the faces' roll if known.
+
+    `angles` (F,) are degrees, signed as `lightmark.pose.Pose.roll`, NaN where unknown. A box with an angle lies along
+    the face's own axes: it is the upright box, turned about its centre.
+    """
+
+    boxes: Array
+    certain: NDArray[np.bool_]
+    angles: Array | None = None
+
+
 @runtime_checkable
 class Proposer(Protocol):
     """Detector that also returns low-score proposals, for a model with a confidence head to accept or reject."""
 
-    def propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]]:
-        """Boxes (F, 4) of detections and proposals, largest first, and a mask (F,) of the detections."""
+    def propose(self, image: Picture) -> tuple[Array, NDArray[np.bool_]] | Proposals:
+        """Fields of `Proposals`; a detector without key points leaves the angles out."""
 
 
 class FixedBoxes:
