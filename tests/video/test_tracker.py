@@ -13,9 +13,20 @@ import pytest
 from lightmark.data.formats.pts import read_pts_tree
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.synthetic import synthetic_samples
+from lightmark.detectors.open import FixedBoxes
 from lightmark.errors import ConfigError, ImageError, VideoError
 from lightmark.face import Face
-from lightmark.geometry import Array, crop_matrix, tight_box, transform
+from lightmark.geometry import (
+    Array,
+    box_centre,
+    compose,
+    crop_matrix,
+    invert,
+    longer_side,
+    similarity_matrix,
+    tight_box,
+    transform,
+)
 from lightmark.image import Picture, warp
 from lightmark.landmarker import Landmarker
 from lightmark.schema import Schema
@@ -23,7 +34,7 @@ from lightmark.spec import ModelSpec
 from lightmark.video import tracker as tracker_module
 from lightmark.video.frames import VideoReader
 from lightmark.video.smoothing import OneEuro
-from lightmark.video.tracker import TrackedFace, Tracker, Tracking, correlation, thumbnail_of
+from lightmark.video.tracker import TrackedFace, Tracker, Tracking, correlation, held_roll, thumbnail_of
 from lightmark.video.writer import writing_video
 
 FPS = 30.0
@@ -51,7 +62,7 @@ class Blobs:
         boxes.sort(key=lambda box: -(box[2] - box[0]))
         return [self._face(box, 1.0) for box in boxes]
 
-    def landmarks(self, image: Picture, boxes: Sequence[Array]) -> list[Face]:
+    def landmarks(self, image: Picture, boxes: Sequence[Array], angles: Sequence[float]) -> list[Face]:
         """One face a box, confidence 0 where the box shows no square."""
         return [self._look(image, np.asarray(box)) for box in boxes]
 
@@ -79,16 +90,18 @@ class Blobs:
 class Inner(Blobs):
     """A model of points of its own: the corners of a square a third as large, in the middle of the face.
 
-    `boxes` are those that it was asked for.
+    `boxes` and `angles` are those that it was asked for.
     """
 
     spec: ModelSpec = field(default_factory=lambda: ModelSpec(CORNERS, 32, template=PLACES))
     boxes: list[Array] = field(default_factory=list)
+    angles: list[float] = field(default_factory=list)
 
-    def landmarks(self, image: Picture, boxes: Sequence[Array]) -> list[Face]:
+    def landmarks(self, image: Picture, boxes: Sequence[Array], angles: Sequence[float]) -> list[Face]:
         """One face a box, as Blobs gives it."""
         self.boxes.extend(np.asarray(box) for box in boxes)
-        return super().landmarks(image, boxes)
+        self.angles.extend(angles)
+        return super().landmarks(image, boxes, angles)
 
     def _face(self, box: Array, confidence: float) -> Face:
         face = super()._face(box, confidence)
@@ -230,7 +243,7 @@ def test_points_that_are_none_end_a_track(monkeypatch: pytest.MonkeyPatch) -> No
         tracker = tracker_of(model, redetect=100)
         film(tracker, [scene((60, 40, 200))] * 2)
         broken = Face(points, np.array([60.0, 40.0, 89.0, 69.0]), CORNERS, confidence=1.0)
-        monkeypatch.setattr(model, "landmarks", lambda image, boxes, broken=broken: [broken for _ in boxes])
+        monkeypatch.setattr(model, "landmarks", lambda image, boxes, angles, broken=broken: [broken for _ in boxes])
         monkeypatch.setattr(model, "detect", lambda image: [])
         assert tracker.update(scene((60, 40, 200)), 1.0) == []
 
@@ -287,7 +300,7 @@ class Script:
         self.asked += 1
         return [self._face(box, box, self.confidence) for box in self.found]
 
-    def landmarks(self, image: Picture, boxes: Sequence[Array]) -> list[Face]:
+    def landmarks(self, image: Picture, boxes: Sequence[Array], angles: Sequence[float]) -> list[Face]:
         """One face a box."""
         return [self._look(tuple(float(value) for value in box)) for box in boxes]
 
@@ -662,6 +675,7 @@ def test_points_of_ones_own_are_sought_in_the_faces_box() -> None:
     sides = [box[2:] - box[:2] for box in model.boxes]
     np.testing.assert_allclose(sides, 29, atol=0.5)
     assert len(sides) == 6
+    assert model.angles == [0.0] * 6
 
 
 def test_three_faces_have_an_id_each_and_keep_it() -> None:
@@ -730,3 +744,64 @@ def test_a_face_whose_points_have_no_size_keeps_that_of_its_box() -> None:
         assert tracked.id == 0
         assert tracked.face.box[2] - tracked.face.box[0] == 26
     np.testing.assert_array_equal(tracked.raw_points[0], [77, 53])
+
+
+def rolled_face(roll: float, zoom: float = 1.0) -> tuple[Picture, Array]:
+    """A painted face turned by `roll` degrees about the middle of a picture of 200 px, and the matrix that did it."""
+    sample = synthetic_samples(4, 0)[3]
+    matrix = similarity_matrix(box_centre(tight_box(sample.points)), np.full(2, 99.5), zoom, roll)
+    picture = cv2.warpAffine(load_image(sample), matrix, (200, 200), borderValue=(128, 128, 128))
+    return np.asarray(picture, dtype=np.uint8), matrix
+
+
+@pytest.mark.parametrize("step_degrees", [12.0, -12.0])
+def test_a_face_that_rolls_through_the_circle_keeps_its_id_and_points(
+    step_degrees: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 360° a second, one crop a frame between the detector's runs, without a jump of the smoothed points."""
+    truth = tight_box(synthetic_samples(4, 0)[3].points)
+    start, matrix = rolled_face(0.0)
+    corners = transform(matrix, truth.reshape(2, 2))
+    model = Landmarker("fast", FixedBoxes([corners.ravel()]), threads=1)
+    crops: list[int] = []
+    outputs = model._model.outputs
+    monkeypatch.setattr(model._model, "outputs", lambda batch: crops.append(len(batch)) or outputs(batch))
+    tracker = Tracker(model, Tracking(redetect=100))
+    (upright,) = model.landmarks(start, [corners.ravel()])
+    crops.clear()
+    for frame in range(32):
+        picture, turned = rolled_face(frame * step_degrees)
+        (tracked,) = tracker.update(picture, frame / FPS)
+        wanted = transform(compose(turned, invert(matrix)), upright.points)
+        assert tracked.id == 0
+        assert np.linalg.norm(tracked.raw_points - wanted, axis=1).mean() < 0.03 * longer_side(truth)
+        assert np.linalg.norm(tracked.face.points - wanted, axis=1).mean() < 0.08 * longer_side(truth)
+    # Two crops for the first frame, where the detector finds the face, and one for each of the others.
+    assert sum(crops) == 2 + 31
+
+
+def test_a_rolled_face_that_leaves_comes_back_as_itself() -> None:
+    """Within the patience, at the roll that it had, and found by the detector at another."""
+    box = tight_box(transform(rolled_face(0.0)[1], synthetic_samples(4, 0)[3].points))
+    tracker = Tracker(Landmarker("fast", FixedBoxes([box]), threads=1), Tracking(redetect=100))
+    empty = np.full((200, 200, 3), 128, np.uint8)
+    found = []
+    for frame, roll in enumerate([150, 150, None, None, 160, None, None, -90]):
+        picture = empty if roll is None else rolled_face(roll)[0]
+        tracker._thumbnail = None  # whatever the frames look like, they are one scene
+        found.append(ids(tracker.update(picture, frame / FPS)))
+    assert found == [[0], [0], [], [], [0], [], [], [0]]
+
+
+@pytest.mark.parametrize(("held", "roll", "wanted"), [
+    (0.0, 25.0, 0.0),
+    (0.0, -25.5, -25.5),
+    (26.0, 2.0, 26.0),
+    (26.0, 0.5, 0.0),
+    (178.0, -175.0, 178.0),
+    (178.0, -150.0, -150.0),
+    (-90.0, np.nan, -90.0),
+])
+def test_a_crop_turns_only_when_the_face_does(held: float, roll: float, wanted: float) -> None:
+    """The noise of points is no roll, an upright face has none, and the circle has no seam."""
+    assert held_roll(held, roll) == wanted

@@ -11,10 +11,10 @@ import numpy as np
 
 from lightmark.errors import ConfigError, VideoError
 from lightmark.face import Face
-from lightmark.geometry import Array, longer_side, overlaps
+from lightmark.geometry import Array, longer_side, overlaps, wrap_degrees
 from lightmark.image import Picture, require_image
-from lightmark.landmarker import Landmarker
-from lightmark.spec import ModelSpec, face_box
+from lightmark.landmarker import STEEP_ROLL, Landmarker
+from lightmark.spec import ModelSpec, face_box, face_roll
 from lightmark.video.smoothing import SMOOTHING, OneEuro, Smoothing
 
 MATCH_IOU = 0.3  # IoU at which a detection matches a track: low, because the boxes of Haar cascades are loose
@@ -72,7 +72,10 @@ class TrackedFace:
 
 @dataclass(eq=False)
 class _Track:
-    """State of one track: its last `face`, at `last_seen` seconds, and whether it is `hidden` since then."""
+    """State of one track: its last `face`, at `last_seen` seconds, and whether it is `hidden` since then.
+
+    `roll` in degrees is what the next frame's crop takes out, see `held_roll`.
+    """
 
     id: int
     started: float
@@ -80,24 +83,26 @@ class _Track:
     spec: ModelSpec
     face: Face
     last_seen: float
+    roll: float = 0.0
     hidden: bool = False
     misses: int = 0
 
     @property
     def box(self) -> Array:
         """Box (4,) of the last raw points, where the next frame's crop is cut."""
-        return face_box(self.spec, self.face.points, self.face.box)
+        return face_box(self.spec, self.face.points, self.face.box, self.roll)
 
     def update(self, face: Face, seconds: float) -> None:
         """Set the face of the frame at `seconds`; the track is visible again."""
         self.face, self.last_seen, self.hidden = face, seconds, False
+        self.roll = held_roll(self.roll, face_roll(self.spec, face.points))
 
 
 class Tracker:
     """Tracks the faces of one video with the landmark model and the face detector of `landmarker`.
 
-    In each frame the landmark model runs on the box of the last points, one crop per face; the detector runs only when
-    `tracking` asks for it. `smoothing` None leaves the points unsmoothed.
+    In each frame the landmark model runs on the box and roll of the last points, one crop per face; the detector runs
+    only when `tracking` asks for it. `smoothing` None leaves the points unsmoothed.
     """
 
     def __init__(
@@ -138,13 +143,14 @@ class Tracker:
         return [track for track in self._tracks if not track.hidden]
 
     def _update_tracks(self, image: Picture) -> None:
-        """Run the landmark model on the last box of every track.
+        """Run the landmark model on the last box of every track, turned by its roll.
 
         If two tracks end up on one face, the one that moved less keeps it: the other drifted over from an occluded
         face, and is hidden at its last box. A hidden track never replaces a visible one. If both moved equally, the
         older one stays.
         """
-        faces = self._landmarker.landmarks(image, [track.box for track in self._tracks])
+        boxes, rolls = [track.box for track in self._tracks], [track.roll for track in self._tracks]
+        faces = self._landmarker.landmarks(image, boxes, rolls)
         updates = [(track, face) for track, face in zip(self._tracks, faces, strict=True) if self._is_face(face, image)]
         # Visible tracks first, then by how little they moved; sort is stable, so the older of two equal ones is first.
         updates.sort(key=lambda update: (update[0].hidden, 1 - overlap(update[0].box, self._box(update[1]))))
@@ -155,8 +161,12 @@ class Tracker:
                 track.update(face, self._seconds)
 
     def _box(self, face: Face) -> Array:
-        """Box (4,) of a face, computed from its points."""
-        return face_box(self._landmarker.spec, face.points, face.box)
+        """Box (4,) of a face, computed from its points; of a rolled one along its own axes, as its track's."""
+        return face_box(self._landmarker.spec, face.points, face.box, self._roll(face))
+
+    def _roll(self, face: Face) -> float:
+        """Roll that a track which starts with `face` takes out."""
+        return held_roll(0.0, face_roll(self._landmarker.spec, face.points))
 
     def _is_face(self, face: Face, image: Picture) -> bool:
         """Whether `face` is finite, large enough, centred inside the picture and confident enough."""
@@ -192,7 +202,7 @@ class Tracker:
     def _start_track(self, detection: Face, image: Picture) -> None:
         """Start a track for `detection`, or resume the hidden track it matches, unless its face is tracked already."""
         # Run the model again on the box of its own points, as in every later frame: a detector's box is looser.
-        (face,) = self._landmarker.landmarks(image, [self._box(detection)])
+        (face,) = self._landmarker.landmarks(image, [self._box(detection)], [self._roll(detection)])
         if not self._is_face(face, image) or best_match(self._box(face), self._visible())[1] > DUPLICATE_IOU:
             return
         hidden, iou = best_match(self._box(face), [track for track in self._tracks if track.hidden])
@@ -200,7 +210,8 @@ class Tracker:
             hidden.update(face, self._seconds)
             return
         smoother = None if self._smoothing is None else OneEuro(self._smoothing)
-        self._tracks.append(_Track(self._ids, self._seconds, smoother, self._landmarker.spec, face, self._seconds))
+        spec, seconds = self._landmarker.spec, self._seconds
+        self._tracks.append(_Track(self._ids, seconds, smoother, spec, face, seconds, self._roll(face)))
         self._ids += 1
 
     def _result(self, track: _Track) -> TrackedFace:
@@ -209,6 +220,20 @@ class Tracker:
             size = longer_side(track.box)
             face = replace(face, points=track.smoother(face.points, self._seconds, face.expected_error, size))
         return TrackedFace(track.id, face, track.face.points, self._seconds - track.started)
+
+
+def held_roll(held: float, roll: float) -> float:
+    """Roll in degrees to take out of the next crop of a face, given the one `held` so far and that of its points.
+
+    It stays as long as the face lies within `STEEP_ROLL` of it, so that the noise of the points turns no crop, and it
+    is 0 for an upright face. Differences are taken around the circle: nothing jumps at ±180.
+
+    >>> held_roll(0.0, 20.0), held_roll(0.0, 30.0), held_roll(170.0, -170.0), held_roll(30.0, 4.0)
+    (0.0, 30.0, 170.0, 0.0)
+    """
+    if not abs(wrap_degrees(roll - held)) > STEEP_ROLL:
+        return held
+    return roll if abs(roll) > STEEP_ROLL else 0.0
 
 
 def overlap(first: Array, second: Array) -> float:
