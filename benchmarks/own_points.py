@@ -3,7 +3,8 @@
     python benchmarks/own_points.py --data FOLDER --out benchmarks/results/own-points.json
 
 FOLDER holds 300w and scut86. Five points (eye centres, nose tip, mouth corners) of 300W's labels: trained on LFPW's
-training faces, measured on HELEN's. scut86: trained on its training faces, measured on its test faces. The student is
+training faces, measured on HELEN's. scut86, with the mirror pairs of its mean shape: trained on its training faces,
+measured on its test faces. The student is
 small and trained for minutes (`demo64-plain`, more steps): the question is not how good it is, but whether `detect` and
 `track` cut the crops that it was trained on. Their errors on the same faces are then those in the labels' boxes. A face
 is missed where no answer has its points within half of the normaliser's distance of the labels on average.
@@ -39,6 +40,7 @@ from lightmark.metrics import nme
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path
+from lightmark.schema import FACE_BOX, Schema
 from lightmark.train.config import Recipe
 from lightmark.train.faces import split_samples
 from lightmark.train.loop import train
@@ -63,8 +65,13 @@ def main() -> None:
     recipe = replace(get_recipe("demo64-plain", options.seed), steps=options.steps, ema=0.99)
     points = {}
     for name, (training, judged) in SETS.items():
-        known = read_points(options.data, name, training)
-        faces = read_points(options.data, name, judged[:1])[: options.faces]
+        known = read_faces(options.data, training)
+        faces = read_faces(options.data, judged[:1])[: options.faces]
+        if name == "five":
+            known, faces = ([five_points(face) for face in some] for some in (known, faces))
+        else:
+            schema = symmetric_schema(known)
+            known, faces = ([replace(face, schema=schema) for face in some] for some in (known, faces))
         points[name] = {"trained_on": [*training], "measured_on": [*judged[:1]], **measure(known, faces, recipe)}
     result = {
         "command": ["python", *sys.argv],
@@ -82,12 +89,23 @@ def main() -> None:
     print(json.dumps(points, indent=1))
 
 
-def read_points(data: Path, name: str, folders: Sequence[str]) -> list[Sample]:
-    """Faces of `folders` with their own points, each in the box of the 68 points that `fast` sees."""
-    faces = [sample for folder in folders for sample in read_samples(data / folder)]
-    if name == "five":
-        faces = [replace(face, points=five_of(face.points), schema=FIVE) for face in faces]
-    return faces
+def read_faces(data: Path, folders: Sequence[str]) -> list[Sample]:
+    """Labelled faces of all `folders`."""
+    return [sample for folder in folders for sample in read_samples(data / folder)]
+
+
+def five_points(face: Sample) -> Sample:
+    """`face`, labelled with 68 points, with five."""
+    return replace(face, points=five_of(face.points), schema=FIVE)
+
+
+def symmetric_schema(faces: Sequence[Sample]) -> Schema:
+    """Schema whose mirror pairs are those of the mean shape; its errors are divided by the box's longer side."""
+    shapes = np.stack([face.points - face.points.mean(axis=0) for face in faces])
+    mean = (shapes / np.linalg.norm(shapes, axis=(1, 2), keepdims=True)).mean(axis=0)
+    distances = np.linalg.norm(mean[:, None] * [-1, 1] - mean[None], axis=2)
+    mirror = tuple(int(index) for index in distances.argmin(axis=1))
+    return Schema(f"symmetric{len(mirror)}", mirror, (), normaliser_name=FACE_BOX)
 
 
 def measure(known: Sequence[Sample], faces: Sequence[Sample], recipe: Recipe) -> dict[str, Any]:

@@ -192,6 +192,13 @@ def test_convert_writes_coco_and_keeps_what_is_there(run: CliRunner, five_point_
     assert run.invoke(main, [*command, "--force"]).exit_code == 0
 
 
+def test_unknown_mirror_pairs_are_named(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
+    """Who gives no schema learns that crops are not mirrored, and how to change that."""
+    options = ["--data", str(five_point_faces), "--out", str(tmp_path / "run"), "--steps", "1", "--batch", "4"]
+    output = run.invoke(main, ["train", "demo64-plain", *options]).stderr
+    assert "points5: which points are left and right is unknown, so crops are not mirrored; name the pairs" in output
+
+
 def test_unknown_schema_names_the_known(run: CliRunner, five_point_faces: Path) -> None:
     """A typing error in --schema is answered with the built-in names."""
     result = run.invoke(main, ["data", "check", str(five_point_faces), "--schema", "ibug86"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lightmark.photo import astronaut
 
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
@@ -24,7 +25,6 @@ from lightmark.geometry import Array, crop_matrix, invert, rotation_matrix, simi
 from lightmark.image import Picture, reduce_by_area, region_of, warp
 from lightmark.landmarker import Landmarker
 from lightmark.mean_head import head_points
-from lightmark.photo import astronaut
 from lightmark.pose import head_pose
 from lightmark.runtime.shipped import shipped_models
 from lightmark.schema import IBUG68, WFLW98, ibug68_from_wflw98

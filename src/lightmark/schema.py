@@ -70,6 +70,14 @@ class Schema:
             raise SchemaError(f"schema {self.name!r}: {len(self.point_names)} point names for {count} points")
 
     @property
+    def knows_mirror(self) -> bool:
+        """Whether it says what is left and right; False for several points of which none has a partner.
+
+        Such is `plain_schema`, of data whose symmetry is unknown: in a mirrored picture its labels would be wrong.
+        """
+        return self.size == 1 or self.mirror != tuple(range(self.size))
+
+    @property
     def size(self) -> int:
         """Number of landmarks N."""
         return len(self.mirror)

@@ -18,7 +18,7 @@ from lightmark.data.crops.dataset import CropDataset, Key, Shuffle, TeacherPoint
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, ImageError
 from lightmark.geometry import tight_box, to_normalized
-from lightmark.schema import IBUG68, Schema
+from lightmark.schema import FACE_BOX, IBUG68, Schema, plain_schema
 from lightmark.spec import ModelSpec
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
@@ -107,6 +107,24 @@ def test_targets_move_with_the_crop():
         _, matrix, mirrored = data.plain_crop(key)
         expected = to_normalized(move_points(targets[key.face], matrix, mirrored, FIVE), 32)
         np.testing.assert_array_equal(data[key].points.numpy(), expected.astype(np.float32))
+
+
+def test_points_without_partners_are_not_mirrored():
+    """Without known pairs a mirrored crop would teach the left point the right one's place."""
+    plain = plain_schema(5)
+    always = replace(NO_AUGMENTATION, mirror=1.0)
+    faces = [replace(sample, schema=plain) for sample in SAMPLES]
+    dataset = CropDataset(faces, [face.points for face in faces], ModelSpec(plain, 32), always, seed=11)
+    assert not any(dataset.plain_crop(Key(0, index))[2] for index in range(FACES))
+    assert all(crops(augmentation=always).plain_crop(Key(0, index))[2] for index in range(FACES))
+
+
+def test_a_point_alone_is_mirrored():
+    """It is its own partner."""
+    nose = Schema("nose", (0,), (), normaliser_name=FACE_BOX)
+    one = replace(SAMPLES[0], points=SAMPLES[0].points[:1], schema=nose)
+    always = replace(NO_AUGMENTATION, mirror=1.0)
+    assert CropDataset([one], [one.points], ModelSpec(nose, 32), always, seed=11).plain_crop(Key(0, 0))[2]
 
 
 def test_geometry_follows_the_labels_not_the_targets():

@@ -75,6 +75,12 @@ def training_samples(paths: Sequence[Path], schema: Schema | None = None) -> lis
     training = [sample for sample in samples if not {"test", REPEATS_TEST} & sample.subsets]
     if not training:
         raise ConfigError(f"{', '.join(map(str, paths))}: only test faces ({len(samples)}); give a training set")
+    for unknown in {sample.schema.name for sample in training if not sample.schema.knows_mirror}:
+        _echo(
+            f"{unknown}: which points are left and right is unknown, so crops are not mirrored; name the pairs in a "
+            "--schema to train on mirror images too",
+            err=True,
+        )
     dropped = len(samples) - len(training)
     left_out = f"; {dropped} test faces or copies of them left out" if dropped else ""
     _echo(f"{len(training)} faces to train on{left_out}", err=True)

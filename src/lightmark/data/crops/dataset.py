@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -73,7 +73,8 @@ class CropDataset(Dataset[Batch]):
         if teachers is not None and copies is None:
             raise ConfigError("cached teacher points need a fixed number of copies")
         self.samples, self.targets, self.spec = samples, targets, spec
-        self.augmentation, self.seed = augmentation, seed
+        self.augmentation = augmentation if spec.schema.knows_mirror else replace(augmentation, mirror=0.0)
+        self.seed = seed
         self.copies, self.teachers = copies, teachers
         self._pictures: PictureCache | None = None
 
