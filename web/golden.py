@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightmark.photo import astronaut
 
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
-from lightmark.detectors.face_detector import choose_boxes, fit_whole
+from lightmark.demo import astronaut
+from lightmark.detectors.face_detector import choose_boxes, fit_input
 from lightmark.face import Face
 from lightmark.files import replacing
-from lightmark.geometry import Array, crop_matrix, invert, rotation_matrix, similarity_matrix, transform
+from lightmark.geometry import Array, crop_matrix, invert, rotation_matrix, similarity_matrix, transform, upright_box
 from lightmark.image import Picture, reduce_by_area, region_of, warp
 from lightmark.landmarker import Landmarker
 from lightmark.mean_head import head_points
@@ -29,7 +29,7 @@ from lightmark.pose import head_pose
 from lightmark.runtime.shipped import shipped_models
 from lightmark.schema import IBUG68, WFLW98, ibug68_from_wflw98
 from lightmark.source import to_picture
-from lightmark.spec import box_around, normalise_crops
+from lightmark.spec import ModelSpec, box_around, face_roll, normalise_crops
 from lightmark.video.smoothing import OneEuro
 
 HERE = Path(__file__).parent
@@ -80,10 +80,13 @@ WARPS = {  # name → box, size, scale: what `crop_matrix` takes
 }
 
 
+ROLLS = (30.0, -45.0, 90.0, 180.0, -135.5, 270.0, 1e-3)  # degrees
+
+
 def matrices() -> list[dict[str, Any]]:
     template = np.array([[-0.2, -0.1], [0.2, -0.12], [0.0, 0.1], [0.1, 0.35]])
     listed = []
-    for box, size, scale in WARPS.values():
+    for (box, size, scale), roll in zip(WARPS.values(), ROLLS, strict=True):
         matrix = crop_matrix(box, size, scale)
         centre, side = np.array([box[0] + box[2], box[1] + box[3]]) / 2, max(box[2] - box[0], box[3] - box[1])
         turned = similarity_matrix(np.zeros(2), centre, side, 25.0)
@@ -93,7 +96,9 @@ def matrices() -> list[dict[str, Any]]:
         listed.append(
             {"box": box, "size": size, "scale": scale, "matrix": matrix.ravel().tolist(),
              "inverse": invert(matrix).ravel().tolist(), "template": template.tolist(), "points": points.tolist(),
-             "around": around.tolist(), "box_map": box_map.tolist(), "mapped": mapped.tolist()}
+             "around": around.tolist(), "box_map": box_map.tolist(), "mapped": mapped.tolist(),
+             "roll": roll, "rolled": crop_matrix(box, size, scale, -roll).ravel().tolist(),
+             "upright": upright_box(points, roll).tolist()}
         )  # fmt: skip
     return listed
 
@@ -101,11 +106,15 @@ def matrices() -> list[dict[str, Any]]:
 def warps() -> list[dict[str, Any]]:
     image = picture()
     listed = []
-    for name, (box, size, scale) in WARPS.items():
-        matrix = crop_matrix(box, size, scale)
-        crop = encoded(warp(image, matrix, size))
-        listed.append({"name": name, "matrix": matrix.ravel().tolist(), "crop": crop})
-    matrix, extent = fit_whole(image.shape[:2], 24, 8)
+    for (name, (box, size, scale)), roll in zip(WARPS.items(), ROLLS, strict=True):
+        for label, matrix in (
+            (name, crop_matrix(box, size, scale)),
+            (f"{name}, rolled by {roll:g}°", crop_matrix(box, size, scale, -roll)),
+        ):
+            listed.append(
+                {"name": label, "matrix": matrix.ravel().tolist(), "crop": encoded(warp(image, matrix, size))}
+            )
+    matrix, extent = fit_input(image.shape[:2], 24, 8)
     listed.append({"name": "whole", "matrix": matrix.ravel().tolist(), "crop": encoded(warp(image, matrix, extent))})
     return listed
 
@@ -129,7 +138,7 @@ def reductions() -> list[dict[str, Any]]:
 def fits() -> list[dict[str, Any]]:
     listed = []
     for width, height in ((640, 480), (512, 512), (1, 4000), (333, 1001), (320, 32)):
-        matrix, (columns, rows) = fit_whole((height, width), 320, 32)
+        matrix, (columns, rows) = fit_input((height, width), 320, 32)
         listed.append({"picture": [width, height], "matrix": matrix.ravel().tolist(), "network": [columns, rows]})
     return listed
 
@@ -162,14 +171,16 @@ def poses(rng: np.random.Generator, face: Sample) -> list[dict[str, Any]]:
         points[17:48] = 90 * turned[:, :2] + [310, 205] + rng.normal(0, 2, (31, 2))
         listed.append((points, IBUG68))
     return [
-        {"points": points.tolist(), "schema": schema.name, "pose": asdict(head_pose(points, schema))}  # type: ignore[arg-type]  # every one of these has a pose
+        {"points": points.tolist(), "schema": schema.name, "pose": asdict(head_pose(points, schema)),  # type: ignore[arg-type]  # every one of these has a pose
+         "roll": face_roll(ModelSpec(schema, 64), points)}
         for points, schema in listed
     ]
 
 
 def wflw98(rng: np.random.Generator) -> dict[str, Any]:
     points = rng.uniform(0, 100, (WFLW98.size, 2))
-    return {"points": points.tolist(), "ibug68": ibug68_from_wflw98(points).tolist()}
+    roll = face_roll(ModelSpec(WFLW98, 64), points)
+    return {"points": points.tolist(), "ibug68": ibug68_from_wflw98(points).tolist(), "roll": roll}
 
 
 def smoothing(rng: np.random.Generator, face: Sample) -> list[dict[str, Any]]:

@@ -229,6 +229,60 @@ await step("lends its code: lightmark.js finds the same face", async () => {
   points.forEach(([x, y], index) => assert.ok(Math.hypot(x - wanted[index][0], y - wanted[index][1]) < CLOSE));
 });
 
+await step("finds a face whichever way it is rolled, and tracks it once around", async () => {
+  const picture = `data:image/png;base64,${readFileSync(file("astronaut.png")).toString("base64")}`;
+  const { still, ids, tracked } = await page.evaluate(async ([base, source, points]) => {
+    const { loadDetector, loadLandmarker, Tracker } = await import(`${base}lightmark.js`);
+    const image = new Image();
+    image.src = source;
+    await image.decode();
+    const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
+    const [x, y] = [xs, ys].map((values) => (Math.min(...values) + Math.max(...values)) / 2);
+    const half = Math.max(Math.max(...xs) - x, Math.max(...ys) - y);
+    const side = 4 * Math.ceil(half);
+    const canvas = new OffscreenCanvas(side, side);
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    // The picture turned counter-clockwise about its face, and where the points are then.
+    const turned = (roll) => {
+      const angle = (-roll * Math.PI) / 180;
+      context.resetTransform();
+      context.fillStyle = "grey";
+      context.fillRect(0, 0, side, side);
+      context.translate(side / 2, side / 2);
+      context.rotate(angle);
+      context.drawImage(image, -(x + 0.5), -(y + 0.5));
+      const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
+      const place = ([px, py]) => [
+        cos * (px - x) - sin * (py - y) + side / 2 - 0.5, sin * (px - x) + cos * (py - y) + side / 2 - 0.5,
+      ];
+      return { picture: context.getImageData(0, 0, side, side), wanted: points.map(place) };
+    };
+    const meanError = (found, wanted) =>
+      found.reduce((sum, [a, b], index) => sum + Math.hypot(a - wanted[index][0], b - wanted[index][1]), 0) / found.length / half;
+    const landmarker = await loadLandmarker(`${base}models/fast.onnx`, { threads: 1 });
+    const middle = side / 2 - 0.5;
+    const box = [middle - half, middle - half, middle + half, middle + half];
+    const still = [];
+    for (const roll of [0, 50, 90, 140, 180, -120, -60]) {
+      const { picture, wanted } = turned(roll);
+      still.push(meanError((await landmarker.landmarks(picture, [box]))[0].points, wanted));
+    }
+    // A detector that finds the face in the first frame only: the rest is the tracker's.
+    const tracker = new Tracker({ propose: async () => [{ box, sure: true }] }, landmarker);
+    const [ids, tracked] = [[], []];
+    for (let frame = 0; frame <= 24; frame++) {
+      const { picture, wanted } = turned(15 * frame);
+      const [face] = await tracker.update(picture, frame / 10);
+      ids.push(face?.id);
+      tracked.push(face ? meanError(face.points, wanted) : Infinity);
+    }
+    return { still, ids, tracked };
+  }, [url, picture, golden.faces.fast["astronaut.png"][0].points]);
+  assert.ok(Math.max(...still) < 0.06, `off by ${still} of half a face`);
+  assert.ok(ids.every((id) => id === 0), `ids ${ids}`);
+  assert.ok(Math.max(...tracked) < 0.15, `off by ${tracked} of half a face`);
+});
+
 await step("fits wide and narrow windows, the lines for developers opened", async () => {
   await openSample(page, 4, "meeting.jpg");
   await page.click("details summary");

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
-  boxAround, compose, cropMatrix, invert, largestFirst, overlap, requireBox, tightBox, transform, type Box, type Point,
+  boxAround, compose, cropMatrix, invert, largestFirst, overlap, requireBox, tightBox, transform, uprightBox, wrapDegrees, type Box, type Point,
 } from "../src/lightmark/geometry";
 import { furthest, golden, matrixOf } from "./golden";
 
@@ -11,6 +11,12 @@ describe("crops", () => {
   it.each(golden.matrices)("are cut where Python cuts them: $box", ({ box, size, scale, matrix, inverse }) => {
     expect(furthest(cropMatrix(boxOf(box), size, scale), matrix)).toBeLessThan(1e-9);
     expect(furthest(invert(matrixOf(matrix)), inverse)).toBeLessThan(1e-9);
+  });
+
+  it.each(golden.matrices)("of rolled faces are Python's: $roll°", ({ box, size, scale, roll, rolled, points, upright }) => {
+    expect(furthest(cropMatrix(boxOf(box), size, scale, -roll), rolled)).toBeLessThan(1e-9);
+    expect(furthest(uprightBox(pointsOf(points), roll), upright)).toBeLessThan(1e-9);
+    expect(uprightBox(pointsOf(points), 0)).toEqual(tightBox(pointsOf(points)));
   });
 });
 
@@ -47,6 +53,12 @@ describe("matrices", () => {
 
   it("that flatten the plane have no inverse", () => {
     expect(() => invert(matrixOf([1, 2, 0, 2, 4, 0]))).toThrow("flattens the plane");
+  });
+});
+
+describe("angles", () => {
+  it("wrap around the circle", () => {
+    expect([190, -190, 180, -180, 540, 20, -720].map(wrapDegrees)).toEqual([-170, 170, -180, -180, -180, 20, 0]);
   });
 });
 

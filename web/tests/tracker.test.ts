@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import type { Box, Point } from "../src/lightmark/geometry";
+import { tightBox, type Box, type Point } from "../src/lightmark/geometry";
 import type { Face } from "../src/lightmark/landmarker";
+import { heldRoll } from "../src/lightmark/roll";
 import { Tracker } from "../src/lightmark/tracker";
 
 const picture = { width: 200, height: 200, data: new Uint8Array(4) };
@@ -18,9 +19,13 @@ const detector = {
     return world.map((box) => ({ box, sure: true }));
   },
 };
+let asked: (number | null)[] = [];
+let roll = 0; // of every face
 const landmarker = {
-  landmarks: async (_: unknown, boxes: readonly Box[]) =>
-    boxes.map((box): Face => {
+  placeOf: ({ points }: Face, held = 0) => ({ box: tightBox(points), roll: heldRoll(held, roll) }),
+  landmarks: async (_: unknown, boxes: readonly Box[], angles: readonly (number | null)[] = []) =>
+    boxes.map((box, index): Face => {
+      asked.push(angles[index] ?? null);
       const face = world.find((one) => meets(one, box));
       return { points: corners(face ?? box), box, expected_error: null, confidence: face ? 1 : 0, pose: null };
     }),
@@ -29,6 +34,8 @@ const landmarker = {
 beforeEach(() => {
   world = [];
   looks = 0;
+  asked = [];
+  roll = 0;
 });
 
 describe("Tracker", () => {
@@ -41,6 +48,18 @@ describe("Tracker", () => {
     }
     expect(ids).toEqual(new Array(8).fill(0));
     expect(looks).toBe(1);
+  });
+
+  it("turns a face's crop with it, around the whole circle, and not for an upright one", async () => {
+    const tracker = new Tracker(detector, landmarker);
+    const rolls = [0, 20, 40, 60, 80, 170, -170, -150, -20, 0];
+    for (const [frame, next] of rolls.entries()) {
+      roll = next;
+      world = [[10, 10, 60, 60]];
+      expect((await tracker.update(picture, frame / 30)).map((face) => face.id)).toEqual([0]);
+    }
+    // The detector's box, then that of its own points, then each frame the roll that the one before left.
+    expect(asked.slice(0, 11)).toEqual([null, 0, 0, 0, 40, 40, 80, 170, 170, -150, 0]);
   });
 
   it("asks the detector in every frame while there is nobody", async () => {

@@ -1,5 +1,5 @@
 // src/lightmark/detection.ts
-var LIKELY = .5;
+var LIKELY$1 = .5;
 /** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
 async function findFaces(picture, detector, landmarker) {
 	const proposals = await detector.propose(picture);
@@ -7,7 +7,7 @@ async function findFaces(picture, detector, landmarker) {
 }
 /** Whether what was proposed is a face after all. */
 function stands(proposal, face) {
-	return proposal.sure || face.confidence !== null && face.confidence >= LIKELY;
+	return proposal.sure || face.confidence !== null && face.confidence >= LIKELY$1;
 }
 // src/lightmark/errors.ts
 /** Everything that Lightmark raises on purpose; its message is written for the person who chose the file. */
@@ -45,6 +45,7 @@ function extent(source) {
 * Points are x then y, pixel centres at integers: pixel i covers [i − 0.5, i + 0.5]. A box is [x0, y0, x1, y1], the
 * smallest and largest coordinate of the points in it. A matrix moves image points to crop points.
 */
+var DEGREES$1 = 180 / Math.PI;
 /** Smallest box around points. */
 function tightBox(points) {
 	let [x0, y0, x1, y1] = [
@@ -66,6 +67,29 @@ function tightBox(points) {
 		y1
 	];
 }
+/**
+* Box of a rolled face: the size of its upright tight box, about that box's centre in the picture. A crop about it,
+* turned by −`roll` degrees, is that of the upright face.
+*/
+function uprightBox(points, roll) {
+	if (roll === 0) return tightBox(points);
+	const origin = [0, 0];
+	const upright = similarityMatrix(origin, origin, 1, -roll);
+	const [x0, y0, x1, y1] = tightBox(points.map((point) => transform(upright, point)));
+	const [x, y] = transform(similarityMatrix(origin, origin, 1, roll), [(x0 + x1) / 2, (y0 + y1) / 2]);
+	const [right, down] = [(x1 - x0) / 2, (y1 - y0) / 2];
+	return [
+		x - right,
+		y - down,
+		x + right,
+		y + down
+	];
+}
+/** `angle` in degrees as the same direction in [−180, 180). */
+function wrapDegrees(angle) {
+	const turned = (angle + 180) % 360;
+	return turned < 0 ? turned + 180 : turned - 180;
+}
 /** `box` itself; throws where it is empty, reversed or not finite. */
 function requireBox(box) {
 	if (box.length !== 4 || !box.every(Number.isFinite)) throw new LightmarkError(`box [${box.join(", ")}]: needs four finite numbers x0, y0, x1, y1`);
@@ -80,19 +104,7 @@ var MOST_MOVE = .5;
 */
 function boxAround(template, points, near, boxMap = null) {
 	const [from, to] = [meanOf(template), meanOf(points)];
-	let [real, imaginary, energy] = [
-		0,
-		0,
-		0
-	];
-	template.forEach(([x, y], index) => {
-		const [ax, ay] = [x - from[0], y - from[1]];
-		const [bx, by] = [points[index][0] - to[0], points[index][1] - to[1]];
-		real += ax * bx + ay * by;
-		imaginary += ax * by - ay * bx;
-		energy += ax * ax + ay * ay;
-	});
-	let [cos, sin] = energy > 0 ? [real / energy, imaginary / energy] : [0, 0];
+	let [cos, sin] = turnOf(template, points);
 	const known = Math.hypot(cos, sin) > 0;
 	if (!known) [cos, sin] = [Math.max(near[2] - near[0], near[3] - near[1]), 0];
 	const matrix = [
@@ -116,6 +128,23 @@ function boxAround(template, points, near, boxMap = null) {
 		x + half,
 		y + half
 	];
+}
+/** Cosine and sine, times the zoom, of the least-squares similarity from `template` to `points`; zeros in one place. */
+function turnOf(template, points) {
+	const [from, to] = [meanOf(template), meanOf(points)];
+	let [real, imaginary, energy] = [
+		0,
+		0,
+		0
+	];
+	template.forEach(([x, y], index) => {
+		const [ax, ay] = [x - from[0], y - from[1]];
+		const [bx, by] = [points[index][0] - to[0], points[index][1] - to[1]];
+		real += ax * bx + ay * by;
+		imaginary += ax * by - ay * bx;
+		energy += ax * ax + ay * ay;
+	});
+	return energy > 0 ? [real / energy, imaginary / energy] : [0, 0];
 }
 /** What `boxMap` makes of the points' moves from the template, in whose frame `back` lays them. */
 function shifts(boxMap, template, points, back) {
@@ -148,19 +177,26 @@ function largestFirst(finds) {
 }
 /**
 * Matrix from image pixels to the `size`×`size` crop around `box`: a square about its centre, its side `scale` times the
-* box's longer side. The square's edges fall on the outer edges of the crop's border pixels.
+* box's longer side, turned by `angle` degrees (positive turns the picture's content counter-clockwise as displayed).
+* The square's edges fall on the outer edges of the crop's border pixels.
 */
-function cropMatrix(box, size, scale) {
+function cropMatrix(box, size, scale, angle = 0) {
 	const [x0, y0, x1, y1] = requireBox(box);
 	const zoom = size / (scale * Math.max(x1 - x0, y1 - y0));
 	const middle = (size - 1) / 2;
+	return similarityMatrix([(x0 + x1) / 2, (y0 + y1) / 2], [middle, middle], zoom, angle);
+}
+/** Matrix that brings `centre` to `place`, enlarged by `zoom`, the content turned counter-clockwise by `angle` degrees. */
+function similarityMatrix(centre, place, zoom, angle) {
+	const [cos, sin] = [zoom * Math.cos(angle / DEGREES$1), zoom * Math.sin(angle / DEGREES$1)];
+	const [x, y] = centre;
 	return [
-		zoom,
-		0,
-		middle - zoom * (x0 + x1) / 2,
-		0,
-		zoom,
-		middle - zoom * (y0 + y1) / 2
+		cos,
+		sin,
+		place[0] - cos * x - sin * y,
+		0 - sin,
+		cos,
+		place[1] + sin * x - cos * y
 	];
 }
 /** Matrix that applies `inner` first, then `outer`. */
@@ -1117,9 +1153,46 @@ function cross([a, b, c], [d, e, f]) {
 function sum(rows, value) {
 	return rows.reduce((total, row, index) => total + value(row, index), 0);
 }
+/**
+* Roll in degrees, counter-clockwise: for 68 and WFLW's 98 points the mean direction of the line between the eyes and of
+* the one from mouth to eyes, for others that of the model's template on them; 0 where there is none.
+*/
+function faceRoll({ schema, template }, points) {
+	if (spansFace(schema)) return rollOf(schema.size === 98 ? ibug68FromWflw98(points) : points);
+	const [x, y] = template ? turnOf(template, points) : [1, 0];
+	return Math.atan2(0 - y, x) * DEGREES$1;
+}
+/** Roll to take out of the next crop of a face: `held` as long as the face lies within `STEEP_ROLL` of it. */
+function heldRoll(held, roll) {
+	if (!(Math.abs(wrapDegrees(roll - held)) > 25)) return held;
+	return Math.abs(roll) > 25 ? roll : 0;
+}
+function spansFace({ name, size }) {
+	return size === 68 && ["ibug68", "points68"].includes(name) || size === 98 && ["wflw98", "points98"].includes(name);
+}
+function rollOf(points) {
+	const [right, left, mouth] = [
+		middle(points.slice(36, 42)),
+		middle(points.slice(42, 48)),
+		middle([points[48], points[54]])
+	];
+	const [across, down] = [[left[0] - right[0], left[1] - right[1]], [mouth[0] - (right[0] + left[0]) / 2, mouth[1] - (right[1] + left[1]) / 2]];
+	return Math.atan2(0 - (across[1] - down[0]), across[0] + down[1]) * DEGREES$1;
+}
+function middle(points) {
+	const sum = points.reduce(([a, b], [x, y]) => [a + x, b + y], [0, 0]);
+	return [sum[0] / points.length, sum[1] / points.length];
+}
 // src/lightmark/landmarker.ts
 /** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 var BATCH = 32;
+var SURE = .99;
+var LIKELY = .5;
+var QUARTERS = [
+	90,
+	180,
+	-90
+];
 var Landmarker = class {
 	session;
 	spec;
@@ -1130,21 +1203,114 @@ var Landmarker = class {
 		this.spec = spec;
 		this.name = name;
 	}
-	/** One face a box, in the boxes' order. */
-	async landmarks(picture, boxes) {
+	/**
+	* One face a box, in the boxes' order. `angles` are the faces' roll in degrees, counter-clockwise: such a box lies along
+	* its face's axes, turned about its centre. Where one is missing, it is found.
+	*/
+	async landmarks(picture, boxes, angles = []) {
+		const requests = boxes.map((box, index) => {
+			const roll = angles[index] ?? null;
+			return {
+				box: requireBox(box),
+				roll: roll ?? 0,
+				guessed: roll === null
+			};
+		});
+		const firsts = await this.answers(picture, requests);
+		const upright = await this.upright(picture, requests, firsts);
+		return requests.map(({ box }, index) => {
+			const { face } = upright[index];
+			return {
+				...face,
+				box,
+				pose: headPose(face.points, this.spec.schema)
+			};
+		});
+	}
+	/** Where to look for `face` next, if its crop is turned by `held`: see `heldRoll`. */
+	placeOf({ points, box }, held = 0) {
+		const roll = heldRoll(held, faceRoll(this.spec, points));
+		return {
+			box: this.boxOf(points, box, roll),
+			roll
+		};
+	}
+	boxOf(points, near, roll) {
+		const { template, boxMap } = this.spec;
+		return template ? boxAround(template, points, near, boxMap) : uprightBox(points, roll);
+	}
+	/** Answers from crops in which the faces are upright; `firsts` where they are, or the model sees a face nowhere. */
+	async upright(picture, requests, firsts) {
+		const seconds = await this.aligned(picture, requests, await this.turned(picture, requests, firsts));
+		return firsts.map((first, index) => {
+			const second = seconds[index];
+			return second.confidence >= Math.max(Math.min(first.confidence, SURE), LIKELY) ? second : first;
+		});
+	}
+	/** The most confident answers of all quarter turns, for those of `firsts` of which the model is not sure. */
+	async turned(picture, requests, firsts) {
+		const best = [...firsts];
+		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && firsts[index].confidence < SURE);
+		const turns = QUARTERS.flatMap((turn) => unsure.map((index) => ({
+			...requests[index],
+			roll: requests[index].roll + turn
+		})));
+		(await this.answers(picture, turns)).forEach((answer, number) => {
+			const index = unsure[number % unsure.length];
+			if (answer.confidence > best[index].confidence) best[index] = answer;
+		});
+		return best;
+	}
+	/** Second answers with the roll taken out, where one of `answers` is rolled by more than `STEEP_ROLL` or turned. */
+	async aligned(picture, requests, answers) {
+		const best = [...answers];
+		const again = requests.flatMap((request, index) => {
+			const crop = request.guessed ? this.alignedCrop(request, answers[index]) : null;
+			return crop ? [{
+				index,
+				crop
+			}] : [];
+		});
+		const seconds = await this.answers(picture, again.map(({ crop }) => crop));
+		again.forEach(({ index }, number) => {
+			const second = seconds[number];
+			if (second.confidence >= Math.min(best[index].confidence, SURE)) best[index] = second;
+		});
+		return best;
+	}
+	alignedCrop(request, { face, roll }) {
+		const own = faceRoll(this.spec, face.points);
+		if (roll === request.roll && !(Math.abs(wrapDegrees(own - roll)) > 25)) return null;
+		const box = this.boxOf(face.points, request.box, own);
+		const [width, height] = [box[2] - box[0], box[3] - box[1]];
+		return Math.min(width, height) > 0 && Math.max(width, height) >= 1 && Number.isFinite(width + height) ? {
+			...request,
+			box,
+			roll: own
+		} : null;
+	}
+	/** What the model says of the crop of each of `requests`. */
+	async answers(picture, requests) {
 		const { spec } = this;
 		const began = performance.now();
-		const matrices = boxes.map((box) => cropMatrix(requireBox(box), spec.size, spec.cropScale));
+		const matrices = requests.map(({ box, roll }) => cropMatrix(box, spec.size, spec.cropScale, 0 - roll));
 		const crops = matrices.map((matrix) => warp(picture, matrix, spec.size, spec.size));
 		const cropped = performance.now();
 		const most = this.session.input.batch ?? BATCH;
-		const faces = [];
-		for (let start = 0; start < boxes.length; start += most) {
+		const answers = [];
+		for (let start = 0; start < requests.length; start += most) {
 			const outputs = await this.run(crops.slice(start, start + most));
-			for (let index = start; index < Math.min(start + most, boxes.length); index++) faces.push(this.face(outputs, index - start, matrices[index], boxes[index]));
+			for (let index = start; index < Math.min(start + most, requests.length); index++) {
+				const face = this.face(outputs, index - start, matrices[index]);
+				answers.push({
+					face,
+					roll: requests[index].roll,
+					confidence: face.confidence ?? 1
+				});
+			}
 		}
-		this.stopwatch.add(began, cropped, performance.now());
-		return faces;
+		if (requests.length) this.stopwatch.add(began, cropped, performance.now());
+		return answers;
 	}
 	/** Run once on a blank crop: a model that contradicts its spec shows now, and the first picture is not the slowest. */
 	async warmUp() {
@@ -1180,8 +1346,8 @@ var Landmarker = class {
 		if (outputs.length !== wanted.length || outputs.some(({ data }, index) => data.length !== wanted[index])) throw new LightmarkError(`${this.name} gives other outputs than its ModelSpec says; export it again.`);
 		return outputs;
 	}
-	face([points, errors, presence], index, matrix, box) {
-		const { size, schema, template, boxMap } = this.spec;
+	face([points, errors, presence], index, matrix) {
+		const { size, schema } = this.spec;
 		const back = invert(matrix);
 		const start = index * schema.size;
 		const found = Array.from({ length: schema.size }, (_, point) => {
@@ -1191,11 +1357,8 @@ var Landmarker = class {
 		const pixels = size / matrixScale(matrix);
 		return {
 			points: found,
-			box,
 			expected_error: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
-			confidence: presence ? presence.data[index] : null,
-			pose: headPose(found, schema),
-			...template && { next: boxAround(template, found, box, boxMap) }
+			confidence: presence ? presence.data[index] : null
 		};
 	}
 };
@@ -1258,7 +1421,7 @@ var REDETECT = 10;
 var MIN_CONFIDENCE = .5;
 var PATIENCE = .5;
 var MOST_FACES = 6;
-/** Follows faces: a face is sought in the box of its last points, and the detector looks for new and lost ones. */
+/** Follows faces: a face is sought in the box and at the roll of its last points, and the detector looks for new and lost ones. */
 var Tracker = class {
 	detector;
 	landmarker;
@@ -1290,80 +1453,82 @@ var Tracker = class {
 	}
 	/** Look for every face where it last was; of two tracks that come upon one face, the one that moved less stays. */
 	async follow(picture, seconds) {
-		const faces = await this.landmarker.landmarks(picture, this.tracks.map(boxOf));
+		const faces = await this.look(picture, this.tracks.map(({ place }) => place));
 		const finds = this.tracks.map((track, index) => ({
 			track,
 			face: faces[index],
-			stayed: overlap(boxOf(track), boxByPoints(faces[index]))
-		})).filter(({ face }) => holds(face, picture)).sort((a, b) => Number(a.track.hidden) - Number(b.track.hidden) || b.stayed - a.stayed);
+			stayed: overlap(track.place.box, this.boxOf(faces[index]))
+		})).filter(({ face }) => this.holds(face, picture)).sort((a, b) => Number(a.track.hidden) - Number(b.track.hidden) || b.stayed - a.stayed);
 		for (const track of this.tracks) track.hidden = true;
-		for (const { track, face } of finds) if (bestMatch(face, this.inSight()).share <= CONVERGED) see(track, face, seconds);
+		for (const { track, face } of finds) if (this.bestMatch(face, this.inSight()).share <= CONVERGED) this.see(track, face, seconds);
 	}
 	/** Look at the whole picture for faces that nobody follows, and for those that have been away. */
 	async search(picture, seconds) {
 		this.unsearched = 0;
 		const proposals = await this.detector.propose(picture);
 		this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
-		const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
-		const sure = (await this.landmarker.landmarks(picture, fresh.map((one) => one.box))).filter((face, index) => stands(fresh[index], face) && holds(face, picture));
-		const closer = await this.landmarker.landmarks(picture, sure.map(boxByPoints));
-		for (const face of closer) if (this.inSight().length < MOST_FACES && holds(face, picture)) this.takeUp(face, seconds);
+		const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
+		const sure = (await this.landmarker.landmarks(picture, fresh.map((one) => one.box))).filter((face, index) => stands(fresh[index], face) && this.holds(face, picture));
+		const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
+		for (const face of closer) if (this.inSight().length < MOST_FACES && this.holds(face, picture)) this.takeUp(face, seconds);
 	}
 	forgetMissed(boxes) {
-		for (const track of this.tracks) track.misses = boxes.every((box) => overlap(box, boxOf(track)) < SAME_FACE) && track.face.confidence === null ? track.misses + 1 : 0;
+		for (const track of this.tracks) track.misses = boxes.every((box) => overlap(box, track.place.box) < SAME_FACE) && track.face.confidence === null ? track.misses + 1 : 0;
 		this.tracks = this.tracks.filter((track) => track.misses < MISSES);
 	}
 	/** Follow `face`, under its old id if it has only been away, unless it is followed already. */
 	takeUp(face, seconds) {
-		if (bestMatch(face, this.inSight()).share > CONVERGED) return;
-		const { track, share } = bestMatch(face, this.tracks.filter((one) => one.hidden));
+		if (this.bestMatch(face, this.inSight()).share > CONVERGED) return;
+		const { track, share } = this.bestMatch(face, this.tracks.filter((one) => one.hidden));
 		if (track && share >= SAME_FACE) {
-			see(track, face, seconds);
+			this.see(track, face, seconds);
 			return;
 		}
+		const place = this.landmarker.placeOf(face);
 		this.tracks.push({
 			id: this.ids++,
 			smoother: new OneEuro(),
 			face,
+			place,
 			seen: seconds,
 			hidden: false,
 			misses: 0
 		});
 	}
-};
-function see(track, face, seconds) {
-	track.face = face;
-	track.seen = seconds;
-	track.hidden = false;
-}
-/** Where to look next: the face's box by the last raw points. */
-function boxOf(track) {
-	return boxByPoints(track.face);
-}
-function boxByPoints(face) {
-	return face.next ?? tightBox(face.points);
-}
-/** Whether `face` is one, as far as model and geometry can tell. */
-function holds(face, { width, height }) {
-	const [x0, y0, x1, y1] = boxByPoints(face);
-	const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
-	const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
-	return inside && large && (face.confidence === null || face.confidence >= MIN_CONFIDENCE);
-}
-function bestMatch(face, tracks) {
-	let best = {
-		track: null,
-		share: 0
-	};
-	for (const track of tracks) {
-		const share = overlap(boxByPoints(face), boxOf(track));
-		if (best.track === null || share > best.share) best = {
-			track,
-			share
-		};
+	look(picture, places) {
+		return this.landmarker.landmarks(picture, places.map(({ box }) => box), places.map(({ roll }) => roll));
 	}
-	return best;
-}
+	see(track, face, seconds) {
+		track.face = face;
+		track.place = this.landmarker.placeOf(face, track.place.roll);
+		track.seen = seconds;
+		track.hidden = false;
+	}
+	boxOf(face) {
+		return this.landmarker.placeOf(face).box;
+	}
+	/** Whether `face` is one, as far as model and geometry can tell. */
+	holds(face, { width, height }) {
+		const [x0, y0, x1, y1] = this.boxOf(face);
+		const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
+		const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
+		return inside && large && (face.confidence === null || face.confidence >= MIN_CONFIDENCE);
+	}
+	bestMatch(face, tracks) {
+		let best = {
+			track: null,
+			share: 0
+		};
+		for (const track of tracks) {
+			const share = overlap(this.boxOf(face), track.place.box);
+			if (best.track === null || share > best.share) best = {
+				track,
+				share
+			};
+		}
+		return best;
+	}
+};
 // src/lightmark/index.ts
 /**
 * Lightmark in the browser: faces and their landmarks, on the visitor's own machine.

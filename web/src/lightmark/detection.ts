@@ -2,7 +2,7 @@
 import type { Proposal } from "./face_detector";
 import type { Box } from "./geometry";
 import type { Picture } from "./image";
-import type { Face } from "./landmarker";
+import type { Face, Place } from "./landmarker";
 
 const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
 
@@ -11,13 +11,16 @@ export interface Finder {
   propose(picture: Picture): Promise<Proposal[]>;
 }
 
-/** What finds the points in boxes. */
+/** What finds the points in boxes, whose roll in degrees may be known. */
 export interface Marker {
-  landmarks(picture: Picture, boxes: readonly Box[]): Promise<Face[]>;
+  landmarks(picture: Picture, boxes: readonly Box[], angles?: readonly (number | null)[]): Promise<Face[]>;
+  placeOf(face: Face, held?: number): Place;
 }
 
 /** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
-export async function findFaces(picture: Picture, detector: Finder, landmarker: Marker): Promise<Face[]> {
+export async function findFaces(
+  picture: Picture, detector: Finder, landmarker: Pick<Marker, "landmarks">,
+): Promise<Face[]> {
   const proposals = await detector.propose(picture);
   const faces = await landmarker.landmarks(picture, proposals.map((proposal) => proposal.box));
   return faces.filter((face, index) => stands(proposals[index], face));

@@ -11,6 +11,8 @@ export type Box = readonly [x0: number, y0: number, x1: number, y1: number];
 /** Rows of a 2×3 matrix, one after the other: x' = m[0]·x + m[1]·y + m[2], y' = m[3]·x + m[4]·y + m[5]. */
 export type Matrix = readonly [number, number, number, number, number, number];
 
+export const DEGREES = 180 / Math.PI; // a radian
+
 /** Smallest box around points. */
 export function tightBox(points: readonly Point[]): Box {
   let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
@@ -21,6 +23,26 @@ export function tightBox(points: readonly Point[]): Box {
     y1 = Math.max(y1, y);
   }
   return [x0, y0, x1, y1];
+}
+
+/**
+ * Box of a rolled face: the size of its upright tight box, about that box's centre in the picture. A crop about it,
+ * turned by −`roll` degrees, is that of the upright face.
+ */
+export function uprightBox(points: readonly Point[], roll: number): Box {
+  if (roll === 0) return tightBox(points);
+  const origin: Point = [0, 0];
+  const upright = similarityMatrix(origin, origin, 1, -roll);
+  const [x0, y0, x1, y1] = tightBox(points.map((point) => transform(upright, point)));
+  const [x, y] = transform(similarityMatrix(origin, origin, 1, roll), [(x0 + x1) / 2, (y0 + y1) / 2]);
+  const [right, down] = [(x1 - x0) / 2, (y1 - y0) / 2];
+  return [x - right, y - down, x + right, y + down];
+}
+
+/** `angle` in degrees as the same direction in [−180, 180). */
+export function wrapDegrees(angle: number): number {
+  const turned = (angle + 180) % 360;
+  return turned < 0 ? turned + 180 : turned - 180;
 }
 
 /** `box` itself; throws where it is empty, reversed or not finite. */
@@ -47,15 +69,7 @@ export function boxAround(
   template: readonly Point[], points: readonly Point[], near: Box, boxMap: BoxMap | null = null,
 ): Box {
   const [from, to] = [meanOf(template), meanOf(points)];
-  let [real, imaginary, energy] = [0, 0, 0];
-  template.forEach(([x, y], index) => {
-    const [ax, ay] = [x - from[0], y - from[1]];
-    const [bx, by] = [points[index][0] - to[0], points[index][1] - to[1]];
-    real += ax * bx + ay * by;
-    imaginary += ax * by - ay * bx;
-    energy += ax * ax + ay * ay;
-  });
-  let [cos, sin] = energy > 0 ? [real / energy, imaginary / energy] : [0, 0];
+  let [cos, sin] = turnOf(template, points);
   const known = Math.hypot(cos, sin) > 0;
   if (!known) [cos, sin] = [Math.max(near[2] - near[0], near[3] - near[1]), 0];
   const matrix: Matrix = [
@@ -65,6 +79,20 @@ export function boxAround(
   const [x, y] = transform(matrix, [right, down]);
   const half = (Math.hypot(cos, sin) * Math.exp(growth)) / 2;
   return [x - half, y - half, x + half, y + half];
+}
+
+/** Cosine and sine, times the zoom, of the least-squares similarity from `template` to `points`; zeros in one place. */
+export function turnOf(template: readonly Point[], points: readonly Point[]): Point {
+  const [from, to] = [meanOf(template), meanOf(points)];
+  let [real, imaginary, energy] = [0, 0, 0];
+  template.forEach(([x, y], index) => {
+    const [ax, ay] = [x - from[0], y - from[1]];
+    const [bx, by] = [points[index][0] - to[0], points[index][1] - to[1]];
+    real += ax * bx + ay * by;
+    imaginary += ax * by - ay * bx;
+    energy += ax * ax + ay * ay;
+  });
+  return energy > 0 ? [real / energy, imaginary / energy] : [0, 0];
 }
 
 /** What `boxMap` makes of the points' moves from the template, in whose frame `back` lays them. */
@@ -103,13 +131,21 @@ export function largestFirst<T extends { readonly box: Box }>(finds: readonly T[
 
 /**
  * Matrix from image pixels to the `size`×`size` crop around `box`: a square about its centre, its side `scale` times the
- * box's longer side. The square's edges fall on the outer edges of the crop's border pixels.
+ * box's longer side, turned by `angle` degrees (positive turns the picture's content counter-clockwise as displayed).
+ * The square's edges fall on the outer edges of the crop's border pixels.
  */
-export function cropMatrix(box: Box, size: number, scale: number): Matrix {
+export function cropMatrix(box: Box, size: number, scale: number, angle = 0): Matrix {
   const [x0, y0, x1, y1] = requireBox(box);
   const zoom = size / (scale * Math.max(x1 - x0, y1 - y0));
   const middle = (size - 1) / 2;
-  return [zoom, 0, middle - (zoom * (x0 + x1)) / 2, 0, zoom, middle - (zoom * (y0 + y1)) / 2];
+  return similarityMatrix([(x0 + x1) / 2, (y0 + y1) / 2], [middle, middle], zoom, angle);
+}
+
+/** Matrix that brings `centre` to `place`, enlarged by `zoom`, the content turned counter-clockwise by `angle` degrees. */
+export function similarityMatrix(centre: Point, place: Point, zoom: number, angle: number): Matrix {
+  const [cos, sin] = [zoom * Math.cos(angle / DEGREES), zoom * Math.sin(angle / DEGREES)];
+  const [x, y] = centre;
+  return [cos, sin, place[0] - cos * x - sin * y, 0 - sin, cos, place[1] + sin * x - cos * y];
 }
 
 /** Matrix that applies `inner` first, then `outer`. */

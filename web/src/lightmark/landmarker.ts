@@ -1,14 +1,21 @@
 /** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 import { LightmarkError } from "./errors";
 import { nameOf } from "./face_detector";
-import { boxAround, cropMatrix, invert, matrixScale, requireBox, transform, type Box, type Matrix, type Point } from "./geometry";
+import {
+  boxAround, cropMatrix, invert, matrixScale, requireBox, transform, uprightBox, wrapDegrees, type Box, type Matrix, type Point,
+} from "./geometry";
 import { warp, type Crop, type Picture } from "./image";
 import { headPose, type Pose } from "./pose";
+import { faceRoll, heldRoll, STEEP_ROLL } from "./roll";
 import { openSession, readBytes, type Output, type RuntimeOptions, type Session } from "./runtime";
 import { Stopwatch } from "./stopwatch";
 import { cropBytes, normaliseCrops, specFromMetadata, type ModelSpec } from "./spec";
 
 const BATCH = 32; // crops that run at once: a crowd costs time, not memory
+
+const SURE = 0.99; // confidence of every upright face (lightmark/landmarker.py)
+const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
+const QUARTERS = [90, 180, -90];
 
 /** Landmarks in image pixels and the 68-point box they were sought in; what a model does not tell is null. */
 export interface Face {
@@ -19,8 +26,24 @@ export interface Face {
   /** Probability that the box frames a face. */
   readonly confidence: number | null;
   readonly pose: Pose | null;
-  /** The face's box by its points, where that is not their tight box: a model of other points has it from its spec. */
-  readonly next?: Box;
+}
+
+/** Where a face is to be looked for next: its box along its own axes, and its roll in degrees. */
+export interface Place {
+  readonly box: Box;
+  readonly roll: number;
+}
+
+/** A face's box; `roll` in degrees is what it is, or a first guess. */
+interface Request extends Place {
+  readonly guessed: boolean;
+}
+
+/** What the model says of a crop with this `roll` taken out; the confidence is 1 where it tells none. */
+interface Answer {
+  readonly face: Omit<Face, "box" | "pose">;
+  readonly roll: number;
+  readonly confidence: number;
 }
 
 export class Landmarker {
@@ -32,23 +55,99 @@ export class Landmarker {
     private readonly name: string,
   ) {}
 
-  /** One face a box, in the boxes' order. */
-  async landmarks(picture: Picture, boxes: readonly Box[]): Promise<Face[]> {
+  /**
+   * One face a box, in the boxes' order. `angles` are the faces' roll in degrees, counter-clockwise: such a box lies along
+   * its face's axes, turned about its centre. Where one is missing, it is found.
+   */
+  async landmarks(picture: Picture, boxes: readonly Box[], angles: readonly (number | null)[] = []): Promise<Face[]> {
+    const requests = boxes.map((box, index): Request => {
+      const roll = angles[index] ?? null;
+      return { box: requireBox(box), roll: roll ?? 0, guessed: roll === null };
+    });
+    const firsts = await this.answers(picture, requests);
+    const upright = await this.upright(picture, requests, firsts);
+    return requests.map(({ box }, index) => {
+      const { face } = upright[index];
+      return { ...face, box, pose: headPose(face.points, this.spec.schema) };
+    });
+  }
+
+  /** Where to look for `face` next, if its crop is turned by `held`: see `heldRoll`. */
+  placeOf({ points, box }: Face, held = 0): Place {
+    const roll = heldRoll(held, faceRoll(this.spec, points));
+    return { box: this.boxOf(points, box, roll), roll };
+  }
+
+  private boxOf(points: readonly Point[], near: Box, roll: number): Box {
+    const { template, boxMap } = this.spec;
+    return template ? boxAround(template, points, near, boxMap) : uprightBox(points, roll);
+  }
+
+  /** Answers from crops in which the faces are upright; `firsts` where they are, or the model sees a face nowhere. */
+  private async upright(picture: Picture, requests: Request[], firsts: Answer[]): Promise<Answer[]> {
+    const seconds = await this.aligned(picture, requests, await this.turned(picture, requests, firsts));
+    return firsts.map((first, index) => {
+      const second = seconds[index];
+      return second.confidence >= Math.max(Math.min(first.confidence, SURE), LIKELY) ? second : first;
+    });
+  }
+
+  /** The most confident answers of all quarter turns, for those of `firsts` of which the model is not sure. */
+  private async turned(picture: Picture, requests: Request[], firsts: Answer[]): Promise<Answer[]> {
+    const best = [...firsts];
+    const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && firsts[index].confidence < SURE);
+    const turns = QUARTERS.flatMap((turn) =>
+      unsure.map((index) => ({ ...requests[index], roll: requests[index].roll + turn })),
+    );
+    (await this.answers(picture, turns)).forEach((answer, number) => {
+      const index = unsure[number % unsure.length];
+      if (answer.confidence > best[index].confidence) best[index] = answer;
+    });
+    return best;
+  }
+
+  /** Second answers with the roll taken out, where one of `answers` is rolled by more than `STEEP_ROLL` or turned. */
+  private async aligned(picture: Picture, requests: Request[], answers: Answer[]): Promise<Answer[]> {
+    const best = [...answers];
+    const again = requests.flatMap((request, index) => {
+      const crop = request.guessed ? this.alignedCrop(request, answers[index]) : null;
+      return crop ? [{ index, crop }] : [];
+    });
+    const seconds = await this.answers(picture, again.map(({ crop }) => crop));
+    again.forEach(({ index }, number) => {
+      const second = seconds[number];
+      if (second.confidence >= Math.min(best[index].confidence, SURE)) best[index] = second;
+    });
+    return best;
+  }
+
+  private alignedCrop(request: Request, { face, roll }: Answer): Request | null {
+    const own = faceRoll(this.spec, face.points);
+    if (roll === request.roll && !(Math.abs(wrapDegrees(own - roll)) > STEEP_ROLL)) return null;
+    const box = this.boxOf(face.points, request.box, own);
+    const [width, height] = [box[2] - box[0], box[3] - box[1]];
+    const usable = Math.min(width, height) > 0 && Math.max(width, height) >= 1 && Number.isFinite(width + height);
+    return usable ? { ...request, box, roll: own } : null;
+  }
+
+  /** What the model says of the crop of each of `requests`. */
+  private async answers(picture: Picture, requests: readonly Request[]): Promise<Answer[]> {
     const { spec } = this;
     const began = performance.now();
-    const matrices = boxes.map((box) => cropMatrix(requireBox(box), spec.size, spec.cropScale));
+    const matrices = requests.map(({ box, roll }) => cropMatrix(box, spec.size, spec.cropScale, 0 - roll));
     const crops = matrices.map((matrix) => warp(picture, matrix, spec.size, spec.size));
     const cropped = performance.now();
     const most = this.session.input.batch ?? BATCH;
-    const faces: Face[] = [];
-    for (let start = 0; start < boxes.length; start += most) {
+    const answers: Answer[] = [];
+    for (let start = 0; start < requests.length; start += most) {
       const outputs = await this.run(crops.slice(start, start + most));
-      for (let index = start; index < Math.min(start + most, boxes.length); index++) {
-        faces.push(this.face(outputs, index - start, matrices[index], boxes[index]));
+      for (let index = start; index < Math.min(start + most, requests.length); index++) {
+        const face = this.face(outputs, index - start, matrices[index]);
+        answers.push({ face, roll: requests[index].roll, confidence: face.confidence ?? 1 });
       }
     }
-    this.stopwatch.add(began, cropped, performance.now());
-    return faces;
+    if (requests.length) this.stopwatch.add(began, cropped, performance.now());
+    return answers;
   }
 
   /** Run once on a blank crop: a model that contradicts its spec shows now, and the first picture is not the slowest. */
@@ -75,8 +174,8 @@ export class Landmarker {
     return outputs;
   }
 
-  private face([points, errors, presence]: Output[], index: number, matrix: Matrix, box: Box): Face {
-    const { size, schema, template, boxMap } = this.spec;
+  private face([points, errors, presence]: Output[], index: number, matrix: Matrix): Answer["face"] {
+    const { size, schema } = this.spec;
     const back = invert(matrix);
     const start = index * schema.size;
     const found = Array.from({ length: schema.size }, (_, point): Point => {
@@ -86,11 +185,8 @@ export class Landmarker {
     const pixels = size / matrixScale(matrix);
     return {
       points: found,
-      box,
       expected_error: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
       confidence: presence ? presence.data[index] : null,
-      pose: headPose(found, schema),
-      ...(template && { next: boxAround(template, found, box, boxMap) }),
     };
   }
 }

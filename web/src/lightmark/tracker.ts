@@ -1,8 +1,8 @@
 /** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/video/tracker.py). */
 import { stands, type Finder, type Marker } from "./detection";
-import { overlap, tightBox, type Box } from "./geometry";
+import { overlap, type Box } from "./geometry";
 import type { Picture } from "./image";
-import type { Face } from "./landmarker";
+import type { Face, Place } from "./landmarker";
 import { OneEuro } from "./smoothing";
 
 const SAME_FACE = 0.3; // IoU from which a find of the detector may be the face of a track
@@ -22,12 +22,14 @@ interface Track {
   readonly id: number;
   readonly smoother: OneEuro;
   face: Face;
+  /** Where the next crop is cut. */
+  place: Place;
   seen: number;
   hidden: boolean;
   misses: number;
 }
 
-/** Follows faces: a face is sought in the box of its last points, and the detector looks for new and lost ones. */
+/** Follows faces: a face is sought in the box and at the roll of its last points, and the detector looks for new and lost ones. */
 export class Tracker {
   private tracks: Track[] = [];
   private ids = 0;
@@ -62,14 +64,14 @@ export class Tracker {
 
   /** Look for every face where it last was; of two tracks that come upon one face, the one that moved less stays. */
   private async follow(picture: Picture, seconds: number): Promise<void> {
-    const faces = await this.landmarker.landmarks(picture, this.tracks.map(boxOf));
+    const faces = await this.look(picture, this.tracks.map(({ place }) => place));
     const finds = this.tracks
-      .map((track, index) => ({ track, face: faces[index], stayed: overlap(boxOf(track), boxByPoints(faces[index])) }))
-      .filter(({ face }) => holds(face, picture))
+      .map((track, index) => ({ track, face: faces[index], stayed: overlap(track.place.box, this.boxOf(faces[index])) }))
+      .filter(({ face }) => this.holds(face, picture))
       .sort((a, b) => Number(a.track.hidden) - Number(b.track.hidden) || b.stayed - a.stayed);
     for (const track of this.tracks) track.hidden = true;
     for (const { track, face } of finds) {
-      if (bestMatch(face, this.inSight()).share <= CONVERGED) see(track, face, seconds);
+      if (this.bestMatch(face, this.inSight()).share <= CONVERGED) this.see(track, face, seconds);
     }
   }
 
@@ -78,19 +80,19 @@ export class Tracker {
     this.unsearched = 0;
     const proposals = await this.detector.propose(picture);
     this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
-    const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, boxOf(track)) < SAME_FACE));
+    const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
     const found = await this.landmarker.landmarks(picture, fresh.map((one) => one.box));
-    const sure = found.filter((face, index) => stands(fresh[index], face) && holds(face, picture));
+    const sure = found.filter((face, index) => stands(fresh[index], face) && this.holds(face, picture));
     // Once more in the box of its own points, as in every frame to come: a detector's box is looser.
-    const closer = await this.landmarker.landmarks(picture, sure.map(boxByPoints));
+    const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
     for (const face of closer) {
-      if (this.inSight().length < MOST_FACES && holds(face, picture)) this.takeUp(face, seconds);
+      if (this.inSight().length < MOST_FACES && this.holds(face, picture)) this.takeUp(face, seconds);
     }
   }
 
   private forgetMissed(boxes: readonly Box[]): void {
     for (const track of this.tracks) {
-      const missed = boxes.every((box) => overlap(box, boxOf(track)) < SAME_FACE);
+      const missed = boxes.every((box) => overlap(box, track.place.box) < SAME_FACE);
       track.misses = missed && track.face.confidence === null ? track.misses + 1 : 0;
     }
     this.tracks = this.tracks.filter((track) => track.misses < MISSES);
@@ -98,44 +100,45 @@ export class Tracker {
 
   /** Follow `face`, under its old id if it has only been away, unless it is followed already. */
   private takeUp(face: Face, seconds: number): void {
-    if (bestMatch(face, this.inSight()).share > CONVERGED) return;
-    const { track, share } = bestMatch(face, this.tracks.filter((one) => one.hidden));
+    if (this.bestMatch(face, this.inSight()).share > CONVERGED) return;
+    const { track, share } = this.bestMatch(face, this.tracks.filter((one) => one.hidden));
     if (track && share >= SAME_FACE) {
-      see(track, face, seconds);
+      this.see(track, face, seconds);
       return;
     }
-    this.tracks.push({ id: this.ids++, smoother: new OneEuro(), face, seen: seconds, hidden: false, misses: 0 });
+    const place = this.landmarker.placeOf(face);
+    this.tracks.push({ id: this.ids++, smoother: new OneEuro(), face, place, seen: seconds, hidden: false, misses: 0 });
   }
-}
 
-function see(track: Track, face: Face, seconds: number): void {
-  track.face = face;
-  track.seen = seconds;
-  track.hidden = false;
-}
-
-/** Where to look next: the face's box by the last raw points. */
-function boxOf(track: Track): Box {
-  return boxByPoints(track.face);
-}
-
-function boxByPoints(face: Face): Box {
-  return face.next ?? tightBox(face.points);
-}
-
-/** Whether `face` is one, as far as model and geometry can tell. */
-function holds(face: Face, { width, height }: Picture): boolean {
-  const [x0, y0, x1, y1] = boxByPoints(face);
-  const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
-  const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
-  return inside && large && (face.confidence === null || face.confidence >= MIN_CONFIDENCE);
-}
-
-function bestMatch(face: Face, tracks: readonly Track[]): { track: Track | null; share: number } {
-  let best: { track: Track | null; share: number } = { track: null, share: 0 };
-  for (const track of tracks) {
-    const share = overlap(boxByPoints(face), boxOf(track));
-    if (best.track === null || share > best.share) best = { track, share };
+  private look(picture: Picture, places: readonly Place[]): Promise<Face[]> {
+    return this.landmarker.landmarks(picture, places.map(({ box }) => box), places.map(({ roll }) => roll));
   }
-  return best;
+
+  private see(track: Track, face: Face, seconds: number): void {
+    track.face = face;
+    track.place = this.landmarker.placeOf(face, track.place.roll);
+    track.seen = seconds;
+    track.hidden = false;
+  }
+
+  private boxOf(face: Face): Box {
+    return this.landmarker.placeOf(face).box;
+  }
+
+  /** Whether `face` is one, as far as model and geometry can tell. */
+  private holds(face: Face, { width, height }: Picture): boolean {
+    const [x0, y0, x1, y1] = this.boxOf(face);
+    const inside = 0 <= x0 + x1 && x0 + x1 <= 2 * (width - 1) && 0 <= y0 + y1 && y0 + y1 <= 2 * (height - 1);
+    const large = Math.min(x1 - x0, y1 - y0) >= SMALLEST;
+    return inside && large && (face.confidence === null || face.confidence >= MIN_CONFIDENCE);
+  }
+
+  private bestMatch(face: Face, tracks: readonly Track[]): { track: Track | null; share: number } {
+    let best: { track: Track | null; share: number } = { track: null, share: 0 };
+    for (const track of tracks) {
+      const share = overlap(this.boxOf(face), track.place.box);
+      if (best.track === null || share > best.share) best = { track, share };
+    }
+    return best;
+  }
 }
