@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ import pytest
 from PIL import Image
 
 from lightmark.data.synthetic import synthetic_samples
+from lightmark.geometry import matrix_scale, transform
 from lightmark.image import warp
 from lightmark.landmarker import Landmarker
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path
-from lightmark.spec import spec_crop_matrix
+from lightmark.spec import face_box, face_roll, spec_crop_matrix
+from lightmark.video.tracker import held_roll
 
 FOLDER = Path(__file__).parents[1] / "docs" / "mobile"
 GOLDEN = json.loads((FOLDER / "golden.json").read_text())
@@ -37,12 +40,30 @@ public class Call {
         }
         double[] box = new double[4];
         for (int i = 0; i < 4; i++) box[i] = Double.parseDouble(given[2 + i]);
-        FaceCrop crop = new FaceCrop(rgb, width, height, box, Integer.parseInt(given[6]), Double.parseDouble(given[7]));
+        int size = Integer.parseInt(given[6]);
+        double scale = Double.parseDouble(given[7]), roll = Double.parseDouble(given[8]);
+        FaceCrop crop = roll == 0 ? new FaceCrop(rgb, width, height, box, size, scale)
+            : new FaceCrop(rgb, width, height, box, roll, size, scale);
         Files.write(Path.of(given[1]), crop.rgb);
         for (double unit : new double[] {0, 0.25, 1}) {
             double[] place = crop.toPicture(unit, 1 - unit);
             System.out.println(place[0] + " " + place[1] + " " + crop.toPixels(unit));
         }
+    }
+}
+"""
+
+
+# Reads a roll and points, writes the points' roll, their box and the roll to hold.
+ROLL_CALL = """
+public class Roll {
+    public static void main(String[] given) {
+        double[][] points = new double[(given.length - 1) / 2][2];
+        for (int i = 1; i < given.length; i++) points[(i - 1) / 2][(i - 1) % 2] = Double.parseDouble(given[i]);
+        double roll = FaceCrop.rollOf(points);
+        System.out.println(roll);
+        for (double side : FaceCrop.uprightBox(points, roll)) System.out.println(side);
+        System.out.println(FaceCrop.heldRoll(Double.parseDouble(given[0]), roll));
     }
 }
 """
@@ -63,6 +84,19 @@ def test_crop_is_the_one_that_the_package_cuts(model):
     assert (GOLDEN["size"], GOLDEN["crop_scale"]) == (model.spec.size, model.spec.crop_scale)
 
 
+def test_the_rolled_crop_is_the_one_that_the_package_cuts(model):
+    """The same box with a roll taken out: pixels, corners, and roll and box of the rolled points."""
+    rolled, spec, box = GOLDEN["rolled"], model.spec, np.array(GOLDEN["box"])
+    matrix = spec_crop_matrix(spec, box, rolled["roll"])
+    np.testing.assert_array_equal(warp(pixels("picture.png"), matrix, spec.size), pixels("rolled.png"))
+    corners = np.array([[0, 0], [1, 0], [1, 1]]) * spec.size - 0.5
+    np.testing.assert_allclose(transform(matrix, np.array(rolled["corners"])), corners, atol=1e-5)
+    points = np.array(rolled["points"])
+    assert face_roll(spec, points) == pytest.approx(rolled["points_roll"], abs=1e-5)
+    np.testing.assert_allclose(face_box(spec, points, roll=rolled["points_roll"]), rolled["points_box"], atol=1e-5)
+    assert rolled["points_roll"] == pytest.approx(rolled["roll"], abs=10)
+
+
 def test_golden_numbers_are_the_shipped_model_s(model):
     outputs = model.outputs(pixels("crop.png")[None])
     np.testing.assert_allclose(outputs.normalized_points[0], GOLDEN["normalized_points"], atol=0.01 / model.spec.size)
@@ -71,9 +105,26 @@ def test_golden_numbers_are_the_shipped_model_s(model):
 
 
 def test_golden_points_lie_on_the_picture():
-    (face,) = Landmarker(GOLDEN["model"], "cascade").landmarks(pixels("picture.png"), [np.array(GOLDEN["box"])])
+    (face,) = Landmarker(GOLDEN["model"], "cascade").landmarks(
+        pixels("picture.png"), [np.array(GOLDEN["box"])], angles=[0.0]
+    )
     np.testing.assert_allclose(face.points, GOLDEN["points"], atol=0.03)
     np.testing.assert_allclose(face.expected_error, GOLDEN["expected_error"], atol=0.03)
+
+
+@pytest.fixture(scope="module")
+def java_roll(java):
+    """Calls Java with 68 points and the roll held before: roll and box of the points, and the roll to hold."""
+    folder = java.keywords["folder"]
+    (folder / "Roll.java").write_text(ROLL_CALL)
+    subprocess.run(["javac", "-cp", folder, "-d", folder, folder / "Roll.java"], check=True)
+
+    def call(points: np.ndarray, held: float) -> list[float]:
+        command = ["java", "-cp", folder, "Roll", held, *points.ravel()]
+        printed = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        return [float(number) for number in printed.split()]
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -85,38 +136,50 @@ def java(tmp_path_factory):
     (folder / "Call.java").write_text(CALL)
     subprocess.run(["javac", "-d", folder, FOLDER / "FaceCrop.java", folder / "Call.java"], check=True)
 
-    def call(picture: np.ndarray, box: np.ndarray, size: int, scale: float):
+    def call(picture: np.ndarray, box: np.ndarray, size: int, scale: float, roll: float, folder: Path):
         Image.fromarray(picture).save(folder / "in.png")
-        given = [folder / "in.png", folder / "out.bin", *box, size, scale]
+        given = [folder / "in.png", folder / "out.bin", *box, size, scale, roll]
         command = ["java", "-Djava.awt.headless=true", "-cp", folder, "Call", *map(str, given)]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         crop = np.frombuffer((folder / "out.bin").read_bytes(), np.uint8).reshape(size, size, 3)
         return crop, np.array([line.split() for line in printed.splitlines()], dtype=float)
 
-    return call
+    return partial(call, folder=folder)
 
 
+@pytest.mark.parametrize("roll", [0.0, 70.0, -155.0])
 @pytest.mark.parametrize(
     "box",
     [GOLDEN["box"], [150.2, 160.9, 222.4, 231.0], [-40.0, 300.5, 180.0, 560.0]],
     ids=["reduced", "as it is", "over the border"],
 )
-def test_java_cuts_the_same_crop(java, model, box):
+def test_java_cuts_the_same_crop(java, model, box, roll):
     """But for OpenCV's sampling at whole 1/32 of a pixel; and the way back is the inverse."""
     picture, spec = pixels("picture.png"), model.spec
-    matrix = spec_crop_matrix(spec, np.array(box))
-    crop, places = java(picture, np.array(box), spec.size, spec.crop_scale)
+    matrix = spec_crop_matrix(spec, np.array(box), roll)
+    crop, places = java(picture, np.array(box), spec.size, spec.crop_scale, roll)
     expected = warp(picture, matrix, spec.size)
     difference = np.abs(crop.astype(int) - expected)
     assert (difference > 1).mean() < 0.02
     assert difference.max() <= 8
-    found, known = (model.outputs(picture[None]).normalized_points for picture in (crop, expected))
-    moved = np.abs(found - known) * spec.size
-    assert moved.mean() < 0.1
-    assert moved.max() < 0.3
+    if not roll:  # the face is upright: in a turned crop the model sees none, and its points mean nothing
+        found, known = (model.outputs(picture[None]).normalized_points for picture in (crop, expected))
+        moved = np.abs(found - known) * spec.size
+        assert moved.mean() < 0.1
+        assert moved.max() < 0.3
     in_crop = np.array([[0, 1], [0.25, 0.75], [1, 0]]) * spec.size - 0.5
     np.testing.assert_allclose(places[:, :2] @ matrix[:, :2].T + matrix[:, 2], in_crop, atol=1e-9)
-    np.testing.assert_allclose(places[:, 2] * matrix[0, 0], np.array([0, 0.25, 1]) * spec.size, atol=1e-9)
+    np.testing.assert_allclose(places[:, 2] * matrix_scale(matrix), np.array([0, 0.25, 1]) * spec.size, atol=1e-9)
+
+
+def test_java_has_the_roll_and_box_of_points(java_roll):
+    """Those of the golden points, rolled; what it holds is what the tracker holds."""
+    rolled = GOLDEN["rolled"]
+    for held in (0.0, 90.0, -180.0):
+        roll, *box, kept = java_roll(np.array(rolled["points"]), held)
+        assert roll == pytest.approx(rolled["points_roll"], abs=1e-4)
+        np.testing.assert_allclose(box, rolled["points_box"], atol=1e-3)
+        assert kept == pytest.approx(held_roll(held, rolled["points_roll"]), abs=1e-4)
 
 
 def test_litert_file_gives_the_golden_points(tmp_path, model):

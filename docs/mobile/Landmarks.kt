@@ -29,9 +29,27 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
             }
         }
 
-    /** Landmarks of the face in `box` (x0, y0, x1, y1): the tight box of its points, in a video of those one frame ago. */
-    fun detect(picture: Bitmap, box: DoubleArray): Landmarks {
-        val crop = FaceCrop(rgbOf(picture), picture.width, picture.height, box, size, cropScale)
+    /**
+     * Landmarks of the face in `box` (x0, y0, x1, y1), tilted counter-clockwise by `roll` degrees: the tight box of its
+     * points, in a video of those one frame ago (`FaceCrop.uprightBox`).
+     */
+    fun detect(picture: Bitmap, box: DoubleArray, roll: Double = 0.0): Landmarks = landmarks(rgbOf(picture), picture, box, roll)
+
+    /** Landmarks of a face whose roll is unknown: the surest answer of four directions, asked again in its upright box. */
+    fun search(picture: Bitmap, box: DoubleArray): Landmarks {
+        val rgb = rgbOf(picture)
+        val first = landmarks(rgb, picture, box, 0.0)
+        val sure = first.confidence > 0.99
+        val turns = if (sure) emptyList() else listOf(90.0, 180.0, -90.0)
+        val best = (listOf(first) + turns.map { landmarks(rgb, picture, box, it) }).maxBy { it.confidence }
+        val roll = FaceCrop.rollOf(best.points)
+        if (sure && Math.abs(roll) <= 25) return first
+        val again = landmarks(rgb, picture, FaceCrop.uprightBox(best.points, roll), roll)
+        return if (again.confidence > 0.5) again else first
+    }
+
+    private fun landmarks(rgb: ByteArray, picture: Bitmap, box: DoubleArray, roll: Double): Landmarks {
+        val crop = FaceCrop(rgb, picture.width, picture.height, box, roll, size, cropScale)
         input.rewind()
         input.put(crop.rgb).rewind()
         interpreter.runForMultipleInputsOutputs(arrayOf(input), outputs)
@@ -52,7 +70,3 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
         return rgb
     }
 }
-
-/** The tight box of points: what the next frame's crop is cut around while the confidence stays above 0.5. */
-fun boxOf(points: Array<DoubleArray>): DoubleArray =
-    doubleArrayOf(points.minOf { it[0] }, points.minOf { it[1] }, points.maxOf { it[0] }, points.maxOf { it[1] })

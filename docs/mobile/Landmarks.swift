@@ -1,4 +1,5 @@
 import CoreML
+import Foundation
 
 /// One face: every point in pixels of the picture, how far off each may be, and whether it is a face at all.
 struct Landmarks {
@@ -16,16 +17,20 @@ struct FaceCrop {
 
     private let size: Int
     private let zoom: Double
+    private let cosine: Double  // of the roll
+    private let sine: Double
     private let centre: SIMD2<Double>
 
     /// - Parameters:
     ///   - picture: RGB, row by row
-    ///   - box: x0, y0, x1, y1 of the tight box of the points in pixels of the picture
+    ///   - box: x0, y0, x1, y1 of the tight box of the points in pixels of the picture, `uprightBox` of a rolled face
+    ///   - roll: degrees by which the face is tilted counter-clockwise, which the crop takes out: see `rollOf`
     ///   - size: the model's side of the crop in pixels, `size` of its ModelSpec
     ///   - scale: side of the crop over the longer side of the box, `crop_scale` of its ModelSpec
-    init(picture: [UInt8], width: Int, height: Int, box: [Double], size: Int, scale: Double) {
+    init(picture: [UInt8], width: Int, height: Int, box: [Double], roll: Double = 0, size: Int, scale: Double) {
         let side = scale * max(box[2] - box[0], box[3] - box[1])
         let zoom = Double(size) / side
+        let (cosine, sine) = (cos(roll * .pi / 180), sin(roll * .pi / 180))
         let centre = SIMD2((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         let factor = side / Double(size) > 2 ? Int(side / Double(size)) : 1
         let columns = (width + factor - 1) / factor
@@ -48,13 +53,12 @@ struct FaceCrop {
         let middle = Double(size - 1) / 2
         var planes = [Float](repeating: 0, count: 3 * size * size)
         for row in 0..<size {
-            let v = ((Double(row) - middle) / zoom + centre.y + 0.5) / Double(factor) - 0.5
-            let top = Int(v.rounded(.down))
-            let below = v - Double(top)
             for column in 0..<size {
-                let u = ((Double(column) - middle) / zoom + centre.x + 0.5) / Double(factor) - 0.5
-                let left = Int(u.rounded(.down))
-                let right = u - Double(left)
+                let (x, y) = ((Double(column) - middle) / zoom, (Double(row) - middle) / zoom)
+                let u = (cosine * x + sine * y + centre.x + 0.5) / Double(factor) - 0.5
+                let v = (cosine * y - sine * x + centre.y + 0.5) / Double(factor) - 0.5
+                let (left, top) = (Int(u.rounded(.down)), Int(v.rounded(.down)))
+                let (right, below) = (u - Double(left), v - Double(top))
                 for channel in 0..<3 {
                     let upper = (1 - right) * pixel(left, top, channel) + right * pixel(left + 1, top, channel)
                     let lower = (1 - right) * pixel(left, top + 1, channel) + right * pixel(left + 1, top + 1, channel)
@@ -64,15 +68,43 @@ struct FaceCrop {
             }
         }
         (self.planes, self.size, self.zoom, self.centre) = (planes, size, zoom, centre)
+        (self.cosine, self.sine) = (cosine, sine)
     }
 
     /// The place in the picture of a point that the model gave: 0 to 1 across the crop's outer edges.
     func toPicture(_ unit: SIMD2<Double>) -> SIMD2<Double> {
-        (unit * Double(size) - 0.5 - Double(size - 1) / 2) / zoom + centre
+        let crop = (unit - 0.5) * Double(size) / zoom
+        return SIMD2(cosine * crop.x + sine * crop.y, cosine * crop.y - sine * crop.x) + centre
     }
 
     /// How many pixels of the picture an expected error is, which the model gives as a share of the crop's side.
     func toPixels(_ share: Double) -> Double { share * Double(size) / zoom }
+}
+
+/// Roll in degrees of a face with these 68 points: of the line between its eyes and of that from mouth to eyes.
+func rollOf(_ points: [SIMD2<Double>]) -> Double {
+    func mean(_ indices: [Int]) -> SIMD2<Double> { indices.map { points[$0] }.reduce(SIMD2(), +) / Double(indices.count) }
+    let (right, left, mouth) = (mean(Array(36..<42)), mean(Array(42..<48)), mean([48, 54]))
+    let (across, down) = (left - right, mouth - (right + left) / 2)
+    return atan2(down.x - across.y, across.x + down.y) * 180 / .pi
+}
+
+/// The roll to cut a video's next crop with, by the one that was `held` and that of the last points: it stays while the
+/// face lies within 25 degrees of it, so that the points' noise turns no crop, and is 0 for an upright face.
+func heldRoll(_ held: Double, _ roll: Double) -> Double {
+    if !(abs((roll - held).remainder(dividingBy: 360)) > 25) { return held }
+    return abs(roll) > 25 ? roll : 0
+}
+
+/// The tight box of points along the axes of a face that is rolled by these degrees, about its centre in the picture.
+func uprightBox(_ points: [SIMD2<Double>], roll: Double) -> [Double] {
+    let (cosine, sine) = (cos(roll * .pi / 180), sin(roll * .pi / 180))
+    let upright = points.map { SIMD2(cosine * $0.x - sine * $0.y, sine * $0.x + cosine * $0.y) }
+    let (xs, ys) = (upright.map(\.x), upright.map(\.y))
+    let (low, high) = (SIMD2(xs.min()!, ys.min()!), SIMD2(xs.max()!, ys.max()!))
+    let (middle, half) = ((low + high) / 2, (high - low) / 2)
+    let centre = SIMD2(cosine * middle.x + sine * middle.y, cosine * middle.y - sine * middle.x)
+    return [centre.x - half.x, centre.y - half.y, centre.x + half.x, centre.y + half.y]
 }
 
 /// A Lightmark model on Apple's systems; the package comes from `lightmark export fast --to coreml --out device`.
@@ -87,9 +119,29 @@ final class Landmarker {
         (self.size, self.cropScale) = (size, cropScale)
     }
 
-    /// Landmarks of the face in `box`: the tight box of its points, in a video of those one frame ago.
-    func detect(picture: [UInt8], width: Int, height: Int, box: [Double]) throws -> Landmarks {
-        let crop = FaceCrop(picture: picture, width: width, height: height, box: box, size: size, scale: cropScale)
+    /// Landmarks of a face whose roll is unknown: the surest answer of four directions, asked again in its upright box.
+    func search(picture: [UInt8], width: Int, height: Int, box: [Double]) throws -> Landmarks {
+        func ask(_ box: [Double], _ roll: Double) throws -> Landmarks {
+            try detect(picture: picture, width: width, height: height, box: box, roll: roll)
+        }
+        let first = try ask(box, 0)
+        let sure = first.confidence > 0.99
+        var best = first
+        for turn in sure ? [] : [90.0, 180, -90] {
+            let other = try ask(box, turn)
+            if other.confidence > best.confidence { best = other }
+        }
+        let roll = rollOf(best.points)
+        if sure && abs(roll) <= 25 { return first }
+        let again = try ask(uprightBox(best.points, roll: roll), roll)
+        return again.confidence > 0.5 ? again : first
+    }
+
+    /// Landmarks of the face in `box`, tilted counter-clockwise by `roll` degrees: the tight box of its points, in a video
+    /// of those one frame ago (`uprightBox`).
+    func detect(picture: [UInt8], width: Int, height: Int, box: [Double], roll: Double = 0) throws -> Landmarks {
+        let crop = FaceCrop(
+            picture: picture, width: width, height: height, box: box, roll: roll, size: size, scale: cropScale)
         let planes = MLShapedArray<Float>(scalars: crop.planes, shape: [1, 3, size, size])
         let fed = try MLDictionaryFeatureProvider(dictionary: ["crops": MLMultiArray(planes)])
         let given = try model.prediction(from: fed)
