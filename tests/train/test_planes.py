@@ -40,3 +40,13 @@ def test_reduced_planes_do_not_alias(size):
     planes = planes_of(stripes, ModelSpec(IBUG68, 96), size)
     inside = planes[..., 2:-2].numpy()
     assert np.abs(inside - 0.5).max() < 0.06  # a third of a pixel is left at a factor of 3
+
+
+def test_planes_lie_as_the_kernels_do(monkeypatch):
+    """Channels last in memory, on the crops' device; of full size they are not resized."""
+    monkeypatch.setattr(torch.nn.functional, "interpolate", None)
+    for device in ("cpu", "meta"):
+        crops = torch.zeros(2, 3, 16, 16, dtype=torch.uint8, device=device)
+        planes = planes_of(crops, ModelSpec(IBUG68, 16), size=16)
+        assert planes.device.type == device
+        assert planes.is_contiguous(memory_format=torch.channels_last)
