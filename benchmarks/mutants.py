@@ -52,8 +52,8 @@ class Part(NamedTuple):
 
 
 # Tests of test_loop.py and test_distil.py that train networks; the others see what each step and stage is given.
-LOOP_TRAINED = ("killed_run", "learns_to_look", "not_repeated", "finished_folder", "best_weights", "later_worse",
-                "soft_landmarks_are_fitted", "log_averages", "imagenet", "given_weights", "diverging", "cut_state",
+LOOP_TRAINED = ("killed_run", "learns_to_look", "not_repeated", "in_a_finished", "best_weights", "later_worse",
+                "soft_landmarks_are_fitted", "log_averages", "no_imagenet", "given_weights", "diverging", "cut_state",
                 "bf16", "every_row")  # fmt: skip
 TRAINED = ("run_once", "share", "students_alone", "apart", "tough_one", "start_where", "as_they_are", "teachers_say",
            "cut_cache", "fixed_copies", "own_size", "wider_crops", "missing_points", "no_face_has")  # fmt: skip

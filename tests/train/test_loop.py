@@ -26,7 +26,7 @@ from lightmark.errors import CheckpointError, ConfigError, DataError, MissingExt
 from lightmark.evaluate.face_boxes import template_of
 from lightmark.geometry import Array
 from lightmark.nets.checkpoint import TorchModel, load_model, read_tensors, write_tensors
-from lightmark.nets.network import build_network, parameter_count
+from lightmark.nets.network import Architecture, LandmarkNet, build_network, parameter_count
 from lightmark.shape import fit
 from lightmark.spec import ModelSpec
 from lightmark.train import faces as faces_module
@@ -382,13 +382,64 @@ def test_a_board_is_made_where_it_is_asked_for(
 ) -> None:
     """By the first process, in the run's folder; else none."""
     boards: list[object] = []
-    monkeypatch.setattr(loop, "TensorBoardLog", boards.append)
+    monkeypatch.setattr(loop, "TensorBoardLog", lambda folder: f"board in {folder.name}")
     monkeypatch.setattr(loop, "run_steps", lambda *given: boards.append(given[-2:]))
     recipe = replace(recipe, steps=2, validate_every=2)
     split = split_samples(faces, recipe)
     train(recipe, split, tmp_path / "a", quiet=True)
     train(recipe, split, tmp_path / "b", tensorboard=True)
-    assert boards == [(True, None), tmp_path / "b", (False, None)]
+    assert boards == [(True, None), (False, "board in b")]
+
+
+def test_a_finished_folder_is_left_alone_without_a_step(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any]
+) -> None:
+    """The same run again returns its weights, another one is refused."""
+    recipe = replace(recipe, steps=2, validate_every=2)
+    split = split_samples(faces, recipe)
+    for _ in range(2):
+        assert train(recipe, split, tmp_path, quiet=True) == tmp_path / "model.safetensors"
+    with pytest.raises(ConfigError, match="holds a finished run of another recipe, seed or data set"):
+        train(replace(recipe, seed=1), split, tmp_path, quiet=True)
+    assert len(steps) == 2
+
+
+def test_device_workers_and_teachers_reach_the_batches(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the step at which the run goes on, on this rank's device; in this process where nothing is said."""
+    given: list[Any] = []
+    monkeypatch.setattr(loop, "batches_of", lambda *parts: given.append(parts) or iter([0, 0, 0, 0]))
+    monkeypatch.setattr(loop, "init_distributed", lambda device: f"{device}:0")
+    recipe = replace(recipe, steps=2, validate_every=2, copies=2)
+    split = split_samples(faces, recipe)
+    teachers = TeacherPoints(*np.zeros((2, 2, len(split.train), 5, 2), np.float32))
+    train(recipe, split, tmp_path / "a", teachers, workers=3)
+    Scripted.values = [0.5]
+    train(recipe, split, tmp_path / "b")
+    spec = new_spec(recipe, split)
+    assert given == [(recipe, split, spec, teachers, 0, 3, "cpu:0"), (recipe, split, spec, None, 0, 0, "cpu:0")]
+    assert steps[0][0].device == "cpu:0"
+
+
+def test_imagenet_weights_are_only_for_a_run_without_start(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a start take their place."""
+    split, asked = split_samples(faces, recipe), list[bool]()
+    spec = new_spec(recipe, split)
+    path = tmp_path / "start.safetensors"
+    write_tensors(path, new_trainee(recipe, split, spec, None, "cpu").network.state_dict(), {})
+
+    def built(architecture: Architecture, *given: Any) -> LandmarkNet:
+        asked.append(architecture.pretrained)
+        return build_network(replace(architecture, pretrained=False), *given)
+
+    monkeypatch.setattr(loop, "build_network", built)
+    recipe = replace(recipe, architecture=replace(recipe.architecture, pretrained=True))
+    for start in (None, path):
+        new_trainee(recipe, split, spec, start, "cpu")
+    assert asked == [True, False]
 
 
 def test_faces_without_a_normaliser_do_not_judge(
