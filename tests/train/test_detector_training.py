@@ -111,6 +111,21 @@ def test_a_run_is_given_its_faces_pictures_and_steps(
     assert "average precision 0.3750" in printed.out + printed.err
 
 
+def test_a_finished_folder_is_left_alone_without_a_step(
+    faces: list[Sample], backgrounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same run again returns its weights, another one is refused."""
+    taken: list[Any] = []
+    monkeypatch.setattr(module, "take_detector_step", lambda *given: taken.append(given) or {"loss": torch.tensor(0.5)})
+    monkeypatch.setattr(module, "validate", lambda *given: 0.5)
+    recipe, out = replace(RECIPE, steps=2), tmp_path / "run"
+    for _ in range(2):
+        assert train_face_detector(recipe, faces, backgrounds, out, quiet=True) == out / "model.safetensors"
+    with pytest.raises(ConfigError, match="holds a finished run of another recipe, seed or data set"):
+        train_face_detector(replace(recipe, seed=1), faces, backgrounds, out, quiet=True)
+    assert len(taken) == 2
+
+
 def test_options_of_a_run_are_handed_on(
     faces: list[Sample], backgrounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

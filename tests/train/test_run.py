@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightmark.errors import TrainingError
+from lightmark.errors import ConfigError, TrainingError
 from lightmark.train import run
 from lightmark.train.config import Recipe
 from lightmark.train.distributed.world import World
@@ -200,6 +200,9 @@ def test_a_run_resumes_its_state_or_saves_a_first_one(
     monkeypatch.setattr(run, "world", lambda: World(0, 2, 0))
     assert resume(tmp_path, FINGERPRINT, trainee) == TrainingState()
     assert saved_step(tmp_path / "state.safetensors") == 0
+    assert resume(tmp_path, FINGERPRINT, trainee) == TrainingState()
+    with pytest.raises(ConfigError, match=r"holds an unfinished run of another recipe.*seed \(was 0, is 1\)"):
+        resume(tmp_path, {"seed": 1}, trainee)
     state = TrainingState(step=3, rows=[{"step": 3}])
     run.save_state(tmp_path / "state.safetensors", FINGERPRINT, trainee, state)
     other = make_trainee(nn.Linear(2, 2), 1e-3, 0.1, "cpu")
