@@ -11,9 +11,9 @@ drawn by `--seed`; the rate then has a 95 % interval (Wilson). Module-level cons
 mutmut; docs/reliability.md lists those that were changed by hand. train/recipes.py is settings, which trainings judge.
 
 Survivors are looked up in benchmarks/equivalent_mutants.json, which says of each why no test could tell it from the
-original, or that only a message's wording changes. Those leave the count; all others are printed. Without real faces
-(LIGHTMARK_DATA), so that every run tests the same. Writes benchmarks/results/mutants.json; a file that was not asked
-for keeps its entry there.
+original, or that only a message's wording changes. Those leave the count; all others are printed, below the file's row
+of the table in docs/reliability.md (`--judge` prints them all). Without real faces (LIGHTMARK_DATA), so that every run
+tests the same. Writes benchmarks/results/mutants.json; a file that was not asked for keeps its entry there.
 """
 
 from __future__ import annotations
@@ -153,7 +153,9 @@ def try_mutants(
 
 def judge(name: str, found: dict[str, Any]) -> dict[str, Any]:
     """Counts of a file, its survivors divided into equivalent mutants and those that a test should kill."""
-    reasons = {(one["before"], one["after"]): one["why"] for one in json.loads(EQUIVALENT.read_text())[name]}
+    # Reasons that the result has already: lines of an older commit may have been reworded since.
+    judged = [*found["left_out"], *json.loads(EQUIVALENT.read_text())[name]]
+    reasons = {of(one): one["why"] for one in judged if "why" in one}
     alive = [{key: one[key] for key in ("mutant", "before", "after")} for one in found["left_out"] + found["survived"]]
     left_out = [one | {"why": reasons[of(one)]} for one in alive if of(one) in reasons]
     counted = found["tried"] - len(left_out)
@@ -170,9 +172,10 @@ def of(mutant: dict[str, str]) -> tuple[str, str]:
 
 
 def report(name: str, found: dict[str, Any]) -> None:
-    sampled = f", a sample of {found['mutants']}" if found["interval"] else ""
-    print(f"{name}: {found['killed']} of {found['tried']} killed{sampled}; {len(found['left_out'])} left out: "
-          f"{found['rate']:.1%} {found['interval'] or ''}", flush=True)  # fmt: skip
+    """Print a file's row of the table in docs/reliability.md, and below it what no test noticed."""
+    interval = " [{:.0f}, {:.0f}]".format(*(100 * end for end in found["interval"])) if found["interval"] else ""
+    counts = [found["mutants"], found["tried"], found["killed"], len(found["left_out"])]
+    print(f"| `{name}.py` | {' | '.join(map(str, counts))} | {found['rate']:.1%}{interval} |", flush=True)
     for mutant in found["survived"]:
         print(f"  - {mutant['before']}\n  + {mutant['after']}", flush=True)
 
