@@ -363,6 +363,15 @@ def test_an_upright_face_takes_one_crop(student: Landmarker, crops: list[int]) -
     assert face.points.tobytes() == given.points.tobytes()
 
 
+def test_a_face_upside_down_is_cut_again_by_its_own_points(student: Landmarker, crops: list[int]) -> None:
+    """One crop, three turned ones, and one by the box of the points: the box of a turned face was a guess."""
+    picture, box, _ = painted_face(180.0)
+    shifted = box + 0.12 * longer_side(box) * np.array([0, 1, 0, 1])
+    found = [student.landmarks(picture, [one])[0].points for one in (box, shifted)]
+    assert crops == [1, 3, 1] * 2
+    assert np.linalg.norm(found[0] - found[1], axis=1).mean() < 0.01 * longer_side(box)
+
+
 def test_a_known_angle_takes_one_crop(student: Landmarker, crops: list[int]) -> None:
     """Box and roll of a turned face give the points at once; NaN is an angle to be found."""
     (upright,) = student.landmarks(UPRIGHT[0], [UPRIGHT[1]])
@@ -391,6 +400,25 @@ def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list
     assert first.confidence is not None
     assert first.confidence < 0.5
     np.testing.assert_allclose(face.points, first.points, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("scores", "confidence"),
+    [
+        ((0.001, 0.0, 0.3, 0.0, 0.49), 0.001),  # first, three directions, upright: no face anywhere
+        ((0.001, 0.0, 0.3, 0.0, 0.5), 0.5),
+        ((0.8, 0.0, 0.9, 0.0, 0.7), 0.9),
+        ((0.8, 0.1, 0.2, 0.3), 0.8),
+        ((0.99, 1.0), 0.99),
+    ],
+)
+def test_another_direction_needs_to_be_likely_and_likelier(
+    scores: tuple[float, ...], confidence: float, landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer stands where no other reaches a half, or its own confidence."""
+    monkeypatch.setattr(landmarker._model, "outputs", sees(scores, SHAPE))
+    (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
+    assert face.confidence == confidence
 
 
 def test_a_model_without_confidence_is_asked_once_more(write_onnx: WriteOnnx, monkeypatch: pytest.MonkeyPatch) -> None:
