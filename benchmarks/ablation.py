@@ -44,7 +44,7 @@ from lightmark.data.sample import Sample
 from lightmark.evaluate.predict import predict
 from lightmark.files import replacing, sha256_of
 from lightmark.metrics import interocular, nme, paired_bootstrap
-from lightmark.nets.checkpoint import crops_at_once, load_model
+from lightmark.nets.checkpoint import inference_batch, load_model
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit
 from lightmark.shape import Align
@@ -213,7 +213,7 @@ class Teachers:
         tough, tolerant = self.distillation.tough, self.distillation.tolerant
         seconds = sum(seconds_a_step(recipe, split) * recipe.steps for recipe in (tough, tolerant))
         model = load_model(self.tough / MODEL)
-        crops = np.zeros((crops_at_once(model.device), model.spec.size, model.spec.size, 3), np.uint8)
+        crops = np.zeros((inference_batch(model.device), model.spec.size, model.spec.size, 3), np.uint8)
         asking = median_seconds(lambda: model(crops)) / len(crops)
         seconds += 2 * asking * (student.copies or 0) * len(split.train)
         return seconds / seconds_a_step(student, split)

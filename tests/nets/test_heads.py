@@ -147,7 +147,7 @@ def test_head_starts_at_the_mean(head):
     """Where the maps show nothing, an untrained head predicts the mean exactly; of noise, nearly."""
     torch.manual_seed(0)
     network = head(CHANNELS, 5).eval()
-    network.start_at(mean_points())
+    network.initialise_at(mean_points())
     fine, coarse = maps()
     blank = network(torch.zeros_like(fine), torch.zeros_like(coarse))
     torch.testing.assert_close(blank, mean_points().expand(2, -1, -1))

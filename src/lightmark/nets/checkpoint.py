@@ -23,18 +23,18 @@ from lightmark.spec import METADATA_KEY, ModelSpec, Outputs, normalise_crops, sp
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata as safetensors; the file is whole or not there, `WriteError` says why not."""
+    """Write tensors and metadata as safetensors, atomically; raises `WriteError`."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        # Not save_file: what the system refuses there is no OSError, and a killed run leaves a file of its own naming.
+        # Not save_file: its failures are not OSErrors, and a killed process leaves a temporary file of another name.
         temporary.write_bytes(save(plain, dict(metadata)))
 
 
 @reader("safetensors", CheckpointError)
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; raises `CheckpointError` with its name and what is wrong."""
+    """Tensors and metadata of a safetensors file; raises `CheckpointError` naming the file and the fault."""
     with _opened(path) as file:
-        names = list(file.keys())  # the file is no mapping: it cannot be looped over itself
+        names = list(file.keys())  # safe_open returns no mapping and cannot be iterated
         return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
 
 
@@ -64,20 +64,20 @@ def save_checkpoint(
     spec: ModelSpec,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write the weights (as `dtype` if given, torch.float16 halves the file) with the spec that belongs to them."""
+    """Write a network's weights and spec as a checkpoint; `dtype` torch.float16 halves the file, None keeps float32."""
     tensors = {
         name: tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
         for name, tensor in network.state_dict().items()
     }
-    whole = replace(spec, architecture=describe(architecture), confidence=network.confidence is not None)
-    write_tensors(path, tensors, {METADATA_KEY: spec_to_json(whole)})
+    spec = replace(spec, architecture=describe(architecture), confidence=network.confidence is not None)
+    write_tensors(path, tensors, {METADATA_KEY: spec_to_json(spec)})
 
 
 @reader("a checkpoint", CheckpointError)
 def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
-    """Network in float32, in evaluation mode, and its spec.
+    """Load a checkpoint: the network in float32 and evaluation mode, and its spec.
 
-    Raises `CheckpointError` where the file is cut, has no spec or holds other weights than its architecture needs.
+    Raises `CheckpointError` for a truncated file, a file without a spec, or weights that do not fit the architecture.
     """
     tensors, metadata = read_tensors(path)
     if METADATA_KEY not in metadata:
@@ -86,9 +86,10 @@ def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
         spec = spec_from_json(metadata[METADATA_KEY], str(path))
         architecture = architecture_from_dict(dict(spec.architecture), str(path))
     except (SpecError, ConfigError) as error:
-        raise CheckpointError(str(error)) from error  # which names the file
-    # The file says how large a network is: one without memory tells whether the file holds as many weights. Networks
-    # of timm have the size of their name, and some cannot be built without memory.
+        raise CheckpointError(str(error)) from error  # its text names the file
+    # The spec is untrusted, and a width of 1000 would fill the memory: the network is first built on the meta device,
+    # which allocates nothing, and compared with the file's weights. The size of timm's networks is fixed by their name,
+    # and some of them cannot be built on the meta device.
     if not architecture.backbone.startswith("timm/"):
         with torch.device("meta"):
             shapes = _build(architecture, spec, path).state_dict()
@@ -99,25 +100,25 @@ def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
 
 
 def _build(architecture: Architecture, spec: ModelSpec, path: str | Path) -> LandmarkNet:
-    """Network for the weights of a file; ImageNet's, which it may have begun at, are neither read nor downloaded."""
+    """Network for the weights of a checkpoint, without loading the ImageNet weights from which its training started."""
     try:
         network = LandmarkNet(replace(architecture, pretrained=False), spec.schema.size)
         if spec.confidence:
             network.add_confidence()
-    except ConfigError as error:  # from timm, whose networks come and go with its versions
+    except ConfigError as error:  # timm's list of networks depends on its version
         raise CheckpointError(f"{path}: {error}") from error
     return network
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy `tensors` into `network`; raises `CheckpointError` listing what is missing, foreign or of another shape."""
+    """Copy `tensors` into `network`; raises `CheckpointError` listing missing, foreign and misshapen tensors."""
     expected = network.state_dict()
     require_fitting(expected, tensors, where)
     network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()})
 
 
 def require_fitting(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], where: str) -> None:
-    """Raise `CheckpointError` unless `tensors` have the names and shapes of the state `expected`."""
+    """Raise `CheckpointError` unless `tensors` have the names and shapes of the state dict `expected`."""
     wrong = sorted(
         [f"{name} is missing" for name in expected.keys() - tensors.keys()]
         + [f"{name} is foreign" for name in tensors.keys() - expected.keys()]
@@ -145,7 +146,7 @@ class TorchModel:
             return np.asarray(self.network(self._planes(crops)).cpu().numpy(), dtype=np.float64)
 
     def outputs(self, crops: NDArray[np.uint8]) -> Outputs:
-        """All that the model says of uint8 crops (B, S, S, 3)."""
+        """Points and, with confidence, expected errors and confidence of uint8 crops (B, S, S, 3)."""
         if not self.spec.confidence:
             return Outputs(self(crops))
         with torch.inference_mode():
@@ -156,15 +157,15 @@ class TorchModel:
         return torch.from_numpy(normalise_crops(crops, self.spec)).to(self.device, memory_format=torch.channels_last)
 
 
-def crops_at_once(device: str | torch.device) -> int:
-    """Crops a call at which a network that is not trained answers fastest on `device`.
+def inference_batch(device: str | torch.device) -> int:
+    """Batch size of highest inference throughput on `device`.
 
-    On a processor few enough that a layer's maps stay in its cache: EfficientNet-Lite2 at 160 px answers 73 faces a
-    second and core of a Zen 4 in batches of 8, 30 in batches of 64.
+    On a CPU it is small enough that the feature maps of a layer stay in the cache: EfficientNet-Lite2 at 160 px runs
+    73 faces per second and core of a Zen 4 in batches of 8, and 30 in batches of 64.
     """
     return 8 if torch.device(device).type == "cpu" else 64
 
 
 def load_model(path: str | Path, device: str = "cpu") -> TorchModel:
-    """Crop model of a checkpoint file."""
+    """Load a checkpoint as a crop model; raises `CheckpointError` as `load_checkpoint` does."""
     return TorchModel(*load_checkpoint(path), device)

@@ -1,7 +1,7 @@
 """EfficientNet B0–B3 (Tan and Le 2019, arXiv 1905.11946) and Lite0–Lite2 as feature extractors.
 
-The Lite family (the authors' code, 2020) is made for phones: no squeeze-and-excite, ReLU6, a stem that keeps its width
-and a first and last stage that keep their depth.
+The Lite family (the authors' code, 2020) is for phones: without squeeze-and-excite, with ReLU6, and the width of the
+stem and the depth of the first and last stage are not scaled.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SCALING: Final = {
 
 
 class SqueezeExcite(nn.Module):
-    """Scales each channel by what a small network makes of all channels' means (Hu et al. 2018)."""
+    """Squeeze-and-excite (Hu et al. 2018): channel weights from the global mean of all channels."""
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
@@ -55,9 +55,9 @@ class SqueezeExcite(nn.Module):
 
 
 class MBConv(nn.Module):
-    """Inverted residual; in training the whole branch is dropped for a share of the samples.
+    """Inverted residual block with squeeze-and-excite and SiLU; `lite` blocks have ReLU6 only.
 
-    With squeeze-and-excite and SiLU, or in the `lite` form with ReLU6 alone.
+    In training the residual branch is dropped for a share `drop` of the samples (stochastic depth).
     """
 
     def __init__(
@@ -89,9 +89,10 @@ class MBConv(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """Feature maps at strides 16 and 32 of an EfficientNet; `channels` names their widths.
+    """EfficientNet backbone: feature maps at strides 16 and 32, whose numbers of channels are `channels`.
 
-    `drop_path` is the dropped share of the deepest block; it grows linearly from 0 at the first (0.2 in the paper).
+    The share of dropped samples grows linearly from 0 in the first block to `drop_path` in the last (0.2 in the paper).
+    `last` adds the paper's last 1×1 convolution to the map at stride 32.
     """
 
     def __init__(self, variant: str = "b0", last: bool = True, drop_path: float = 0.2) -> None:
@@ -123,6 +124,6 @@ class EfficientNet(nn.Module):
         self.channels = (stages[FINE_STAGES - 1][3], channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Planes (B, 3, S, S) → maps at stride 16 and stride 32."""
+        """Planes (B, 3, S, S) → maps at strides 16 and 32."""
         fine = self.fine(x)
         return fine, self.coarse(fine)

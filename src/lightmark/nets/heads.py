@@ -1,4 +1,4 @@
-"""Heads: from a backbone's maps at strides 16 and 32 to normalized_points (B, N, 2) and their expected errors."""
+"""Heads: normalized_points (B, N, 2), expected errors and confidence from feature maps at strides 16 and 32."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class PoolingHead(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels[1], 2 * points)
-        self.seen_channels = channels[1]
+        self.feature_channels = channels[1]
 
-    def start_at(self, mean: Tensor) -> None:
-        """Make the untrained head predict normalized_points `mean` (N, 2)."""
+    def initialise_at(self, mean: Tensor) -> None:
+        """Initialise the head to predict normalized_points near `mean` (N, 2)."""
         with torch.no_grad():
             self.linear.bias.copy_(mean.reshape(-1))
             self.linear.weight.mul_(0.1)
@@ -29,7 +29,7 @@ class PoolingHead(nn.Module):
         return self.forward_features(fine, coarse)[0]
 
     def forward_features(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """normalized_points (B, N, 2), and the features of each (B, N, seen_channels): here the same for all points."""
+        """normalized_points (B, N, 2) and features (B, N, feature_channels), which here are the same for all points."""
         pooled = self.dropout(coarse.mean((2, 3)))
         with full_precision(pooled):
             pooled = pooled.float()
@@ -38,12 +38,12 @@ class PoolingHead(nn.Module):
 
 
 def depthwise(channels: int) -> nn.Conv2d:
-    """Depthwise 3×3 convolution: a cell sees its eight neighbours, each channel by itself."""
+    """Depthwise 3×3 convolution: receptive field of 3×3 cells, channels are not mixed."""
     return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
 
 
 def separable(channels: int) -> nn.Sequential:
-    """Depthwise 3×3, 1×1 and depthwise 3×3 convolutions: a cell sees two cells far, and the channels mix."""
+    """Depthwise 3×3, 1×1 and depthwise 3×3 convolutions: receptive field of 5×5 cells, channels are mixed."""
     return nn.Sequential(
         depthwise(channels),
         nn.BatchNorm2d(channels),
@@ -56,12 +56,11 @@ def separable(channels: int) -> nn.Sequential:
 
 
 class SpatialHead(nn.Module):
-    """Each point attends to the cells of the stride-16 map and reads from them where it lies.
+    """Spatial head: each point is an attention-weighted mean of the votes of the cells of the stride-16 map.
 
     normalized_point = Σ_cells softmax(score) · (centre of the cell + the cell's offset): integral regression (Sun et
-    al. 2018) with an offset a cell, so that 8×8 cells locate a point far more finely than a cell. `mixing` makes the
-    layers, from their number of channels, in which neighbouring cells exchange what they see; their output is normed
-    and added to their input.
+    al. 2018) with a regressed offset per cell, so that a map of 8×8 cells resolves a fraction of a cell. `mixing` makes
+    the layers between neighbouring cells from their number of channels; they have batch norm and a shortcut.
     """
 
     def __init__(
@@ -81,10 +80,10 @@ class SpatialHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.scores = nn.Conv2d(hidden, points, 1)
         self.offsets = nn.Conv2d(hidden, 2 * points, 1)
-        self.seen_channels = hidden + 2
+        self.feature_channels = hidden + 2
 
-    def start_at(self, mean: Tensor) -> None:
-        """Make the untrained head predict near `mean` (N, 2), normalized: even attention, offsets from the centre."""
+    def initialise_at(self, mean: Tensor) -> None:
+        """Initialise the head to predict normalized_points near `mean` (N, 2): uniform attention, constant offsets."""
         assert self.scores.bias is not None
         assert self.offsets.bias is not None
         with torch.no_grad():
@@ -97,25 +96,25 @@ class SpatialHead(nn.Module):
         """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → normalized_points (B, N, 2)."""
         attention, offsets, _ = self._attend(fine, coarse)
         with full_precision(fine):
-            told = torch.einsum("bnp,bncp->bnc", attention, offsets)
-            return told + attention @ cell_centres(fine.shape[2], fine.shape[3], attention)
+            offset = torch.einsum("bnp,bncp->bnc", attention, offsets)
+            return offset + attention @ cell_centres(fine.shape[2], fine.shape[3], attention)
 
     def forward_features(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """normalized_points (B, N, 2), and the features each point was regressed from, (B, N, seen_channels).
+        """normalized_points (B, N, 2) and the features each point was regressed from (B, N, feature_channels).
 
-        That is the mean of the features under its attention, and the standard deviation (x, y) of where the cells
-        under it say that the point lies: cells that disagree betray a doubtful point.
+        The features are the attention-weighted mean of the cells' features, and the weighted standard deviation (x, y)
+        of their votes: it is large where the cells disagree, which goes with a large error of the point.
         """
         attention, offsets, x = self._attend(fine, coarse)
         with full_precision(fine):
-            said = cell_centres(fine.shape[2], fine.shape[3], attention).T + offsets
-            normalized_points = torch.einsum("bnp,bncp->bnc", attention, said)
-            variance = torch.einsum("bnp,bncp->bnc", attention, (said - normalized_points[..., None]).square())
+            votes = cell_centres(fine.shape[2], fine.shape[3], attention).T + offsets
+            normalized_points = torch.einsum("bnp,bncp->bnc", attention, votes)
+            variance = torch.einsum("bnp,bncp->bnc", attention, (votes - normalized_points[..., None]).square())
             features = torch.einsum("bnp,bfp->bnf", attention, x.float().flatten(2))
             return normalized_points, torch.cat([features, variance.clamp_min(1e-12).sqrt()], -1)
 
     def _attend(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention (B, N, HW), offsets (B, N, 2, HW) and the features (B, hidden, H, W) that both come from."""
+        """Attention (B, N, HW), offsets (B, N, 2, HW) and the features of both (B, hidden, H, W)."""
         height, width = fine.shape[2:]
         up = nn.functional.interpolate(self.from_coarse(coarse), size=(height, width), mode="nearest")
         x = nn.functional.relu(self.norm(self.from_fine(fine) + up))
@@ -126,55 +125,56 @@ class SpatialHead(nn.Module):
 
 
 class ConfidenceHead(nn.Module):
-    """How far off each point may be, and whether the crop holds a face, told from what the landmark head saw.
+    """Expected error of each point and confidence that the crop shows a face, from the landmark head's features.
 
-    A point's expected error is told from its own features and, by `face`, from those of the whole face: where a face is
-    hard, all of its points are. Training drops out features (`keen` and `face`), since on faces that the network was
-    trained on its errors tell little of what it saw. Trained on a finished network that is not changed by it
-    (`train.confidence`).
+    The expected error of a point depends on its own features and, through `face`, on those of the whole face, since the
+    points of a difficult face err together. Both have strong dropout: on the network's own training faces the features
+    predict little of the errors, and without dropout the head overfits (lab notes, 2026-11-21). The head is trained on
+    a finished, frozen network (`train.confidence`). `features` and `coarse` are the numbers of channels of its inputs.
+    The layer of the confidence is called `presence` in the state dict of all checkpoints.
     """
 
-    def __init__(self, seen: int, coarse: int, points: int, hidden: int = 32, shared: int = 16) -> None:
+    def __init__(self, features: int, coarse: int, points: int, hidden: int = 32, shared: int = 16) -> None:
         super().__init__()
-        self.keen = nn.Dropout(0.2)
-        self.describe = nn.Linear(seen, hidden)
+        self.dropout = nn.Dropout(0.2)
+        self.describe = nn.Linear(features, hidden)
         self.weight = nn.Parameter(torch.randn(points, hidden) * hidden**-0.5)
-        self.bias = nn.Parameter(torch.full((points,), -4.0))  # e⁻⁴ of the crop: about what a good network errs
+        self.bias = nn.Parameter(torch.full((points,), -4.0))  # e⁻⁴, 2 % of the crop's side: a good network's error
         self.face = nn.Sequential(
-            nn.Dropout(0.7), nn.Linear(seen + coarse, shared), nn.ReLU(), nn.Linear(shared, points, bias=False)
+            nn.Dropout(0.7), nn.Linear(features + coarse, shared), nn.ReLU(), nn.Linear(shared, points, bias=False)
         )
         nn.init.zeros_(self.face[-1].weight)  # type: ignore[arg-type]  # a Sequential's layers have no type
-        self.presence = nn.Sequential(nn.Linear(seen + coarse, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.presence = nn.Sequential(nn.Linear(features + coarse, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
-    def forward(self, seen: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, seen) and the mean of the stride-32 map (B, C32) → log of the expected errors (B, N), logits (B,)."""
-        pooled = pooled_features(seen, coarse)
+    def forward(self, by_point: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of the points (B, N, C), mean stride-32 map (B, C32) → log expected errors (B, N), logits (B,)."""
+        pooled = pooled_features(by_point, coarse)
         logits: Tensor = self.presence(pooled)[:, 0]
-        return self.log_errors(seen, pooled).clamp(-9.0, 0.0), logits
+        return self.log_errors(by_point, pooled).clamp(-9.0, 0.0), logits
 
-    def log_errors(self, seen: Tensor, pooled: Tensor) -> Tensor:
-        """(B, N, seen) and (B, seen + C32) → log of the expected errors (B, N), without bounds."""
-        described = nn.functional.relu(self.describe(self.keen(seen)))
-        told: Tensor = (described * self.weight).sum(-1) + self.face(pooled) + self.bias
-        return told
+    def log_errors(self, by_point: Tensor, pooled: Tensor) -> Tensor:
+        """Features of the points (B, N, C), pooled features (B, C + C32) → log expected errors (B, N), not clamped."""
+        described = nn.functional.relu(self.describe(self.dropout(by_point)))
+        log_errors: Tensor = (described * self.weight).sum(-1) + self.face(pooled) + self.bias
+        return log_errors
 
 
-def pooled_features(seen: Tensor, coarse: Tensor) -> Tensor:
-    """What is known of a whole face (B, seen + C32), of what its points saw and the mean of the stride-32 map."""
-    return torch.cat([seen.mean(1), coarse], -1)
+def pooled_features(by_point: Tensor, coarse: Tensor) -> Tensor:
+    """Features of the whole face (B, C + C32): mean of the points' features (B, N, C) and of the stride-32 map."""
+    return torch.cat([by_point.mean(1), coarse], -1)
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Context without autocast, since bfloat16 would round points to 1/512 of the crop.
+    """Context that turns autocast off, since bfloat16 would round points to 1/512 of the crop's side.
 
-    Where autocast is off already nothing is entered, so that exported graphs hold no trace of it.
+    A null context if autocast is off already, so that exported graphs have no trace of it.
     """
     kind = like.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Centres (height · width, 2) of the cells of a map, as unit coordinates x, y, row by row."""
+    """Centres (height · width, 2) of the cells of a map as normalized_points, row by row."""
     ys = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) / height
     xs = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) / width
     grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")

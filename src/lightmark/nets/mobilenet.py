@@ -21,7 +21,7 @@ LAST_CHANNELS: Final = 1280
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
-    """Nearest multiple of `divisor`, never more than a tenth below `channels` (the paper's rule).
+    """Nearest multiple of `divisor`, at most 10 % below `channels` (the rule of the paper's code).
 
     >>> round_channels(32 * 0.75), round_channels(10)
     (24, 16)
@@ -33,7 +33,7 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 def conv_norm(
     inputs: int, outputs: int, kernel: int, activation: type[nn.Module] | None, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Convolution without bias, batch norm and, unless None, the activation."""
+    """Convolution without bias, batch norm and activation (None: no activation)."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -44,7 +44,7 @@ def conv_norm(
 
 
 class InvertedResidual(nn.Module):
-    """Expand by 1×1, filter each channel by 3×3, project by 1×1; added to the input where the shapes agree."""
+    """Inverted residual block: 1×1 expansion, depthwise 3×3, linear 1×1 projection, with a shortcut if shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -62,18 +62,18 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Feature maps at strides 16 and 32 of a MobileNetV2; `channels` names their widths.
+    """MobileNetV2 backbone: feature maps at strides 16 and 32, whose numbers of channels are `channels`.
 
-    The stride-32 map is the paper's last 1×1 convolution (1280 channels, more for widths above 1) where `last` is
-    true, else the 320 channels before it.
+    With `last` the map at stride 32 is the output of the paper's last 1×1 convolution (1280 channels, more for widths
+    above 1), otherwise its input (320 channels).
     """
 
     def __init__(self, width: float = 1.0, last: bool = True) -> None:
         super().__init__()
         channels = round_channels(STEM_CHANNELS * width)
         blocks: list[nn.Module] = [conv_norm(3, channels, 3, nn.ReLU6, stride=2)]
-        for expansion, wanted, repeats, stride in STAGES:
-            outputs = round_channels(wanted * width)
+        for expansion, unscaled, repeats, stride in STAGES:
+            outputs = round_channels(unscaled * width)
             for repeat in range(repeats):
                 blocks.append(InvertedResidual(channels, outputs, stride if repeat == 0 else 1, expansion))
                 channels = outputs
@@ -88,6 +88,6 @@ class MobileNetV2(nn.Module):
         self.channels = (fine_channels, channels)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Planes (B, 3, S, S) → maps at stride 16 and stride 32."""
+        """Planes (B, 3, S, S) → maps at strides 16 and 32."""
         fine = self.fine(x)
         return fine, self.coarse(fine)

