@@ -31,7 +31,7 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.evaluate.face_boxes import find_face_boxes, with_face_boxes
 from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict
-from lightmark.export.exporter import export_forms
+from lightmark.export.exporter import export_formats
 from lightmark.face import Face
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array
@@ -113,7 +113,7 @@ def measure(known: Sequence[Sample], faces: Sequence[Sample], recipe: Recipe) ->
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = train(recipe, split_samples(with_face_boxes(known), recipe), Path(folder) / "run")
         exported = Path(folder) / "student.onnx"
-        export_forms(checkpoint, {"onnx": exported})
+        export_formats(checkpoint, {"onnx": exported})
         spec = open_model(exported).spec
         boxes = find_face_boxes(faces)
         boxed = [replace(face, box=box) for face, box in zip(faces, boxes, strict=True) if box is not None]

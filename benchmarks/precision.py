@@ -1,14 +1,14 @@
-"""What each form costs and gains: NME on 300W's common test faces, size, memory, and time a face on one core.
+"""Accuracy, size, memory and latency of each export format, on 300W's common test faces and one core.
 
     python benchmarks/precision.py --data 300w --model standard --model fast
 
-Every student given is exported to every form that can be written and run here, each once for planes and, where the
-form can, once for bytes as input, calibrated on training faces of --data (256, seed 0), and measured beside
-onnxruntime's float32 file for planes: NME in the crops of the labels' boxes, with the paired bootstrap interval of the
-difference; time from crops to points, one crop a call, by `lightmark.bench.speed`, the process pinned to one core. No
-setting is chosen by these faces. The bar: onnxruntime's int8 for bytes within 2 % of the NME, relatively, and, by the
-median of the rounds' ratios, at least twice as fast. Exit status 1 if it is missed. Writes
-benchmarks/results/precision.json and, the same as a table, precision.md.
+Every student is exported to all formats with an installed converter and runtime, with planes and, if possible, with
+uint8 crops as input, calibrated on 256 training faces of --data (seed 0). Each file is compared with onnxruntime's
+float32 file with planes as input: NME in the crops of the labels' boxes, with the paired bootstrap interval of the
+difference, and latency from crop to points in batches of 1 by `lightmark.bench.speed`, pinned to one core. These faces
+choose no setting. The target: the NME of onnxruntime's int8 with uint8 input within 2 %, relatively, and its median
+speed, as ratio within a round, at least doubled. Exit status 1 if it is missed. Writes
+benchmarks/results/precision.json and the same numbers as a table, precision.md.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from lightmark.cli.training import training_samples
 from lightmark.data.sample import Sample
 from lightmark.evaluate.compare import PairedSummary
 from lightmark.evaluate.degradation import measure_degradation
-from lightmark.export.exporter import Exported, export_forms
-from lightmark.export.formats import FORMATS, Form, files_of
+from lightmark.export.exporter import Exported, export_formats
+from lightmark.export.formats import FORMATS, FileFormat, files_of
 from lightmark.files import replacing, sha256_of
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
@@ -39,7 +39,7 @@ from lightmark.runtime.shipped import model_path
 RUNTIMES: dict[str, str] = {"litert": "LiteRT", "openvino": "OpenVINO", "ncnn": "ncnn", "executorch": "ExecuTorch"}
 SUBSET = "common"
 INPUTS = {"planes": False, "bytes": True}
-LOSS, TIMES = 0.02, 2.0  # the bar
+LOSS, TIMES = 0.02, 2.0  # the target
 HEAD = (
     "| student | runtime, precision, input | common NME, % | against fp32, points | MB | ms | best ms | times |",
     "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -59,8 +59,8 @@ def main() -> None:
     require_free([options.out, options.out.with_suffix(".md")], force=options.force)
     os.sched_setaffinity(0, {options.core})
     faces = training_samples([options.data])
-    forms = [form for form, one in FORMATS.items() if one.verified and all(map(find_spec, one.packages))]
-    students = {model: measure(model, forms, faces, options.data, options.rounds) for model in options.model}
+    formats = [name for name, one in FORMATS.items() if one.verified and all(map(find_spec, one.packages))]
+    students = {model: measure(model, formats, faces, options.data, options.rounds) for model in options.model}
     met = {model: meets_bar(rows) for model, rows in students.items()}
     result = {
         "command": ["python", *sys.argv],
@@ -71,7 +71,7 @@ def main() -> None:
         "rounds": options.rounds,
         "subset": SUBSET,
         "bar": {"loss": LOSS, "times": TIMES, "met": met},
-        "not_measured": [form for form in FORMATS if form not in forms],
+        "not_measured": [file_format for file_format in FORMATS if file_format not in formats],
         "students": students,
     }
     table = "\n".join([*HEAD, *(line(model, name, row) for model in students for name, row in students[model].items())])
@@ -83,33 +83,33 @@ def main() -> None:
 
 
 def measure(
-    model: str, forms: Sequence[Form], faces: Sequence[Sample], data: Path, rounds: int
+    model: str, formats: Sequence[FileFormat], faces: Sequence[Sample], data: Path, rounds: int
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy, size and speed of each form of one student, onnxruntime's float32 file for planes first."""
+    """Accuracy, size and speed of each format of one student; first onnxruntime's float32 file with planes as input."""
     with tempfile.TemporaryDirectory() as scratch:
         written: dict[str, Exported] = {}
-        for taken, uint8_input in INPUTS.items():
+        for kind, uint8_input in INPUTS.items():
             outs = {
-                form: Path(scratch) / f"{form}-{taken}{FORMATS[form].suffix}"
-                for form in forms
-                if FORMATS[form].bytes_in or not uint8_input
+                file_format: Path(scratch) / f"{file_format}-{kind}{FORMATS[file_format].suffix}"
+                for file_format in formats
+                if FORMATS[file_format].uint8_input or not uint8_input
             }
-            for one in export_forms(model_path(model), outs, faces, uint8_input):
-                written[name_of(one.form, taken)] = one
+            for one in export_formats(model_path(model), outs, faces, uint8_input):
+                written[name_of(one.file_format, kind)] = one
         paths = [one.path for one in written.values()]
         lost = measure_degradation(paths[0], paths, data, SUBSET)
         timed = bench_models([str(path) for path in paths], batches=[1], rounds=rounds)
         return {name: describe(one, lost[str(one.path)], timed) for name, one in written.items()}
 
 
-def name_of(form: Form, taken: str) -> str:
-    """Such as "onnxruntime, int8, bytes"."""
-    return f"{RUNTIMES.get(form.partition('-')[0], 'onnxruntime')}, {FORMATS[form].precision}, {taken}"
+def name_of(file_format: FileFormat, kind: str) -> str:
+    """Name of a row: runtime, precision and input, such as "onnxruntime, int8, bytes"."""
+    return f"{RUNTIMES.get(file_format.partition('-')[0], 'onnxruntime')}, {FORMATS[file_format].precision}, {kind}"
 
 
 def describe(one: Exported, lost: PairedSummary, timed: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of one file; times and losses are those beside the float32 file for planes."""
-    assert one.parity is not None  # each is run here
+    """Results of one file as a JSON-ready dict; times and losses are relative to the float32 file with planes."""
+    assert one.parity is not None  # only verified formats are exported
     facts, change = timed["models"][str(one.path)], lost.difference
     (speed,) = [speed for speed in timed["speeds"] if speed["model"] == str(one.path)]
     return {
@@ -118,7 +118,7 @@ def describe(one: Exported, lost: PairedSummary, timed: Mapping[str, Any]) -> di
         "difference": change.to_dict(),
         "relative": change.value / lost.a,
         "parity_px": {"mean": one.parity.mean, "largest": one.parity.largest},
-        "bytes": sum(path.stat().st_size for path in files_of(one.form, one.path)),
+        "bytes": sum(path.stat().st_size for path in files_of(one.file_format, one.path)),
         "sha256": sha256_of(one.path),
         "peak_memory": facts["peak_memory"],
         "speed": {key: value for key, value in speed.items() if key != "model"},
@@ -126,13 +126,13 @@ def describe(one: Exported, lost: PairedSummary, timed: Mapping[str, Any]) -> di
 
 
 def meets_bar(rows: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether int8 loses little enough and gains enough."""
+    """Whether onnxruntime's int8 meets the target."""
     int8 = rows[name_of("onnx-int8", "bytes")]
     return bool(int8["relative"] <= LOSS and int8["speed"]["times"] >= TIMES)
 
 
 def line(model: str, name: str, row: Mapping[str, Any]) -> str:
-    """One form of one student, a row of the table."""
+    """Row of the Markdown table: one format of one student."""
     speed = row["speed"]
     value, low, high = (f"{100 * row['difference'][key]:+.3f}" for key in ("value", "low", "high"))
     return (

@@ -1,4 +1,4 @@
-"""Put the int8 form of a shipped student into the package: export, measure, register it.
+"""Put the int8 format of a shipped student into the package: export, measure, register it.
 
     python benchmarks/ship_int8.py fast --name fast-int8 --data 300w --summary "…"
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lightmark.cli.training import training_samples
 from lightmark.evaluate.run import evaluate_model
-from lightmark.export.exporter import export_forms
+from lightmark.export.exporter import export_formats
 from lightmark.export.graph import read_graph, write_model
 from lightmark.files import replacing
 from lightmark.outputs import require_free
@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         exported = Path(scratch) / f"{options.name}.onnx"
         faces = training_samples([options.data])
-        (made,) = export_forms(model_path(options.model), {"onnx-int8": exported}, faces, uint8_input=True)
+        (made,) = export_formats(model_path(options.model), {"onnx-int8": exported}, faces, uint8_input=True)
         assert made.parity is not None  # onnxruntime runs it
         nme = measure(exported, options.data, options.results / f"{options.name}.report.json", Path(scratch))
         file = FOLDER / exported.name

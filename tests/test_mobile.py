@@ -186,11 +186,11 @@ def test_litert_file_gives_the_golden_points(tmp_path, model):
     """What Android runs, fed with the golden crop's bytes."""
     for package in ("litert_torch", "ai_edge_litert"):
         pytest.importorskip(package, reason='needs LiteRT: pip install "lightmark[litert]"')
-    from lightmark.export.exporter import export_forms
+    from lightmark.export.exporter import export_formats
     from lightmark.runtime.model_file import open_exported
 
     out = tmp_path / "fast.tflite"
-    export_forms(model_path(GOLDEN["model"]), {"litert": out}, synthetic_samples(20, seed=7), uint8_input=True)
+    export_formats(model_path(GOLDEN["model"]), {"litert": out}, synthetic_samples(20, seed=7), uint8_input=True)
     outputs = open_exported(out).outputs(pixels("crop.png")[None])
     np.testing.assert_allclose(outputs.normalized_points[0], GOLDEN["normalized_points"], atol=0.01 / model.spec.size)
     np.testing.assert_allclose(outputs.errors[0], GOLDEN["errors"], atol=0.01 / model.spec.size)

@@ -1,4 +1,4 @@
-"""`lightmark export`: forms and files as asked for, nothing replaced unasked."""
+"""`lightmark export`: formats and files as asked for, nothing replaced unasked."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def export(*arguments: object) -> tuple[int, str]:
 
 
 def test_several_forms_go_into_a_folder(faces: Path, tmp_path: Path) -> None:
-    """Named by the model and the form, each with a sentence; the loss is told where faces are given for it."""
-    forms = "onnx,onnx-fp16,onnx-int8,onnx-int8-vnni"
+    """Named by the model and the format, each with a sentence; the loss is told where faces are given for it."""
+    formats = "onnx,onnx-fp16,onnx-int8,onnx-int8-vnni"
     status, output = export(
-        "fast", "--to", forms, "--out", tmp_path / "out", "--calibrate", faces, "--evaluate", faces, "--uint8-input"
+        "fast", "--to", formats, "--out", tmp_path / "out", "--calibrate", faces, "--evaluate", faces, "--uint8-input"
     )
     assert status == 0, output
     names = ["fast-fp16.onnx", "fast-int8-vnni.onnx", "fast-int8.onnx", "fast.onnx"]

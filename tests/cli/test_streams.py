@@ -186,7 +186,7 @@ INTERRUPTED = {
     "check": ("data check FACES --schema SCHEMA", "lightmark.data.check.check.check"),
     "pack": ("data pack FACES --schema SCHEMA --out ROOT/out", "lightmark.data.shards.pack.pack"),
     "evaluate": ("evaluate MODEL --data FACES --schema SCHEMA", "lightmark.evaluate.run.evaluate_model"),
-    "export": ("export MODEL --out ROOT/out.onnx", "lightmark.export.exporter.export_forms"),
+    "export": ("export MODEL --out ROOT/out.onnx", "lightmark.export.exporter.export_formats"),
     "bench": ("bench MODEL", "lightmark.bench.speed.bench_models"),
     "train": ("train demo64-plain --data FACES --schema SCHEMA --out ROOT/out", "lightmark.train.loop.train"),
 }

@@ -13,8 +13,8 @@ import pytest
 
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import CheckpointError, ConfigError, ExportError, MissingExtraError, SpecError
-from lightmark.export.exporter import WRITERS, Exported, calibration_crops, export_forms
-from lightmark.export.formats import FORMATS, Form, files_of, name_in_folder, require_format
+from lightmark.export.exporter import WRITERS, Exported, calibration_crops, export_formats
+from lightmark.export.formats import FORMATS, FileFormat, files_of, name_in_folder, require_format
 from lightmark.landmarker import Landmarker
 from lightmark.runtime.model_file import open_exported, parts_of
 from lightmark.runtime.onnx_model import OnnxModel
@@ -22,16 +22,16 @@ from lightmark.runtime.shipped import model_path
 from lightmark.spec import METADATA_KEY, spec_from_json
 
 FACES = synthetic_samples(20, seed=7)
-OTHERS: list[Form] = [form for form, one in FORMATS.items() if one.suffix != ".onnx"]
-RUN: list[Form] = [form for form in OTHERS if FORMATS[form].verified]
+OTHERS: list[FileFormat] = [file_format for file_format, one in FORMATS.items() if one.suffix != ".onnx"]
+RUN: list[FileFormat] = [file_format for file_format in OTHERS if FORMATS[file_format].verified]
 
 
-def skip_without(form: Form) -> None:
-    """Skip the test where the form's extra is not installed."""
-    one = FORMATS[form]
+def skip_without(file_format: FileFormat) -> None:
+    """Skip the test where the format's extra is not installed."""
+    one = FORMATS[file_format]
     missing = [package for package in one.packages if find_spec(package) is None]
     if missing:
-        pytest.skip(f'{form} needs {", ".join(missing)}: pip install "lightmark[{one.extra}]"')
+        pytest.skip(f'{file_format} needs {", ".join(missing)}: pip install "lightmark[{one.extra}]"')
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,22 @@ class Written:
     uint8_input: bool
 
 
-@pytest.fixture(scope="module", params=[(form, taken) for form in OTHERS for taken in (False, True)], ids=str)
+@pytest.fixture(scope="module", params=[(name, uint8) for name in OTHERS for uint8 in (False, True)], ids=str)
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """The shipped student in each form that can be written here, for planes and, where the form can, for bytes."""
-    form, uint8_input = request.param
-    skip_without(form)
-    if uint8_input and not FORMATS[form].bytes_in:
-        pytest.skip(f"{form} takes no bytes")
-    out = tmp_path_factory.mktemp("formats") / name_in_folder(form, "fast")
-    (one,) = export_forms(model_path("fast"), {form: out}, FACES, uint8_input)
+    """The shipped student in each format of an installed converter, with planes and, if possible, uint8 crops."""
+    file_format, uint8_input = request.param
+    skip_without(file_format)
+    if uint8_input and not FORMATS[file_format].uint8_input:
+        pytest.skip(f"{file_format} takes no bytes")
+    out = tmp_path_factory.mktemp("formats") / name_in_folder(file_format, "fast")
+    (one,) = export_formats(model_path("fast"), {file_format: out}, FACES, uint8_input)
     return Written(one, uint8_input)
 
 
 def skip_unverified(written: Written) -> None:
     """Skip the test where nothing here runs the file."""
-    if not FORMATS[written.one.form].verified:
-        pytest.skip(f"nothing here runs {written.one.form}")
+    if not FORMATS[written.one.file_format].verified:
+        pytest.skip(f"nothing here runs {written.one.file_format}")
 
 
 def test_every_form_gives_the_original_points(written: Written) -> None:
@@ -66,7 +66,7 @@ def test_every_form_gives_the_original_points(written: Written) -> None:
     model, fast = open_exported(written.one.path, threads=1), OnnxModel(model_path("fast"), threads=1)
     crops = calibration_crops(FACES, fast.spec, 5, seed=3)
     got, want = model.outputs(crops), fast.outputs(crops)
-    exact = FORMATS[written.one.form].precision == "fp32"
+    exact = FORMATS[written.one.file_format].precision == "fp32"
     assert np.abs(got.normalized_points - want.normalized_points).max() * 128 < (0.001 if exact else 2.0)
     assert got.errors == pytest.approx(want.errors, rel=0.001 if exact else 0.3)
     assert got.presence == pytest.approx(want.presence, abs=0.001 if exact else 0.1)
@@ -76,7 +76,7 @@ def test_every_form_gives_the_original_points(written: Written) -> None:
 
 def test_parity_is_told(written: Written) -> None:
     """By how many pixels points differ; of what nothing here runs, nothing."""
-    one, parity = FORMATS[written.one.form], written.one.parity
+    one, parity = FORMATS[written.one.file_format], written.one.parity
     assert (parity is None) == (not one.verified)
     if parity is not None:
         assert parity.mean <= parity.largest < (0.01 if one.precision == "fp32" else 3.0)
@@ -85,8 +85,8 @@ def test_parity_is_told(written: Written) -> None:
 def test_files_are_those_that_the_form_names(written: Written) -> None:
     """Nothing else is left in the folder."""
     path = written.one.path
-    assert sorted(path.parent.iterdir()) == sorted(files_of(written.one.form, path))
-    assert path.is_dir() or sorted(parts_of(path)) == sorted(files_of(written.one.form, path))
+    assert sorted(path.parent.iterdir()) == sorted(files_of(written.one.file_format, path))
+    assert path.is_dir() or sorted(parts_of(path)) == sorted(files_of(written.one.file_format, path))
 
 
 def test_landmarker_runs_it(written: Written) -> None:
@@ -99,15 +99,15 @@ def test_landmarker_runs_it(written: Written) -> None:
 
 def test_the_file_says_what_it_is(written: Written) -> None:
     """Precision and source in the spec, with `not verified` where that is so."""
-    if FORMATS[written.one.form].sidecar:
+    if FORMATS[written.one.file_format].sidecar:
         text = written.one.path.with_name(f"{written.one.path.name}.json").read_text()
         spec = spec_from_json(text, "sidecar")
     else:
         spec = open_exported(written.one.path, threads=1).spec
-    assert spec.provenance["precision"] == FORMATS[written.one.form].precision
+    assert spec.provenance["precision"] == FORMATS[written.one.file_format].precision
     assert len(spec.provenance["source_sha256"]) == 64
-    assert spec.provenance.get("parity") == (None if FORMATS[written.one.form].verified else "not verified")
-    assert ("calibration" in spec.provenance) == FORMATS[written.one.form].calibrated
+    assert spec.provenance.get("parity") == (None if FORMATS[written.one.file_format].verified else "not verified")
+    assert ("calibration" in spec.provenance) == FORMATS[written.one.file_format].calibrated
 
 
 def test_files_tell_nothing_of_the_machine(written: Written) -> None:
@@ -124,7 +124,7 @@ def test_core_ml_packages_carry_the_spec_and_the_names(tmp_path: Path) -> None:
     import coremltools
 
     out = tmp_path / "fast.mlpackage"
-    export_forms(model_path("fast"), {"coreml": out})
+    export_formats(model_path("fast"), {"coreml": out})
     told = coremltools.utils.load_spec(str(out)).description
     assert [one.name for one in told.input] == ["crops"]
     assert [one.name for one in told.output] == ["unit_points", "errors", "presence"]
@@ -132,13 +132,13 @@ def test_core_ml_packages_carry_the_spec_and_the_names(tmp_path: Path) -> None:
     assert spec.provenance["parity"] == "not verified"
 
 
-@pytest.mark.parametrize("form", OTHERS)
-def test_a_missing_extra_is_named_before_anything_is_written(form: Form, tmp_path: Path, monkeypatch) -> None:
-    """With the install line."""
-    monkeypatch.setitem(sys.modules, FORMATS[form].packages[-1], None)
-    words = rf'export to {form} needs .*: pip install "lightmark\[{FORMATS[form].extra}\]"'
+@pytest.mark.parametrize("file_format", OTHERS)
+def test_missing_extra_is_named_before_writing(file_format: FileFormat, tmp_path: Path, monkeypatch) -> None:
+    """A format whose packages are not installed raises the install line, and no file of another format is written."""
+    monkeypatch.setitem(sys.modules, FORMATS[file_format].packages[-1], None)
+    words = rf'export to {file_format} needs .*: pip install "lightmark\[{FORMATS[file_format].extra}\]"'
     with pytest.raises(MissingExtraError, match=words):
-        export_forms(model_path("fast"), {"onnx": tmp_path / "m.onnx", form: tmp_path / "x"}, FACES)
+        export_formats(model_path("fast"), {"onnx": tmp_path / "m.onnx", file_format: tmp_path / "x"}, FACES)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,7 +151,7 @@ def test_a_converter_that_fails_leaves_nothing(tmp_path: Path, monkeypatch) -> N
     monkeypatch.setitem(WRITERS, "onnx", fail)
     (tmp_path / "m.onnx").write_text("old")
     with pytest.raises(ExportError, match=r"m\.onnx: the converter to onnx fails.*NotImplementedError: no such node"):
-        export_forms(model_path("fast"), {"onnx": tmp_path / "m.onnx"})
+        export_formats(model_path("fast"), {"onnx": tmp_path / "m.onnx"})
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("m.onnx", "old")]
 
 
@@ -176,8 +176,8 @@ def test_a_missing_runtime_is_named(suffix: str, package: str, extra: str, tmp_p
 @pytest.mark.parametrize("suffix", [".xml", ".tflite", ".param", ".pte"])
 def test_a_file_that_is_none_is_named(suffix: str, tmp_path: Path) -> None:
     """Text under the name of a model is no model."""
-    form = next(form for form in RUN if FORMATS[form].suffix.endswith(suffix))
-    skip_without(form)
+    file_format = next(file_format for file_format in RUN if FORMATS[file_format].suffix.endswith(suffix))
+    skip_without(file_format)
     path = tmp_path / f"poem{suffix}"
     with pytest.raises(CheckpointError, match="no such model file"):
         open_exported(path)
@@ -186,11 +186,11 @@ def test_a_file_that_is_none_is_named(suffix: str, tmp_path: Path) -> None:
         open_exported(path)
 
 
-@pytest.mark.parametrize("form", [form for form in RUN if FORMATS[form].sidecar])
-def test_a_lost_sidecar_is_asked_for(form: Form, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file_format", [file_format for file_format in RUN if FORMATS[file_format].sidecar])
+def test_a_lost_sidecar_is_asked_for(file_format: FileFormat, tmp_path: Path) -> None:
     """Without it nobody knows what the points are."""
-    skip_without(form)
-    path = tmp_path / f"m{FORMATS[form].suffix}"
+    skip_without(file_format)
+    path = tmp_path / f"m{FORMATS[file_format].suffix}"
     path.write_text("")
     with pytest.raises(SpecError, match=rf"needs {path.name}\.json beside it, which `lightmark export` wrote; copy"):
         open_exported(path)
@@ -199,11 +199,12 @@ def test_a_lost_sidecar_is_asked_for(form: Form, tmp_path: Path) -> None:
         open_exported(path)
 
 
-@pytest.mark.parametrize("form", [form for form in OTHERS if not FORMATS[form].bytes_in])
-def test_forms_without_bytes_say_so(form: Form, tmp_path: Path) -> None:
-    """Whatever is installed."""
-    with pytest.raises(ConfigError, match=rf"{form}: takes planes of floats only; export it without --uint8-input"):
-        export_forms(model_path("fast"), {form: tmp_path / "x"}, uint8_input=True)
+@pytest.mark.parametrize("file_format", [file_format for file_format in OTHERS if not FORMATS[file_format].uint8_input])
+def test_formats_without_uint8_input_are_refused(file_format: FileFormat, tmp_path: Path) -> None:
+    """uint8 input of a format without it raises an error, whether or not its packages are installed."""
+    words = rf"{file_format}: takes planes of floats only; export it without --uint8-input"
+    with pytest.raises(ConfigError, match=words):
+        export_formats(model_path("fast"), {file_format: tmp_path / "x"}, uint8_input=True)
 
 
 def test_providers_are_onnxruntimes(tmp_path: Path) -> None:
@@ -224,8 +225,8 @@ def test_an_extra_that_is_there_is_no_error() -> None:
 
 
 def test_every_form_has_a_writer_and_names_of_its_own() -> None:
-    """In one folder, no form's files are another's."""
+    """In one folder, no format's files are another's."""
     assert WRITERS.keys() == FORMATS.keys()
-    names = [path.name for form in FORMATS for path in files_of(form, Path(name_in_folder(form, "fast")))]
+    names = [path.name for one in FORMATS for path in files_of(one, Path(name_in_folder(one, "fast")))]
     assert len(set(names)) == len(names)
     assert {"fast.onnx", "fast-int8.onnx", "fast.xml", "fast.bin", "fast-int8.tflite", "fast.ncnn.bin"} <= set(names)

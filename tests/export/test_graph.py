@@ -9,10 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lightmark.errors import ExportError
 from lightmark.export.graph import (
-    arithmetic_of,
     head_nodes,
-    multiply_and_sum,
+    precision_of,
     read_graph,
+    replace_einsums,
     take_bytes,
     takes_bytes,
     write_model,
@@ -95,7 +95,7 @@ def test_einsums_become_products_and_sums(tmp_path, equation, shape) -> None:
     rng = np.random.default_rng(0)
     fed = {"a": rng.normal(size=(2, 3, 5)).astype(np.float32), "b": rng.normal(size=shape).astype(np.float32)}
     model = graph_of([helper.make_node("Einsum", ["a", "b"], ["out"], "sum", equation=equation)], ["a", "b"])
-    multiply_and_sum(model)
+    replace_einsums(model)
     kinds = {node.op_type for node in model.graph.node}
     assert ("Einsum" in kinds) == (equation == "bnp,bnp->bn")
     write_model(model, {}, tmp_path / "m.onnx")
@@ -106,9 +106,9 @@ def test_einsums_become_products_and_sums(tmp_path, equation, shape) -> None:
 def test_arithmetic_is_told_from_nodes_and_weights() -> None:
     """Quantised, half and single precision."""
     half = numpy_helper.from_array(np.ones(1, np.float16), "w")
-    assert arithmetic_of(graph_of([helper.make_node("Neg", ["x"], ["out"], "n")], ["x"])) == "fp32"
-    assert arithmetic_of(graph_of([helper.make_node("Neg", ["w"], ["out"], "n")], ["x"], [half])) == "fp16"
-    assert arithmetic_of(graph_of([helper.make_node("QuantizeLinear", ["x", "s"], ["out"], "n")], ["x"])) == "int8"
+    assert precision_of(graph_of([helper.make_node("Neg", ["x"], ["out"], "n")], ["x"])) == "fp32"
+    assert precision_of(graph_of([helper.make_node("Neg", ["w"], ["out"], "n")], ["x"], [half])) == "fp16"
+    assert precision_of(graph_of([helper.make_node("QuantizeLinear", ["x", "s"], ["out"], "n")], ["x"])) == "int8"
 
 
 def graph_of(nodes, inputs, weights=()):

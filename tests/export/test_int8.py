@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.export.exporter import calibration_crops, export_forms
-from lightmark.export.formats import Form
+from lightmark.export.exporter import calibration_crops, export_formats
+from lightmark.export.formats import FileFormat
 from lightmark.export.int8 import pair_ranges
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.runtime.shipped import model_path
@@ -99,12 +99,12 @@ def crops_for(path: Path, count: int = 1) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[Form, Path]:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[FileFormat, Path]:
     """The shipped student in int8, for bytes: for every processor, and with all of int8's range."""
-    outs: dict[Form, Path] = {}
-    for form in ("onnx-int8", "onnx-int8-vnni"):
-        outs[form] = tmp_path_factory.mktemp(form) / "m.onnx"
-    export_forms(model_path("fast"), outs, FACES, uint8_input=True)
+    outs: dict[FileFormat, Path] = {}
+    for file_format in ("onnx-int8", "onnx-int8-vnni"):
+        outs[file_format] = tmp_path_factory.mktemp(file_format) / "m.onnx"
+    export_formats(model_path("fast"), outs, FACES, uint8_input=True)
     return outs
 
 

@@ -115,7 +115,7 @@ def test_parity_finds_one_moved_point(tmp_path: Path) -> None:
     assert measure_parity(Moved(), model, crops).largest == pytest.approx(0.5, abs=1e-3)
 
 
-@pytest.mark.parametrize("part", ["largest", "errors", "presence"])
+@pytest.mark.parametrize("part", ["largest", "expected_error", "confidence"])
 def test_a_part_that_is_no_number_is_not_parity(quick_export, tmp_path, monkeypatch, part):
     """Every part of the comparison must hold."""
     parity = replace(Parity(0.0, 0.0, 16), **{part: float("nan")})
@@ -138,7 +138,7 @@ def test_confidence_is_exported(tmp_path: Path) -> None:
     np.testing.assert_allclose(got.errors, want.errors, rtol=1e-3)
     np.testing.assert_allclose(got.presence, want.presence, atol=1e-4)
     np.testing.assert_allclose(want.normalized_points, model(crops), atol=1e-6)
-    assert 0 <= max(parity.errors, parity.presence) < 0.01
+    assert 0 <= max(parity.expected_error, parity.confidence) < 0.01
     assert np.std(got.errors) > 0
 
 

@@ -13,13 +13,13 @@ from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
     from lightmark.export.exporter import Exported
-    from lightmark.export.formats import Form
+    from lightmark.export.formats import FileFormat
     from lightmark.schema import Schema
 
 
 @click.command(cls=Command, short_help="ONNX, int8, LiteRT, OpenVINO, Core ML, ncnn, ExecuTorch")
 @click.argument("model", type=MODEL)
-@click.option("--to", "forms", default="onnx", show_default=True, help="Formats, separated by commas; see below.")
+@click.option("--to", "formats", default="onnx", show_default=True, help="Formats, separated by commas; see below.")
 @click.option("--out", type=OUT_PLACE, required=True, help="File to write, or a folder for several.")
 @click.option("--calibrate", type=EXISTING, multiple=True, help="Training faces for int8 calibration; may be repeated.")
 @click.option("--uint8-input", is_flag=True, help="Files take uint8 crops (B, S, S, 3) and normalise them inside.")
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 @FORCE
 @SCHEMA
 def export(
-    model: Path, forms: str, out: Path, calibrate: Sequence[Path], uint8_input: bool, measured: Path | None, seed: int,
-    force: bool, schema: Schema | None,
+    model: Path, formats: str, out: Path, calibrate: Sequence[Path], uint8_input: bool, measured: Path | None,
+    seed: int, force: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Export MODEL to other formats, and verify that the outputs are the same before keeping a file.
 
@@ -46,35 +46,35 @@ def export(
     can run it. ONNX from ONNX and openvino need no torch.
     """
     from lightmark.cli.training import training_samples
-    from lightmark.export.exporter import export_forms
+    from lightmark.export.exporter import export_formats
     from lightmark.export.formats import files_of
 
-    outs = _name_files(model, forms.split(","), out)
-    require_outputs(path for form, out in outs.items() for path in files_of(form, out))
+    outs = _name_files(model, formats.split(","), out)
+    require_outputs(path for file_format, out in outs.items() for path in files_of(file_format, out))
     if model.suffix == ".safetensors":
         require_torch("a checkpoint")
     faces = training_samples(calibrate, schema) if calibrate else []
-    written = export_forms(model, outs, faces, uint8_input, seed)
+    written = export_formats(model, outs, faces, uint8_input, seed)
     click.echo(_render(written))
     if measured is not None:
         _print_degradation(model, written, measured, schema)
 
 
-def _name_files(model: Path, forms: Sequence[str], out: Path) -> Mapping[Form, Path]:
+def _name_files(model: Path, formats: Sequence[str], out: Path) -> Mapping[FileFormat, Path]:
     """Output file of each format: `out` for a single one, else a file in the folder `out`."""
     from lightmark.export.formats import FORMATS, name_in_folder
 
-    known: dict[str, Form] = {form: form for form in FORMATS}
-    if unknown := [form for form in forms if form not in known]:
+    known: dict[str, FileFormat] = {file_format: file_format for file_format in FORMATS}
+    if unknown := [file_format for file_format in formats if file_format not in known]:
         raise ConfigError(f"--to {', '.join(unknown)}: known are {', '.join(known)}, with commas between")
-    suffix = FORMATS[known[forms[0]]].suffix
+    suffix = FORMATS[known[formats[0]]].suffix
     if out.name.endswith(suffix) or (out.suffix and not out.is_dir()):
-        if len(forms) > 1:
-            raise ConfigError(f"{out}: one file cannot hold {len(forms)} formats; give a folder")
+        if len(formats) > 1:
+            raise ConfigError(f"{out}: one file cannot hold {len(formats)} formats; give a folder")
         if not out.name.endswith(suffix):
-            raise ConfigError(f"{out}: a file of {forms[0]} ends in {suffix}; call it so, or give a folder")
-        return {known[forms[0]]: out}
-    return {known[form]: out / name_in_folder(known[form], model.stem) for form in forms}
+            raise ConfigError(f"{out}: a file of {formats[0]} ends in {suffix}; call it so, or give a folder")
+        return {known[formats[0]]: out}
+    return {known[file_format]: out / name_in_folder(known[file_format], model.stem) for file_format in formats}
 
 
 def _render(written: Sequence[Exported]) -> str:
@@ -88,7 +88,7 @@ def _render(written: Sequence[Exported]) -> str:
         parity = (
             ("not verified", "–") if one.parity is None else (f"{one.parity.largest:.5f}", f"{one.parity.mean:.5f}")
         )
-        rows.append((str(one.path), one.form, f"{size:.1f}", *parity))
+        rows.append((str(one.path), one.file_format, f"{size:.1f}", *parity))
     crops = next((one.parity.crops for one in written if one.parity is not None), 0)
     how = f"\ndistance of points from the original's, px of the crop, over {crops} crops, one by one and batched"
     return align_columns(Table("", columns, tuple(rows))) + (how if crops else "")

@@ -1,4 +1,4 @@
-"""Core ML packages: one crop a call, float32; nothing but Apple's systems runs them, so nothing here verifies them."""
+"""Core ML packages (batch 1, float32); they run only on Apple's systems, so that they are not verified here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lightmark.spec import METADATA_KEY, ModelSpec, spec_to_json
 
 
 def write_coreml(graph: Any, spec: ModelSpec, out: Path) -> None:
-    """Write a ModelProto that takes planes as the package `out`, for iOS 16, macOS 13 and later.
+    """Write a ModelProto whose input is planes as the package `out`, for iOS 16, macOS 13 and later.
 
-    Its input is `crops`, its outputs are called as the graph's.
+    The input is called `crops`; the outputs have the names of the graph's.
     """
     import torch
 
-    with quiet(), redirect_stderr(StringIO()):  # notes on versions, and bars of progress
+    with quiet(), redirect_stderr(StringIO()):  # version warnings and progress bars
         import coremltools
 
         program = torch.export.export(graph_module(graph), (example_crop(spec, uint8_input=False),))

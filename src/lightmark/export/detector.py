@@ -1,4 +1,4 @@
-"""The face detector as ONNX, from camera pixels to boxes, checked against torch before it is kept."""
+"""Export of the face detector as ONNX, from uint8 pixels to boxes, verified against torch."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from lightmark.runtime.onnx_model import open_session
 
 
 class _FromPixels(torch.nn.Module):
+    """Face detector with uint8 pixels as input and scores instead of logits as output."""
+
     def __init__(self, network: FaceDetectorNet) -> None:
         super().__init__()
         self.network = network
@@ -31,9 +33,9 @@ class _FromPixels(torch.nn.Module):
 
 
 def load_face_detector(checkpoint: Path) -> tuple[FaceDetectorNet, dict[str, object]]:
-    """The network of a checkpoint, in evaluation mode, and what is known of its training.
+    """Load a face detector's checkpoint: the network in evaluation mode, and the provenance of its training.
 
-    Raises `CheckpointError` for a file that is none of a face detector.
+    Raises `CheckpointError` for a file that is no checkpoint of a face detector.
     """
     tensors, metadata = read_tensors(checkpoint)
     if DETECTOR_KEY not in metadata:
@@ -44,11 +46,11 @@ def load_face_detector(checkpoint: Path) -> tuple[FaceDetectorNet, dict[str, obj
 
 
 def export_detector(checkpoint: Path, out: Path, threshold: float, possible: float | None = None) -> float:
-    """Write the detector of `checkpoint` as ONNX and return by how many pixels its boxes differ from torch's at most.
+    """Write the detector of `checkpoint` as ONNX; returns the largest difference of its boxes from torch's in pixels.
 
     Input `image` uint8 RGB (B, H, W, 3), H and W multiples of 32; outputs `boxes` (B, C, 4) in its pixels and `scores`
-    (B, C). `threshold` is the score from which on a find is to count, `possible` (None: the same) the one from which on
-    a landmark model is to judge it. Raises `ExportError`, and leaves no file, where
+    (B, C). `threshold` is the score from which a box is a detection, `possible` (None: the same) the score from which
+    it is a candidate that a landmark model with confidence has to confirm. Raises `ExportError`, and writes no file, if
     boxes differ by more than 0.01 px or scores by more than 0.0001.
     """
     network, provenance = load_face_detector(checkpoint)
@@ -70,13 +72,13 @@ def export_detector(checkpoint: Path, out: Path, threshold: float, possible: flo
 
 
 def _differences(path: Path, module: _FromPixels) -> tuple[float, float]:
-    """Largest difference of boxes, in pixels, and of scores, over pictures of several sizes and one batch of two."""
+    """Largest differences of boxes, in pixels, and of scores, over pictures of several sizes and a batch of two."""
     session, rng = open_session(path, threads=None), np.random.default_rng(0)
     largest = [0.0, 0.0]
     for shape in ((1, 256, 320, 3), (1, 320, 64, 3), (2, 128, 128, 3)):
         image = rng.integers(0, 256, shape, dtype=np.uint8)
         with torch.inference_mode():
-            wanted = [tensor.numpy() for tensor in module(torch.from_numpy(image))]
-        got = session.run(["boxes", "scores"], {"image": image})
-        largest = [max(a, float(abs(x - y).max())) for a, x, y in zip(largest, got, wanted, strict=True)]
+            expected = [tensor.numpy() for tensor in module(torch.from_numpy(image))]
+        outputs = session.run(["boxes", "scores"], {"image": image})
+        largest = [max(a, float(abs(x - y).max())) for a, x, y in zip(largest, outputs, expected, strict=True)]
     return largest[0], largest[1]

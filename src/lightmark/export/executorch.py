@@ -1,4 +1,4 @@
-"""ExecuTorch files: one crop a call, float32, what XNNPACK can do given to it."""
+"""ExecuTorch files (batch 1, float32), with the operators that XNNPACK supports delegated to it."""
 
 from __future__ import annotations
 

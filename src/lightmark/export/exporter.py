@@ -1,4 +1,4 @@
-"""Forms: the files that one model is exported to, each checked against its float32 original before it is kept."""
+"""Export of a landmark model to files of several formats, each verified against the float32 original."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.errors import ConfigError, DataError, ExportError, GeometryError, LightmarkError, WriteError
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.evaluate.predict import to_schema
-from lightmark.export.formats import FORMATS, PRECISIONS, Form, require_format
-from lightmark.export.fp16 import halve
-from lightmark.export.graph import arithmetic_of, copy_of, read_graph, take_bytes, write_model
+from lightmark.export.formats import FORMATS, PRECISIONS, FileFormat, require_format
+from lightmark.export.fp16 import to_fp16
+from lightmark.export.graph import copy_of, precision_of, read_graph, take_bytes, write_model
 from lightmark.export.int8 import quantise, quantise_full_range
 from lightmark.export.int8_first_layer import group_pixels
-from lightmark.export.parity import CROPS, Parity, measure_parity, random_crops, require_like, require_same
+from lightmark.export.parity import CROPS, Parity, measure_parity, random_crops, require_close, require_same
 from lightmark.files import replacing_together, sha256_of
 from lightmark.image import warp
 from lightmark.runtime.exported_model import write_sidecar
@@ -35,47 +35,44 @@ CALIBRATION = 256  # faces; 32 to 512 make int8 files of the same accuracy (lab 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written: its form, and how far its points are from the model's that it came from.
+    """An exported file: its format, path and parity with the original (None if no installed runtime can run it)."""
 
-    `parity` is None where no runtime here runs the form.
-    """
-
-    form: Form
+    file_format: FileFormat
     path: Path
     parity: Parity | None
 
 
-def export_forms(
+def export_formats(
     source: Path,
-    outs: Mapping[Form, Path],
+    outs: Mapping[FileFormat, Path],
     faces: Sequence[Sample] = (),
     uint8_input: bool = False,
     seed: int = 0,
 ) -> list[Exported]:
-    """Write the model of `source`, a checkpoint or a float32 ONNX file, to the files `outs`, in the forms' order.
+    """Export the model of `source`, a checkpoint or a float32 ONNX file, to the files `outs`, one per format.
 
-    int8 takes its ranges from `CALIBRATION` of the `faces`, drawn by `seed`, which must be faces that one may train on.
-    With `uint8_input` the files take crops as they are, uint8 (B, S, S, 3), else planes normalised as the spec says.
-    Each file is whole or not there, and holds the ModelSpec or has it beside it (`FORMATS`), its provenance telling the
-    precision, the source's sha256, the faces calibrated on, the limit that keeps int8 sums from overflowing and whether
-    it was verified. Raises `ConfigError` for int8 without faces or a form that takes no bytes, `MissingExtraError` for
-    one that is not installed, `CheckpointError` or `SpecError` for a source that cannot be used, `ExportError` for one
-    that is not float32 or a written file whose points are not the model's, `WriteError` where there is no room.
+    int8 is calibrated on `CALIBRATION` of the `faces`, sampled with `seed`; they must be training faces. With
+    `uint8_input` the input is crops uint8 (B, S, S, 3), otherwise planes normalised by the spec. Files are written
+    atomically and hold the ModelSpec, or have it in a file beside them (`FORMATS`). Its provenance records the
+    precision, the sha256 of the source, the calibration, the pair limit of int8 weights, and whether the file was
+    verified. Raises `ConfigError` for int8 without faces or uint8 input of a format without it, `MissingExtraError` for
+    a converter that is not installed, `CheckpointError` or `SpecError` for an unusable source, `ExportError` for a
+    source that is not float32 and for a file whose points differ from the original's, `WriteError` for a full disk.
     """
-    _require_possible(outs, faces, uint8_input)
+    _require_valid(outs, faces, uint8_input)
     with _temporary_files(source), TemporaryDirectory() as scratch:
-        base, parity = _single_precision(source, Path(scratch) / "fp32.onnx")
+        base, parity = _float32_onnx(source, Path(scratch) / "fp32.onnx")
         original = OnnxModel(base)
         require_face_box(original.spec, str(source))
         crops = calibration_crops(faces, original.spec, CALIBRATION + CROPS, seed) if faces else None
         plan = _Plan(read_graph(base), original, sha256_of(base), crops, uint8_input, seed)
-        wanted = [form for form in FORMATS if form in outs]
-        return [Exported(form, outs[form], _write(plan, form, outs[form], parity)) for form in wanted]
+        ordered = [file_format for file_format in FORMATS if file_format in outs]
+        return [Exported(one, outs[one], _write(plan, one, outs[one], parity)) for one in ordered]
 
 
 @contextmanager
 def _temporary_files(source: Path) -> Iterator[None]:
-    """What the system refuses of the files that lie in its temporary folder meanwhile, as `WriteError`."""
+    """Context that raises `WriteError` if temporary files of the export cannot be written."""
     try:
         yield
     except OSError as error:
@@ -85,21 +82,21 @@ def _temporary_files(source: Path) -> Iterator[None]:
         ) from error
 
 
-def _require_possible(forms: Mapping[Form, Path], faces: Sequence[Sample], uint8_input: bool) -> None:
-    """Raise what can be told before anything is written."""
-    if not forms:
-        raise ConfigError(f"no form to export to; known: {', '.join(FORMATS)}")
-    for form in forms:
-        if FORMATS[form].calibrated and not faces:
+def _require_valid(formats: Mapping[FileFormat, Path], faces: Sequence[Sample], uint8_input: bool) -> None:
+    """Raise the errors of `export_formats` that are known before anything is written."""
+    if not formats:
+        raise ConfigError(f"no format to export to; known: {', '.join(FORMATS)}")
+    for file_format in formats:
+        if FORMATS[file_format].calibrated and not faces:
             raise ConfigError("int8 needs faces to measure ranges on: give --calibrate with labelled training faces")
-        if uint8_input and not FORMATS[form].bytes_in:
-            raise ConfigError(f"{form}: takes planes of floats only; export it without --uint8-input")
-        require_format(form)
+        if uint8_input and not FORMATS[file_format].uint8_input:
+            raise ConfigError(f"{file_format}: takes planes of floats only; export it without --uint8-input")
+        require_format(file_format)
 
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """The float32 `graph` that `original` runs and its sha256, and how its other forms are to be made."""
+    """Inputs of all conversions: the float32 `graph`, which `original` runs, its sha256 and the settings."""
 
     graph: Any
     original: OnnxModel
@@ -110,22 +107,22 @@ class _Plan:
 
     @property
     def measured_on(self) -> NDArray[np.uint8]:
-        """Crops for the parity: faces that no range is measured on, where enough were given."""
+        """Crops for the parity: random ones without faces, otherwise faces held out from the calibration."""
         if self.crops is None:
             return random_crops(self.original.spec.size, CROPS, np.random.default_rng(self.seed))
         return self.crops[-CROPS:]
 
     @property
     def calibrated_on(self) -> NDArray[np.uint8]:
-        """Crops that ranges are measured on."""
+        """Crops for the calibration: all, if there are too few to hold `CROPS` of them out."""
         assert self.crops is not None
         return self.crops[:-CROPS] if len(self.crops) > 2 * CROPS else self.crops
 
 
 def calibration_crops(faces: Sequence[Sample], spec: ModelSpec, most: int, seed: int) -> NDArray[np.uint8]:
-    """Upright crops (B, S, S, 3) around the labels of up to `most` of `faces`, drawn by `seed`.
+    """Upright crops (B, S, S, 3) of up to `most` of `faces`, sampled with `seed`, by the boxes of their labels.
 
-    Raises `SchemaError` for faces that do not fit the spec, `DataError` naming a face whose labels span no box.
+    Raises `SchemaError` for faces of another schema, `DataError` naming a face whose labels span no box.
     """
     order = np.random.default_rng(seed).permutation(len(faces))[:most]
     chosen = with_face_boxes(to_schema([faces[index] for index in order], spec.schema), spec)
@@ -140,40 +137,43 @@ def _crop(face: Sample, spec: ModelSpec) -> NDArray[np.uint8]:
     return warp(load_image(face), matrix, spec.size)
 
 
-def _single_precision(source: Path, scratch: Path) -> tuple[Path, Parity | None]:
-    """A float32 ONNX file of `source`, and its parity with torch where it was a checkpoint."""
+def _float32_onnx(source: Path, scratch: Path) -> tuple[Path, Parity | None]:
+    """Path of a float32 ONNX file of `source`, and its parity with torch if `source` is a checkpoint."""
     if source.suffix == ".safetensors":
         from lightmark.export.onnx import export_onnx
 
         return scratch, export_onnx(source, scratch)
     if source.suffix != ".onnx":
         raise ConfigError(f"{source}: a model to export ends in .safetensors or .onnx")
-    found = arithmetic_of(read_graph(source))
-    if found != "fp32":
-        raise ExportError(f"{source}: is {found} already; give the checkpoint or the float32 file that it came from")
+    precision = precision_of(read_graph(source))
+    if precision != "fp32":
+        raise ExportError(
+            f"{source}: is {precision} already; give the checkpoint or the float32 file that it came from"
+        )
     return source, None
 
 
-def _write(plan: _Plan, form: Form, out: Path, with_torch: Parity | None) -> Parity | None:
-    spec = _told(plan, form)
+def _write(plan: _Plan, file_format: FileFormat, out: Path, with_torch: Parity | None) -> Parity | None:
+    """Write the file `out` and verify it; returns its parity, for float32 ONNX the one `with_torch`."""
+    spec = _spec_for(plan, file_format)
     with replacing_together(out) as temporary:
-        _convert(plan, form, spec, temporary, out)
-        if FORMATS[form].sidecar:
+        _convert(plan, file_format, spec, temporary, out)
+        if FORMATS[file_format].sidecar:
             write_sidecar(temporary, spec)
-        if not FORMATS[form].verified:
+        if not FORMATS[file_format].verified:
             return None
         parity = measure_parity(open_exported(temporary), plan.original, plan.measured_on)
-        if FORMATS[form].precision == "fp32":
+        if FORMATS[file_format].precision == "fp32":
             require_same(parity, "the original", out)
         else:
-            require_like(parity, plan.original.spec.size, out)
-    return with_torch if with_torch is not None and form == "onnx" else parity
+            require_close(parity, plan.original.spec.size, out)
+    return with_torch if with_torch is not None and file_format == "onnx" else parity
 
 
-def _convert(plan: _Plan, form: Form, spec: ModelSpec, temporary: Path, out: Path) -> None:
-    """Write a form; raises `ExportError` where its converter fails, `WriteError` where it finds no room."""
+def _convert(plan: _Plan, file_format: FileFormat, spec: ModelSpec, temporary: Path, out: Path) -> None:
+    """Write one file; raises `ExportError` if its converter fails, `WriteError` if the disk is full."""
     try:
-        WRITERS[form](plan, _graph(plan, form), spec, temporary)
+        WRITERS[file_format](plan, _graph(plan, file_format), spec, temporary)
     except LightmarkError:
         raise
     except OSError as error:
@@ -181,22 +181,22 @@ def _convert(plan: _Plan, form: Form, spec: ModelSpec, temporary: Path, out: Pat
             f"{out}: cannot be written: {error.strerror or error}; is there room left, there and for temporary files "
             f"in {gettempdir()}?"
         ) from error
-    except Exception as error:  # the converters' errors share no base class but Exception
+    except Exception as error:  # the converters' errors have no common base class
         raise ExportError(
-            f"{out}: the converter to {form} fails, so no file was left: {type(error).__name__}: {error}; another "
-            "release of it may know this network"
+            f"{out}: the converter to {file_format} fails, so no file was left: {type(error).__name__}: {error}; "
+            "another release of it may know this network"
         ) from error
 
 
-def _graph(plan: _Plan, form: Form) -> Any:
-    """The ModelProto that a form is written from."""
-    if form in QUANTISERS:
-        model = QUANTISERS[form](plan.graph, plan.original, plan.calibrated_on)
+def _graph(plan: _Plan, file_format: FileFormat) -> Any:
+    """ModelProto from which a format is written: quantised, in fp16 or unchanged, with the requested input."""
+    if file_format in QUANTISERS:
+        model = QUANTISERS[file_format](plan.graph, plan.original, plan.calibrated_on)
     else:
-        model = halve(plan.graph) if form == "onnx-fp16" else copy_of(plan.graph)
+        model = to_fp16(plan.graph) if file_format == "onnx-fp16" else copy_of(plan.graph)
     if plan.uint8_input:
         take_bytes(model, plan.original.spec)
-        if form in QUANTISERS:
+        if file_format in QUANTISERS:
             group_pixels(model)
     return model
 
@@ -241,11 +241,11 @@ def _write_executorch(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> N
     write_executorch(graph, spec, out)
 
 
-QUANTISERS: Mapping[Form, Callable[[Any, OnnxModel, NDArray[np.uint8]], Any]] = {
+QUANTISERS: Mapping[FileFormat, Callable[[Any, OnnxModel, NDArray[np.uint8]], Any]] = {
     "onnx-int8": quantise,
     "onnx-int8-vnni": quantise_full_range,
 }
-WRITERS: Mapping[Form, Callable[[_Plan, Any, ModelSpec, Path], None]] = {
+WRITERS: Mapping[FileFormat, Callable[[_Plan, Any, ModelSpec, Path], None]] = {
     **dict.fromkeys(PRECISIONS, _write_onnx),
     "openvino": _write_openvino,
     "litert": _write_litert,
@@ -256,16 +256,16 @@ WRITERS: Mapping[Form, Callable[[_Plan, Any, ModelSpec, Path], None]] = {
 }
 
 
-def _told(plan: _Plan, form: Form) -> ModelSpec:
-    """The spec with what is to be known of the form; errors measured on its original are not its own."""
-    known = {**plan.original.spec.provenance, "precision": FORMATS[form].precision}
-    if form != "onnx":
-        known.pop("nme", None)
-        known["source_sha256"] = plan.sha256
-    if not FORMATS[form].verified:
-        known["parity"] = "not verified"
-    if FORMATS[form].calibrated:
-        known["calibration"] = {"faces": len(plan.calibrated_on), "seed": plan.seed}
-    if form == "onnx-int8":
-        known[PAIR_LIMIT_KEY] = PAIR_LIMIT
-    return replace(plan.original.spec, provenance=known)
+def _spec_for(plan: _Plan, file_format: FileFormat) -> ModelSpec:
+    """ModelSpec of a format, with its provenance; the NME of the original is dropped, since the file's may differ."""
+    provenance = {**plan.original.spec.provenance, "precision": FORMATS[file_format].precision}
+    if file_format != "onnx":
+        provenance.pop("nme", None)
+        provenance["source_sha256"] = plan.sha256
+    if not FORMATS[file_format].verified:
+        provenance["parity"] = "not verified"
+    if FORMATS[file_format].calibrated:
+        provenance["calibration"] = {"faces": len(plan.calibrated_on), "seed": plan.seed}
+    if file_format == "onnx-int8":
+        provenance[PAIR_LIMIT_KEY] = PAIR_LIMIT
+    return replace(plan.original.spec, provenance=provenance)

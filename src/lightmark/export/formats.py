@@ -1,4 +1,4 @@
-"""The forms that a model is exported to: how their files are called and what writing and running them needs."""
+"""Export formats: names and suffixes of their files, and the packages and extras that they need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from lightmark.extras import require_extra
 from lightmark.runtime.exported_model import sidecar_path
 
-Form = Literal[
+FileFormat = Literal[
     "onnx", "onnx-fp16", "onnx-int8", "onnx-int8-vnni",
     "openvino", "litert", "litert-int8", "coreml", "ncnn", "executorch",
 ]  # fmt: skip
@@ -18,10 +18,11 @@ Form = Literal[
 
 @dataclass(frozen=True)
 class Format:
-    """A form: its files end in `suffix`, `weights` and, with a `sidecar`, `suffix`.json.
+    """Properties of a format.
 
-    `packages` are what writing it needs, all in the `extra`. A `calibrated` form needs faces; one that is not
-    `verified` has no runtime here; one with `bytes_in` can take crops as they are.
+    Its files end in `suffix`, `weights` (the file of the weights, if it is separate) and, with a `sidecar`,
+    `suffix`.json for the ModelSpec. `packages` are needed to write it; all are in the `extra`. A `calibrated` format
+    needs faces; a `verified` one has a runtime here; `uint8_input` ones can have crops uint8 (B, S, S, 3) as input.
     """
 
     suffix: str
@@ -32,11 +33,11 @@ class Format:
     sidecar: bool = False
     calibrated: bool = False
     verified: bool = True
-    bytes_in: bool = True
+    uint8_input: bool = True
 
 
 _LITERT = ("onnx", "torch", "litert_torch", "ai_edge_litert")
-FORMATS: Mapping[Form, Format] = {
+FORMATS: Mapping[FileFormat, Format] = {
     "onnx": Format(".onnx", "fp32", "onnx", ("onnx",)),
     "onnx-fp16": Format(".onnx", "fp16", "onnx", ("onnx",)),
     "onnx-int8": Format(".onnx", "int8", "onnx", ("onnx",), calibrated=True),
@@ -45,29 +46,35 @@ FORMATS: Mapping[Form, Format] = {
     "litert": Format(".tflite", "fp32", "litert", _LITERT),
     "litert-int8": Format(".tflite", "int8", "litert", (*_LITERT, "ai_edge_quantizer"), calibrated=True),
     "coreml": Format(
-        ".mlpackage", "fp32", "coreml", ("onnx", "torch", "coremltools"), sidecar=True, verified=False, bytes_in=False
+        ".mlpackage",
+        "fp32",
+        "coreml",
+        ("onnx", "torch", "coremltools"),
+        sidecar=True,
+        verified=False,
+        uint8_input=False,
     ),
     "ncnn": Format(
-        ".ncnn.param", "fp32", "ncnn", ("onnx", "torch", "pnnx", "ncnn"), ".ncnn.bin", sidecar=True, bytes_in=False
+        ".ncnn.param", "fp32", "ncnn", ("onnx", "torch", "pnnx", "ncnn"), ".ncnn.bin", sidecar=True, uint8_input=False
     ),
     "executorch": Format(".pte", "fp32", "executorch", ("onnx", "torch", "executorch"), sidecar=True),
 }
-PRECISIONS: Mapping[Form, str] = {form: one.precision for form, one in FORMATS.items() if one.suffix == ".onnx"}
+PRECISIONS: Mapping[FileFormat, str] = {name: one.precision for name, one in FORMATS.items() if one.suffix == ".onnx"}
 
 
-def require_format(form: Form) -> None:
-    """Raise `MissingExtraError` with the install line where what writing `form` needs is not installed."""
-    require_extra(FORMATS[form].packages, FORMATS[form].extra, f"export to {form}")
+def require_format(file_format: FileFormat) -> None:
+    """Raise `MissingExtraError` with the install line if a package for writing `file_format` is not installed."""
+    require_extra(FORMATS[file_format].packages, FORMATS[file_format].extra, f"export to {file_format}")
 
 
-def files_of(form: Form, path: Path) -> list[Path]:
-    """All that writing `form` to `path` writes."""
-    one = FORMATS[form]
+def files_of(file_format: FileFormat, path: Path) -> list[Path]:
+    """Paths of all files of `file_format` whose main file is `path`."""
+    one = FORMATS[file_format]
     weights = [path.with_name(path.name.removesuffix(one.suffix) + one.weights)] if one.weights else []
     return [path, *weights, *([sidecar_path(path)] if one.sidecar else [])]
 
 
-def name_in_folder(form: Form, model: str) -> str:
-    """Name of the file of `form` of the model called `model` beside its other forms."""
-    precision = form.partition("-")[2]
-    return f"{model}-{precision}{FORMATS[form].suffix}" if precision else f"{model}{FORMATS[form].suffix}"
+def name_in_folder(file_format: FileFormat, model: str) -> str:
+    """File name of the model `model` in `file_format`, unique among its formats in one folder."""
+    precision, suffix = file_format.partition("-")[2], FORMATS[file_format].suffix
+    return f"{model}-{precision}{suffix}" if precision else f"{model}{suffix}"

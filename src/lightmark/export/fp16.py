@@ -1,4 +1,4 @@
-"""fp16: a float32 graph with its backbone in half precision, for GPUs and neural engines; input and output float32."""
+"""fp16 conversion of a float32 ONNX graph, for GPUs and neural engines: backbone in fp16, heads, input, output fp32."""
 
 from __future__ import annotations
 
@@ -9,33 +9,36 @@ import numpy as np
 
 from lightmark.export.graph import copy_of, head_nodes, import_onnx, replace_nodes
 
-KEPT = {"Resize": (1, 2, 3)}  # inputs that are float32 or no floats whatever the precision of the picture
+# Inputs of an operator that are never fp16, by their index: Resize's region, scales and sizes.
+NEVER_FP16 = {"Resize": (1, 2, 3)}
 
 
-def halve(model: Any) -> Any:
-    """ModelProto in float16 of the float32 ModelProto `model`.
+def to_fp16(model: Any) -> Any:
+    """Copy of the float32 ModelProto `model` with its backbone in float16.
 
-    The heads stay float32: a coordinate above 0.5 in half precision is a multiple of 1/2048 of the crop's side. Casts
-    stand only where the backbone begins and ends; onnxruntime's own converter would round the heads' values, too.
-    Raises `MissingExtraError` without onnx, `ExportError` for a graph whose heads cannot be told.
+    The heads stay float32: fp16 coordinates above 0.5 are multiples of 1/2048 of the crop's side. Casts are only at the
+    start and the end of the backbone; onnxruntime's converter puts casts around every float32 node and so rounds the
+    values of the heads, too. Raises `MissingExtraError` without onnx, `ExportError` for a graph whose heads cannot be
+    identified.
     """
     changed, heads = copy_of(model), set(head_nodes(model, "fp16"))
     graph = changed.graph
     planes = graph.input[0].name
     weights = {weight.name: weight for weight in graph.initializer if weight.data_type == _types().FLOAT}
-    leaving = _leaving(model, heads)
-    nodes, halved = [_cast(planes, f"{planes}_half", _types().FLOAT16)], set()
+    features = _backbone_outputs(model, heads)
+    fp16_names = {name: f"{name}_fp16" for name in (planes, *weights)}
+    nodes, renamed = [_cast(planes, fp16_names[planes], _types().FLOAT16)], set()
     for node in graph.node:
         if node.name in heads:
-            _rename(node, {name: f"{name}_float" for name in leaving})
+            _rename_inputs(node, {name: f"{name}_fp32" for name in features})
             nodes.append(node)
             continue
-        halved |= _rename(node, {name: f"{name}_half" for name in (planes, *weights)}, KEPT.get(node.op_type, ()))
-        nodes += [node, *(_cast(name, f"{name}_float", _types().FLOAT) for name in node.output if name in leaving)]
+        renamed |= _rename_inputs(node, fp16_names, NEVER_FP16.get(node.op_type, ()))
+        nodes += [node, *(_cast(name, f"{name}_fp32", _types().FLOAT) for name in node.output if name in features)]
     replace_nodes(graph, nodes)
-    graph.initializer.extend(_half(weights[name]) for name in sorted(halved & weights.keys()))
+    graph.initializer.extend(_fp16_weight(weights[name]) for name in sorted(renamed & weights.keys()))
     _drop_unused(graph)
-    del graph.value_info[:]  # which tell the types of before
+    del graph.value_info[:]  # the types of the float32 graph
     return changed
 
 
@@ -43,36 +46,37 @@ def _types() -> Any:
     return import_onnx().TensorProto
 
 
-def _leaving(model: Any, heads: set[str]) -> set[str]:
-    """Names of the float tensors that nodes outside the heads give to nodes of the heads."""
+def _backbone_outputs(model: Any, heads: set[str]) -> set[str]:
+    """Names of the float tensors from nodes outside the heads to nodes of the heads."""
     graph = import_onnx().shape_inference.infer_shapes(model).graph
     floats = {info.name for info in graph.value_info if info.type.tensor_type.elem_type == _types().FLOAT}
-    given = {name for node in graph.node if node.name not in heads for name in node.output}
-    taken = {name for node in graph.node if node.name in heads for name in node.input}
-    return floats & given & taken
+    outputs = {name for node in graph.node if node.name not in heads for name in node.output}
+    inputs = {name for node in graph.node if node.name in heads for name in node.input}
+    return floats & outputs & inputs
 
 
-def _rename(node: Any, names: dict[str, str], kept: Sequence[int] = ()) -> set[str]:
-    """Give a node's inputs their new `names` but for those at the places `kept`; which names it had of them."""
-    found = set()
-    for place, name in enumerate(node.input):
-        if name in names and place not in kept:
-            node.input[place] = names[name]
-            found.add(name)
-    return found
+def _rename_inputs(node: Any, names: dict[str, str], excluded: Sequence[int] = ()) -> set[str]:
+    """Rename inputs of a node by `names`, except at the indices `excluded`; returns the old names that it had."""
+    renamed = set()
+    for index, name in enumerate(node.input):
+        if name in names and index not in excluded:
+            node.input[index] = names[name]
+            renamed.add(name)
+    return renamed
 
 
 def _cast(name: str, to: str, kind: int) -> Any:
     return import_onnx().helper.make_node("Cast", [name], [to], f"{to}_cast", to=kind)
 
 
-def _half(weight: Any) -> Any:
+def _fp16_weight(weight: Any) -> Any:
     helper = import_onnx().numpy_helper
-    return helper.from_array(helper.to_array(weight).astype(np.float16), f"{weight.name}_half")
+    return helper.from_array(helper.to_array(weight).astype(np.float16), f"{weight.name}_fp16")
 
 
 def _drop_unused(graph: Any) -> None:
-    used = {name for node in graph.node for name in node.input}
-    kept = [weight for weight in graph.initializer if weight.name in used]
+    """Remove the weights that no node reads, here the float32 ones of the backbone."""
+    read = {name for node in graph.node for name in node.input}
+    used = [weight for weight in graph.initializer if weight.name in read]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(used)

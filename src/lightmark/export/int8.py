@@ -1,4 +1,4 @@
-"""int8: a float32 graph with its convolutions in eight bits, their ranges measured on faces (static quantisation)."""
+"""Static int8 quantisation of the convolutions of a float32 ONNX graph, calibrated on crops of faces."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.export.graph import copy_of, head_nodes, import_onnx, multiply_and_sum, quiet, takes_bytes
+from lightmark.export.graph import copy_of, head_nodes, import_onnx, quiet, replace_einsums, takes_bytes
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.spec import ModelSpec, normalisation
 
-# Additions and the activations between two convolutions, too, so that nothing between them goes back to float.
+# With additions and activations, so that nothing between two convolutions is computed in float32.
 QUANTISED = ("Conv", "Add", "Clip", "Relu")
 BATCH = 16
 
 
 def quantise(model: Any, original: OnnxModel, crops: NDArray[np.uint8]) -> Any:
-    """ModelProto in int8 of the float32 ModelProto `model`, which `original` runs; for every processor.
+    """int8 copy of the float32 ModelProto `model`, which `original` runs; for every processor.
 
-    Ranges of activations are the least and the greatest values seen on `crops` (B, S, S, 3). Weights are signed, with a
-    scale a channel, by which no two of one sign sum to more than `PAIR_LIMIT`; activations unsigned, which x86
-    multiplies by signed weights in one instruction.
+    Activations are unsigned, since x86 multiplies unsigned by signed bytes in one instruction; their ranges are the
+    smallest and largest values on `crops` (B, S, S, 3). Weights are signed with a scale per channel, chosen so that no
+    two weights of the same sign sum to more than `PAIR_LIMIT`: their products then cannot overflow (`pair_ranges`).
 
-    The heads stay float: their softmax-weighted means turn small errors of the scores into pixels, and they are 2 % of
-    the time. Raises `MissingExtraError` without onnx, `ExportError` for a graph whose heads cannot be told.
+    The heads stay float32: their softmax-weighted means turn small errors of the scores into pixels, and they take 2 %
+    of the time (lab notes, 2026-11-21). Raises `MissingExtraError` without onnx, `ExportError` for a graph whose heads
+    cannot be identified.
     """
     return _quantise(model, original, crops, pair_ranges(model))
 
 
 def quantise_full_range(model: Any, original: OnnxModel, crops: NDArray[np.uint8]) -> Any:
-    """`quantise` without a limit for pairs of weights, whose products overflow on x86 before VNNI."""
+    """`quantise` without the limit for pairs of weights; products of pairs may overflow on x86 CPUs without VNNI."""
     return _quantise(model, original, crops, {})
 
 
 def pair_ranges(model: Any) -> dict[str, NDArray[np.float32]]:
-    """Range of each output channel of each convolution's weights, by name: the most that two of one sign sum to.
+    """Quantisation range of each output channel of each convolution's weights, by the name of the weights.
 
-    127 steps for it leave 128 for two rounded weights, in whatever order a processor pairs them. That wastes less than
-    seven bits for each weight, onnxruntime's reduce_range, which allow two of the greatest where there is but one.
+    x86 without VNNI adds the products of two neighbouring bytes in saturating 16-bit arithmetic. The range of a channel
+    is therefore the largest sum of two of its weights of the same sign: quantised to 127 steps and rounded, any two
+    sum to 128 at most, whichever a kernel pairs. onnxruntime's reduce_range, 7 bits for each weight, loses more
+    precision: it allows for two weights of the largest value where there is one.
     """
     arrays = {one.name: import_onnx().numpy_helper.to_array(one) for one in model.graph.initializer}
     kernels = {node.input[1]: arrays.get(node.input[1]) for node in model.graph.node if node.op_type == "Conv"}
@@ -49,6 +52,7 @@ def pair_ranges(model: Any) -> dict[str, NDArray[np.float32]]:
 
 
 def _largest_pairs(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Largest sum (C,) of two weights of the same sign in each output channel of `kernel` (C, …)."""
     ordered = np.sort(kernel.reshape(len(kernel), -1), axis=1)
     positive, negative = ordered[:, -2:].clip(min=0), -ordered[:, :2].clip(max=0)
     largest: NDArray[np.float32] = np.maximum(positive.sum(axis=1), negative.sum(axis=1))
@@ -62,7 +66,7 @@ def _quantise(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     excluded, changed = head_nodes(model, "int8"), copy_of(model)
-    multiply_and_sum(changed)
+    replace_einsums(changed)
     by_channel = {name: [{"axis": 0, "rmin": -most, "rmax": most} for most in ranges[name]] for name in ranges}
     with TemporaryDirectory() as folder, quiet():
         out = Path(folder) / "int8.onnx"
@@ -82,16 +86,19 @@ def _quantise(
 
 
 def _pixel_range(model: Any, spec: ModelSpec) -> dict[str, list[dict[str, Any]]]:
-    """The range of the planes, which is known: with it, the planes of a spec without a mean are the bytes again."""
+    """Quantisation range of the input planes, which is known from the spec instead of measured.
+
+    The quantised planes of a spec without `mean` are then the original bytes, so that `take_bytes` can remove the step.
+    """
     if takes_bytes(model):
         return {}
     factor, subtrahend = normalisation(spec)
-    known = {"rmin": np.min(-subtrahend), "rmax": np.max(255 * factor - subtrahend)}
-    return {model.graph.input[0].name: [known]}
+    bounds = {"rmin": np.min(-subtrahend), "rmax": np.max(255 * factor - subtrahend)}
+    return {model.graph.input[0].name: [bounds]}
 
 
 class _Feeds:
-    """onnxruntime's CalibrationDataReader: the graph's inputs, a batch at a time."""
+    """CalibrationDataReader of onnxruntime: inputs of the graph in batches."""
 
     def __init__(self, original: OnnxModel, crops: NDArray[np.uint8]) -> None:
         self._feeds: Iterator[dict[str, NDArray[Any]]] = (
@@ -100,5 +107,5 @@ class _Feeds:
         )
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        """The next input, None after the last."""
+        """Next batch, None after the last."""
         return next(self._feeds, None)

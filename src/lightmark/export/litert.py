@@ -1,4 +1,4 @@
-"""LiteRT files: one crop a call, float32 or, by LiteRT's own quantiser, with the backbone in eight bits."""
+"""LiteRT files (batch 1), float32 or with an int8 backbone by LiteRT's own quantiser."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lightmark.export.graph import quiet, takes_bytes
 from lightmark.export.onnx_to_torch import Backbone, example_crop, graph_module
 from lightmark.spec import METADATA_KEY, ModelSpec, normalise_crops, spec_to_json
 
-SIGNATURE = "serving_default"  # litert-torch's name for the one thing that the file does
-BACKBONE = rf".*{Backbone.__name__}_backbone.*"  # names of tensors tell the module that they come from
+SIGNATURE = "serving_default"  # litert-torch's name of the file's only signature
+BACKBONE = rf".*{Backbone.__name__}_backbone.*"  # litert-torch names tensors after the module they come from
 
 
 def write_litert(graph: Any, spec: ModelSpec, out: Path) -> None:
@@ -25,24 +25,25 @@ def write_litert(graph: Any, spec: ModelSpec, out: Path) -> None:
 
 
 def write_litert_int8(graph: Any, spec: ModelSpec, out: Path, crops: NDArray[np.uint8]) -> None:
-    """Write a ModelProto as `out` in eight bits: weights with a scale a channel, activations by what `crops` show.
+    """Write a ModelProto as `out` in int8: weights with a scale per channel, activations calibrated on `crops`.
 
-    The heads stay float32, as they do in int8 ONNX files (`quantise`), and so do input and outputs.
+    The heads stay float32, as in int8 ONNX files (`quantise`), and so do the input and the outputs.
     """
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_quantizer import qtyping, quantizer
 
-    content, taken = _convert(graph, spec), crops if takes_bytes(graph) else normalise_crops(crops, spec)
+    content, inputs = _convert(graph, spec), crops if takes_bytes(graph) else normalise_crops(crops, spec)
     (name,) = Interpreter(model_content=content).get_signature_list()[SIGNATURE]["inputs"]
-    with quiet(), redirect_stderr(StringIO()):  # the bar of its progress
-        maker = quantizer.Quantizer(content)
-        maker.add_static_config(BACKBONE, qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
-        ranges = maker.calibrate({SIGNATURE: [{name: crop[None]} for crop in taken]}, num_threads=1)
-        result = maker.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    with quiet(), redirect_stderr(StringIO()):  # its progress bar
+        quantiser = quantizer.Quantizer(content)
+        quantiser.add_static_config(BACKBONE, qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
+        ranges = quantiser.calibrate({SIGNATURE: [{name: crop[None]} for crop in inputs]}, num_threads=1)
+        result = quantiser.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     _write(bytes(result.quantized_model), spec, out)
 
 
 def _convert(graph: Any, spec: ModelSpec) -> bytes:
+    """LiteRT model in float32 of a ModelProto, without metadata."""
     with TemporaryDirectory() as scratch, quiet(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
         import litert_torch
 
@@ -52,20 +53,20 @@ def _convert(graph: Any, spec: ModelSpec) -> bytes:
 
 
 def _write(content: bytes, spec: ModelSpec, out: Path) -> None:
-    """Write a LiteRT model with the spec in its metadata."""
+    """Write the LiteRT model `content` to `out` with the spec in its metadata."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
-    for buffer in model.buffers:  # the quantiser puts weights behind the tables, where packing would lose them
+    for buffer in model.buffers:  # the quantiser stores weights after the flatbuffer, and Pack would drop them
         if buffer.offset > 1:
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
-    told = schema.BufferT()
-    told.data = np.frombuffer(spec_to_json(spec).encode(), np.uint8)
+    spec_buffer = schema.BufferT()
+    spec_buffer.data = np.frombuffer(spec_to_json(spec).encode(), np.uint8)
     entry = schema.MetadataT()
     entry.name, entry.buffer = METADATA_KEY, len(model.buffers)
-    model.buffers.append(told)
+    model.buffers.append(spec_buffer)
     model.metadata = [*(model.metadata or []), entry]
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")

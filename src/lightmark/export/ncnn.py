@@ -1,4 +1,4 @@
-"""ncnn files: one crop a call, float32, by pnnx, which reads what torch traced."""
+"""ncnn files (batch 1, float32), converted from a torch trace by pnnx."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lightmark.spec import ModelSpec
 
 
 def write_ncnn(graph: Any, spec: ModelSpec, out: Path) -> None:
-    """Write a ModelProto that takes planes as `out`, ending in .ncnn.param, and the .ncnn.bin beside it.
+    """Write a ModelProto whose input is planes as `out`, ending in .ncnn.param, and the .ncnn.bin beside it.
 
-    Its input is `in0`, its outputs are `out0` and, with confidence, `out1` and `out2`. Raises `ExportError` where pnnx
+    The input is called `in0`, the outputs `out0` and, with confidence, `out1` and `out2`. Raises `ExportError` if pnnx
     fails.
     """
     import pnnx
@@ -29,10 +29,10 @@ def write_ncnn(graph: Any, spec: ModelSpec, out: Path) -> None:
             torch.jit.trace(graph_module(graph), example).save(str(traced))  # type: ignore[no-untyped-call]  # torch's
         shape = f"inputshape=[1,3,{spec.size},{spec.size}]"
         command = [pnnx.EXEC_PATH, str(traced), shape, "fp16=0"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", cwd=scratch)
+        process = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", cwd=scratch)
         written = [traced.with_name(f"model.ncnn.{part}") for part in ("param", "bin")]
-        if done.returncode or not all(part.is_file() for part in written):
-            last = done.stderr.strip().rpartition("\n")[2]
-            raise ExportError(f"{out}: pnnx failed with status {done.returncode}: {last}")
+        if process.returncode or not all(part.is_file() for part in written):
+            last_line = process.stderr.strip().rpartition("\n")[2]
+            raise ExportError(f"{out}: pnnx failed with status {process.returncode}: {last_line}")
         for part, target in zip(written, (out, out.with_suffix(".bin")), strict=True):
             target.write_bytes(part.read_bytes())

@@ -1,4 +1,4 @@
-"""ONNX files: a checkpoint's network with its ModelSpec in the metadata, checked against torch before it is kept."""
+"""Export of a checkpoint to float32 ONNX with its ModelSpec in the metadata, verified against torch."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from lightmark.spec import METADATA_KEY, ModelSpec, require_face_box, spec_to_js
 
 
 def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLERANCE_PX) -> Parity:
-    """Write the network of `checkpoint` as an ONNX file, any batch size, float32, and return how far it is from torch.
+    """Export the network of `checkpoint` to the ONNX file `out`, any batch size, and return its parity with torch.
 
-    Input `crops` (B, 3, S, S) normalised as the spec says, output `unit_points` (B, N, 2) and, of a network with
-    confidence, `errors` (B, N) and `presence` (B,). Raises `ExportError` and leaves no file where the written file's
-    points or expected errors differ from torch's by more than `tolerance` crop pixels, or its presence by as much;
-    `SpecError` for a model that no detector's box serves.
+    Input `crops` (B, 3, S, S), normalised by the spec. Outputs `unit_points` (B, N, 2), the normalized_points, and with
+    confidence `errors` (B, N), the expected errors relative to the crop's side, and `presence` (B,), the confidence.
+    Raises `ExportError` and writes no file if points or expected errors differ from torch's by more than `tolerance`
+    crop pixels, or the confidence by more than that number; `SpecError` for a model that cannot use detectors' boxes.
     """
     model = load_model(checkpoint)
     require_face_box(model.spec, str(checkpoint))
-    # What is told of the checkpoint already stands: it may be an annotated copy of the one that was trained.
+    # An sha256 in the provenance is not replaced: the checkpoint may be an annotated copy of the trained one.
     origin = {"checkpoint_sha256": sha256_of(checkpoint), **model.spec.provenance, "precision": "fp32"}
     with replacing(out) as temporary:
         _write(model, replace(model.spec, provenance=origin), temporary)
@@ -40,9 +40,10 @@ def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLE
 
 
 def _write(model: TorchModel, spec: ModelSpec, path: Path) -> None:
-    # Two crops: an example of one would make the exporter take the batch for a constant.
+    # A batch of two: the exporter would treat a batch size of 1 as a constant.
     example = torch.zeros(2, 3, model.spec.size, model.spec.size)
     network = model.network.cpu().to(memory_format=torch.contiguous_format)
+    # normalized_points, expected errors and confidence: files and programs that read them hold these older names.
     names = ["unit_points", "errors", "presence"] if model.spec.confidence else ["unit_points"]
     module = _WithConfidence(network).eval() if model.spec.confidence else network
     shapes = {0: torch.export.Dim("batch")}
@@ -58,13 +59,13 @@ def write_graph(
     metadata: Mapping[str, str],
     path: Path,
 ) -> None:
-    """Write `module`, which takes one tensor like `example` of `dynamic` sides, as ONNX with `metadata`.
+    """Export `module` with one input tensor like `example` and `dynamic` dimensions as ONNX with `metadata`.
 
-    Raises `MissingExtraError` where the exporter is not installed, `ExportError` where it gives nothing.
+    Raises `MissingExtraError` if the exporter is not installed, `ExportError` if it returns nothing.
     """
     import_onnx()
     try:
-        import onnxscript  # noqa: F401  # torch's exporter needs it, and says so less plainly
+        import onnxscript  # noqa: F401  # torch's exporter needs it, but its error has no install line
     except ImportError as error:
         raise MissingExtraError(f'ONNX export needs {error.name}: pip install "lightmark[export]"') from error
     with quiet():
@@ -79,17 +80,16 @@ def write_graph(
         )
     if program is None:
         raise ExportError(f"{path}: torch's exporter gave no program")
-    # The exporter leaves the stack of each layer in its nodes, which writing removes.
     write_model(program.model_proto, metadata, path)
 
 
 class _WithConfidence(torch.nn.Module):
-    """The exporter runs `forward`; this one gives all three outputs."""
+    """Network whose `forward`, which the exporter traces, returns all three outputs."""
 
     def __init__(self, network: LandmarkNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Planes (B, 3, S, S) → normalized_points (B, N, 2), errors (B, N), presence (B,)."""
+        """Planes (B, 3, S, S) → normalized_points (B, N, 2), expected errors (B, N), confidence (B,)."""
         return self.network.with_confidence(planes)

@@ -1,4 +1,4 @@
-"""ONNX graphs in torch: the module that converters which know only torch are given, whatever the model came from."""
+"""ONNX graphs as torch modules, for converters that take only torch."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from torch.nn import functional as F
 
 from lightmark.bench.costs import value_shapes
 from lightmark.errors import ExportError
-from lightmark.export.graph import copy_of, head_nodes, import_onnx, multiply_and_sum
+from lightmark.export.graph import copy_of, head_nodes, import_onnx, replace_einsums
 from lightmark.spec import ModelSpec
 
-Values = dict[str, Any]  # by the names in the graph
+Values = dict[str, Any]  # tensors by their names in the graph
 
 
 class GraphModule(nn.Module):
-    """What a float32 ModelProto says, for one crop a call: its input to all its outputs, in their order.
+    """A float32 ModelProto as a torch module for a batch of 1, with the graph's outputs in their order.
 
-    The nodes before the heads and the heads' are modules of their own, so that what a converter writes can be told
-    apart by their names. Raises `ExportError` for a node that torch is not told here.
+    The nodes of the backbone and of the heads are separate modules, since converters derive the names of tensors from
+    modules: LiteRT's quantiser selects the backbone by them. Raises `ExportError` for an unsupported operator.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        written = copy_of(model)
-        multiply_and_sum(written)  # einsums are foreign to most converters
-        heads, graph = set(head_nodes(written, "the graph")), written.graph
-        shapes = value_shapes(written)
+        changed = copy_of(model)
+        replace_einsums(changed)  # most converters do not support einsums
+        heads, graph = set(head_nodes(changed, "the graph")), changed.graph
+        shapes = value_shapes(changed)
         weights = {weight.name: import_onnx().numpy_helper.to_array(weight).copy() for weight in graph.initializer}
         before = [node for node in graph.node if node.name not in heads]
         after = [node for node in graph.node if node.name in heads]
         self.backbone, self.heads = Backbone(before, weights, shapes), Heads(after, weights, shapes)
-        self.taken, self.given = graph.input[0].name, [output.name for output in graph.output]
+        self.input_name, self.output_names = graph.input[0].name, [output.name for output in graph.output]
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        """One crop, as the graph takes it, to normalized_points (1, N, 2) and, with confidence, the rest."""
-        values = self.heads(self.backbone({self.taken: crops}))
-        return tuple(values[name] for name in self.given)
+        """The graph's input for one crop → normalized_points (1, N, 2), with confidence expected errors and confidence.
+        """
+        values = self.heads(self.backbone({self.input_name: crops}))
+        return tuple(values[name] for name in self.output_names)
 
 
 class _Nodes(nn.Module):
-    """Nodes in the order of computation; weights with sides are buffers, numbers are constants."""
+    """Sequence of nodes; floating-point weights are buffers, scalars and integers are constants."""
 
     def __init__(self, nodes: Sequence[Any], weights: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]) -> None:
         super().__init__()
@@ -58,27 +59,27 @@ class _Nodes(nn.Module):
                 self.constants[name] = weights[name].tolist()
 
     def forward(self, values: Values) -> Values:
-        """`values` and all that the nodes make of them."""
-        known = {**values, **self.constants, "": None}
-        known |= {name: getattr(self, buffer) for name, buffer in self.buffer_names.items()}
-        made = dict(values)
+        """`values` and the outputs of all nodes."""
+        arguments = {**values, **self.constants, "": None}  # "" stands for an omitted optional input
+        arguments |= {name: getattr(self, buffer) for name, buffer in self.buffer_names.items()}
+        outputs = dict(values)
         for call, inputs, output in self.steps:
-            made[output] = known[output] = call(*(known[name] for name in inputs))
-        return made
+            outputs[output] = arguments[output] = call(*(arguments[name] for name in inputs))
+        return outputs
 
 
 class Backbone(_Nodes):
-    """The nodes before those of the heads."""
+    """Nodes before those of the heads."""
 
 
 class Heads(_Nodes):
-    """The nodes that read the heads' weights, and all after them."""
+    """Nodes that read the heads' weights, and all nodes that depend on them."""
 
 
 def _step(node: Any, shapes: Mapping[str, Sequence[int]]) -> tuple[Callable[..., Any], list[str], str] | None:
-    """A node as a call, the names of what it is called with, and that of what it gives; None for what needs no doing.
+    """A node as a function, the names of its inputs and the name of its output; None for a node that is not needed.
 
-    Shapes are known for one crop, so that what only computes shapes is left out.
+    All shapes are known for a batch of 1, so nodes that compute shapes are not needed.
     """
     attributes = {one.name: import_onnx().helper.get_attribute_value(one) for one in node.attribute}
     inputs, output = list(node.input), node.output[0]
@@ -88,7 +89,7 @@ def _step(node: Any, shapes: Mapping[str, Sequence[int]]) -> tuple[Callable[...,
         return None
     if node.op_type not in OPERATIONS:
         raise ExportError(
-            f"the graph holds {node.op_type}, which is not told to torch; export it to onnx or openvino, which take "
+            f"the graph holds {node.op_type}, which is not supported here; export it to onnx or openvino, which take "
             "any graph"
         )
     return OPERATIONS[node.op_type](attributes), inputs, output
@@ -106,7 +107,7 @@ def _expand(shape: Sequence[int]) -> Callable[[Tensor], Tensor]:
     return lambda x: x.expand(tuple(shape))
 
 
-# Nodes told by the shape of what they give.
+# Operators as functions of the shape of their output.
 SHAPED: Mapping[str, Callable[[Sequence[int]], Callable[[Tensor], Tensor]]] = {
     "Reshape": _reshape,
     "Unsqueeze": _reshape,
@@ -122,8 +123,8 @@ def _conv(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
     (top, left, bottom, right), group = pads, attributes["group"]
     if (top, left) == (bottom, right):
         return lambda x, weight, bias=None: F.conv2d(x, weight, bias, strides, (top, left), dilations, group)
-    around = (left, right, top, bottom)
-    return lambda x, weight, bias=None: F.conv2d(F.pad(x, around), weight, bias, strides, 0, dilations, group)
+    padding = (left, right, top, bottom)
+    return lambda x, weight, bias=None: F.conv2d(F.pad(x, padding), weight, bias, strides, 0, dilations, group)
 
 
 def _gemm(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
@@ -132,43 +133,43 @@ def _gemm(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
     return F.linear
 
 
-def _reduce(total: Callable[..., Tensor]) -> Callable[[Mapping[str, Any]], Callable[..., Tensor]]:
-    def told(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
-        keep = bool(attributes.get("keepdims", 1))
-        return lambda x, axes: total(x, dim=tuple(axes), keepdim=keep)
+def _reduce(reduction: Callable[..., Tensor]) -> Callable[[Mapping[str, Any]], Callable[..., Tensor]]:
+    def with_attributes(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
+        keepdim = bool(attributes.get("keepdims", 1))
+        return lambda x, axes: reduction(x, dim=tuple(axes), keepdim=keepdim)
 
-    return told
+    return with_attributes
 
 
 def _gather(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
     axis = attributes.get("axis", 0)
 
-    def picked(x: Tensor, index: int) -> Tensor:
-        # Not select, which makes a scalar of one number, as ncnn does not have it; nor narrow, which it does not know.
-        # And no slice that takes all: Core ML's converter does not know what torch makes of it.
-        whole = x.shape[axis] == 1
-        one: Tensor = x if whole else x[(slice(None),) * axis + (slice(index, index + 1 or None),)]
+    def gather(x: Tensor, index: int) -> Tensor:
+        # A slice and flatten, since ncnn has neither narrow nor the scalars that select may return. No slice of a
+        # dimension of length 1: Core ML's converter does not support the full slice that torch makes of it.
+        one: Tensor = x if x.shape[axis] == 1 else x[(slice(None),) * axis + (slice(index, index + 1 or None),)]
         return one.flatten(axis - 1, axis)
 
-    return picked
+    return gather
 
 
 def _norm(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
     epsilon = attributes.get("epsilon", 1e-5)
 
-    def scaled(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    def normalise(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         factor = weight / (variance + epsilon).sqrt()
-        scaled_x: Tensor = x * factor[:, None, None] + (bias - mean * factor)[:, None, None]
-        return scaled_x
+        normalised: Tensor = x * factor[:, None, None] + (bias - mean * factor)[:, None, None]
+        return normalised
 
-    return scaled
+    return normalise
 
 
 def _plain(call: Callable[..., Tensor]) -> Callable[[Mapping[str, Any]], Callable[..., Tensor]]:
+    """Operator without attributes."""
     return lambda _attributes: call
 
 
-# The other nodes that torch's exporter writes for the networks here, as functions of their attributes.
+# The other operators that torch's exporter writes for these networks, as functions of their attributes.
 OPERATIONS: Mapping[str, Callable[[Mapping[str, Any]], Callable[..., Tensor]]] = {
     "Add": _plain(torch.add),
     "BatchNormalization": _norm,
@@ -194,12 +195,12 @@ OPERATIONS: Mapping[str, Callable[[Mapping[str, Any]], Callable[..., Tensor]]] =
 
 
 def graph_module(model: Any) -> GraphModule:
-    """GraphModule in evaluation mode, its weights fixed."""
+    """GraphModule in evaluation mode, without gradients."""
     return GraphModule(model).eval().requires_grad_(False)
 
 
 def example_crop(spec: ModelSpec, uint8_input: bool) -> Tensor:
-    """A blank crop, as the graph takes it."""
+    """Input of a graph for one black crop: uint8 (1, S, S, 3) or planes (1, 3, S, S)."""
     if uint8_input:
         return torch.zeros(1, spec.size, spec.size, 3, dtype=torch.uint8)
     return torch.zeros(1, 3, spec.size, spec.size)

@@ -1,4 +1,4 @@
-"""OpenVINO files: the ONNX graph as OpenVINO's own, its ModelSpec among its runtime information."""
+"""OpenVINO files (any batch size, float32), with the ModelSpec in their runtime information."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from lightmark.spec import METADATA_KEY, ModelSpec, spec_to_json
 
 
 def write_openvino(graph: Any, spec: ModelSpec, out: Path) -> None:
-    """Write a ModelProto as `out`, ending in .xml, and the .bin beside it, any batch size, float32."""
+    """Write a ModelProto as `out`, ending in .xml, and its weights as the .bin beside it."""
     import openvino
 
-    separate = copy_of(graph)
-    _keep_sums_apart(separate)
+    changed = copy_of(graph)
+    _prevent_sum_fusion(changed)
     with TemporaryDirectory() as scratch:
         source = Path(scratch) / "model.onnx"
-        write_model(separate, {}, source)
-        # The reader, not openvino.convert_model, which sends events about its use.
+        write_model(changed, {}, source)
+        # Not openvino.convert_model, which sends telemetry.
         model = openvino.Core().read_model(str(source))
         model.set_rt_info(spec_to_json(spec), METADATA_KEY)
         openvino.save_model(model, str(out), compress_to_fp16=False)
 
 
-def _keep_sums_apart(model: Any) -> None:
-    """Put a Squeeze between each sum and what comes after it.
+def _prevent_sum_fusion(model: Any) -> None:
+    """Insert a Squeeze after each ReduceSum, which prevents its fusion with the Add that follows.
 
-    OpenVINO adds what follows a sum within the sum, and does so wrongly in batches of more than one
-    (openvinotoolkit/openvino#23616): the expected errors would be off by pixels.
+    OpenVINO's fused operation is wrong in batches of more than one (openvinotoolkit/openvino#23616): the expected
+    errors would be off by pixels.
     """
     onnx = import_onnx()
     nodes = []
     for node in model.graph.node:
-        kept = {one.name: one for one in node.attribute}.get("keepdims")
+        keepdims = {one.name: one for one in node.attribute}.get("keepdims")
         nodes.append(node)
-        if node.op_type == "ReduceSum" and kept is not None and not kept.i:
-            kept.i, out = 1, node.output[0]
-            node.output[0] = f"{out}_kept"
-            taken = [node.output[0], node.input[1]]
-            nodes.append(onnx.helper.make_node("Squeeze", taken, [out], f"{node.name}_squeeze"))
+        if node.op_type == "ReduceSum" and keepdims is not None and not keepdims.i:
+            keepdims.i, out = 1, node.output[0]
+            node.output[0] = f"{out}_unsqueezed"
+            inputs = [node.output[0], node.input[1]]
+            nodes.append(onnx.helper.make_node("Squeeze", inputs, [out], f"{node.name}_squeeze"))
     replace_nodes(model.graph, nodes)
