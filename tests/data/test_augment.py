@@ -16,7 +16,6 @@ from lightmark.data.crops.augment import (
     _motion_kernel,
     apply_changes,
     change_pixels,
-    crop_reach,
     draw_changes,
     move_points,
     random_matrix,
@@ -143,13 +142,6 @@ def test_a_share_of_crops_is_turned_steeply():
     assert abs((angles > 20).sum() - 2000 / 6) < 4 * math.sqrt(2000 * 5 / 36)
     plain = [relative(matrix) for matrix, _ in draws(only(rotation=20.0, steep_rotation=60.0), 300)]
     assert max(abs(angle_of(matrix)) for matrix in plain) < 20
-
-
-def test_steep_turns_reach_further():
-    """What a random crop looks at is derived for the steepest turn, and for none that never comes."""
-    mild, steep = only(rotation=20.0), only(rotation=20.0, steep_rotation=60.0, steep_share=0.1)
-    assert crop_reach(steep, SCALE) == pytest.approx(SCALE * math.sqrt(2))
-    assert crop_reach(replace(steep, steep_share=0.0), SCALE) == crop_reach(mild, SCALE) < crop_reach(steep, SCALE)
 
 
 def test_a_second_cover_has_its_own_chance():

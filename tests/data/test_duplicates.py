@@ -4,7 +4,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lightmark.data.check.duplicates import ALIKE_BY_BOX, ALIKE_BY_EYES, alike_pairs, comparison_crop, fine_correlation
+from lightmark.data.check.duplicates import (
+    DUPLICATE_BY_BOX,
+    DUPLICATE_BY_EYES,
+    comparison_crop,
+    fine_correlation,
+    near_duplicates,
+)
 from lightmark.data.read import read_samples
 from lightmark.data.sample import load_image
 from lightmark.schema import Schema, plain_schema
@@ -27,16 +33,16 @@ def test_smaller_darker_compressed_copy_is_alike(schema):
     copy = cv2.imdecode(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
     first = [comparison_crop(noise(seed), POINTS, schema) for seed in (0, 1)]
     second = [comparison_crop(noise(2), POINTS, schema), comparison_crop(copy, POINTS * 0.6, schema)]
-    ((i, j, correlation),) = alike_pairs(first, second, ALIKE_BY_BOX)
+    ((i, j, correlation),) = near_duplicates(first, second, DUPLICATE_BY_BOX)
     assert (i, j) == (0, 1)
-    assert correlation > ALIKE_BY_BOX
+    assert correlation > DUPLICATE_BY_BOX
 
 
 def test_labels_made_anew_still_match():
     """Eye corners set 3 % of their distance elsewhere keep the copy alike."""
     crop = comparison_crop(noise(0), POINTS, EYES)
     again = comparison_crop(noise(0), POINTS + np.array([[2.4, -1], [-1, 1], [0, 0]]), EYES)
-    assert fine_correlation(crop, again) > ALIKE_BY_EYES
+    assert fine_correlation(crop, again) > DUPLICATE_BY_EYES
 
 
 def test_tiny_face_has_no_crop():
@@ -53,12 +59,12 @@ def test_flat_crops_match_nothing():
     """In crops without structure a single step of grey, a clipped shadow say, would make all alike."""
     flat = np.full((64, 64), 90, dtype=np.uint8)
     step = flat + (np.arange(64) > 30).astype(np.uint8)
-    assert alike_pairs([flat, step], [flat, step], 0.5) == []
+    assert near_duplicates([flat, step], [flat, step], 0.5) == []
 
 
 def test_empty_side_has_no_pairs():
     """Without training faces there is nothing to compare."""
-    assert alike_pairs([], [comparison_crop(noise(0), POINTS, EYES)], 0.5) == []
+    assert near_duplicates([], [comparison_crop(noise(0), POINTS, EYES)], 0.5) == []
 
 
 def test_real_relabelled_copies_are_found(real_data):
@@ -70,4 +76,4 @@ def test_real_relabelled_copies_are_found(real_data):
         for pair in pairs
     ]
     assert len(pairs) == 234
-    assert np.mean(np.array(correlation) >= ALIKE_BY_EYES) > 0.8
+    assert np.mean(np.array(correlation) >= DUPLICATE_BY_EYES) > 0.8

@@ -99,7 +99,7 @@ def test_a_broken_label_is_named(face, points, text):
 def test_missing_points_pass(face):
     """Points that nobody labelled are left out of losses, and of the normaliser where that is theirs."""
     points = np.where(np.arange(5)[:, None] == 1, np.nan, POINTS)
-    require_trainable([face(points=points)], judged=[face(points=points)])
+    require_trainable([face(points=points)], validation=[face(points=points)])
 
 
 def test_a_face_at_the_edge_passes(face):
@@ -122,7 +122,7 @@ def test_a_normaliser_of_zero_is_named_where_faces_are_judged(face):
     points[1] = points[0]
     require_trainable([face(points=points)])
     with pytest.raises(DataError, match=r"a\.png: points 0 and 1 coincide"):
-        require_trainable([], judged=[face(points=points)])
+        require_trainable([], validation=[face(points=points)])
 
 
 def test_packed_pictures_are_known_by_their_checksum(face, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import shutil
 import tarfile
 from dataclasses import replace
@@ -16,7 +17,7 @@ from PIL import Image as PilImage
 from lightmark.cli import main
 from lightmark.data.check.check import check
 from lightmark.data.convert import write_coco
-from lightmark.data.crops.augment import Augmentation, crop_reach, random_matrix
+from lightmark.data.crops.augment import Augmentation, random_matrix
 from lightmark.data.crops.dataset import CropDataset, Key
 from lightmark.data.formats.coco import read_coco
 from lightmark.data.formats.pts import format_pts, read_pts_tree
@@ -239,9 +240,21 @@ def test_nothing_to_pack_is_an_error(tmp_path, folder):
         pack(read_pts_tree(folder), tmp_path / "out")
 
 
+def crop_reach(augmentation: Augmentation, crop_scale: float) -> float:
+    """Side, relative to the longer side of a face's box, of the upright square that contains every random crop.
+
+    The derivation is at `lightmark.data.shards.pack.CONTEXT`.
+    """
+    side = crop_scale * (1 + augmentation.scale) * (1 + 2 * augmentation.box)
+    steepest = max(augmentation.rotation, augmentation.steep_rotation if augmentation.steep_share else 0.0)
+    angle = math.radians(min(steepest, 45.0))  # where the sum below is largest
+    reach = side * (math.cos(angle) + math.sin(angle)) / 2
+    return 2 * (reach + augmentation.box + augmentation.shift * crop_scale)
+
+
 @pytest.mark.parametrize("name", sorted(DISTILLATIONS))
-def test_context_holds_the_recipes_augmentation(name):
-    """The packed square is larger than the furthest crop of any stage."""
+def test_context_contains_the_recipes_augmentations(name):
+    """The packed square is larger than the furthest random crop of any stage of a recipe."""
     recipe = get_distillation(name)
     for stage in (recipe.tough, recipe.tolerant, recipe.student, recipe.plain):
         assert crop_reach(stage.augmentation, stage.crop_scale) < CONTEXT

@@ -65,12 +65,12 @@ def _compare_labels(model: Path, samples: Sequence[Sample], path: Path) -> bool:
 @data.command("convert", cls=Command)
 @click.argument("source", type=EXISTING)
 @click.argument("out", type=OUT_PLACE)
-@click.option("--to", "form", type=click.Choice(["coco", "pts"]), required=True)
+@click.option("--to", "file_format", type=click.Choice(["coco", "pts"]), required=True)
 @click.option("--subset", help="Only this official subset.")
 @FORCE
 @SCHEMA
 def data_convert(
-    source: Path, out: Path, form: Literal["coco", "pts"], subset: str | None, force: bool, schema: Schema | None
+    source: Path, out: Path, file_format: Literal["coco", "pts"], subset: str | None, force: bool, schema: Schema | None
 ) -> None:
     """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files.
 
@@ -79,7 +79,7 @@ def data_convert(
     from lightmark.data.convert import convert
 
     left_out: list[str] = []
-    count = convert(source, out, form, schema, subset, force, noted_inputs(), left_out)
+    count = convert(source, out, file_format, schema, subset, force, noted_inputs(), left_out)
     click.echo(f"{count} faces written to {out}")
     _end_with(left_out)
 

@@ -23,30 +23,30 @@ from lightmark.geometry import labelled
 from lightmark.outputs import require_free
 from lightmark.schema import Schema
 
-Form = Literal["coco", "pts"]
+FileFormat = Literal["coco", "pts"]
 
 
 def convert(
     source: str | Path,
     target: str | Path,
-    form: Form,
+    file_format: FileFormat,
     schema: Schema | None = None,
     subset: str | None = None,
     force: bool = False,
     inputs: Sequence[Path] = (),
     left_out: LeftOut | None = None,
 ) -> int:
-    """Convert the faces of `source` to the format `form` at `target` and return their number.
+    """Convert the faces of `source` to a file or folder of `file_format` at `target` and return their number.
 
-    `source` and `inputs` are not written over, whatever `force` is. Faces whose labels or pictures are broken are left
-    out with a sentence in `left_out`, and raise without it; `DataError` also where no other is there.
+    `source` and `inputs` are never overwritten, even with `force`. A face with broken labels or picture raises
+    `DataError`, or is left out with a message in `left_out`; `DataError` also if no face is left.
     """
     samples = _usable(read_samples(source, schema, subset, left_out), left_out)
     if not samples and left_out:
         raise DataError(f"{source}: no face of it can be converted; {left_out[0]} ({len(left_out)} such)")
-    if form not in _WRITERS:
-        raise DataError(f"{target}: no format {form!r} to convert to; known: {', '.join(_WRITERS)}")
-    _WRITERS[form](samples, target, force, [Path(source), *inputs])
+    if file_format not in _WRITERS:
+        raise DataError(f"{target}: no format {file_format!r} to convert to; known: {', '.join(_WRITERS)}")
+    _WRITERS[file_format](samples, target, force, [Path(source), *inputs])
     return len(samples)
 
 
@@ -63,12 +63,12 @@ def _usable(samples: Sequence[Sample], left_out: LeftOut | None) -> list[Sample]
 def write_coco(
     samples: Sequence[Sample], path: str | Path, force: bool = False, inputs: Sequence[Path] = ()
 ) -> None:
-    """Write `samples` as a COCO keypoints file that names their pictures relative to its own folder.
+    """Write `samples` as a COCO keypoints file with paths of the pictures relative to its folder.
 
-    Pictures that are no files of their own (COFW, packed shards) are written beside it, into a folder called as the
-    file without suffix. Raises `ConfigError` where something is there already and `force` is not set, and, force or
-    not, where it is one of the samples' pictures or one of `inputs`; `DataError` for points that are not finite. Needs
-    each picture's size, so it raises `ImageError` for one that cannot be read.
+    Pictures inside other files (COFW, shards) are written to a folder beside it, named as the file without suffix.
+    Raises `ConfigError` for existing files without `force`, and for any output that is a sample's picture or one of
+    `inputs`; `DataError` for points that are not finite; `ImageError` for an unreadable picture, since COCO needs its
+    size.
     """
     path = Path(path)
     inside = _pictures_without_file(samples, path.with_suffix(""))
@@ -83,11 +83,11 @@ def write_coco(
 def write_pts(
     samples: Sequence[Sample], folder: str | Path, force: bool = False, inputs: Sequence[Path] = ()
 ) -> None:
-    """Write one `.pts` file a face, its picture copied beside it, into `folder`.
+    """Write one `.pts` file per face into `folder`, with a copy of its picture beside it.
 
-    The folders between the samples' common folder and each picture are reproduced: photograph and subsets are derived
-    from them when the tree is read again. Occlusion flags and attributes are lost, unlike in COCO. Raises `ConfigError`
-    as `write_coco` does; with `force`, only files of the same names are replaced.
+    The folders below the samples' common folder are reproduced, since photograph and subsets are derived from them when
+    the tree is read. Occlusion flags and attributes are lost, unlike in COCO. Raises `ConfigError` as `write_coco`
+    does; `force` replaces files of the same names only.
     """
     folder = Path(folder)
     stems = _stems(samples)
@@ -107,12 +107,12 @@ _WRITERS: dict[str, Callable[[Sequence[Sample], str | Path, bool, Sequence[Path]
 
 
 def _beside(stem: Path, suffix: str) -> Path:
-    """`stem` with `suffix` appended; Path.with_suffix would cut a stem that contains a dot."""
+    """`stem` with `suffix` appended; Path.with_suffix would replace the part after a dot in the stem."""
     return stem.with_name(stem.name + suffix)
 
 
 def _stems(samples: Sequence[Sample]) -> list[Path]:
-    """Path of each face below the target folder, without suffix; several faces of one file get an index."""
+    """Path of each face relative to the target folder, without suffix; with an index if its picture has several."""
     places = [sample.path.resolve() for sample in samples]
     if not places:
         raise DataError("write_pts: no samples to write")

@@ -59,7 +59,7 @@ def distil(
     boxed = with_face_boxes([*samples, *student_extra])  # in one call, so that both have the same template
     samples, student_extra = boxed[: len(samples)], boxed[len(samples) :]
     split = split_samples(samples, recipe.student)
-    require_trainable([*split.train, *student_extra], judged=split.validation)
+    require_trainable([*split.train, *student_extra], validation=split.validation)
     wider = Split([*split.train, *student_extra], split.validation)
     run = partial(
         train,

@@ -59,7 +59,7 @@ def train(
     """
     device = init_distributed(device)
     split = replace(split, validation=with_normaliser(split.validation))
-    require_trainable(split.train, judged=split.validation)
+    require_trainable(split.train, validation=split.validation)
     fingerprint = run_fingerprint(recipe, split, start, teachers)
     _require_one_run(recipe, split, fingerprint)
     if broadcast(is_finished(out, fingerprint)):

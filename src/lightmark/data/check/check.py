@@ -1,4 +1,4 @@
-"""Looking a data set over before training on it: counts, broken pictures, broken labels, leaks from train to test."""
+"""Validation of a data set before training: counts, broken pictures and labels, leaks from train to test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
-from lightmark.data.check.duplicates import ALIKE_BY_BOX, ALIKE_BY_EYES, aligned_by_eyes, alike_pairs, comparison_crop
+from lightmark.data.check.duplicates import (
+    DUPLICATE_BY_BOX,
+    DUPLICATE_BY_EYES,
+    aligned_by_eyes,
+    comparison_crop,
+    near_duplicates,
+)
 from lightmark.data.check.symmetry import swapped_groups
 from lightmark.data.sample import LABELLED_SIZE, Sample, label_box, load_image
 from lightmark.draw import contact_sheet, face_tile, write_png
@@ -37,7 +43,7 @@ Kind = Literal[
     "alike pictures in train and test",
 ]
 
-# A face with one of these cannot be cropped.
+# Findings after which a face cannot be cropped.
 BROKEN: tuple[Kind, ...] = (
     "missing picture",
     "unreadable picture",
@@ -46,24 +52,25 @@ BROKEN: tuple[Kind, ...] = (
     "empty box",
 )
 
-# How far beyond the picture's edge a point may lie, in the face's longer side: jaws of faces at the border are labelled
-# where they would be. Of 9764 faces of 300W, 300W-LP, WFLW, HELEN, YouTube Faces and SCUT-FBP5500, one is further out.
+# Largest distance of a point from the picture's edge, relative to the face's longer side: the jaws of faces at the
+# border are labelled outside. Of 9764 faces of 300W, 300W-LP, WFLW, HELEN, YouTube Faces and SCUT-FBP5500, one is
+# further out.
 FAR_OUTSIDE = 0.1
 
-POINTS_SHOWN = 10  # indices that the text names of those missing; the report holds them all
+POINTS_SHOWN = 10  # missing points that the text names; the report holds all
 
-# Share of width and height that no label of a folder passes where its pictures were enlarged twice or more after they
-# were labelled. Of 17 folders of the sets above, the labels of each reach 0.83 in one direction at least.
+# If all labels of a folder lie within this share of width and height, its pictures were probably enlarged after the
+# labelling, at least twice. In each of 17 folders of the sets above, labels reach 0.83 in one direction.
 CORNER = 0.5
-FEWEST = 8  # faces in a folder for this to be no chance
+FEWEST = 8  # faces in a folder from which this is no coincidence
 
-_TILE = 160
+_TILE = 160  # pixels
 _NO_PICTURE: tuple[int, int, int] = (128, 128, 128)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about the faces called `names` that wants a look; of a leak the training face comes first."""
+    """A problem of the faces called `names`; of a leak the training face comes first."""
 
     kind: Kind
     names: tuple[str, ...]
@@ -72,9 +79,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` saw: how many faces, of which schemas and subsets, and everything that wants a look.
+    """Result of `check`: counts of faces by schema and subset, and all findings.
 
-    `missing` counts the faces of each schema in which a point is not labelled, by the point's index.
+    `missing` is the number of faces of each schema without a label of a point, by the index of the point.
     """
 
     faces: int
@@ -86,15 +93,16 @@ class CheckReport:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing wants a look."""
+        """Whether there are no findings."""
         return not self.findings
 
 
 @dataclass(frozen=True)
-class _Look:
-    """Facts of a face that outlive its picture: `digest` of the pixels, the crop for near duplicates, the `reach`.
+class _Inspection:
+    """Findings and facts of one face, without its picture.
 
-    That is how far right and down the labels go, as shares of the picture's width and height.
+    `digest` is of the pixels, `crop` for the search for near duplicates; `reach` is the right and lower end of the
+    labels, relative to the picture's width and height.
     """
 
     findings: tuple[Finding, ...]
@@ -104,22 +112,20 @@ class _Look:
 
 
 def check(samples: Sequence[Sample], left_out: Sequence[str] = ()) -> CheckReport:
-    """Look `samples` over, reading every picture once; raises nothing for bad data: it is in the report.
+    """Check `samples`, reading each picture once; bad data does not raise, but is in the report.
 
-    `left_out` are sentences on labels that could not be read, as `read_samples` gives them.
-
-    Each leak is found once: by the photograph's key where train and test share it, else by equal pixels, else by
-    near duplicates of the face.
+    `left_out` are messages about labels that could not be read, from `read_samples`. Each leak is reported once: as a
+    shared photograph, otherwise as equal pixels, otherwise as near duplicates.
     """
-    looks = [_look(sample, picture) for sample, picture in zip(samples, _pictures(samples), strict=True)]
+    inspections = [_inspect(sample, picture) for sample, picture in zip(samples, _pictures(samples), strict=True)]
     findings = [
-        *(Finding("unreadable label", (), sentence) for sentence in left_out),
-        *(finding for look in looks for finding in look.findings),
-        *_in_a_corner(samples, looks),
+        *(Finding("unreadable label", (), message) for message in left_out),
+        *(finding for inspection in inspections for finding in inspection.findings),
+        *_in_a_corner(samples, inspections),
         *_swapped(samples),
         *_shared_photographs(samples),
-        *_same_pictures(samples, looks),
-        *_alike_pictures(samples, looks),
+        *_same_pictures(samples, inspections),
+        *_near_duplicates(samples, inspections),
     ]
     order = get_args(Kind)
     return CheckReport(
@@ -133,7 +139,7 @@ def check(samples: Sequence[Sample], left_out: Sequence[str] = ()) -> CheckRepor
 
 
 def _count_missing(samples: Iterable[Sample]) -> dict[str, dict[int, int]]:
-    """Faces without each point that some face lacks, by schema and the point's index."""
+    """`CheckReport.missing` of `samples`."""
     counts: dict[str, Counter[int]] = defaultdict(Counter)
     for sample in samples:
         counts[sample.schema.name].update(np.flatnonzero(~labelled(sample.points)).tolist())
@@ -141,13 +147,13 @@ def _count_missing(samples: Iterable[Sample]) -> dict[str, dict[int, int]]:
 
 
 def usable(samples: Sequence[Sample], report: CheckReport) -> list[Sample]:
-    """The faces of which `report` found picture and points fit to be cropped."""
+    """Samples that can be cropped according to `report`."""
     broken = {name for finding in report.findings if finding.kind in BROKEN for name in finding.names}
     return [sample for sample in samples if sample.name not in broken]
 
 
 def _pictures(samples: Iterable[Sample]) -> Iterator[Picture | ImageError]:
-    """The picture of each sample, or what is wrong with it; neighbours from one file share the reading."""
+    """Picture or error of each sample; consecutive samples of one file read it once."""
     path: Path | None = None
     picture: Picture | ImageError
     for sample in samples:
@@ -160,20 +166,21 @@ def _pictures(samples: Iterable[Sample]) -> Iterator[Picture | ImageError]:
         yield picture
 
 
-def _look(sample: Sample, picture: Picture | ImageError) -> _Look:
+def _inspect(sample: Sample, picture: Picture | ImageError) -> _Inspection:
     broken = _broken_points(sample)
     if isinstance(picture, ImageError):
-        there = sample.member is not None or os.path.exists(sample.path)  # noqa: PTH110  # false for any odd name
-        kind: Kind = "unreadable picture" if there else "missing picture"
-        return _Look((*broken, Finding(kind, (sample.name,), str(picture))))
+        # Path.exists raises for some invalid names.
+        exists = sample.member is not None or os.path.exists(sample.path)  # noqa: PTH110  # see above
+        kind: Kind = "unreadable picture" if exists else "missing picture"
+        return _Inspection((*broken, Finding(kind, (sample.name,), str(picture))))
     digest = hashlib.sha256(picture.tobytes() + str(picture.shape).encode()).hexdigest()
     contradiction = _other_size(sample, picture)
     if broken:
-        return _Look((*broken, *contradiction), digest)
+        return _Inspection((*broken, *contradiction), digest)
     height, width = picture.shape[:2]
     x, y = (tight_box(sample.points)[2:] + 0.5) / (width, height)
     crop = comparison_crop(picture, sample.points, sample.schema)
-    return _Look((*contradiction, *_outside(sample, picture)), digest, crop, (float(x), float(y)))
+    return _Inspection((*contradiction, *_outside(sample, picture)), digest, crop, (float(x), float(y)))
 
 
 def _broken_points(sample: Sample) -> tuple[Finding, ...]:
@@ -191,10 +198,10 @@ def _broken_points(sample: Sample) -> tuple[Finding, ...]:
 
 
 def _other_size(sample: Sample, picture: Picture) -> tuple[Finding, ...]:
-    """Whether the label file names another size than the picture has."""
+    """Finding if the label file gives another size than the picture's."""
     size = sample.attributes.get(LABELLED_SIZE)
     height, width = picture.shape[:2]
-    # Shards hold attributes of any kind.
+    # Attributes from shards may have any type.
     if not (isinstance(size, tuple) and len(size) == 2 and all(isinstance(side, int | float) for side in size)):
         return ()
     if size == (width, height):
@@ -204,12 +211,12 @@ def _other_size(sample: Sample, picture: Picture) -> tuple[Finding, ...]:
     return (Finding("size contradicts picture", (sample.name,), detail),)
 
 
-def _in_a_corner(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Finding]:
-    """Folders whose labels all lie in the upper left part of the pictures."""
+def _in_a_corner(samples: Sequence[Sample], inspections: Sequence[_Inspection]) -> Iterator[Finding]:
+    """Findings of folders whose labels are all in the upper left corner `CORNER` of the pictures."""
     reaches: dict[Path, dict[str, tuple[float, float]]] = defaultdict(dict)
-    for sample, look in zip(samples, looks, strict=True):
-        if look.reach is not None:
-            reaches[sample.path.parent][sample.name] = look.reach
+    for sample, inspection in zip(samples, inspections, strict=True):
+        if inspection.reach is not None:
+            reaches[sample.path.parent][sample.name] = inspection.reach
     for folder, of_face in reaches.items():
         right, down = np.max(list(of_face.values()), axis=0)
         if len(of_face) >= FEWEST and max(right, down) < CORNER:
@@ -243,15 +250,15 @@ def _swapped(samples: Sequence[Sample]) -> Iterator[Finding]:
     for sample in samples:
         if not _broken_points(sample):
             by_schema[sample.schema.name].append(sample)
-    for alike in by_schema.values():
-        groups = swapped_groups(np.stack([sample.points for sample in alike]), alike[0].schema)
-        for sample, names in zip(alike, groups, strict=True):
+    for faces in by_schema.values():
+        groups = swapped_groups(np.stack([sample.points for sample in faces]), faces[0].schema)
+        for sample, names in zip(faces, groups, strict=True):
             if names:
                 yield Finding("sides swapped", (sample.name,), f"left and right of {', '.join(names)}")
 
 
 def _sides(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
-    """Indices of the training and of the test faces."""
+    """Indices of the training faces and of the test faces."""
     train, test = ([i for i, sample in enumerate(samples) if side in sample.subsets] for side in ("train", "test"))
     return train, test
 
@@ -263,42 +270,42 @@ def _shared_photographs(samples: Sequence[Sample]) -> Iterator[Finding]:
         yield Finding("photograph in train and test", (train[photo][0], test[photo][0]), detail)
 
 
-def _by_photo(samples: Sequence[Sample], chosen: Iterable[int]) -> dict[str, list[str]]:
+def _by_photo(samples: Sequence[Sample], indices: Iterable[int]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = defaultdict(list)
-    for i in chosen:
+    for i in indices:
         names[samples[i].photo].append(samples[i].name)
     return names
 
 
-def _same_pictures(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Finding]:
+def _same_pictures(samples: Sequence[Sample], inspections: Sequence[_Inspection]) -> Iterator[Finding]:
     train, test = _sides(samples)
-    by_digest = {looks[i].digest: i for i in reversed(train) if looks[i].digest}
+    by_digest = {inspections[i].digest: i for i in reversed(train) if inspections[i].digest}
     for j in test:
-        i = by_digest.get(looks[j].digest)
+        i = by_digest.get(inspections[j].digest)
         if i is not None and samples[i].photo != samples[j].photo:
             yield Finding("same picture in train and test", (samples[i].name, samples[j].name), "equal in every pixel")
 
 
-def _alike_pictures(samples: Sequence[Sample], looks: Sequence[_Look]) -> Iterator[Finding]:
+def _near_duplicates(samples: Sequence[Sample], inspections: Sequence[_Inspection]) -> Iterator[Finding]:
     train, test = _sides(samples)
-    for by_eyes, threshold in ((True, ALIKE_BY_EYES), (False, ALIKE_BY_BOX)):
+    for by_eyes, threshold in ((True, DUPLICATE_BY_EYES), (False, DUPLICATE_BY_BOX)):
         first, second = (
-            [i for i in side if looks[i].crop is not None and aligned_by_eyes(samples[i].schema) == by_eyes]
+            [i for i in side if inspections[i].crop is not None and aligned_by_eyes(samples[i].schema) == by_eyes]
             for side in (train, test)
         )
-        for a, b, correlation in alike_pairs(_crops(looks, first), _crops(looks, second), threshold):
+        for a, b, correlation in near_duplicates(_crops(inspections, first), _crops(inspections, second), threshold):
             i, j = first[a], second[b]
-            if samples[i].photo != samples[j].photo and looks[i].digest != looks[j].digest:
+            if samples[i].photo != samples[j].photo and inspections[i].digest != inspections[j].digest:
                 detail = f"the faces' detail correlates {correlation:.2f}"
                 yield Finding("alike pictures in train and test", (samples[i].name, samples[j].name), detail)
 
 
-def _crops(looks: Sequence[_Look], chosen: Iterable[int]) -> list[Picture]:
-    return [crop for i in chosen if (crop := looks[i].crop) is not None]
+def _crops(inspections: Sequence[_Inspection], indices: Iterable[int]) -> list[Picture]:
+    return [crop for i in indices if (crop := inspections[i].crop) is not None]
 
 
 def format_report(report: CheckReport, shown: int = 5) -> str:
-    """The report as text: counts, then each kind of finding with the first `shown` of them."""
+    """Text of a report: counts, then the first `shown` findings of each kind."""
     lines = [
         f"{report.faces} faces of {report.photographs} photographs",
         f"schemas  {_counts(report.schemas)}",
@@ -316,12 +323,12 @@ def format_report(report: CheckReport, shown: int = 5) -> str:
 
 
 def _place(finding: Finding) -> str:
-    """The faces of a finding; a label that could not be read names its place itself."""
+    """Names of a finding's faces; empty for an unreadable label, whose message names the file."""
     return f"{' | '.join(finding.names)}: " if finding.names else ""
 
 
 def _missing_line(schema: str, counts: Mapping[int, int], report: CheckReport) -> str:
-    """The missing points of one schema, those that most faces lack first."""
+    """Line about the missing points of one schema, most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{index} in {count}" for index, count in ordered[:POINTS_SHOWN])
     more = f" and {len(counts) - POINTS_SHOWN} more" if len(counts) > POINTS_SHOWN else ""
@@ -337,27 +344,27 @@ def _counts(counts: Mapping[str, int]) -> str:
 def write_contact_sheet(
     samples: Sequence[Sample], report: CheckReport, path: str | Path, rng: np.random.Generator, count: int = 64
 ) -> None:
-    """Write a PNG of up to `count` labelled faces: those of the findings first, at most half, then others at random.
+    """Write a PNG of up to `count` labelled faces: at most half from the findings, the rest sampled at random.
 
-    Raises `DataError` for no samples and `WriteError` where `path` cannot be written.
+    Raises `DataError` without samples, `WriteError` if `path` cannot be written.
     """
     if not samples:
         raise DataError(f"{path}: no samples for a contact sheet")
     by_name = {sample.name: sample for sample in samples}
     captions: dict[str, str] = {}
-    for finding in _one_of_each_kind_in_turn(report.findings):
+    for finding in _round_robin(report.findings):
         for name in finding.names:
             if len(captions) < count // 2:
                 captions.setdefault(name, f"{finding.kind}\n{_short(by_name[name])}")
     others = [name for name in by_name if name not in captions]
-    drawn = rng.permutation(len(others))[: count - len(captions)]
-    captions |= {others[i]: _short(by_name[others[i]]) for i in sorted(drawn.tolist())}
+    sampled = rng.permutation(len(others))[: count - len(captions)]
+    captions |= {others[i]: _short(by_name[others[i]]) for i in sorted(sampled.tolist())}
     tiles = [_tile(by_name[name]) for name in captions]
     write_png(contact_sheet(tiles, list(captions.values())), path)
 
 
-def _one_of_each_kind_in_turn(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """The findings so that each kind has its first before any has its second: many of one kind hide no other."""
+def _round_robin(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings alternating between their kinds, so that many of one kind do not displace the others."""
     by_kind: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_kind[finding.kind].append(finding)

@@ -1,6 +1,6 @@
-"""A look at every face before a training's first step: broken labels and pictures are named while that costs nothing.
+"""Checks of all faces before a training, so that a broken label or picture fails at once instead of hours later.
 
-Pictures are read once and hashed; headers are parsed, pixels decoded only where a file's end does not look whole.
+Pictures are read once and hashed. Their headers are parsed; pixels are decoded only if the end of a file may be cut.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from lightmark.geometry import labelled, require_box, tight_box
 from lightmark.metrics import interocular
 from lightmark.source import header_size, to_picture
 
-READERS = 8  # threads: a disk, and more so a network's, serves several files at once
-# How the two formats that data sets come in end; what stands behind may be padding. A file without is decoded to see.
+READERS = 8  # threads, since a disk, and even more a network disk, serves several files at once
+# End markers of JPEG and PNG, searched in the last TAIL bytes, since padding may follow. Files without are decoded.
 TAIL = 4096
 ENDS = (b"\xff\xd9", b"IEND")
 NEXT = "look the data over with `lightmark data check`, and mend the face or take it out"
 
 
 class PictureFacts(NamedTuple):
-    """What tells a picture from any other, and its width and height where that costs nothing to know."""
+    """Digest of a picture's content, and its width and height if the header was read."""
 
     key: str
     size: tuple[int, int] | None
 
 
 def inspect_pictures(samples: Sequence[Sample]) -> list[PictureFacts]:
-    """Facts of each sample's picture; raises `ImageError` naming the first that is missing, cut or no picture."""
+    """Facts of each sample's picture; raises `ImageError` naming the first that is missing, truncated or no picture."""
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(inspect_picture, samples))
 
@@ -48,16 +48,16 @@ def inspect_files(paths: Sequence[Path]) -> list[PictureFacts]:
         return list(pool.map(_inspect_path, paths))
 
 
-def require_trainable(samples: Sequence[Sample], judged: Sequence[Sample] = ()) -> None:
-    """Raise `DataError` or `ImageError` naming the first face of either that no training can use, and why.
+def require_trainable(samples: Sequence[Sample], validation: Sequence[Sample] = ()) -> None:
+    """Raise `DataError` or `ImageError` naming the first training or validation face that cannot be used, and why.
 
-    That is one whose points are infinite, all missing, span no box or lie beside their picture, or whose picture is
-    missing, cut or no picture; among those that a run is `judged` by also one whose normaliser is zero.
+    Its points are infinite, all missing, span no box or are outside the picture; its picture is missing, truncated or
+    no picture; or, for a validation face, its normaliser is zero.
     """
-    faces = [*samples, *judged]
+    faces = [*samples, *validation]
     for sample in faces:
         _require_labels(sample)
-    for sample in judged:
+    for sample in validation:
         if sample.schema.normaliser and interocular(sample.points[None], sample.schema)[0] == 0:
             first, second = sample.schema.normaliser
             raise DataError(
@@ -81,7 +81,7 @@ def _require_labels(sample: Sample) -> None:
 
 
 def _require_in_picture(sample: Sample, width: int, height: int) -> None:
-    box = tight_box(sample.points)  # of a single point without any area, by which boxes overlap
+    box = tight_box(sample.points)  # not sample.box, which has an area even for a single point
     if (box[2:] <= -0.5).any() or (box[:2] >= [width - 0.5, height - 0.5]).any():
         raise DataError(
             f"{sample.name}: its points lie in x {box[0]:.0f} to {box[2]:.0f}, y {box[1]:.0f} to {box[3]:.0f}, all of "
@@ -95,7 +95,7 @@ def inspect_picture(sample: Sample) -> PictureFacts:
         height, width = sample.image.shape[:2]
         return PictureFacts(_sha256(str(sample.image.shape).encode() + sample.image.tobytes()), (width, height))
     if sample.member is not None:
-        # Checked as the shard was read: a second reading of many gigabytes would tell no more.
+        # The bytes were verified when the shard was read; reading many gigabytes again would add nothing.
         checksum = sample.member.crc32
         if checksum is None:
             checksum = zlib.crc32(read_member(sample.member))
@@ -111,7 +111,8 @@ def _inspect_path(path: Path) -> PictureFacts:
     return _inspect_file(path, stat.st_size, stat.st_mtime_ns)
 
 
-# The stages of a distillation share their pictures, and several faces may share one.
+# Cached, since the stages of a distillation use the same pictures, and several faces may share one. Size and time of
+# modification are part of the key, so that a changed file is read again.
 @lru_cache(maxsize=1 << 20)
 def _inspect_file(path: Path, size: int, modified_ns: int) -> PictureFacts:
     try:

@@ -1,11 +1,10 @@
-"""Random augmentation: one random matrix for the geometry, then changes of the pixels alone.
+"""Random augmentation of training crops: one random matrix for the geometry, then photometric changes.
 
-All randomness comes from the generator handed in, so that a sample's augmentation depends on its seed and nothing else.
+All randomness comes from the generator in the arguments, so that crops are reproducible from its seed.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,13 +20,13 @@ from lightmark.schema import Schema
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly training crops vary; the default of each is what the shipped recipes use.
+    """Ranges and probabilities of the augmentation; the defaults are those of the shipped recipes.
 
-    `rotation` is in degrees (uniform ±), `scale` and `shift` are shares of the crop's side (uniform ±), `box` is a
-    second, independent error of each side of the box as a share of its size (uniform ±), as a detector makes it. The
-    next ones are the chances that a crop is mirrored, recoloured, made grey, blurred, compressed, reduced to a low
-    resolution and back, given noise, and partly covered. `second_occlusion` is the chance
-    of another cover. A share `steep_share` of the crops is turned by up to `steep_rotation` degrees, not `rotation`.
+    `rotation` is in degrees (uniform ±), `scale` and `shift` are relative to the crop's side (uniform ±). `box` is an
+    independent error of each side of the box relative to its size (uniform ±), as detectors make it. `mirror`,
+    `colour`, `grey`, `blur`, `jpeg`, `low_resolution`, `noise` and `occlusion` are probabilities; `second_occlusion` is
+    that of a second cover. A share `steep_share` of the crops is rotated by up to `steep_rotation` instead of
+    `rotation`.
     """
 
     rotation: float = 30.0
@@ -53,7 +52,7 @@ NO_AUGMENTATION = Augmentation(*([0.0] * 15))
 def random_matrix(
     box: Array, size: int, crop_scale: float, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Array, bool]:
-    """Matrix (2, 3) from the image to a randomly placed crop around a face's `box` (4,), and whether it mirrors."""
+    """Matrix (2, 3) from the image to a random crop around a face's `box` (4,), and whether it is mirrored."""
     box = require_box(box)
     side = crop_scale * longer_side(box)
     box = map_box(box, rng.uniform(-augmentation.box, augmentation.box, 4))
@@ -66,43 +65,27 @@ def random_matrix(
 
 
 def _random_angle(augmentation: Augmentation, rng: np.random.Generator) -> float:
-    """Degrees by which a crop is turned."""
-    # Without steep turns nothing is drawn for them, so that the crops that published weights saw can be made again.
+    """Random rotation of a crop in degrees."""
+    # With a share of 0 no number is drawn, so that the crops of published trainings stay reproducible.
     steep = augmentation.steep_share > 0 and rng.random() < augmentation.steep_share
-    most = augmentation.steep_rotation if steep else augmentation.rotation
-    return float(rng.uniform(-most, most))
-
-
-def crop_reach(augmentation: Augmentation, crop_scale: float) -> float:
-    """Side, over the longer side L of a face's box, of the upright square about the box that holds every random crop.
-
-    A crop's side is at most crop_scale · (1 + scale) · (1 + 2 · box) · L; turned by t it reaches (cos t + sin t) / 2 of
-    that from its own centre, which lies at most (box + shift · crop_scale) · L beside the face's.
-
-    >>> round(crop_reach(Augmentation(), 1.25), 2)
-    2.33
-    """
-    side = crop_scale * (1 + augmentation.scale) * (1 + 2 * augmentation.box)
-    steepest = max(augmentation.rotation, augmentation.steep_rotation if augmentation.steep_share else 0.0)
-    angle = math.radians(min(steepest, 45.0))  # where the sum below is largest
-    reach = side * (math.cos(angle) + math.sin(angle)) / 2
-    return 2 * (reach + augmentation.box + augmentation.shift * crop_scale)
+    limit = augmentation.steep_rotation if steep else augmentation.rotation
+    return float(rng.uniform(-limit, limit))
 
 
 def move_points(points: Array, matrix: Array, mirrored: bool, schema: Schema) -> Array:
-    """Crop points (..., N, 2) of image points under `matrix`; a mirror also permutes left and right."""
-    moved = transform(matrix, points)
-    return moved[..., list(schema.mirror), :] if mirrored else moved
+    """Crop points (..., N, 2) of image points under `matrix` (2, 3); a mirrored crop also permutes left and right."""
+    crop_points = transform(matrix, points)
+    return crop_points[..., list(schema.mirror), :] if mirrored else crop_points
 
 
 def change_pixels(crop: Picture, augmentation: Augmentation, rng: np.random.Generator) -> Picture:
-    """`crop` (S, S, 3) with random colour, occlusion, blur, resolution, noise and compression."""
+    """Photometric augmentation of `crop` (S, S, 3): random colour, occlusion, resolution, blur, noise and JPEG."""
     return apply_changes(crop, draw_changes(crop.shape[:2], augmentation, rng))
 
 
 @dataclass(frozen=True)
 class Recolouring:
-    """Levels mapped by `table`, uint8 (256, 3), one column a channel; then `share` of the grey of what came out."""
+    """Colour change: a lookup `table`, uint8 (256, 3), one column per channel, then a `share` of grey is mixed in."""
 
     table: Picture
     share: float
@@ -110,9 +93,9 @@ class Recolouring:
 
 @dataclass(frozen=True)
 class Cover:
-    """The pixels `inside`, bool (H, W), become `fill`: one colour, uint8 (3,), or one each, (P, 3), row by row.
+    """Occlusion: the pixels in the mask `inside` (H, W) become `fill`, one colour (3,) or one for each pixel (P, 3).
 
-    Without `fill` they become those of the crop itself, rolled down and right by `shift`.
+    Without `fill` they are copied from the crop itself, rolled down and right by `shift`.
     """
 
     inside: NDArray[np.bool_]
@@ -122,10 +105,11 @@ class Cover:
 
 @dataclass(frozen=True)
 class PixelChanges:
-    """What happens to the pixels of one crop (H, W, 3), in this order; None where nothing does.
+    """Sampled photometric augmentation of one crop (H, W, 3), applied in this order; None stands for no change.
 
-    `small` is the side in pixels that the crop is reduced to and enlarged from; `blur` a Gaussian's standard deviation
-    in pixels, or a moving camera's kernel (L, L); `noise` is added, float32 (H, W, 3); `quality` is JPEG's.
+    `small` is the side in pixels to which the crop is reduced before it is enlarged again; `blur` is the standard
+    deviation of a Gaussian in pixels, or the kernel (L, L) of a motion blur; `noise`, float32 (H, W, 3), is added;
+    `quality` is that of JPEG.
     """
 
     colour: Recolouring | None = None
@@ -137,18 +121,18 @@ class PixelChanges:
     quality: int | None = None
 
 
-Drawn = TypeVar("Drawn")
+Change = TypeVar("Change")
 Shape = tuple[int, ...]
 
 
 def draw_changes(shape: Shape, augmentation: Augmentation, rng: np.random.Generator) -> PixelChanges:
-    """Random changes for a crop of `shape` (H, W)."""
+    """Sample the photometric augmentation of a crop of `shape` (H, W)."""
 
-    def perhaps(chance: float, draw: Callable[[Shape, np.random.Generator], Drawn]) -> Drawn | None:
+    def perhaps(chance: float, draw: Callable[[Shape, np.random.Generator], Change]) -> Change | None:
         return draw(shape, rng) if rng.random() < chance else None
 
-    # The order of these lines is the order of draws, which published weights were trained with. A second cover is drawn
-    # only where it is asked for, so that these draws can be made again.
+    # The order of these lines must stay: it is the order of the random numbers, which keeps the crops of published
+    # trainings reproducible. For the same reason a second cover with probability 0 draws none.
     second = [augmentation.second_occlusion] if augmentation.second_occlusion > 0 else []
     chances = [augmentation.occlusion, *second]
     return PixelChanges(
@@ -163,7 +147,7 @@ def draw_changes(shape: Shape, augmentation: Augmentation, rng: np.random.Genera
 
 
 def apply_changes(crop: Picture, changes: PixelChanges) -> Picture:
-    """`crop` (H, W, 3) changed; the crop handed in stays as it is."""
+    """Copy of `crop` (H, W, 3) with `changes` applied."""
     if changes.colour is not None:
         crop = _recolour(crop, changes.colour)
     if changes.grey:
@@ -182,7 +166,7 @@ def apply_changes(crop: Picture, changes: PixelChanges) -> Picture:
 
 
 def _draw_colour(_shape: Shape, rng: np.random.Generator) -> Recolouring:
-    """Per-channel gain, gamma and offset (as lookup tables), then saturation."""
+    """Random gamma, contrast, offset and gain per channel as a lookup table, and a share of grey."""
     levels = np.arange(256) / 255
     gamma = 2 ** rng.uniform(-0.6, 0.6)
     contrast, offset = rng.uniform(0.7, 1.3), rng.uniform(-0.15, 0.15)
@@ -206,7 +190,7 @@ def _blend(first: Picture, second: Picture, share: float) -> Picture:
 
 
 def _draw_cover(shape: Shape, rng: np.random.Generator) -> Cover:
-    """A random rectangle or ellipse of one colour, noise, or another part of the crop."""
+    """Random rectangle or ellipse, filled with one colour, noise or another part of the crop."""
     size = shape[0]
     width, height = (int(v) for v in rng.uniform(0.12, 0.45, 2) * size)
     x, y = (int(rng.integers(-extent // 2, size - extent // 2)) for extent in (width, height))

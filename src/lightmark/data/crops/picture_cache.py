@@ -1,4 +1,4 @@
-"""Decoded pictures in memory: one copy a picture, the least recently used dropped beyond a bound of bytes."""
+"""LRU cache of decoded pictures with a limit in bytes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.image import Picture
 from lightmark.source import to_picture
 
-# Holds 300W's 3148 training faces at their usual size (0.3 MB a picture decoded).
-LIMIT = 1 << 30
-# Workers each hold a cache: together they take at most this share of the machine's memory.
-SHARE = 0.25
+LIMIT = 1 << 30  # bytes; enough for 300W's 3148 training faces at their usual size (0.3 MB decoded)
+SHARE = 0.25  # of the machine's memory, for the caches of all workers together
 
 
 class PictureCache:
-    """RGB pictures (H, W, 3) by the file they come from, at most `limit` bytes of them.
+    """Cache of RGB pictures (H, W, 3) by file, of at most `limit` bytes; one per process.
 
-    Faces of one picture share one copy. A picture larger than the limit is handed out and not kept. Every process has a
-    cache of its own.
+    Faces in one picture share it. A picture larger than the limit is returned but not cached.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -30,13 +27,13 @@ class PictureCache:
         self._pictures: OrderedDict[Hashable, Picture] = OrderedDict()
 
     def of_sample(self, sample: Sample) -> Picture:
-        """Picture of a sample; raises `ImageError` naming it where it cannot be read."""
+        """Picture of a sample; raises `ImageError` naming it if it cannot be read."""
         if sample.image is not None:
             return sample.image
         return self._get(sample.path if sample.member is None else sample.member, lambda: load_image(sample))
 
     def of_file(self, path: Path) -> Picture:
-        """Picture in a file; raises `ImageError` naming it where it cannot be read."""
+        """Picture of a file; raises `ImageError` naming it if it cannot be read."""
         return self._get(path, lambda: to_picture(path))
 
     def _get(self, key: Hashable, load: Callable[[], Picture]) -> Picture:
@@ -53,12 +50,12 @@ class PictureCache:
 
 
 def cache_limit(processes: int) -> int:
-    """Bytes that the cache of each of `processes` may hold: `LIMIT`, or its part of `SHARE` of a smaller memory."""
+    """Limit in bytes for the cache of each of `processes`: `LIMIT`, or less if `SHARE` of the memory is less."""
     return min(LIMIT, int(SHARE * _memory() / max(1, processes)))
 
 
 def _memory() -> int:
-    """Bytes of this machine's memory; eight gigabytes where the system does not say."""
+    """Size of the machine's memory in bytes; 8 GiB if it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf

@@ -1,4 +1,4 @@
-"""COCO keypoints JSON, in and out."""
+"""COCO keypoints JSON: reader and writer of labelled faces."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lightmark.errors import DataError, NoLabelsError, SchemaError, describe_err
 from lightmark.geometry import Array, labelled, tight_box
 from lightmark.schema import SCHEMAS, Schema, plain_schema, schema_from_dict, schema_to_dict
 
-# Keypoint flags: 0 not labelled, 1 labelled but covered, 2 labelled and visible.
-_UNLABELLED, _COVERED, _VISIBLE = 0, 1, 2
-# What COCO has no field for lies under this key of a category or annotation, where other readers pass it over.
-_OURS = "lightmark"
-_COCOS_OWN = ("index", "rect", LABELLED_SIZE)  # attributes that COCO's own fields hold
+# COCO's visibility flags: 0 not labelled, 1 labelled but occluded, 2 labelled and visible.
+_UNLABELLED, _OCCLUDED, _VISIBLE = 0, 1, 2
+# Key of a category or annotation for what COCO has no field for; other readers ignore unknown keys.
+_EXTENSION = "lightmark"
+_IN_COCO_FIELDS = ("index", "rect", LABELLED_SIZE)  # attributes that COCO's own fields hold
 
 
 @reader("COCO keypoints JSON")
@@ -35,14 +35,14 @@ def read_coco(
     schema: Schema | None = None,
     left_out: LeftOut | None = None,
 ) -> list[Sample]:
-    """Faces of a COCO keypoints file; each file_name is looked for in `pictures`, or else beside the file.
+    """Read the faces of a COCO keypoints file; pictures are in the folder `pictures`, by default that of the file.
 
-    Coordinates count from 0. Flag 1 sets `occluded`. An annotation none of whose points is labelled (flag 0), as COCO
-    marks crowds, is passed over; in others such points are missing ones, whatever their coordinates. "rect"
-    (x0, y0, x1, y1) is the bbox; "labelled_size" the image's width and height; "index" numbers the faces of a picture
-    that has several. Without `schema` it is the one of the category: its "lightmark" entry, the usual one of that many
-    points, or a plain one with the category's names and skeleton.
-    Raises `DataError` naming an annotation that is broken; with `left_out`, it is noted there instead.
+    Coordinates count from 0. Flag 1 sets `occluded`, flag 0 is a missing point, whatever its coordinates. Annotations
+    without a labelled point, such as COCO's crowds, are skipped. The attributes are "rect" (x0, y0, x1, y1), the bbox;
+    "labelled_size", the width and height of the image; and "index", the number of the face in a picture with several.
+    The default `schema` is that of the category: its "lightmark" entry, the built-in schema of that many points, or a
+    plain one with the names and the skeleton of the category. Raises `DataError` naming a broken annotation; with
+    `left_out` the message is added there instead.
     """
     path = Path(path)
     document = _load(path)
@@ -52,13 +52,13 @@ def read_coco(
     for entry in document["annotations"]:
         with leaving_out(left_out):
             labelled += [entry] if _is_labelled(path, entry) else []
-    several = Counter(entry.get("image_id") for entry in labelled)
-    seen: Counter[Any] = Counter()
+    faces_of = Counter(entry.get("image_id") for entry in labelled)
+    next_index: Counter[Any] = Counter()
     samples = []
     for entry in labelled:
         key = entry.get("image_id")
-        index = seen[key] if several[key] > 1 else None
-        seen[key] += 1
+        index = next_index[key] if faces_of[key] > 1 else None
+        next_index[key] += 1
         with leaving_out(left_out):
             samples.append(_sample(path, entry, images, schemas, Path(pictures or path.parent), index))
     return samples
@@ -67,15 +67,17 @@ def read_coco(
 def _load(path: Path) -> dict[str, Any]:
     with foreign_errors_as(DataError, f"{path}: cannot be read as JSON"):
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    held = list(document) if isinstance(document, dict) else type(document).__name__
+    content = list(document) if isinstance(document, dict) else type(document).__name__
     for name in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(name), list):
-            wanted = "COCO's images, annotations, categories"
-            raise NoLabelsError(f"{path}: no list {name!r}; it holds {held}; wanted {wanted}")
+            raise NoLabelsError(
+                f"{path}: no list {name!r}; it holds {content}; wanted COCO's images, annotations, categories"
+            )
     return document
 
 
 def _by_id(path: Path, document: dict[str, Any], name: str) -> dict[Any, dict[str, Any]]:
+    """Entries of the list `name` by their id."""
     try:
         return {entry["id"]: dict(entry) for entry in document[name]}
     except (KeyError, TypeError, ValueError) as error:
@@ -83,15 +85,16 @@ def _by_id(path: Path, document: dict[str, Any], name: str) -> dict[Any, dict[st
 
 
 def _schema(path: Path, category: dict[str, Any], schema: Schema | None) -> Schema:
+    """Schema of a category; see `read_coco`."""
     where = f"{path}: category {category.get('name', category['id'])!r}"
     names = category.get("keypoints")
     if not names or not isinstance(names, list):
         raise DataError(f"{where}: no keypoints; wanted the points' names; is this a file for detection?")
-    if schema is not None or (len(names) in {known.size for known in SCHEMAS.values()} and _OURS not in category):
+    if schema is not None or (len(names) in {known.size for known in SCHEMAS.values()} and _EXTENSION not in category):
         return schema_for(len(names), schema, where)
     try:
-        if _OURS in category:
-            return schema_from_dict(category[_OURS])
+        if _EXTENSION in category:
+            return schema_from_dict(category[_EXTENSION])
         plain = plain_schema(len(names))
         edges = tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ())
         return Schema(
@@ -133,33 +136,33 @@ def _sample(
         schema = schemas[entry["category_id"]]
         values = np.array(entry["keypoints"], dtype=np.float64).reshape(-1, 3)
         x, y, width, height = (float(value) for value in entry["bbox"])
-        ours = own_fields(entry.get(_OURS, {}))
+        extension = own_fields(entry.get(_EXTENSION, {}))
         place = picture.resolve()
-    except Exception as error:  # of whatever kind: the JSON may come from anybody
+    except Exception as error:  # of any type: the JSON is untrusted
         raise DataError(
             f"{where}: {describe_error(error)}; wanted image_id and category_id of entries of this file, numbers as "
             "keypoints and bbox x, y, width, height"
         ) from error
     flags = values[:, 2]
-    absent = (flags == _UNLABELLED) | np.isnan(values[:, :2]).any(axis=1)
-    points = np.where(absent[:, None], np.nan, values[:, :2])
+    missing = (flags == _UNLABELLED) | np.isnan(values[:, :2]).any(axis=1)
+    points = np.where(missing[:, None], np.nan, values[:, :2])
     return Sample(
         path=picture,
         points=points,
         box=tight_box(points),
         schema=schema_for(len(points), schema, where),
-        photo=photo_of(place) if ours.photo is None else ours.photo,
-        subsets=subsets_of(place) if ours.subsets is None else ours.subsets,
-        attributes=dict(ours.attributes)
+        photo=photo_of(place) if extension.photo is None else extension.photo,
+        subsets=subsets_of(place) if extension.subsets is None else extension.subsets,
+        attributes=dict(extension.attributes)
         | {"rect": (x, y, x + width, y + height)}
         | size
         | ({} if index is None else {"index": index}),
-        occluded=flags == _COVERED,
+        occluded=flags == _OCCLUDED,
     )
 
 
 def _size(image: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """The attribute with an image's width and height; none where it lacks them or has zeros in their place."""
+    """Attribute of an image's width and height; empty if they are missing or 0."""
     width, height = float(image.get("width") or 0), float(image.get("height") or 0)
     return {LABELLED_SIZE: (width, height)} if width > 0 and height > 0 else {}
 
@@ -167,10 +170,10 @@ def _size(image: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
 def coco_document(
     samples: Sequence[Sample], pictures: Sequence[Path], sizes: Sequence[tuple[int, int]], folder: Path
 ) -> dict[str, Any]:
-    """The JSON form of `samples`, for a file in `folder`; `pictures` and `sizes` (height, width) are one a sample.
+    """COCO keypoints JSON of `samples` for a file in `folder`, with one of `pictures` and `sizes` (h, w) per sample.
 
-    Photograph, subsets, attributes and the whole schema are kept beside COCO's own fields. Raises `DataError` for
-    points that are not finite.
+    Photograph, subsets, attributes and the schema are stored under the key "lightmark". Raises `DataError` for points
+    that are not finite and faces without labelled points.
     """
     schemas = {sample.schema.name: sample.schema for sample in samples}
     category_ids = {name: number for number, name in enumerate(schemas, start=1)}
@@ -190,14 +193,14 @@ def coco_document(
 
 
 def coco_category(number: int, schema: Schema) -> dict[str, Any]:
-    """The entry of `schema` among a file's categories; COCO counts points from 1."""
+    """Entry of `schema` in a file's categories; the skeleton counts points from 1, as in COCO."""
     return {
         "id": number,
         "name": schema.name,
         "supercategory": "face",
         "keypoints": list(schema.point_names) or [str(i) for i in range(schema.size)],
         "skeleton": [[a + 1, b + 1] for a, b in schema.edges],
-        _OURS: schema_to_dict(schema),
+        _EXTENSION: schema_to_dict(schema),
     }
 
 
@@ -206,33 +209,33 @@ def _annotation(number: int, sample: Sample, image: int, category: int) -> dict[
         raise DataError(f"{sample.name}: points are not all finite, which JSON cannot hold; take the face out")
     if not labelled(sample.points).any():
         raise DataError(f"{sample.name}: no point is labelled; take the face out")
-    covered = np.zeros(sample.schema.size, dtype=bool) if sample.occluded is None else sample.occluded
-    return coco_annotation(number, image, category, sample.points, sample.box, covered) | {
-        _OURS: {
+    occluded = np.zeros(sample.schema.size, dtype=bool) if sample.occluded is None else sample.occluded
+    return coco_annotation(number, image, category, sample.points, sample.box, occluded) | {
+        _EXTENSION: {
             "photo": sample.photo,
             "subsets": sorted(sample.subsets),
-            "attributes": {name: value for name, value in sample.attributes.items() if name not in _COCOS_OWN},
+            "attributes": {name: value for name, value in sample.attributes.items() if name not in _IN_COCO_FIELDS},
         },
     }
 
 
 def coco_annotation(
-    number: int, image: int, category: int, points: Array, box: Array, covered: NDArray[np.bool_]
+    number: int, image: int, category: int, points: Array, box: Array, occluded: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """COCO's own fields of a face with `points` (N, 2) counted from 0, some of them `covered` (N,), in `box` (4,).
+    """COCO's own fields of a face with `points` (N, 2) from 0, the mask `occluded` (N,) and `box` (4,).
 
-    Missing points are 0, 0 with flag 0, as COCO has them.
+    Missing points are 0, 0 with flag 0, as in COCO.
     """
-    there = labelled(points)
-    flags = np.where(there, np.where(covered, _COVERED, _VISIBLE), _UNLABELLED)
-    points = np.where(there[:, None], points, 0.0)
+    mask = labelled(points)
+    flags = np.where(mask, np.where(occluded, _OCCLUDED, _VISIBLE), _UNLABELLED)
+    points = np.where(mask[:, None], points, 0.0)
     x0, y0, x1, y1 = box.tolist()
     return {
         "id": number,
         "image_id": image,
         "category_id": category,
         "keypoints": [v for (x, y), f in zip(points.tolist(), flags.tolist(), strict=True) for v in (x, y, f)],
-        "num_keypoints": int(there.sum()),
+        "num_keypoints": int(mask.sum()),
         "bbox": [x0, y0, x1 - x0, y1 - y0],
         "area": (x1 - x0) * (y1 - y0),
         "iscrowd": 0,

@@ -1,4 +1,4 @@
-"""COFW: 29 points with occlusion flags, pictures and labels together in MATLAB v7.3 files."""
+"""COFW reader: 29 points with occlusion flags; pictures and labels are in one MATLAB v7.3 (HDF5) file."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from lightmark.geometry import Array, tight_box
 from lightmark.image import Picture
 from lightmark.schema import COFW29
 
-# Pictures, points and boxes are called so in COFW_train_color.mat and COFW_test_color.mat.
+# Variables of the pictures, points and boxes in COFW_train_color.mat and COFW_test_color.mat.
 _VARIABLES = {"train": ("IsTr", "phisTr", "bboxesTr"), "test": ("IsT", "phisT", "bboxesT")}
 
-# A small file may say that it holds more than memory does: what is stored once, or not at all, counts in full there.
+# Limits for untrusted files. HDF5 can store one picture for many references, or none of its bytes, so that a small file
+# may claim more than the memory.
 MOST_FACES = 100_000
-MOST_UNFOLDED = 100  # times the file's bytes; MATLAB compresses photographs to a half
+MOST_UNFOLDED = 100  # decompressed size relative to the file's; MATLAB compresses photographs to a half
 
 
 @reader("MATLAB v7.3 (HDF5) of COFW_color")
 def read_cofw(path: str | Path) -> list[Sample]:
-    """Faces of COFW_train_color.mat or COFW_test_color.mat, their pictures in memory, `occluded` set.
+    """Read the faces of COFW_train_color.mat or COFW_test_color.mat, with pictures in memory and `occluded` flags.
 
-    The file counts pixels from 1; (-1, -1), (0, 0) and NaN in it are missing points. The attributes are "index", the
-    face's number in the file from 0, and "rect" (x0, y0, x1, y1), the box COFW gives. Needs h5py, else raises
-    `MissingExtraError`. Raises `DataError` for a file without COFW's variables, or with variables of other shapes.
+    The file counts pixels from 1; (-1, -1), (0, 0) and NaN are missing points. The attributes are "index", the number
+    of the face in the file from 0, and "rect" (x0, y0, x1, y1), COFW's face box. Raises `MissingExtraError` without
+    h5py, `DataError` for a file without COFW's variables or with variables of other shapes.
     """
     path = Path(path)
     h5py = import_extra("h5py", path)
@@ -40,9 +41,9 @@ def read_cofw(path: str | Path) -> list[Sample]:
 def _samples(path: Path, file: Any) -> list[Sample]:
     part = next((part for part, names in _VARIABLES.items() if all(name in file for name in names)), None)
     if part is None:
-        held = ", ".join(sorted(map(str, file))) or "nothing"
+        names = ", ".join(sorted(map(str, file))) or "nothing"
         raise NoLabelsError(
-            f"{path}: holds {held}; wanted IsTr, phisTr, bboxesTr or IsT, phisT, "
+            f"{path}: holds {names}; wanted IsTr, phisTr, bboxesTr or IsT, phisT, "
             "bboxesT as in COFW_train_color.mat and COFW_test_color.mat"
         )
     pictures, phis, boxes = (file[name] for name in _VARIABLES[part])
@@ -62,7 +63,7 @@ def _samples(path: Path, file: Any) -> list[Sample]:
 
 
 def _columns(path: Path, name: str, variable: Any, height: int, count: int) -> Array:
-    """Rows (count, height) of a variable that HDF5 holds transposed."""
+    """Rows (count, height) of a variable, which HDF5 stores transposed."""
     if variable.shape != (height, count):
         raise DataError(f"{path}: {name} has shape {variable.shape}, wanted ({height}, {count}): one column a picture")
     if variable.dtype.kind not in "fiu":
@@ -71,7 +72,7 @@ def _columns(path: Path, name: str, variable: Any, height: int, count: int) -> A
 
 
 def _picture(path: Path, index: int, stored: Any) -> Picture:
-    """RGB picture of what is stored transposed, in three planes or grey."""
+    """RGB picture (H, W, 3) of a stored one, which is transposed and has three planes or is grey."""
     pixels = np.asarray(stored).T
     if pixels.dtype != np.uint8 or 0 in pixels.shape or not (
         pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)

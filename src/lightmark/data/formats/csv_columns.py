@@ -1,13 +1,15 @@
-"""What the columns of a wide CSV table mean: by its header, which is refused where it is not understood.
+"""Columns of a wide CSV table of landmarks, identified by its header.
 
-Understood are, in any order and case:
+A header may have, in any order and case:
 
-- the picture's file name: a column called so (file, filename, image …), or else the first;
-- points numbered from 0 or 1, x and y together or apart: x0, y0, x1, y1 … or x0, x1 …, y0, y1 …, also x_0, 0_x, p0_x;
-- named points: left_eye_x, left_eye_y …, in the order in which they come first;
-- the numbers of the columns, 0, 1, 2 … (YouTube Faces keypoints), and no header at all: x, y of each point in turn;
+- the file name of the picture: a column called file, filename, image …, otherwise the first column;
+- points numbered from 0 or 1: x0, y0, x1, y1 … or x0, x1 …, y0, y1 …, also x_0, 0_x, p0_x;
+- named points: left_eye_x, left_eye_y …, in the order of their first columns;
+- column numbers 0, 1, 2 … (YouTube Faces keypoints) or no header: file name, then x and y of each point;
 - a box: four columns called box_x0 …, x_min …, left, top, right, bottom, or left, top, width, height;
-- what `lightmark detect` writes besides: face, confidence and expected errors, which are no labels and passed over.
+- other columns that `lightmark detect` writes (face, confidence, expected errors), which are ignored.
+
+A header with any other column is refused, since a table of something else may look like landmarks.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from dataclasses import dataclass
 from lightmark.errors import DataError, NoLabelsError
 
 NAMES = ("file", "filename", "file_name", "image", "image_name", "image_path", "img", "name", "path", "picture")
-PASSED_OVER = re.compile(r"face|score|confidence|uncertainty|detector_score|expected_error_?\d*")
-# Corners, or a corner and the extent.
+IGNORED = re.compile(r"face|score|confidence|uncertainty|detector_score|expected_error_?\d*")
+# Names of a box's columns, and whether they are two corners or one corner and the size.
 BOXES: tuple[tuple[tuple[str, str, str, str], bool], ...] = (
     (("box_x0", "box_y0", "box_x1", "box_y1"), True),
     (("x_min", "y_min", "x_max", "y_max"), True),
@@ -36,14 +38,14 @@ _NUMBERED = re.compile(
     r"(?:p|pt|point|lm|landmark)?_?(?:(?P<axis>[xy])_?(?P<key>\d{1,4})|(?P<key_before>\d{1,4})_?(?P<axis_behind>[xy]))"
 )
 _NAMED = re.compile(r"(?P<key_before>.+)_(?P<axis_behind>[xy])|(?P<axis>[xy])_(?P<key>.+)")
-_SHOWN = 5  # columns that an error lists
+_MOST_LISTED = 5  # columns in an error message
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a table of `count` columns has its parts: `points` holds the columns of x and y of each point.
+    """Indices of the columns of a table: `count` columns, the file name's, and x and y of each point.
 
-    `box` holds the four columns of a box, its corners or, without `corners`, a corner and the extent.
+    `box` is the columns of a box: its `corners`, or one corner and the size.
     """
 
     count: int
@@ -54,14 +56,14 @@ class Columns:
 
 
 def read_header(where: str, cells: Sequence[str]) -> Columns | None:
-    """The columns of a table whose first row is `cells`; None where that row is no header but a face.
+    """Columns of a table whose first row is `cells`; None if that row is a face instead of a header.
 
-    Raises `DataError` naming the columns that are not understood.
+    Raises `DataError` naming the unknown columns.
     """
     words = [re.sub(r"[\s.\-\[\]()]+", "_", cell.strip().lower()).strip("_") for cell in cells]
     numbers = [cell.strip() for cell in cells[1:]]
     if _all_numbers(numbers):
-        header = _is_count(numbers) and "." not in cells[0]  # a file's name has a point
+        header = _is_count(numbers) and "." not in cells[0]  # a picture's file name has a suffix
         return columns_in_turn(where, len(cells)) if header else None
     rest = dict(enumerate(words))
     name = next((i for i, word in rest.items() if word in NAMES), 0)
@@ -70,19 +72,20 @@ def read_header(where: str, cells: Sequence[str]) -> Columns | None:
     for column in [column for point in points for column in point]:
         del rest[column]
     box, corners = _take_box(rest)
-    left = [cells[i] for i, word in rest.items() if not PASSED_OVER.fullmatch(word)]
-    if left or not points:
-        shown = ", ".join(map(repr, left[:_SHOWN])) + (f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else "")
-        wrong = f"columns not understood: {shown}" if left else "no columns of points"
+    unknown = [cells[i] for i, word in rest.items() if not IGNORED.fullmatch(word)]
+    if unknown or not points:
+        more = f" and {len(unknown) - _MOST_LISTED} more" if len(unknown) > _MOST_LISTED else ""
+        listed = ", ".join(map(repr, unknown[:_MOST_LISTED])) + more
+        fault = f"columns not understood: {listed}" if unknown else "no columns of points"
         raise NoLabelsError(
-            f"{where}: {wrong}; wanted a file name and "
+            f"{where}: {fault}; wanted a file name and "
             "x0, y0, x1, y1 … (or x0, x1 …, y0, y1 …), a box if there is one; is this a table of landmarks?"
         )
     return Columns(len(cells), name, points, box, corners)
 
 
 def columns_in_turn(where: str, count: int) -> Columns:
-    """Columns of a table without names: the file's, then x and y of each point; raises `DataError` for an odd one."""
+    """Columns of a table without names: file name, then x and y of each point; raises `DataError` for an odd count."""
     if count < 3 or count % 2 == 0:
         raise NoLabelsError(
             f"{where}: got {count} columns, wanted a file name and x, y of each point, so an odd number from 3 on; is "
@@ -104,30 +107,30 @@ def _is_count(words: Sequence[str]) -> bool:
 
 
 def _points(where: str, words: dict[int, str]) -> tuple[tuple[int, int], ...]:
-    """The columns of x and y of each point, numbered ones by their number, or named ones as they come."""
-    found: dict[str, dict[str, int]] = {}
+    """Columns of x and y of each point: numbered points by their number, otherwise named points in their order."""
+    axes_of: dict[str, dict[str, int]] = {}
     numbered = {i: match for i, word in words.items() if (match := _NUMBERED.fullmatch(word))}
     in_box = {i for names, _ in BOXES for i, word in words.items() if word in names}
     named = {i: match for i, word in words.items() if i not in in_box and (match := _NAMED.fullmatch(word))}
     for i, match in (numbered or named).items():
         axis, key = match["axis"] or match["axis_behind"], match["key"] or match["key_before"]
         key = str(int(key)) if numbered else key
-        if axis in found.setdefault(key, {}):
+        if axis in axes_of.setdefault(key, {}):
             raise DataError(f"{where}: two columns are {axis} of point {key}; take one out")
-        found[key][axis] = i
-    lone = [key for key, axes in found.items() if len(axes) < 2]
-    if lone:
-        axis = next(iter(found[lone[0]]))
-        raise DataError(f"{where}: point {lone[0]} has {axis} alone; wanted x and y of each point")
-    keys = sorted(found, key=int) if numbered else list(found)
+        axes_of[key][axis] = i
+    incomplete = [key for key, axes in axes_of.items() if len(axes) < 2]
+    if incomplete:
+        axis = next(iter(axes_of[incomplete[0]]))
+        raise DataError(f"{where}: point {incomplete[0]} has {axis} alone; wanted x and y of each point")
+    keys = sorted(axes_of, key=int) if numbered else list(axes_of)
     if numbered and [int(key) for key in keys] not in [[i + first for i in range(len(keys))] for first in (0, 1)]:
         first = ", ".join(keys[:3])
         raise DataError(f"{where}: points are numbered {first} … {keys[-1]}; wanted 0, 1, 2 … or 1, 2, 3 …")
-    return tuple((found[key]["x"], found[key]["y"]) for key in keys)
+    return tuple((axes_of[key]["x"], axes_of[key]["y"]) for key in keys)
 
 
 def _take_box(rest: dict[int, str]) -> tuple[tuple[int, int, int, int] | None, bool]:
-    """The columns of a box, taken out of `rest`, and whether they are its corners."""
+    """Columns of a box, which are removed from `rest`, and whether they are its corners."""
     by_name = {word: i for i, word in rest.items()}
     for names, corners in BOXES:
         if all(name in by_name for name in names):

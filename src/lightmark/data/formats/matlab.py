@@ -1,8 +1,7 @@
-"""Numeric matrices of MATLAB 5 files (.mat), read strictly: no other type, no nesting, bounded in size.
+"""Strict reader of numeric matrices in MATLAB 5 files (.mat): no other types, no nesting, bounded size.
 
-A parser of our own, since scipy's ends the whole process on some broken files (SIGSEGV), and label files of faces hold
-a few small matrices only. Layout: "MAT-File Format", The MathWorks, version 5; numbers of types are from its tables 1-1
-and 1-3.
+Not scipy's, which crashes the process (SIGSEGV) on some broken files; label files of faces hold only a few small
+matrices. Format: "MAT-File Format", The MathWorks, version 5; numbers of types are from its tables 1-1 and 1-3.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from lightmark.geometry import Array
 
 Order: TypeAlias = Literal["<", ">"]
 
-MOST_BYTES = 16 * 2**20  # of a file, and of what one of its variables unfolds to; 300W-LP's labels have 5 kB
+MOST_BYTES = 16 * 2**20  # of a file, and of one decompressed variable; 300W-LP's labels have 5 kB
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
-# miINT8 … miUINT64: how numbers are stored, which may be smaller than what the matrix is called.
+# miINT8 … miUINT64, the stored types; MATLAB stores numbers in a smaller type than the matrix's where they fit.
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 _NUMERIC_CLASSES = range(6, 16)  # mxDOUBLE_CLASS … mxUINT64_CLASS
 _COMPLEX = 0x0800
@@ -32,9 +31,9 @@ _COMPLEX = 0x0800
 
 @reader("a MATLAB 5 file")
 def read_matlab5(path: Path) -> dict[str, Array | None]:
-    """The variables of a MATLAB 5 file by their names: real numeric matrices as float64, None for all others.
+    """Variables of a MATLAB 5 file by name: real numeric matrices as float64, all others as None.
 
-    Raises `DataError` for a file that is cut or of another kind.
+    Raises `DataError` for a file that is truncated or of another format.
     """
     if path.stat().st_size > MOST_BYTES:
         raise DataError(f"{path}: cannot be read as a MATLAB 5 file: {path.stat().st_size:,} bytes, a label has less")
@@ -71,7 +70,7 @@ def _elements(content: bytes, order: Order) -> Iterator[tuple[int, bytes]]:
                 raise ValueError(f"a small element of {size} bytes at byte {at}")
         else:
             start = at + 8
-            # Elements fill up to eight bytes, compressed ones do not.
+            # Elements are padded to a multiple of eight bytes, except compressed ones.
             end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
         if start + size > len(content):
             raise ValueError(f"an element of {size} bytes at byte {at}, {len(content) - start} are left")
@@ -80,7 +79,7 @@ def _elements(content: bytes, order: Order) -> Iterator[tuple[int, bytes]]:
 
 
 def _matrix(data: bytes, order: Order) -> tuple[str, Array | None]:
-    """Name and numbers of a miMATRIX element: its flags, dimensions, name and real part, column by column."""
+    """Name and matrix of a miMATRIX element: flags, dimensions, name, then the real part in column-major order."""
     parts = _elements(data, order)
     flags = _numbers(*next(parts), order)
     shape = tuple(int(length) for length in _numbers(*next(parts), order))

@@ -1,4 +1,4 @@
-"""`.pts` files, one a face with its picture beside it: 300W, HELEN, 300W-LP, SCUT-FBP5500 and your own."""
+"""`.pts` files, one per face beside its picture: 300W, HELEN, 300W-LP, SCUT-FBP5500 and your own."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lightmark.schema import IBUG68, Schema
 
 @reader("a .pts file")
 def read_pts(path: str | Path) -> Array:
-    """Points (N, 2) of a `.pts` file, counted from 0; the file itself counts pixels from 1.
+    """Read the points (N, 2) of a `.pts` file, in pixels from 0; the file counts pixels from 1.
 
-    Takes the usual header (`version:`, `n_points:`, braces) and files of bare numbers alike, since both circulate.
-    A line `-1 -1`, `0 0` or `nan nan` is a missing point, NaN here.
-    Raises `DataError` naming the line for anything else, and where n_points is not the number of points.
+    The header (`version:`, `n_points:`, braces) may be missing, since both kinds of files circulate. A line `-1 -1`,
+    `0 0` or `nan nan` is a missing point, returned as NaN. Raises `DataError` naming the line for anything else, and if
+    n_points is not the number of points.
     """
     points: list[tuple[float, float]] = []
     declared: tuple[int, int] | None = None
@@ -69,7 +69,7 @@ def _point(path: str | Path, number: int, text: str) -> tuple[float, float]:
 
 
 def format_pts(points: Floats) -> str:
-    """Text of a `.pts` file for `points` (N, 2) counted from 0, which `read_pts` gives back to a millionth of a pixel.
+    """Text of a `.pts` file for `points` (N, 2) in pixels from 0, rounded to a millionth of a pixel.
 
     A missing point is written `-1 -1`.
 
@@ -80,19 +80,19 @@ def format_pts(points: Floats) -> str:
     1.000000 1.000000
     }
     """
-    there = labelled(points)
+    mask = labelled(points)
     numbers = np.round(points + 1, 6)
-    numbers[~there] = UNLABELLED[0]
-    numbers[there & is_unlabelled(numbers), 0] += 1e-6  # a labelled point just there must not be read as a missing one
+    numbers[~mask] = UNLABELLED[0]
+    numbers[mask & is_unlabelled(numbers), 0] += 1e-6  # a labelled point at -1 -1 must not be read as a missing one
     lines = "".join(f"{x:.6f} {y:.6f}\n" for x, y in numbers)
     return f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n"
 
 
 def read_300w(root: str | Path, schema: Schema = IBUG68) -> list[Sample]:
-    """Faces of the 300W tree at `root`, or of one of its folders such as lfpw/trainset, each with its official subsets.
+    """Read the faces of the 300W tree at `root`, or of one of its folders such as lfpw/trainset, with their subsets.
 
     Subsets are "train", "test", "common", "challenging", "full", "helen", "lfpw", "ibug" (the last three: test faces
-    only). Raises `DataError` for a file that lies in none of the official folders.
+    only). Raises `DataError` for a file outside the official folders.
     """
     samples = read_pts_tree(root, schema)
     for sample in samples:
@@ -105,12 +105,12 @@ def read_300w(root: str | Path, schema: Schema = IBUG68) -> list[Sample]:
 
 
 def read_pts_tree(root: str | Path, schema: Schema | None = None, left_out: LeftOut | None = None) -> list[Sample]:
-    """Faces of every `.pts` file in `root` and below, by path, each with the picture of the same name beside it.
+    """Read the faces of all `.pts` files in `root` and below, sorted by path, each with the picture beside it.
 
-    Without `schema`, each file's number of points picks it: 68, 98 and 29 are IBUG68, WFLW98 and COFW29, others a
-    plain schema. A face whose picture is missing is returned all the same, so that `check` can count it; loading the
-    picture raises. Raises `DataError` where there is no `.pts` file, and, without `left_out` to note it in, for one
-    that cannot be read or does not fit `schema`.
+    The default `schema` depends on the number of points of each file: IBUG68, WFLW98 and COFW29 for 68, 98 and 29,
+    otherwise a plain schema. A face without a picture is returned too, so that `check` can count it; loading its
+    picture raises an error. Raises `DataError` if there is no `.pts` file, and for a file that cannot be read or does
+    not fit `schema`; with `left_out` the message is added there instead.
     """
     samples = []
     for file, picture in pictures_beside(_pts_files(Path(root))).items():
@@ -122,7 +122,7 @@ def read_pts_tree(root: str | Path, schema: Schema | None = None, left_out: Left
 def _pts_files(root: Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; wanted one with .pts files in it or below")
-    # Names that start with a dot are what macOS adds to archives, no labels.
+    # Files that macOS adds to archives begin with a dot and are no labels.
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() == ".pts" and not file.name.startswith("."))
     if not files:
         raise DataError(f"{root}: no .pts file in this folder or below; was the archive unpacked here?")

@@ -1,13 +1,13 @@
-"""300W-LP: faces turned in 3D, 68 points in `.mat` files.
+"""300W-LP reader: faces rotated in 3D, 68 points in `.mat` files.
 
-A picture AFW_134212_1_0.jpg has AFW_134212_1_0.mat beside it, with pt2d (2, 68) and Pose_Para (1, 7). For the turned
-copies (last number 1 and up) pt2d still holds the points of the unturned picture, as its users report
-(cleardusk/3DDFA issue 192, ainrichman/Peppa-Facial-Landmark-PyTorch issue 6); theirs are pts_2d (68, 2) in
+A picture AFW_134212_1_0.jpg has AFW_134212_1_0.mat beside it, with pt2d (2, 68) and Pose_Para (1, 7). In the rotated
+copies (last number 1 and up) pt2d holds the points before the rotation, as users of the set report (cleardusk/3DDFA
+issue 192, ainrichman/Peppa-Facial-Landmark-PyTorch issue 6); the rotated points are pts_2d (68, 2) in
 landmarks/AFW/AFW_134212_1_1_pts.mat.
 
-Pixels count from 1: no document says so, but the set was made by MATLAB code that turns y over by height + 1 − y, out
-of 300W's points, which count from 1. (-1, -1), with which AFLW2000-3D, of the same form, marks hidden points, (0, 0)
-and NaN are missing points.
+Pixels count from 1. This is not documented, but the MATLAB code of the set flips y as height + 1 − y, and its points
+come from 300W's, which count from 1. (-1, -1), which marks hidden points in AFLW2000-3D, a set of the same format,
+(0, 0) and NaN are missing points.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from lightmark.schema import IBUG68
 
 
 def read_300w_lp(root: str | Path) -> list[Sample]:
-    """Faces of the 300W-LP tree at `root`, or of one of its folders such as AFW, by path.
+    """Read the faces of the 300W-LP tree at `root`, or of one of its folders such as AFW, sorted by path.
 
-    The folders ..._Flip, mirror images of the others, are passed over. The attributes are "pitch", "yaw" and "roll" in
-    degrees, signed as in the file. Raises `DataError` where there is no such file, a variable is missing or has another
-    shape, or a turned face has no file under landmarks/.
+    The folders ..._Flip with mirror images are skipped. The attributes are "pitch", "yaw" and "roll" in degrees, with
+    the signs of the file. Raises `DataError` if there is no such file, a variable is missing or has another shape, or a
+    rotated face has no file under landmarks/.
     """
     root = Path(root)
     if not root.is_dir():
@@ -45,19 +45,19 @@ def read_300w_lp(root: str | Path) -> list[Sample]:
 
 @reader("a label file of 300W-LP")
 def read_300w_lp_file(path: str | Path) -> Sample:
-    """The face of one label file of 300W-LP; see `read_300w_lp`."""
+    """Read the face of one label file of 300W-LP; see `read_300w_lp`."""
     path = Path(path)
     return _sample(path, pictures_beside([path])[path])
 
 
 def is_lp_label(path: Path) -> bool:
-    """Whether `path` is named as 300W-LP's label files are and lies in none of its folders of mirror images."""
+    """Whether `path` has the name of a 300W-LP label file and is not in a folder of mirror images."""
     return path.suffix == ".mat" and is_300w_lp(path) and not path.resolve().parent.name.endswith("_Flip")
 
 
 def _sample(file: Path, picture: Path) -> Sample:
     label = read_matlab5(file)
-    points = _turned_points(file) if _is_turned(file) else _points(_variable(file, label, "pt2d", (2, IBUG68.size)).T)
+    points = _rotated_points(file) if _is_rotated(file) else _points(_variable(file, label, "pt2d", (2, IBUG68.size)).T)
     pitch, yaw, roll = np.degrees(_variable(file, label, "Pose_Para", (1, 7))[0, :3]).tolist()
     place = file.resolve()
     return Sample(
@@ -71,11 +71,11 @@ def _sample(file: Path, picture: Path) -> Sample:
     )
 
 
-def _is_turned(file: Path) -> bool:
+def _is_rotated(file: Path) -> bool:
     return is_300w_lp(file) and not file.stem.endswith("_0")
 
 
-def _turned_points(file: Path) -> Array:
+def _rotated_points(file: Path) -> Array:
     place = file.resolve()
     landmarks = place.parent.parent / "landmarks" / place.parent.name / f"{place.stem}_pts.mat"
     if not landmarks.is_file():
@@ -87,14 +87,14 @@ def _turned_points(file: Path) -> Array:
 
 
 def _points(stored: Array) -> Array:
-    """Points (N, 2) counted from 0, NaN where missing, of those in a file."""
+    """Points (N, 2) in pixels from 0, NaN where missing, of the stored ones."""
     return missing_as_nan(stored) - 1
 
 
 def _variable(file: Path, label: Mapping[str, Array | None], name: str, shape: tuple[int, int]) -> Array:
     if name not in label:
-        held = ", ".join(sorted(label))
-        raise DataError(f"{file}: no {name}; it holds {held or 'nothing'}; is this a label file of 300W-LP?")
+        names = ", ".join(sorted(label))
+        raise DataError(f"{file}: no {name}; it holds {names or 'nothing'}; is this a label file of 300W-LP?")
     value = label[name]
     if value is None:
         raise DataError(f"{file}: {name} holds no real numbers, wanted {shape} of them")

@@ -1,4 +1,4 @@
-"""WFLW: 98 points, a line a face, as its authors publish it."""
+"""WFLW reader: 98 points, box and attributes, one line per face."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LIST_NAME = re.compile(r"list_98pt_rect_attr_(train|test)\.txt")
 
 
 def is_wflw_list(path: Path) -> bool:
-    """Whether the file has the name of one of WFLW's two lists with boxes and attributes."""
+    """Whether `path` has the name of one of WFLW's two lists with boxes and attributes."""
     return _LIST_NAME.fullmatch(path.name) is not None
 
 
 def read_wflw(root: str | Path) -> list[Sample]:
-    """Faces of the lists (train, test) below the WFLW folder `root`, whose pictures lie in its folder WFLW_images.
+    """Read the faces of both lists (train, test) in the WFLW folder `root`, which also holds WFLW_images.
 
-    Raises `DataError` where neither list is there or a line is not in the official format.
+    Raises `DataError` if neither list is there or a line is not in the official format.
     """
     folder = Path(root) / _LIST_FOLDER
     lists = [file for file in (sorted(folder.iterdir()) if folder.is_dir() else []) if is_wflw_list(file)]
@@ -44,24 +44,24 @@ def read_wflw(root: str | Path) -> list[Sample]:
 
 @reader("a WFLW list")
 def read_wflw_list(path: str | Path, left_out: LeftOut | None = None) -> list[Sample]:
-    """Faces of one list; pictures are looked for in WFLW_images beside the list's WFLW_annotations.
+    """Read the faces of one list; pictures are in WFLW_images, beside the WFLW_annotations of the list.
 
-    A face's attributes are the six flags (bool), "rect" (x_min, y_min, x_max, y_max) and "index", its number among the
-    list's faces of that picture. Subsets are "train" or "test", in the test list also the attributes that hold.
-    Coordinates are taken as they are, counted from 0; `-1 -1`, `0 0` and `nan nan` are missing points.
-    Raises `DataError` naming a line that is broken; with `left_out`, it is noted there instead.
+    The attributes are the six flags (bool), "rect" (x_min, y_min, x_max, y_max) and "index", the number of the face
+    among those of its picture. Subsets are "train" or "test", in the test list also the attributes that are set.
+    Coordinates count from 0; `-1 -1`, `0 0` and `nan nan` are missing points. Raises `DataError` naming a broken line;
+    with `left_out` the message is added there instead.
     """
     path = Path(path)
     part = _LIST_NAME.fullmatch(path.name)
     if part is None or len(path.parents) < 3:
         raise DataError(f"{path}: no list of WFLW's; wanted {_LIST_FOLDER.as_posix()}/list_98pt_rect_attr_test.txt")
     pictures = path.parents[2] / "WFLW_images"
-    seen: Counter[str] = Counter()
+    next_index: Counter[str] = Counter()
     samples = []
     for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
             with leaving_out(left_out):
-                samples.append(_sample(path, number, line, part[1], pictures, seen))
+                samples.append(_sample(path, number, line, part[1], pictures, next_index))
     return samples
 
 
@@ -72,7 +72,8 @@ def _read_lines(path: Path) -> list[str]:
         raise DataError(f"{path}: cannot be read as a WFLW list: {error}") from error
 
 
-def _sample(path: Path, number: int, line: str, part: str, pictures: Path, seen: Counter[str]) -> Sample:
+def _sample(path: Path, number: int, line: str, part: str, pictures: Path, next_index: Counter[str]) -> Sample:
+    """Face of a line; `next_index` holds the next "index" of each picture and is updated."""
     fields = line.split()
     if len(fields) != _FIELDS:
         raise DataError(
@@ -88,14 +89,14 @@ def _sample(path: Path, number: int, line: str, part: str, pictures: Path, seen:
     if not np.isin(flags, (0, 1)).all():
         raise DataError(f"{path}: line {number}: got attributes {flags.tolist()}, wanted six of 0 or 1")
     points = missing_as_nan(values[: 2 * WFLW98.size].reshape(-1, 2))
-    holds = {name: bool(flag) for name, flag in zip(ATTRIBUTES, flags, strict=True)}
-    seen[picture] += 1
+    attributes = {name: bool(flag) for name, flag in zip(ATTRIBUTES, flags, strict=True)}
+    next_index[picture] += 1
     return Sample(
         path=pictures / picture,
         points=points,
         box=tight_box(points),
         schema=WFLW98,
         photo=f"wflw/{picture}",
-        subsets=frozenset({part, *(name for name in ATTRIBUTES if part == "test" and holds[name])}),
-        attributes={**holds, "rect": tuple(values[196:200].tolist()), "index": seen[picture] - 1},
+        subsets=frozenset({part, *(name for name in ATTRIBUTES if part == "test" and attributes[name])}),
+        attributes={**attributes, "rect": tuple(values[196:200].tolist()), "index": next_index[picture] - 1},
     )

@@ -1,4 +1,4 @@
-"""Wide CSV tables, a row a face: the picture's file name and x, y of each point, in columns that the header names."""
+"""Wide CSV reader: one row per face with the picture's file name and x, y of each point."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ from lightmark.schema import Schema
 # training_frames_keypoints.csv and test_frames_keypoints.csv are cut from YouTube Faces: name of the person, frame.
 _YTF_TABLE = re.compile(r"(training|test)_frames_keypoints\.csv")
 _YTF_FRAME = re.compile(r"(.+)_\d+")
-
-
-# Spreadsheets of countries with a decimal comma separate by semicolons; databases by tabs.
+# Spreadsheets in countries with a decimal comma write semicolons, databases often tabs.
 _SEPARATORS = (",", ";", "\t")
 
-Row: TypeAlias = tuple[int, list[str]]  # the number of its line, and its cells
+Row: TypeAlias = tuple[int, list[str]]  # line number and cells
 
 
 @reader("CSV")
 def read_csv(path: str | Path, schema: Schema | None = None, left_out: LeftOut | None = None) -> list[Sample]:
-    """Faces of a wide CSV file; coordinates count from 0. The header says what columns mean: see `csv_columns`.
+    """Read the faces of a wide CSV file with the columns of `csv_columns`; coordinates count from 0.
 
-    Commas, semicolons or tabs stand between the cells. Empty cells, nan, `-1, -1` and `0, 0` are missing points; "rect"
-    is the box, where there is one. Pictures lie in the folder beside the file with which its name begins
-    (training_frames_keypoints.csv: training/), else in its own folder. The `photo` of a YouTube Faces frame is its
-    person. Where a picture has several rows, "index" numbers them. Without `schema` the number of points picks it.
-    Raises `DataError` naming the line, also for one that is there twice; with `left_out`, rows are noted there instead.
+    Cells are separated by commas, semicolons or tabs. Empty cells, nan, `-1, -1` and `0, 0` are missing points. The
+    attributes are "rect", the box, if there is one, and "index", the number of the face in a picture with several.
+    Pictures are in the folder beside the file that is called as the first word of its name (training/ for
+    training_frames_keypoints.csv) if there is one, otherwise in the file's folder. The `photo` of a YouTube Faces frame
+    is its person. The default `schema` depends on the number of points. Raises `DataError` naming a broken or repeated
+    line; with `left_out` the message is added there instead.
     """
     path = Path(path)
     (first, cells), *rows = _read_rows(path)
@@ -51,21 +50,21 @@ def read_csv(path: str | Path, schema: Schema | None = None, left_out: LeftOut |
     if not rows:
         raise DataError(f"{path}: no face below the header row; is the file cut?")
     rows = _usable_rows(path, rows, columns, left_out)
-    several = Counter(row[columns.name].strip() for _, row in rows)
+    faces_of = Counter(row[columns.name].strip() for _, row in rows)
     schema = schema_for(len(columns.points), schema, path)
-    seen: Counter[str] = Counter()
+    next_index: Counter[str] = Counter()
     samples = []
     for number, row in rows:
         name = row[columns.name].strip()
-        index = seen[name] if several[name] > 1 else None
-        seen[name] += 1
+        index = next_index[name] if faces_of[name] > 1 else None
+        next_index[name] += 1
         with leaving_out(left_out):
             samples.append(_sample(path, number, row, columns, schema, index))
     return samples
 
 
 def _read_rows(path: Path) -> list[Row]:
-    """Rows that are not blank, each with the number of its line."""
+    """Rows that are not blank, with their line numbers; the separator is the most frequent one in the first line."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         head = file.readline()
         file.seek(0)
@@ -77,7 +76,7 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 def _usable_rows(path: Path, rows: Sequence[Row], columns: Columns, left_out: LeftOut | None) -> list[Row]:
-    """The rows that have their columns and a file name, each once."""
+    """Rows with all columns and a file name, without repetitions."""
     lines: dict[tuple[str, ...], int] = {}
     usable = []
     for number, row in rows:
@@ -121,9 +120,9 @@ def _sample(
 
 
 def _numbers(path: Path, number: int, groups: Sequence[Sequence[str]]) -> Array:
-    """The cells of `groups` as numbers; NaN where all of a group are empty, as spreadsheets and pandas leave them.
+    """Cells of `groups` as numbers; NaN where a whole group is empty, as spreadsheets and pandas write missing values.
 
-    Raises `DataError` for words, for a cell that alone is empty, and for infinite numbers.
+    Raises `DataError` for words, infinite numbers, and a group that is only partly empty.
     """
     filled = [["nan"] * len(group) if not "".join(group).strip() else group for group in groups]
     try:

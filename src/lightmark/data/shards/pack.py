@@ -1,4 +1,4 @@
-"""Packing labelled faces into shards, plain tar files that are read front to back: whole pictures, or tight crops."""
+"""Packing of labelled faces into shards: tar files for sequential reading, with original pictures or face crops."""
 
 from __future__ import annotations
 
@@ -28,19 +28,21 @@ from lightmark.source import to_picture
 Form = Literal["whole", "crops"]
 Track: TypeAlias = Callable[[Sequence[Path]], Iterable[Path]]
 
-# Side of a packed crop over the face's longer side: 2.37 is the furthest that the recipes' augmentation reaches, the
-# rest is for the pixels that a warp mixes into its outermost ones.
+# Side of a packed crop relative to the face's longer side L. A random crop has a side of at most
+# crop_scale · (1 + scale) · (1 + 2 · box) · L (see Augmentation); rotated by t ≤ 45° it reaches (cos t + sin t) / 2 of
+# that from its centre, which is at most (box + shift · crop_scale) · L from the face's. The recipes reach 2.37 · L; the
+# rest is for the neighbouring pixels that a warp interpolates.
 CONTEXT = 2.4
-BORDER = 2  # more pixels on each side, for faces so small that the rest of CONTEXT is less than one
-# A face's longer side in a packed crop: twice what the largest recipe's 256 px leave of it, 2 · 256 / 1.25. Larger
-# faces are reduced by a whole factor, as `warp` itself does before it samples.
+BORDER = 2  # additional pixels on each side, for small faces, where that rest is less than a pixel
+# Longest side of a face in a packed crop: twice its side in a crop of the largest recipe, 2 · 256 px / 1.25. Larger
+# faces are reduced by an integer factor, as `warp` does before it samples.
 FACE_PIXELS = 410
-JPEG_QUALITY = 95  # of a crop, chroma not halved
+JPEG_QUALITY = 95  # of crops, without chroma subsampling
 
 
 @dataclass
 class Packed:
-    """What was packed: faces, pictures, the manifest's entry of each shard, and a sentence for each face left out."""
+    """Content of a folder of shards: counts, the manifest's entry of each shard, a message for each face left out."""
 
     form: Form
     webp: int | None = None
@@ -64,22 +66,20 @@ def pack(
 ) -> Packed:
     """Write `samples` as shards of about `faces_per_shard` faces and a manifest into the folder `out`.
 
-    The folder is new, empty, or was begun by the same call.
-
-    "whole" keeps each picture's encoded bytes, once for all its faces; "crops" cuts a square of `CONTEXT` times the
-    longer side of each face's box, enough for the augmentation of all recipes, and keeps it as JPEG of quality 95, or
-    as WebP of the quality `webp` (1 to 100): points of one's own need `with_face_boxes` first. Shards hold
-    equally many pictures, give or take one. They follow the samples' order, or a random one with the seed `shuffle`.
-    Faces whose picture or labels are broken are left out, and said; the sentences on those `unreadable` before come
-    first. The manifest is written after each shard, and is
-    that of a whole folder after the last: until then nothing reads it, and the same call goes on. Raises `ConfigError`
-    where `out` holds something else, `DataError` where nothing can be packed.
+    The folder must be new, empty or the unfinished result of the same call, which is then continued. "whole" stores the
+    encoded bytes of each picture, once for all its faces. "crops" stores a square of `CONTEXT` times the longer side of
+    each face's box, enough for the augmentations of all recipes, as JPEG of quality 95 or as WebP of quality `webp` (1
+    to 100); samples of your own points need `with_face_boxes` first. Shards have the same number of pictures, up to
+    one. They are in the order of the samples, or shuffled with the seed `shuffle`. Faces with broken pictures or labels
+    are left out with a message in `Packed.left_out`, after the messages `unreadable` of faces that could not be read.
+    The manifest is written after each shard and marked as unfinished until the last; unfinished folders cannot be read.
+    Raises `ConfigError` if `out` holds anything else, `DataError` if no face can be packed.
     """
     out = Path(out)
     if webp is not None and form != "crops":
         raise ConfigError(f"webp {webp}: is the quality of crops; whole pictures keep their bytes")
     job = _fingerprint(samples, (form, faces_per_shard, shuffle, webp), unreadable)
-    packed = _begun(out, form, job, unreadable)
+    packed = _resume(out, form, job, unreadable)
     packed.webp = webp
     units = by_picture(samples) if form == "whole" else [[sample] for sample in samples]
     if shuffle is not None:
@@ -99,7 +99,7 @@ def pack(
 
 
 def by_picture(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """`samples` in groups that share a picture, in the order of each picture's first face."""
+    """`samples` grouped by picture, in the order of each picture's first face."""
     groups: dict[object, list[Sample]] = {}
     for number, sample in enumerate(samples):
         groups.setdefault(number if sample.image is not None else sample.path, []).append(sample)
@@ -107,10 +107,10 @@ def by_picture(samples: Sequence[Sample]) -> list[list[Sample]]:
 
 
 def face_crop(sample: Sample, image: Picture) -> tuple[Picture, Array]:
-    """The part of `image` around the sample's face that is packed, cut at the picture's edges, and its matrix (2, 3).
+    """Crop of `image` around the sample's face for a shard, clipped to the image, and its matrix (2, 3).
 
-    Pixels are copied, or averaged over whole blocks where the face is larger than `FACE_PIXELS`. Raises `GeometryError`
-    for a box that is empty or not finite.
+    Pixels are copied, or averaged over blocks if the face is larger than `FACE_PIXELS`. Raises `GeometryError` for a
+    box that is empty or not finite.
     """
     x0, y0, x1, y1 = require_box(sample.box)
     longest = float(max(x1 - x0, y1 - y0))
@@ -121,8 +121,8 @@ def face_crop(sample: Sample, image: Picture) -> tuple[Picture, Array]:
     return reduce_by_area(image, max(1, int(longest // FACE_PIXELS)), (left, top, right + 1, bottom + 1))
 
 
-def _begun(out: Path, form: Form, job: str, unreadable: Sequence[str]) -> Packed:
-    """What a killed run of the same `job` has packed into `out`, nothing where there is nothing."""
+def _resume(out: Path, form: Form, job: str, unreadable: Sequence[str]) -> Packed:
+    """Content of `out` from a killed run with the same fingerprint `job`; empty for a new folder."""
     require_folder(out)
     manifest = read_manifest(out) if out.exists() else {}
     if UNFINISHED not in manifest:
@@ -134,12 +134,12 @@ def _begun(out: Path, form: Form, job: str, unreadable: Sequence[str]) -> Packed
             f"{out}: its packing was begun with other faces or options; go on with the same, or give another --out"
         )
     try:
-        kept = {name: manifest[name] for name in ("faces", "pictures", "shards", "left_out")}
-        packed = Packed(form, schemas=Counter(manifest["schemas"]), subsets=Counter(manifest["subsets"]), **kept)
-        whole = all((out / shard["file"]).stat().st_size == shard["bytes"] for shard in packed.shards)
+        fields = {name: manifest[name] for name in ("faces", "pictures", "shards", "left_out")}
+        packed = Packed(form, schemas=Counter(manifest["schemas"]), subsets=Counter(manifest["subsets"]), **fields)
+        unchanged = all((out / shard["file"]).stat().st_size == shard["bytes"] for shard in packed.shards)
     except (OSError, KeyError, TypeError) as error:
         raise DataError(f"{out}: what was packed is not whole any more ({error!r}); delete it to begin anew") from error
-    if not whole:
+    if not unchanged:
         raise DataError(f"{out}: a shard is not as it was packed; delete the folder to begin anew")
     return packed
 
@@ -147,18 +147,18 @@ def _begun(out: Path, form: Form, job: str, unreadable: Sequence[str]) -> Packed
 def _fingerprint(
     samples: Sequence[Sample], options: tuple[Form, int, int | None, int | None], unreadable: Sequence[str]
 ) -> str:
-    """Sixteen hex digits that change with the options, the labels, and the pictures by name and size."""
-    whole = hashlib.sha256(repr(options).encode())
+    """Fingerprint of a packing, 16 hex digits: options, labels, and names and sizes of the pictures."""
+    digest = hashlib.sha256(repr(options).encode())
     for sample in samples:
         try:
             size = sample.path.stat().st_size if sample.member is None else sample.member.size
-        except OSError:  # a picture that is missing, or inside another file
+        except OSError:  # a missing picture, or one inside another file
             size = -1
-        whole.update(repr((sample.name, sample.schema.name, sorted(sample.subsets), size)).encode("utf-8", "replace"))
-        whole.update(sample.points.tobytes())
-    for sentence in unreadable:
-        whole.update(sentence.encode("utf-8", "replace"))
-    return whole.hexdigest()[:16]
+        digest.update(repr((sample.name, sample.schema.name, sorted(sample.subsets), size)).encode("utf-8", "replace"))
+        digest.update(sample.points.tobytes())
+    for message in unreadable:
+        digest.update(message.encode("utf-8", "replace"))
+    return digest.hexdigest()[:16]
 
 
 def _write_manifest(out: Path, packed: Packed, unfinished: str | None = None) -> None:
@@ -168,41 +168,42 @@ def _write_manifest(out: Path, packed: Packed, unfinished: str | None = None) ->
 
 
 def _write_shard(path: Path, units: Sequence[Sequence[Sample]], packed: Packed) -> None:
+    """Write one shard with a picture for each of `units` and add it to `packed`."""
     faces = pictures = 0
     with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
         for unit in units:
             key = f"{packed.pictures:08}"
             try:
-                content, suffix, kept = _packed_picture(unit, packed.form, packed.webp)
-                labels = _labels(kept, content)
+                content, suffix, samples = _packed_picture(unit, packed.form, packed.webp)
+                labels = _labels(samples, content)
             except (LightmarkError, ValueError, TypeError) as error:
                 packed.left_out += [f"{sample.name}: {error}" for sample in unit]
                 continue
             _add(archive, f"{key}{suffix}", content)
             _add(archive, f"{key}.json", labels)
-            faces, pictures = faces + len(kept), pictures + 1
+            faces, pictures = faces + len(samples), pictures + 1
             packed.pictures += 1
-            packed.schemas.update(sample.schema.name for sample in kept)
-            packed.subsets.update(name for sample in kept for name in sample.subsets)
+            packed.schemas.update(sample.schema.name for sample in samples)
+            packed.subsets.update(name for sample in samples for name in sample.subsets)
     packed.faces += faces
     entry = {"file": path.name, "pictures": pictures, "faces": faces}
     packed.shards.append({**entry, "bytes": path.stat().st_size, "sha256": sha256_of(path)})
 
 
 def _packed_picture(unit: Sequence[Sample], form: Form, webp: int | None) -> tuple[bytes, str, Sequence[Sample]]:
-    """Encoded bytes, suffix, and the faces as they lie in that picture."""
+    """Encoded bytes and suffix of a picture, and its faces in its coordinates."""
     if form == "whole":
         content = encoded_picture(unit[0])
-        to_picture(content, name=unit[0].path.as_posix())  # what cannot be decoded is not packed
+        to_picture(content, name=unit[0].path.as_posix())  # raises if it cannot be decoded
         return content, encoded_suffix(unit[0]).lower(), unit
     crop, matrix = face_crop(unit[0], load_image(unit[0]))
-    return _encoded(crop, webp), ".jpg" if webp is None else ".webp", [_moved(unit[0], matrix)]
+    return _encoded(crop, webp), ".jpg" if webp is None else ".webp", [_transformed(unit[0], matrix)]
 
 
-def _moved(sample: Sample, matrix: Array) -> Sample:
-    """`sample` in the pixels of the crop that `matrix` cuts; the box that came with the labels moves along."""
+def _transformed(sample: Sample, matrix: Array) -> Sample:
+    """`sample` with points, box and the attribute "rect" transformed by `matrix` (2, 3), which has no rotation."""
     points, attributes = transform(matrix, sample.points), dict(sample.attributes)
-    attributes.pop(LABELLED_SIZE, None)  # the whole picture's
+    attributes.pop(LABELLED_SIZE, None)  # the size of the original picture
     if "rect" in attributes:
         corners = np.array(attributes["rect"], dtype=np.float64).reshape(2, 2)
         attributes["rect"] = tuple(transform(matrix, corners).ravel().tolist())
@@ -211,6 +212,7 @@ def _moved(sample: Sample, matrix: Array) -> Sample:
 
 
 def _labels(faces: Sequence[Sample], content: bytes) -> bytes:
+    """The .json of a picture with the encoded bytes `content`; raises `GeometryError` for labels that span no box."""
     for face in faces:
         label_box(face.points, face.schema)
     labels = {
@@ -223,7 +225,7 @@ def _labels(faces: Sequence[Sample], content: bytes) -> bytes:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    """Add a member without times and owners, so that the same faces give the same bytes."""
+    """Add a member without times and owners, so that shards are reproducible bit for bit."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     archive.addfile(info, io.BytesIO(content))

@@ -1,8 +1,9 @@
-"""Packed shards: labelled faces in plain tar files, as WebDataset lays them out, read by the place of their bytes.
+"""Reader of shards: labelled faces in uncompressed tar files in the layout of WebDataset.
 
-A picture is two members one after the other, KEY.jpg (or another suffix) and KEY.json, which holds {"lightmark": 1,
-"picture": {"crc32"}, "faces": [{"points", "schema", "photo", "subsets", "attributes", "occluded"}, …]}. Only
-"lightmark" and each face's "points" must be there; a missing point is null. `lightmark.data.shards.pack` writes them.
+A picture is two consecutive members, KEY.jpg (or another suffix) and KEY.json with {"lightmark": 1, "picture":
+{"crc32"}, "faces": [{"points", "schema", "photo", "subsets", "attributes", "occluded"}, …]}. Only "lightmark" and the
+"points" of each face are required; a missing point is null. Labels are read at once, pictures on demand by the offset
+of their bytes. `lightmark.data.shards.pack` writes shards.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from lightmark.schema import SCHEMAS, Schema, schema_from_dict, schema_to_dict
 from lightmark.source import to_picture
 
 VERSION = 1
-MARK = "lightmark"  # the key by which our .json members are known
-MANIFEST = "lightmark-shards.json"  # beside the shards
-UNFINISHED = "unfinished"  # key of a manifest whose shards are still being written, by a run or a killed one
-LOOKED_AT = 20  # pictures of a tar that may be anybody's: the first of them may be broken
+MARK = "lightmark"  # key that identifies the .json members of our shards; its value is their version
+MANIFEST = "lightmark-shards.json"  # file beside the shards
+UNFINISHED = "unfinished"  # key of a manifest whose shards are not all written, with the fingerprint of their packing
+INSPECTED = 20  # pictures of an unknown tar that are searched for our labels, since the first may be broken
 
 LOGGER = logging.getLogger(__name__)
 Report: TypeAlias = Callable[[str], None]
@@ -42,14 +43,14 @@ Report: TypeAlias = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PackedPicture:
-    """A picture of a shard: the members that share its key, by their suffixes."""
+    """A picture in a shard: its key and its members by suffix."""
 
     key: str
     members: Mapping[str, Member]
 
 
 class Faults:
-    """What is left out of one shard, counted by its reason."""
+    """Counts of the pictures left out of one shard, by reason."""
 
     def __init__(self, shard: Path) -> None:
         self.shard = shard
@@ -57,30 +58,30 @@ class Faults:
         self._first: dict[str, str] = {}
 
     def add(self, reason: str, key: str, count: int = 1) -> None:
-        """Count the picture called `key`, or `count` from there on."""
+        """Count the picture `key`, or `count` pictures from there on."""
         self._counts[reason] += count
         self._first.setdefault(reason, key)
 
-    def tell(self, report: Report) -> None:
-        """Hand a sentence to `report` where something was left out."""
+    def send(self, report: Report) -> None:
+        """Call `report` with a message if any picture was left out."""
         if self._counts:
             reasons = (f"{count} {reason} (first {self._first[reason]})" for reason, count in self._counts.items())
             report(f"{self.shard}: left out: {', '.join(reasons)}")
 
 
 def is_shard(file: Path) -> bool:
-    """Whether `file` is a tar with labels of ours: one that a manifest beside it names, or by its first pictures."""
+    """Whether `file` is a shard: named in the manifest beside it, or with our labels in its first pictures."""
     if file.suffix.lower() != ".tar":
         return False
     if file.name in _manifest(file.parent):
         return True
     try:
-        return any(_is_ours(packed) for packed in islice(packed_pictures(file), LOOKED_AT))
+        return any(_has_labels(packed) for packed in islice(packed_pictures(file), INSPECTED))
     except DataError:
         return False
 
 
-def _is_ours(packed: PackedPicture) -> bool:
+def _has_labels(packed: PackedPicture) -> bool:
     try:
         return MARK in _labels(packed)
     except DataError:
@@ -88,41 +89,41 @@ def _is_ours(packed: PackedPicture) -> bool:
 
 
 def read_shards(files: Iterable[Path], report: Report = LOGGER.warning) -> list[Sample]:
-    """The faces of the shards `files`, in order; their pictures stay where they are until they are loaded.
+    """Read the faces of the shards `files`, in order; pictures are decoded later, when they are loaded.
 
-    Every picture's bytes are read once and checked. What is broken (a cut picture, labels that are missing, the end of
-    a cut tar) is left out, and `report` gets a sentence a shard that says what and how many; so it does for shards that
-    a manifest names and that are not there. Without other handlers a log's warnings go to the standard error stream.
-    Raises `DataError` for a folder whose packing was not finished.
+    Every picture's bytes are read once and verified. Broken pictures (truncated bytes, missing labels, the end of a
+    truncated tar) are left out, and `report` is called with a message per shard; also for shards that are in a manifest
+    but missing. By default the messages are logged as warnings. Raises `DataError` for a folder whose packing was not
+    finished.
     """
     files = list(files)
     for folder in dict.fromkeys(file.parent for file in files):
         require_finished(folder)
-    tell_missing(files, report)
+    report_missing(files, report)
     return [sample for file in files for sample in _faces_of(file, report)]
 
 
 def _faces_of(file: Path, report: Report) -> list[Sample]:
     samples, faults = [], Faults(file)
-    for packed in whole_pictures(file, faults):
+    for packed in intact_pictures(file, faults):
         try:
             samples += read_packed(packed)[0]
         except DataError as error:
             faults.add(str(error), packed.key)
-    faults.tell(report)
+    faults.send(report)
     return samples
 
 
 def read_shard(file: Path, report: Report = LOGGER.warning) -> list[Sample]:
-    """The faces of one shard, whatever lies beside it; raises `DataError` where all of it is broken."""
+    """Read the faces of one shard, without regard to its manifest; raises `DataError` if no face can be used."""
     samples = _faces_of(file, report)
     if not samples:
         raise DataError(f"{file}: no face in this shard can be used; copy it again, or pack it anew")
     return samples
 
 
-def tell_missing(files: Iterable[Path], report: Report = LOGGER.warning) -> None:
-    """Hand a sentence to `report` for each shard that is not there, though the manifest beside `files` names it."""
+def report_missing(files: Iterable[Path], report: Report = LOGGER.warning) -> None:
+    """Call `report` with a message for each missing shard that a manifest beside `files` names."""
     for folder in dict.fromkeys(file.parent for file in files):
         for name in _manifest(folder):
             if not (folder / name).exists():
@@ -130,26 +131,29 @@ def tell_missing(files: Iterable[Path], report: Report = LOGGER.warning) -> None
 
 
 def require_finished(folder: Path) -> None:
-    """Raise `DataError` where the shards in `folder` are not all there yet."""
+    """Raise `DataError` if the packing of the shards in `folder` was not finished."""
     if UNFINISHED in read_manifest(folder):
         raise DataError(f"{folder}: its packing was not finished; the same `lightmark data pack` goes on")
 
 
-def whole_pictures(file: Path, faults: Faults) -> Iterator[PackedPicture]:
-    """`packed_pictures`, where a broken end is counted, as pictures if a manifest tells how many, instead of raised."""
-    seen = 0
+def intact_pictures(file: Path, faults: Faults) -> Iterator[PackedPicture]:
+    """`packed_pictures` that adds a broken end of the tar to `faults` instead of raising.
+
+    The number of lost pictures comes from the manifest; without one it is counted as 1.
+    """
+    count = 0
     try:
         for packed in packed_pictures(file):
-            seen += 1
+            count += 1
             yield packed
     except DataError as error:
         reason = str(error).removeprefix(f"{file}: ")
-        lost = _manifest(file.parent).get(file.name, 0) - seen
-        faults.add(f"behind a broken end ({reason})", f"after {seen} pictures", max(1, lost))
+        lost = _manifest(file.parent).get(file.name, 0) - count
+        faults.add(f"behind a broken end ({reason})", f"after {count} pictures", max(1, lost))
 
 
 def packed_pictures(file: Path) -> Iterator[PackedPicture]:
-    """The pictures of the shard `file`: neighbours whose names agree up to the first dot; raises as `tar_members`."""
+    """Pictures of the shard `file`: consecutive members with the same key; raises as `tar_members` does."""
     key, members, broken = "", dict[str, Member](), None
     try:
         for member in tar_members(file):
@@ -168,7 +172,7 @@ def packed_pictures(file: Path) -> Iterator[PackedPicture]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Key and suffix of a member, as WebDataset tells them apart: at the first dot of the file's own name.
+    """Key and suffix of a member, split at the first dot of the file name, as in WebDataset.
 
     >>> _split("a.b/0001.left.jpg")
     ('a.b/0001', 'left.jpg')
@@ -179,9 +183,9 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def read_packed(packed: PackedPicture) -> tuple[list[Sample], bytes]:
-    """The faces of a packed picture, and its encoded bytes, which were checked.
+    """Faces of a packed picture, and its verified encoded bytes.
 
-    Raises `DataError` with the bare reason where it cannot be used.
+    Raises `DataError`, whose text is only the reason, if it cannot be used.
     """
     pictures = [member for suffix, member in packed.members.items() if f".{suffix}" in PICTURE_SUFFIXES]
     if not pictures:
@@ -192,20 +196,20 @@ def read_packed(packed: PackedPicture) -> tuple[list[Sample], bytes]:
     try:
         samples = [_sample(pictures[0], face) for face in labels["faces"]]
         checksum = labels.get("picture", {}).get("crc32")
-    except Exception as error:  # of whatever kind: the JSON may come from anybody
+    except Exception as error:  # of any type: the JSON is untrusted
         raise DataError(f"with labels that cannot be used: {describe_error(error)}") from error
-    content = _checked(pictures[0], checksum)
+    content = _verified(pictures[0], checksum)
     member = replace(pictures[0], crc32=zlib.crc32(content))
     return [replace(sample, member=member) for sample in samples], content
 
 
 def face_labels(sample: Sample) -> dict[str, Any]:
-    """What a shard's .json holds of a face; raises `DataError` for attributes that JSON cannot hold."""
-    known = SCHEMAS.get(sample.schema.name) == sample.schema
-    there = labelled(sample.points).tolist()
+    """Entry of a face in a shard's .json."""
+    built_in = SCHEMAS.get(sample.schema.name) == sample.schema
+    mask = labelled(sample.points).tolist()
     return {
-        "points": [point if here else None for point, here in zip(sample.points.tolist(), there, strict=True)],
-        "schema": sample.schema.name if known else schema_to_dict(sample.schema),
+        "points": [point if known else None for point, known in zip(sample.points.tolist(), mask, strict=True)],
+        "schema": sample.schema.name if built_in else schema_to_dict(sample.schema),
         "photo": sample.photo,
         "subsets": sorted(sample.subsets),
         "attributes": {name: _plain(value) for name, value in sample.attributes.items()},
@@ -218,13 +222,13 @@ def _labels(packed: PackedPicture) -> dict[str, Any]:
         raise DataError("without .json")
     try:
         labels = json.loads(read_member(packed.members["json"]))
-    except Exception as error:  # as in read_packed
+    except Exception as error:  # see read_packed
         raise DataError("with .json that cannot be read") from error
     return labels if isinstance(labels, dict) else {}
 
 
-def _checked(member: Member, checksum: int | None) -> bytes:
-    """The picture's bytes, as they were packed; without a checksum, such as can be decoded."""
+def _verified(member: Member, checksum: int | None) -> bytes:
+    """Bytes of a picture with the CRC-32 `checksum`; without one, the picture is decoded as a test."""
     try:
         content = read_member(member)
         if checksum is None:
@@ -245,22 +249,22 @@ def _sample(picture: Member, face: Mapping[str, Any]) -> Sample:
     if occluded is not None and len(occluded) != len(points):
         raise ValueError(f"{len(occluded)} flags of occlusion for {len(points)} points")
     schema = schema_for(len(points), _schema(json.dumps(face.get("schema"))), place)
-    ours = own_fields(face)
-    attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in ours.attributes.items()}
+    fields = own_fields(face)
+    attributes = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.attributes.items()}
     return Sample(
         path=place,
         points=points,
         box=label_box(points, schema),
         schema=schema,
-        photo=place.with_suffix("").as_posix() if ours.photo is None else ours.photo,
-        subsets=_subsets(ours.subsets or frozenset()),
+        photo=place.with_suffix("").as_posix() if fields.photo is None else fields.photo,
+        subsets=_subsets(fields.subsets or frozenset()),
         attributes=attributes,
         occluded=None if occluded is None else np.array(occluded, dtype=bool),
         member=picture,
     )
 
 
-# A million faces share a handful of schemas and subsets.
+# Cached, since a million faces share a few schemas and sets of subsets.
 @lru_cache(maxsize=64)
 def _schema(text: str) -> Schema | None:
     value = json.loads(text)
@@ -275,19 +279,19 @@ def _subsets(names: frozenset[str]) -> frozenset[str]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as JSON can hold it: NumPy's numbers as Python's, tuples as lists."""
+    """JSON-ready `value`: NumPy numbers and arrays as Python's, tuples as lists."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _manifest(folder: Path) -> dict[str, int]:
-    """Shards that the folder's manifest names, and their numbers of pictures; none where there is no manifest."""
+    """Numbers of pictures by shard, from the manifest in `folder`; empty without a manifest."""
     return {str(shard["file"]): int(shard["pictures"]) for shard in read_manifest(folder).get("shards", ())}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What the manifest in `folder` holds, nothing where there is none; raises `DataError` for a file that is none."""
+    """Content of the manifest in `folder`, empty without one; raises `DataError` for an invalid file."""
     manifest = folder / MANIFEST
     if not manifest.exists():
         return {}

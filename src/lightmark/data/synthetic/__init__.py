@@ -19,9 +19,9 @@ __all__ = ["render_face", "synthetic_samples"]
 
 
 def render_face(rng: np.random.Generator, size: int = 160, path: Path = Path("synthetic/face.png")) -> Sample:
-    """One random face in a `size`×`size` picture; the same state of `rng` gives the same pixels.
+    """Sample with one random face in a `size`×`size` picture; the same state of `rng` gives the same pixels.
 
-    `path` only names the sample: the picture is in memory. The attributes hold the head's angles in degrees.
+    `path` is only a name: the picture is in memory. The attributes are the head's "yaw", "pitch" and "roll" in degrees.
     """
     if size < 32:
         raise DataError(f"render_face: size {size}; a face needs a picture of at least 32 pixels a side")
@@ -40,9 +40,9 @@ def render_face(rng: np.random.Generator, size: int = 160, path: Path = Path("sy
 
 
 def synthetic_samples(count: int, seed: int, size: int = 160, subsets: Iterable[str] = ()) -> list[Sample]:
-    """`count` random faces, each of another person, named synthetic/SEED/NUMBER.png.
+    """Samples of `count` random faces of different persons, named synthetic/SEED/NUMBER.png.
 
-    Face i depends on `seed` and i only: a longer list begins with the shorter one, another seed shares no face.
+    Face i depends only on `seed` and i, so that a longer list begins with the shorter one.
     """
     folder, names = Path("synthetic") / str(seed), frozenset(subsets)
     return [

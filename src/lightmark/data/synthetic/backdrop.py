@@ -1,4 +1,4 @@
-"""Painting what is behind a person, some of it made to look like parts of faces."""
+"""Painting of backgrounds, some of them with unlabelled faces as distractors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Plane: TypeAlias = NDArray[np.float32]
 
 
 def paint_backdrop(kind: Backdrop, size: int, rng: Rng) -> Plane:
-    """Background (size, size, 3), float32, 0–255."""
+    """Background (size, size, 3), float32, 0 to 255."""
     return PAINTERS[kind](size, rng)
 
 
@@ -25,7 +25,7 @@ def _gradient(size: int, rng: Rng) -> Plane:
 
 
 def _noise(size: int, rng: Rng) -> Plane:
-    """Two colours mixed by blotches of any size."""
+    """Two colours, mixed by smooth noise of a random scale."""
     cells = int(rng.integers(3, 24))
     coarse = rng.uniform(-0.3, 1.3, (cells, cells)).astype(np.float32)
     share = np.clip(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), 0, 1)[..., None]
@@ -57,7 +57,7 @@ def _shapes(size: int, rng: Rng) -> Plane:
 
 
 def _room(size: int, rng: Rng) -> Plane:
-    """A wall with a window or picture, shelves and a lamp's glow."""
+    """Wall with a window or picture and a shelf of books."""
     plane = _gradient(size, rng)
     x, y, a, b = (rng.uniform(0.1, 0.9, 4) * size).astype(int).tolist()
     cv2.rectangle(plane, (x - a // 2, y - b // 2), (x + a // 2, y + b // 2), random_tone(rng), -1)
@@ -71,7 +71,7 @@ def _room(size: int, rng: Rng) -> Plane:
 
 
 def _faces(size: int, rng: Rng) -> Plane:
-    """Blurred ovals of skin with hair and dark spots for eyes: a crowd that is not labelled."""
+    """Unlabelled crowd: blurred skin-coloured ovals with hair, eyes and mouth."""
     plane = _noise(size, rng)
     for _ in range(int(rng.integers(1, 5))):
         x, y = (rng.uniform(0, 1, 2) * size).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""Painting what covers a face: glasses, hands, scarves, boards, masks. Its pixels decide which points are occluded."""
+"""Painting of covers: glasses, hands, scarves, boards, masks. Points under their pixels are occluded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENS = (30.0, 32.0, 40.0)
 
 
 def paint_glasses(canvas: Canvas, view: View, looks: Looks) -> None:
-    """Frames around the eyes; dark ones hide them."""
+    """Paint glasses; dark ones occlude the eyes."""
     if looks.glasses == "none":
         return
     width = 0.045 * view.pose.scale
@@ -34,7 +34,7 @@ def paint_glasses(canvas: Canvas, view: View, looks: Looks) -> None:
         stroke(canvas, rim, FRAME, width)
         hinge = middle + np.array([0.34 * side, -0.05, -0.05])
         temple = view.put(np.array([hinge, [side * (abs(view.head.points[0, 0]) + 0.02), -0.02, -0.8]]))
-        if side * view.pose.yaw < 15:  # the far one is behind the face
+        if side * view.pose.yaw < 15:  # the far temple is behind the face
             stroke(canvas, temple, FRAME, width)
     nose = view.head.points[EYES[0][3]], view.head.points[EYES[1][0]]
     middle = (nose[0] + nose[1]) / 2 + np.array([0.0, -0.02, 0.24])
@@ -42,7 +42,7 @@ def paint_glasses(canvas: Canvas, view: View, looks: Looks) -> None:
 
 
 def paint_cover(canvas: Canvas, view: View, cover: Cover) -> None:
-    """The thing held before the face."""
+    """Paint the object in front of the face."""
     PAINTERS[cover.kind](canvas, view, cover)
 
 
@@ -88,7 +88,7 @@ def _paint_patch(canvas: Canvas, view: View, cover: Cover) -> None:
 
 
 def _paint_mask(canvas: Canvas, view: View, cover: Cover) -> None:
-    """A surgical mask from the nose to below the chin; its edge runs outside the jaw."""
+    """Surgical mask from the nose to below the chin, slightly wider than the jaw."""
     jaw = view.outline[3:14]
     below = jaw.mean(axis=0) + (jaw - jaw.mean(axis=0)) * 1.05 + 0.04 * view.down
     top = np.array([view.near(12, y=-0.05, z=0.05), view.near(35, x=0.12, y=-0.2), view.near(29, z=0.02),
@@ -117,7 +117,7 @@ def _place(view: View, cover: Cover) -> Array:
 
 
 def _axes(view: View, cover: Cover, length: float) -> tuple[Array, Array]:
-    """Two picture vectors (2,) at right angles, the first along the cover's angle."""
+    """Two orthogonal picture vectors (2,), the first in the direction of the cover's angle."""
     angle = np.radians(cover.angle)
     forward = length * cover.size * view.pose.scale * np.array([np.cos(angle), np.sin(angle)])
     return forward, np.array([-forward[1], forward[0]])

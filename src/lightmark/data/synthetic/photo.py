@@ -1,4 +1,4 @@
-"""Light on the painted head, and the camera that takes the picture."""
+"""Lighting and camera of synthetic pictures."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lightmark.data.synthetic.paint import Layer
 from lightmark.data.synthetic.scene import Photo, Rng
 from lightmark.data.synthetic.view import Pose, View, project, rotation
 from lightmark.geometry import Array
-from lightmark.image import Picture
+from lightmark.image import Picture, compress_jpeg
 
-BULK = np.array([0.0, 0.25, -0.75])  # middle of the ellipsoid that stands for the whole head when light falls on it
+BULK = np.array([0.0, 0.25, -0.75])  # centre of the ellipsoid that approximates the head for the lighting
 BULK_RADII = np.array([1.03, 1.5, 1.2])
-COARSE = 4  # light changes slowly: it is computed at a quarter of the picture's size
+COARSE = 4  # light is smooth, so it is computed at a quarter of the picture's size
 
 
 def light_on(view: View, photo: Photo, size: int) -> NDArray[np.float32]:
-    """Factor (size, size, 1) by which the lamp and soft shadows change the head's colours."""
+    """Brightness factor (size, size, 1) of the lamp and of soft shadows."""
     coarse = -(-size // COARSE)
     light = _lambert(view.pose, photo, coarse)
     light *= _soft_shadows(view, coarse)
@@ -26,7 +26,7 @@ def light_on(view: View, photo: Photo, size: int) -> NDArray[np.float32]:
 
 
 def _lambert(pose: Pose, photo: Photo, coarse: int) -> NDArray[np.float32]:
-    """Light by the normals of an ellipsoid; beyond its outline the normals stay as they are at the outline.
+    """Lambertian shading of an ellipsoid; outside its outline the normals are those of the outline.
 
     A point p of the surface fulfils pᵀ B p = 1 with B = R diag(1/r²) Rᵀ, its normal is B p; z is the nearer root.
     """
@@ -44,7 +44,7 @@ def _lambert(pose: Pose, photo: Photo, coarse: int) -> NDArray[np.float32]:
 
 
 def _soft_shadows(view: View, coarse: int) -> NDArray[np.float32]:
-    """Eye sockets, the nose's sides and what is under nose and lip, a little darker; cheeks a little lighter."""
+    """Soft shadows of eye sockets, nose, upper lip and chin, and slightly lighter cheeks."""
     shadow = np.ones((coarse, coarse), np.float32)
     points = view.points
     cheeks = [(points[[1, 3, 48, 31, 41]], 1.06), (points[[15, 13, 54, 35, 46]], 1.06)]
@@ -63,7 +63,7 @@ def lay(layer: Layer, light: NDArray[np.float32], plane: NDArray[np.float32]) ->
 
 
 def develop(plane: NDArray[np.float32], photo: Photo, rng: Rng) -> Picture:
-    """The finished picture: tone curve, colour cast, blur, noise and JPEG."""
+    """Final picture: tone curve, colour cast, blur, noise and JPEG."""
     lit = np.clip(plane * np.array(photo.gain, np.float32) / 255, 0, 1)
     exposed = np.asarray(cv2.pow(lit, photo.gamma) * 255, dtype=np.float32)
     if photo.blur:
@@ -71,13 +71,8 @@ def develop(plane: NDArray[np.float32], photo: Photo, rng: Rng) -> Picture:
     if photo.grey:
         exposed = np.repeat(exposed @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
     grain = rng.standard_normal(exposed.shape[:2], dtype=np.float32)[..., None]
-    return compress(np.clip(np.rint(exposed + photo.noise * grain), 0, 255).astype(np.uint8), photo.quality)
+    return compress_jpeg(np.clip(np.rint(exposed + photo.noise * grain), 0, 255).astype(np.uint8), photo.quality)
 
-
-def compress(picture: Picture, quality: int) -> Picture:
-    """`picture` after JPEG of this quality."""
-    encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)[..., ::-1])
 
 
 def covered(layer: Layer, points: Array) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Painting a head, from the back to the front: neck, ears, skin, eyes, brows, nose, mouth."""
+"""Painting of a synthetic head from back to front: neck, ears, skin, eyes, brows, nose, mouth."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TONGUE: Tone = (190, 84, 92)
 
 
 def paint_portrait(canvas: Canvas, view: View, looks: Looks, photo: Photo, rng: Rng) -> None:
-    """The whole person; labelled contours are painted through the labelled points."""
+    """Paint a person; the labelled contours go through the labelled points."""
     paint_hair_behind(canvas, view, looks, rng)
     _paint_body(canvas, view, looks)
     _paint_cranium(canvas, view, looks)
@@ -46,7 +46,7 @@ def paint_portrait(canvas: Canvas, view: View, looks: Looks, photo: Photo, rng: 
 
 
 def _paint_body(canvas: Canvas, view: View, looks: Looks) -> None:
-    """Neck and shoulders; they stay upright whatever the head does."""
+    """Neck and shoulders, which stay upright in any pose of the head."""
     unit = view.pose.scale
     top = view.put(np.array([0.0, 0.7, -0.75]))
     base = top + np.array([view.right[1] * 0.2, 1.75 * unit])
@@ -117,7 +117,7 @@ def _paint_eye(canvas: Canvas, view: View, looks: Looks, eye: list[int], side: i
 
 
 def _paint_brow(canvas: Canvas, view: View, looks: Looks, brow: list[int]) -> None:
-    """The points are the brow's upper edge; it is thickest a third from the nose."""
+    """Brow below the labelled points, which are its upper edge; it is thickest at a third from the nose."""
     upper = open_curve(view.points[brow])
     share = np.linspace(0, 1, len(upper)) if brow[0] == BROWS[0] else np.linspace(1, 0, len(upper))
     thickness = looks.brow_thickness * (0.25 + 0.75 * np.sin(np.pi * np.clip(0.12 + 0.72 * share, 0, 1)))
@@ -127,7 +127,7 @@ def _paint_brow(canvas: Canvas, view: View, looks: Looks, brow: list[int]) -> No
 
 def _paint_nose(canvas: Canvas, view: View, looks: Looks, photo: Photo) -> None:
     flanks = [(-1.0, 31), (1.0, 35)]
-    # The flank turned away is painted first, so that the bridge hides it as it hides the far cheek.
+    # The far flank is painted first, so that the bridge occludes it.
     for side, wing in sorted(flanks, key=lambda flank: flank[0] * view.pose.yaw, reverse=True):
         _paint_flank(canvas, view, looks, photo, side, wing)
     unit = view.pose.scale
@@ -146,7 +146,7 @@ def _paint_nose(canvas: Canvas, view: View, looks: Looks, photo: Photo) -> None:
 
 
 def _paint_flank(canvas: Canvas, view: View, looks: Looks, photo: Photo, side: float, wing: int) -> None:
-    """One side of the nose, as light as the lamp makes it, and the line around its wing."""
+    """One side of the nose, shaded by the lamp, and the line around its wing."""
     bridge = open_curve(view.points[27:31])
     edge = np.array([
         view.near(33, z=0.04), view.near(wing, y=-0.01, z=0.02), view.near(wing, x=0.05 * side, y=-0.07, z=-0.03),

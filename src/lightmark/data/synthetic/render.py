@@ -1,4 +1,4 @@
-"""From a scene to a labelled picture."""
+"""Rendering of a scene to a labelled picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lightmark.image import Picture
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """A picture, its 68 points (68, 2) and which of them something covers."""
+    """A picture, its points (68, 2) and the mask (68,) of occluded points."""
 
     image: Picture
     points: Array
@@ -30,7 +30,7 @@ class Rendering:
 
 
 def render_scene(scene: Scene) -> Rendering:
-    """The scene's picture and labels; randomness comes from `scene.grain` only, one stream a part of the picture."""
+    """Render a scene; `scene.grain` is the only seed, with one random stream per part of the picture."""
     streams = [np.random.default_rng([scene.grain, part]) for part in range(4)]
     view = view_scene(scene)
     face, cover = blank(scene.size, scene.size), blank(scene.size, scene.size)
@@ -46,5 +46,5 @@ def render_scene(scene: Scene) -> Rendering:
 
 
 def view_scene(scene: Scene) -> View:
-    """The scene's head as the camera sees it."""
+    """Projected head of a scene."""
     return view_head(make_head(scene.identity, scene.expression), scene.pose)

@@ -1,4 +1,4 @@
-"""Scene: everything that a synthetic picture is made from, drawn from one random generator."""
+"""Random description of a synthetic picture: person, expression, pose, light, camera, cover and backdrop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LIPS: tuple[Tone, ...] = ((196, 92, 92), (168, 60, 72), (206, 124, 112), (136, 4
 
 @dataclass(frozen=True)
 class Looks:
-    """What colours the person has and what the person wears; `gaze` moves the irises, in head units."""
+    """Colours, hair and clothes of a person; `gaze` is the offset of the irises in head units."""
 
     skin: Tone
     hair: Tone
@@ -54,7 +54,7 @@ class Looks:
 
 @dataclass(frozen=True)
 class Cover:
-    """Something held before the face, about `place` in head units, turned by `angle` degrees."""
+    """Object in front of the face, centred at `place` in head units, rotated by `angle` degrees."""
 
     kind: CoverKind
     place: tuple[float, float]
@@ -66,7 +66,7 @@ class Cover:
 
 @dataclass(frozen=True)
 class Photo:
-    """How the picture was taken: light (towards the lamp, camera axes), gain of each colour, sharpness, noise, JPEG."""
+    """Light (direction to the lamp in camera axes) and camera: gain per channel, gamma, blur, noise, JPEG quality."""
 
     lamp: tuple[float, float, float]
     ambient: float
@@ -80,7 +80,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that a picture shows; the same scene always paints the same pixels. `grain` seeds its textures."""
+    """Complete description of a picture; the same scene gives the same pixels. `grain` is the seed of textures."""
 
     size: int
     identity: Identity
@@ -94,7 +94,7 @@ class Scene:
 
 
 def random_scene(rng: Rng, size: int) -> Scene:
-    """A scene for a `size`×`size` picture."""
+    """Random scene for a `size`×`size` picture."""
     identity, expression = random_identity(rng), random_expression(rng)
     looks = random_looks(rng)
     return Scene(
@@ -111,7 +111,7 @@ def random_scene(rng: Rng, size: int) -> Scene:
 
 
 def random_identity(rng: Rng) -> Identity:
-    """A person; every trait is uniform between limits that still look like a face."""
+    """Random person; every trait is uniform within plausible limits."""
     return Identity(
         width=rng.uniform(0.88, 1.12),
         length=rng.uniform(0.88, 1.1),
@@ -136,7 +136,7 @@ def random_identity(rng: Rng) -> Identity:
 
 
 def random_expression(rng: Rng) -> Expression:
-    """An expression: half the mouths are shut, most eyes are open."""
+    """Random expression; half of the mouths are closed, most eyes are open."""
     lids = rng.uniform(-0.25, 0.35)
     winks = rng.random(2) < 0.08
     shut = rng.random() < 0.07
@@ -154,8 +154,8 @@ def random_expression(rng: Rng) -> Expression:
 
 
 def random_pose(rng: Rng, size: int, identity: Identity, expression: Expression) -> Pose:
-    """A pose whose landmarks fill 35 to 75 % of the picture and lie inside it."""
-    turned = Pose(
+    """Random pose; the landmarks are inside the picture and fill 35 to 75 % of its side."""
+    rotated = Pose(
         yaw=YAW * (2 * rng.beta(2, 2) - 1),
         pitch=PITCH * (2 * rng.beta(2, 2) - 1),
         roll=ROLL * (2 * rng.beta(2, 2) - 1),
@@ -163,18 +163,18 @@ def random_pose(rng: Rng, size: int, identity: Identity, expression: Expression)
         scale=1.0,
         distance=rng.uniform(6, 20),
     )
-    x0, y0, x1, y1 = tight_box(view_head(make_head(identity, expression), turned).points)
+    x0, y0, x1, y1 = tight_box(view_head(make_head(identity, expression), rotated).points)
     scale = size * rng.uniform(0.35, 0.75) / max(x1 - x0, y1 - y0)
-    # The box may stand anywhere that leaves a twentieth of the picture free on each side.
+    # The box is anywhere in the picture except in a margin of a twentieth on each side.
     free_x, free_y = (size * 0.9 - (x1 - x0) * scale), (size * 0.9 - (y1 - y0) * scale)
     left = size * 0.05 + free_x * rng.beta(2, 2)
     top = size * 0.05 + free_y * rng.beta(2, 2)
     centre = (left - x0 * scale, top - y0 * scale)
-    return Pose(turned.yaw, turned.pitch, turned.roll, centre, scale, turned.distance)
+    return Pose(rotated.yaw, rotated.pitch, rotated.roll, centre, scale, rotated.distance)
 
 
 def random_looks(rng: Rng) -> Looks:
-    """Colours and clothes."""
+    """Random colours, hair and clothes."""
     position = rng.uniform(0, len(SKINS) - 1)
     skin = mixed(SKINS[int(position)], SKINS[int(position) + 1], position % 1)
     hair = tinted(_pick(rng, HAIRS), rng.uniform(0.8, 1.2))
@@ -195,7 +195,7 @@ def random_looks(rng: Rng) -> Looks:
 
 
 def random_cover(rng: Rng, looks: Looks) -> Cover:
-    """Something before the face: hands are as brown as the face, the rest has any colour."""
+    """Random cover; hands have the colour of the face, other covers any colour."""
     kind: CoverKind = _pick(rng, get_args(CoverKind))
     return Cover(
         kind=kind,
@@ -208,7 +208,7 @@ def random_cover(rng: Rng, looks: Looks) -> Cover:
 
 
 def random_photo(rng: Rng) -> Photo:
-    """Light and camera; one picture in twelve is grey."""
+    """Random light and camera; one picture in twelve is grey."""
     lamp = np.array([rng.uniform(-1, 1), rng.uniform(-1.0, 0.4), rng.uniform(0.3, 1.0)])
     x, y, z = (lamp / np.linalg.norm(lamp)).tolist()
     red, green, blue = (rng.uniform(0.85, 1.25) * rng.uniform(0.9, 1.1, 3)).tolist()
@@ -225,7 +225,7 @@ def random_photo(rng: Rng) -> Photo:
 
 
 def random_tone(rng: Rng) -> Tone:
-    """Any colour, seldom garish: halfway between a random colour and its own grey."""
+    """Random colour of moderate saturation: halfway between a uniform colour and its grey."""
     colour = rng.uniform(20, 240, 3)
     red, green, blue = ((colour + colour.mean()) / 2).tolist()
     return (red, green, blue)

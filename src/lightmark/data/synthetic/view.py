@@ -1,4 +1,4 @@
-"""Where a posed head appears in the picture: rotation, perspective, and the outline that is seen."""
+"""Projection of a posed synthetic head: rotation, perspective and visible outline."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ OUTLINE_DEPTH = np.array(
 
 @dataclass(frozen=True)
 class Pose:
-    """How the head is turned, in degrees, and where it is seen, in pixels.
+    """Rotation of a synthetic head in degrees, and its position in the picture.
 
     `yaw` > 0 turns the nose to the right of the picture, `pitch` > 0 lifts it, `roll` > 0 tilts the head
-    counter-clockwise. `centre` is the image of the head's pivot, `scale` the pixels of one head unit there, `distance`
-    the camera's, in head units: about 5 is a picture taken at arm's length.
+    counter-clockwise. `centre` is the head's pivot in the picture, `scale` the pixels per head unit at the pivot,
+    `distance` that of the camera in head units; 5 is about an arm's length.
     """
 
     yaw: float
@@ -50,11 +50,11 @@ class View:
     outline: Array
 
     def put(self, solid: Array) -> Array:
-        """Pixels (..., 2) of places (..., 3) on the head."""
+        """Pixels (..., 2) of points (..., 3) on the head."""
         return project(self.pose, solid)
 
     def near(self, index: int, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Array:
-        """Pixel (2,) of the place so far from landmark `index`, in head units."""
+        """Pixel (2,) of the point at the offset x, y, z from landmark `index`, in head units."""
         return self.put(self.head.points[index] + np.array([x, y, z]))
 
     @property
@@ -69,7 +69,7 @@ class View:
 
 
 def view_head(head: Head, pose: Pose) -> View:
-    """The head as seen: jaw points that the cheek hides slide to the outline that is seen, as annotators place them."""
+    """Project a head; jaw points that the cheek hides move to the visible outline, as annotators place them."""
     outline = project(pose, visible_outline(np.concatenate([head.points[JAW], head.hairline]), pose))
     solid = head.points.copy()
     solid[BROWS] = visible_brows(solid[BROWS], head.hairline[0], pose)
@@ -79,21 +79,21 @@ def view_head(head: Head, pose: Pose) -> View:
 
 
 def visible_brows(brows: Array, temple: Array, pose: Pose) -> Array:
-    """`brows` (10, 3) with the ends that the forehead hides moved forward to its outline.
+    """`brows` (10, 3) with ends that the forehead hides moved forward to its outline.
 
-    They lie on the section through `temple` (3,), the hairline's first point.
+    The outline is on the section through `temple` (3,), the first point of the hairline.
     """
     width, depth = abs(float(temple[0])), float(OUTLINE_DEPTH[len(JAW)])
     phi = np.arccos(np.clip(np.abs(brows[:, 0]) / width, 0, 1))
-    seen = np.maximum(phi, widest_angle(width * np.sign(brows[:, 0]), depth, pose))
+    visible = np.maximum(phi, widest_angle(width * np.sign(brows[:, 0]), depth, pose))
     shift = np.column_stack([
-        np.sign(brows[:, 0]) * width * (np.cos(seen) - np.cos(phi)), 0 * phi, depth * (np.sin(seen) - np.sin(phi))
+        np.sign(brows[:, 0]) * width * (np.cos(visible) - np.cos(phi)), 0 * phi, depth * (np.sin(visible) - np.sin(phi))
     ])
     return np.asarray(brows + shift)
 
 
 def widest_angle(x: Array, depth: Array | float, pose: Pose) -> Array:
-    """Angle φ, not below 0, at which the sections through x with this depth reach furthest across the picture."""
+    """Angle φ ≥ 0 at which the sections through x with this depth are widest in the picture."""
     axes = rotation(pose)[:2]
     direction = axes[:, 0] / np.linalg.norm(axes[:, 0])
     forward = np.sign(x) * depth * (axes[:, 2] @ direction)
@@ -110,7 +110,7 @@ def rotation(pose: Pose) -> Array:
 
 
 def project(pose: Pose, solid: Array) -> Array:
-    """Pixels (..., 2) of places (..., 3) in head coordinates, in perspective."""
+    """Perspective projection to pixels (..., 2) of points (..., 3) in head coordinates."""
     camera = (solid - PIVOT) @ rotation(pose).T
     zoom = pose.scale * pose.distance / (pose.distance - camera[..., 2:])
     return np.asarray(camera[..., :2] * zoom + np.array(pose.centre))
@@ -129,11 +129,10 @@ def ellipsoid_outline(pose: Pose, centre: Solid, radii: Solid) -> Array:
 
 
 def visible_outline(outline: Array, pose: Pose) -> Array:
-    """`outline` (24, 3) with every point that the cheek hides moved along its section to where the section is widest.
+    """`outline` (24, 3) with every point that the cheek hides moved along its section to the widest place.
 
-    The section through (x, y, z) of depth d is (x cos φ, y, z + d sin φ), φ = 0 at the point itself. Seen along the
-    picture direction of the head's x axis it reaches furthest where tan φ = d·(z axis · direction) over
-    |x|·(x axis · direction).
+    The section through (x, y, z) of depth d is (x cos φ, y, z + d sin φ), φ = 0 at the point itself. Along the picture
+    direction of the head's x axis it is widest where tan φ = d·(z axis · direction) / (|x|·(x axis · direction)).
     """
     phi = widest_angle(outline[:, 0], OUTLINE_DEPTH, pose)
     return np.column_stack([
