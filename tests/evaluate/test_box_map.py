@@ -74,7 +74,7 @@ def test_boxes_of_other_faces_are_not_learnt_from() -> None:
     assert fit_box_map(PLACES, spoilt) == fit_box_map(PLACES, faces)
 
 
-def test_left_out_error_is_that_of_fits_without_the_face() -> None:
+def test_leave_one_out_error_is_that_of_fits_without_the_face() -> None:
     """The closed form agrees with fitting anew for each face."""
     rng = np.random.default_rng(4)
     moves, shifts = rng.normal(0, 0.1, (12, 6)), rng.normal(0, 0.1, (12, 3))
@@ -83,4 +83,4 @@ def test_left_out_error_is_that_of_fits_without_the_face() -> None:
         rest = np.arange(12) != face
         gram = moves[rest].T @ moves[rest] + 0.03 * np.eye(6)
         errors.append(np.linalg.norm(shifts[face] - moves[face] @ np.linalg.solve(gram, moves[rest].T @ shifts[rest])))
-    assert box_map._left_out_error(moves, shifts, 0.03) == pytest.approx(np.mean(errors))
+    assert box_map._leave_one_out_error(moves, shifts, 0.03) == pytest.approx(np.mean(errors))

@@ -9,13 +9,13 @@ import pytest
 
 from lightmark.errors import SpecError
 from lightmark.evaluate.confidence import (
-    WRONG_A_FACE,
+    NEGATIVES_PER_FACE,
     calibrate,
-    judge_presence,
+    compare_confidence,
     measure_confidence,
-    wrong_scores,
+    negative_confidence,
 )
-from lightmark.evaluate.predict import Found, predict_outputs
+from lightmark.evaluate.predict import FaceOutputs, predict_outputs
 from lightmark.schema import Schema
 from lightmark.spec import ModelSpec, Outputs
 
@@ -102,14 +102,14 @@ def test_one_constant_a_point_gains_nothing() -> None:
 
 def test_presence_that_knows_loses_no_face() -> None:
     """Scores apart: area 1, nothing lost, nothing wrong at one half."""
-    found = judge_presence(np.array([0.7, 0.9]), np.linspace(0, 0.4, 200))
+    found = compare_confidence(np.array([0.7, 0.9]), np.linspace(0, 0.4, 200))
     assert (found.auc, found.right_lost, found.right_below_half, found.wrong_from_half) == (1, 0, 0, 0)
 
 
 def test_one_wrong_crop_in_a_hundred_may_pass() -> None:
     """Of 200 wrong crops two lie above the threshold; a face with the same score as a wrong crop is lost."""
     wrong = np.arange(200) / 200
-    found = judge_presence(np.array([0.1, 0.985, 0.99, 1.0]), wrong)
+    found = compare_confidence(np.array([0.1, 0.985, 0.99, 1.0]), wrong)
     assert found.threshold == pytest.approx(0.985)
     assert (wrong > found.threshold).sum() == 2
     assert found.right_lost == 0.5
@@ -118,14 +118,14 @@ def test_one_wrong_crop_in_a_hundred_may_pass() -> None:
 
 def test_few_wrong_crops_let_none_pass() -> None:
     """One of forty would be more than 1 %."""
-    assert judge_presence(np.array([0.5]), np.arange(40) / 40).threshold == pytest.approx(39 / 40)
+    assert compare_confidence(np.array([0.5]), np.arange(40) / 40).threshold == pytest.approx(39 / 40)
 
 
 def test_errors_are_shares_of_the_crop(model, blob_samples) -> None:
     """A point off by as much as was expected, a tenth of its own crop, gives a ratio of one, whatever the size."""
     sides = [2.0 * max(sample.box[2:] - sample.box[:2]) for sample in blob_samples]
     points = [sample.points + np.array([0.1 * side, 0]) for sample, side in zip(blob_samples, sides, strict=True)]
-    found = Found(np.stack(points), np.full((12, 3), 0.1), np.full(12, 0.9))
+    found = FaceOutputs(np.stack(points), np.full((12, 3), 0.1), np.full(12, 0.9))
     assert measure_confidence(model, blob_samples, found).calibration.ratio.value == pytest.approx(1)
 
 
@@ -134,16 +134,16 @@ def test_the_model_is_run_on_wrong_crops_only(model, blob_samples) -> None:
     found = predict_outputs(model, blob_samples)
     assert model.crops == 12
     confidence = measure_confidence(model, blob_samples, found)
-    assert model.crops == 12 + 12 * WRONG_A_FACE
-    assert (len(confidence.presence.right), len(confidence.presence.wrong)) == (12, 12 * WRONG_A_FACE)
+    assert model.crops == 12 + 12 * NEGATIVES_PER_FACE
+    assert (len(confidence.presence.right), len(confidence.presence.wrong)) == (12, 12 * NEGATIVES_PER_FACE)
 
 
 def test_wrong_crops_depend_on_the_seed_and_on_nothing_else(model, blob_samples) -> None:
     """Neither on the batch nor on the faces before."""
-    whole = wrong_scores(model, blob_samples, seed=3)
-    np.testing.assert_array_equal(wrong_scores(model, blob_samples, seed=3, batch=5), whole)
-    np.testing.assert_array_equal(wrong_scores(model, blob_samples[:4], seed=3), whole[: 4 * WRONG_A_FACE])
-    assert (wrong_scores(model, blob_samples, seed=4) != whole).any()
+    whole = negative_confidence(model, blob_samples, seed=3)
+    np.testing.assert_array_equal(negative_confidence(model, blob_samples, seed=3, batch=5), whole)
+    np.testing.assert_array_equal(negative_confidence(model, blob_samples[:4], seed=3), whole[: 4 * NEGATIVES_PER_FACE])
+    assert (negative_confidence(model, blob_samples, seed=4) != whole).any()
 
 
 def test_a_model_without_confidence_is_refused(blob_samples, centroid_model) -> None:

@@ -55,7 +55,7 @@ def test_a_network_of_other_parts_is_the_same(tmp_path: Path) -> None:
     same(tmp_path / "m.onnx", uint8_input=True)
 
 
-def test_a_node_that_is_not_told_is_named() -> None:
+def test_an_unsupported_operator_is_named() -> None:
     """With what takes any graph."""
     weight = numpy_helper.from_array(np.ones(1, np.float32), "head.w")
     shape = [1, 3, 8, 8]
@@ -66,7 +66,7 @@ def test_a_node_that_is_not_told_is_named() -> None:
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, shape)],
         [weight],
     )
-    with pytest.raises(ExportError, match="the graph holds Tan, which is not told to torch; export it to onnx"):
+    with pytest.raises(ExportError, match="the graph holds Tan, which is not supported here; export it to onnx"):
         graph_module(helper.make_model(graph))
 
 

@@ -1,7 +1,7 @@
-"""Ridge regression of a face's box from the shape of its points, beside the template's box.
+"""Ridge regression of a face's box from the shape of its points, as a correction of the template's box.
 
-A head that is turned or nods moves its points against each other: the moves say where the box lies more exactly than
-the similarity that lays the template on them. Places are in the template's frame, so the map turns with the face.
+Yaw, pitch and expression move the points relative to the template. These residuals determine the box more accurately
+than the similarity from the template alone. Coordinates are in the template's frame, so the map rotates with the face.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from lightmark.geometry import Array, box_centre, invert, longer_side, matrix_sc
 from lightmark.spec import MOST_MOVE, Places, face_frame
 
 BoxMap = tuple[Places, Places, Places]
-# In squared shares of the box's side, summed over the faces; the best is chosen by leave-one-out errors.
+# Ridge parameters, in squared sides of the box summed over the faces; the best is chosen by leave-one-out errors.
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-LEAST_GAIN = 0.1  # share of the template's error by which a map must be better on faces it was not fitted on
+LEAST_GAIN = 0.1  # relative improvement over the template, on held-out faces, from which a map is used
 
 
 def fit_box_map(template: Array, faces: Sequence[tuple[Array, Array]]) -> BoxMap | None:
-    """Map (3, N, 2) from moves to boxes, for `box_around`, fitted on faces' points (N, 2) and boxes (4,).
+    """Fit the map (3, N, 2) from residuals to box corrections for `box_around`, on points (N, 2) and boxes (4,).
 
-    None where no map is nearer to the boxes of faces left out than the template alone, by `LEAST_GAIN`. Faces whose box
-    the template misses by more than `MOST_MOVE`, as it does where another face was found, are not used.
+    None unless the leave-one-out error is below the template's by `LEAST_GAIN`. Faces whose box differs from the
+    template's by more than `MOST_MOVE`, as that of another face would, are not used.
     """
-    measured = [move for points, box in faces if (move := _measure(template, points, box)) is not None]
-    if not measured:
+    regression = [row for points, box in faces if (row := _measure(template, points, box)) is not None]
+    if not regression:
         return None
-    moves, shifts = (np.stack(parts) for parts in zip(*measured, strict=True))
-    flat = moves.reshape(len(moves), -1)
-    errors = [_left_out_error(flat, shifts, ridge) for ridge in RIDGES]
+    residuals, shifts = (np.stack(parts) for parts in zip(*regression, strict=True))
+    flat = residuals.reshape(len(residuals), -1)
+    errors = [_leave_one_out_error(flat, shifts, ridge) for ridge in RIDGES]
     best = int(np.argmin(errors))
     if errors[best] > (1 - LEAST_GAIN) * _mean_length(shifts):
         return None
@@ -42,25 +42,26 @@ def fit_box_map(template: Array, faces: Sequence[tuple[Array, Array]]) -> BoxMap
 
 
 def _measure(template: Array, points: Array, box: Array) -> tuple[Array, Array] | None:
-    """Moves (N, 2) of a face's points, and of its box (3,) from the template's: centre, logarithm of the side."""
+    """Residuals (N, 2) of a face's points, and the shift (3,) of its box from the template's: centre, log of the side.
+    """
     frame = face_frame(template, points)
     if frame is None:
         return None
-    matrix, moves = frame
+    matrix, residuals = frame
     centre = transform(invert(matrix), box_centre(box))
     shift = np.array([*centre, math.log(longer_side(box) / matrix_scale(matrix))])
-    return (moves, shift) if (np.abs(shift) <= MOST_MOVE).all() else None
+    return (residuals, shift) if (np.abs(shift) <= MOST_MOVE).all() else None
 
 
-def _normal_equations(moves: Array, shifts: Array, ridge: float) -> tuple[Array, Array]:
-    return moves.T @ moves + ridge * np.eye(moves.shape[1]), moves.T @ shifts
+def _normal_equations(residuals: Array, shifts: Array, ridge: float) -> tuple[Array, Array]:
+    return residuals.T @ residuals + ridge * np.eye(residuals.shape[1]), residuals.T @ shifts
 
 
-def _left_out_error(moves: Array, shifts: Array, ridge: float) -> float:
-    """Mean error of each face's shift, predicted by the map fitted on the others: residuals over 1 − leverage."""
-    gram, cross = _normal_equations(moves, shifts, ridge)
-    leverage: NDArray[np.float64] = np.einsum("fi,if->f", moves, np.linalg.solve(gram, moves.T))
-    return _mean_length((shifts - moves @ np.linalg.solve(gram, cross)) / (1 - leverage)[:, None])
+def _leave_one_out_error(residuals: Array, shifts: Array, ridge: float) -> float:
+    """Mean leave-one-out error of the shifts (F, 3), in closed form: errors of the full fit over 1 − leverage."""
+    gram, cross = _normal_equations(residuals, shifts, ridge)
+    leverage: NDArray[np.float64] = np.einsum("fi,if->f", residuals, np.linalg.solve(gram, residuals.T))
+    return _mean_length((shifts - residuals @ np.linalg.solve(gram, cross)) / (1 - leverage)[:, None])
 
 
 def _mean_length(shifts: Array) -> float:

@@ -20,15 +20,15 @@ Points = Literal["all", "inner"]
 Verdict = Literal["b is better", "a is better", "no difference shown"]
 
 SIGNIFICANCE = 0.05
-# Two tables of the same labels differ by rounding only: nine digits were written.
-SAME_LABEL = 1e-6
+SAME_LABEL = 1e-6  # relative difference of normalisers of the same labels: tables hold nine digits
 
 
 @dataclass(frozen=True)
 class PairedSummary:
-    """Errors of two runs over the same faces, as fractions; `difference` is the mean of b − a with its interval.
+    """Mean errors of two runs over the same faces, as fractions; `difference` is the mean of b − a with its interval.
 
-    `p` is a sign-flip permutation's, two-sided; `b_better` and `a_better` are shares of faces, the rest being ties.
+    `p` is the two-sided p-value of a sign-flip permutation test; `b_better` and `a_better` are shares of the faces, the
+    rest are ties.
     """
 
     faces: int
@@ -41,7 +41,7 @@ class PairedSummary:
 
     @property
     def verdict(self) -> Verdict:
-        """Which run is better, if the interval leaves out zero and p is below 0.05."""
+        """The better run, if zero is not in the interval and p is below `SIGNIFICANCE`."""
         if self.difference.holds_zero or self.p >= SIGNIFICANCE:
             return "no difference shown"
         return "b is better" if self.difference.value < 0 else "a is better"
@@ -49,7 +49,7 @@ class PairedSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run `b` against run `a` by subset, "all" first; `key` names the error, `points` those that it was taken over."""
+    """Comparison of run `b` with run `a` by subset, "all" first; `key` names the error, `points` its points."""
 
     a: str
     b: str
@@ -60,10 +60,10 @@ class Comparison:
 
 
 def compare_runs(a: str | Path, b: str | Path, points: Points = "all", seed: int = 0) -> Comparison:
-    """Compare two runs face by face; each is a report's folder, or its report.json or faces.csv.
+    """Compare two runs face by face; each is the folder of a report, or its report.json or faces.csv.
 
-    `points` are all, or the inner ones without the jaw. Raises `DataError` for runs over different faces, labels or
-    normalisers.
+    `points` are all points, or the inner ones without the jaw. Raises `DataError` for runs over different faces, labels
+    or normalisers.
     """
     (key_a, rows_a), (key_b, rows_b) = read_rows(_faces_file(a)), read_rows(_faces_file(b))
     if key_a != key_b:
@@ -76,7 +76,7 @@ def compare_runs(a: str | Path, b: str | Path, points: Points = "all", seed: int
 
 
 def render_comparison(comparison: Comparison) -> str:
-    """The comparison for a terminal."""
+    """Text of a comparison for a terminal."""
     cells = tuple(_cells(name, summary) for name, summary in comparison.summaries.items())
     columns = ("subset", "faces", "a %", "b %", "b − a, points of %", "p", "b better", "a better", "verdict")
     kind = "" if comparison.points == "all" else f", {comparison.points} points"
@@ -92,7 +92,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def comparison_to_json(comparison: Comparison) -> str:
-    """JSON text of the comparison, with the verdict of each subset."""
+    """JSON text of a comparison, with the verdict of each subset."""
     data = asdict(comparison)
     for name, summary in comparison.summaries.items():
         data["summaries"][name]["verdict"] = summary.verdict
@@ -107,7 +107,7 @@ def _faces_file(run: str | Path) -> Path:
 
 
 def _pair(rows_a: Sequence[FaceRow], rows_b: Sequence[FaceRow], where: str) -> list[FaceRow]:
-    """Rows of b in the order of a."""
+    """Rows of b in the order of a; raises `DataError` for different faces, labels or normalisers."""
     by_name = {row.name: row for row in rows_b}
     only_a = [row.name for row in rows_a if row.name not in by_name]
     only_b = sorted(by_name.keys() - {row.name for row in rows_a})
@@ -133,6 +133,7 @@ def _pair(rows_a: Sequence[FaceRow], rows_b: Sequence[FaceRow], where: str) -> l
 
 
 def _members(rows: Sequence[FaceRow]) -> dict[str, list[int]]:
+    """Indices of the faces of each subset, largest first, without subsets that have all faces."""
     members: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for subset in row.subsets:
@@ -146,7 +147,7 @@ def _errors(rows: Sequence[FaceRow], points: Points) -> Array:
 
 
 def summarise_pair(a: Array, b: Array, seed: int) -> PairedSummary:
-    """What the errors (F,) of two models on the same faces say of their difference."""
+    """Paired statistics of the errors (F,) of two models on the same faces."""
     return PairedSummary(
         faces=len(a),
         a=float(a.mean()),

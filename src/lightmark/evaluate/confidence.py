@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lightmark.data.crops.negatives import misplaced_matrix
 from lightmark.data.sample import Sample, load_image
 from lightmark.errors import SpecError
-from lightmark.evaluate.predict import Found, run_crops
+from lightmark.evaluate.predict import FaceOutputs, run_crops
 from lightmark.geometry import Array, matrix_scale
 from lightmark.image import Picture, warp
 from lightmark.metrics import (
@@ -28,15 +28,15 @@ from lightmark.runtime.exported_model import CropModel
 from lightmark.spec import ModelSpec, spec_crop_matrix
 
 BINS = 10
-WRONG_A_FACE = 4  # a share of 1 % then rests on 28 crops for 300W's 689 test faces
-TOLERATED = 0.01  # share of wrong crops that may pass
+NEGATIVES_PER_FACE = 4  # 1 % of the negative crops of 300W's 689 test faces are then 28
+TOLERATED = 0.01  # false positive rate at the threshold
 HALF = 0.5
-WRONG_STREAM = 20  # keeps these crops apart from whatever else the seed draws
+NEGATIVE_STREAM = 20  # random stream of the negative crops, independent of others with the same seed
 
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """`points` predicted points of like expected error: the mean of what was `expected`, and of the `actual` errors."""
+    """Bin of `points` predicted points with similar expected errors: means of the `expected` and `actual` errors."""
 
     points: int
     expected: float
@@ -45,10 +45,10 @@ class CalibrationBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Expected against actual errors, both as shares of the crop's side; intervals are bootstrapped over faces.
+    """Calibration of expected errors, relative to the crop's side; intervals are bootstrapped over faces.
 
-    `ratio` is mean actual over mean expected error, `spearman` their rank correlation within a point as mean over the
-    points, `gain` the `likelihood_gain` in nats a point; `bins` run from the smallest expected errors to the largest.
+    `ratio` is mean actual over mean expected error, `spearman` their rank correlation over faces, averaged over the
+    points, `gain` the `likelihood_gain` in nats per point; `bins` are sorted by expected error.
     """
 
     ratio: Interval
@@ -59,10 +59,10 @@ class Calibration:
 
 @dataclass(frozen=True, eq=False)
 class Presence:
-    """Scores of `right` crops (F,), around the labels, and of `wrong` ones (W,), cut by `misplaced_matrix`.
+    """Confidence of `right` crops (F,), of faces, and of `wrong` ones (W,), negative crops of `misplaced_matrix`.
 
-    `right_lost` is the share of right crops that score no more than `threshold`, the score that no more than 1 % of
-    the wrong ones exceed; `right_below_half` and `wrong_from_half` are the shares that a threshold of 0.5 gets wrong.
+    `threshold` is the confidence that at most 1 % of the negative crops exceed, `right_lost` the share of face crops
+    that do not exceed it; `right_below_half` and `wrong_from_half` are the error rates at a threshold of 0.5.
     """
 
     right: Array
@@ -76,47 +76,47 @@ class Presence:
 
 @dataclass(frozen=True, eq=False)
 class Confidence:
-    """What was measured of both."""
+    """Evaluation of expected errors (`calibration`) and of the confidence that a crop shows a face (`presence`)."""
 
     calibration: Calibration
     presence: Presence
 
 
 def measure_confidence(
-    model: CropModel, samples: Sequence[Sample], found: Found, seed: int = 0, batch: int = 32
+    model: CropModel, samples: Sequence[Sample], outputs: FaceOutputs, seed: int = 0, batch: int = 32
 ) -> Confidence:
-    """Confidence of `model`, which has given `found` on the faces of `samples`; it is run on wrong crops only.
+    """Evaluate the confidence of `model` from its `outputs` on the faces of `samples`; runs it on negative crops only.
 
-    Raises `SpecError` where `found` came from a model without confidence.
+    Raises `SpecError` for outputs of a model without confidence.
     """
-    if found.errors is None or found.presence is None:
+    if outputs.errors is None or outputs.presence is None:
         raise SpecError("measure_confidence: the model gives points only; teach it with `lightmark confidence` first")
-    truth = np.stack([sample.points for sample in samples])
-    errors = point_errors(found.points, truth) / _crop_sides(model.spec, samples)[:, None]
+    target = np.stack([sample.points for sample in samples])
+    errors = point_errors(outputs.points, target) / _crop_sides(model.spec, samples)[:, None]
     return Confidence(
-        calibrate(found.errors, errors, seed),
-        judge_presence(found.presence, wrong_scores(model, samples, seed, batch)),
+        calibrate(outputs.errors, errors, seed),
+        compare_confidence(outputs.presence, negative_confidence(model, samples, seed, batch)),
     )
 
 
 def calibrate(expected: Array, errors: Array, seed: int = 0, bins: int = BINS) -> Calibration:
-    """Calibration of `expected` (F, N) to true `errors` (F, N), in `bins` of equally many points.
+    """Calibration of `expected` (F, N) against actual `errors` (F, N), in `bins` with the same number of points.
 
-    Errors are NaN at missing points, which do not count.
+    Missing points have NaN errors and are ignored.
     """
-    there = ~np.isnan(errors)
-    order = np.argsort(np.where(there, expected, np.inf), axis=None, kind="stable")[: there.sum()]
+    mask = ~np.isnan(errors)
+    order = np.argsort(np.where(mask, expected, np.inf), axis=None, kind="stable")[: mask.sum()]
     parts = np.array_split(order, min(bins, order.size))
     return Calibration(
-        ratio=_ratio_interval(labelled_mean(errors), labelled_mean(np.where(there, expected, np.nan)), seed),
+        ratio=_ratio_interval(labelled_mean(errors), labelled_mean(np.where(mask, expected, np.nan)), seed),
         spearman=mean_spearman(expected, errors),
         gain=bootstrap_interval(likelihood_gain(expected, errors), seed=seed),
         bins=tuple(_bin(expected, errors, part, seed) for part in parts),
     )
 
 
-def judge_presence(right: Array, wrong: Array) -> Presence:
-    """What the scores of `right` (F,) and `wrong` (W,) crops say together."""
+def compare_confidence(right: Array, wrong: Array) -> Presence:
+    """Metrics of the confidence of face crops `right` (F,) and negative crops `wrong` (W,)."""
     passing = int(TOLERATED * len(wrong))
     threshold = float(np.sort(wrong)[len(wrong) - 1 - passing])
     return Presence(
@@ -130,21 +130,21 @@ def judge_presence(right: Array, wrong: Array) -> Presence:
     )
 
 
-def wrong_scores(model: CropModel, samples: Sequence[Sample], seed: int = 0, batch: int = 32) -> Array:
-    """Presence (W,) on `WRONG_A_FACE` wrong crops out of each face's own picture, as `misplaced_matrix` cuts them."""
-    return np.asarray(run_crops(model, _wrong_crops(model.spec, samples, seed), batch).presence, dtype=np.float64)
+def negative_confidence(model: CropModel, samples: Sequence[Sample], seed: int = 0, batch: int = 32) -> Array:
+    """Confidence (W,) of `NEGATIVES_PER_FACE` misplaced crops from the picture of each face."""
+    return np.asarray(run_crops(model, _negative_crops(model.spec, samples, seed), batch).presence, dtype=np.float64)
 
 
-def _wrong_crops(spec: ModelSpec, samples: Sequence[Sample], seed: int) -> Iterator[Picture]:
+def _negative_crops(spec: ModelSpec, samples: Sequence[Sample], seed: int) -> Iterator[Picture]:
     for index, sample in enumerate(samples):
-        picture, rng = load_image(sample), np.random.default_rng((seed, WRONG_STREAM, index))
+        picture, rng = load_image(sample), np.random.default_rng((seed, NEGATIVE_STREAM, index))
         height, width = picture.shape[:2]
-        for _ in range(WRONG_A_FACE):
+        for _ in range(NEGATIVES_PER_FACE):
             yield warp(picture, misplaced_matrix(sample.box, (height, width), spec, rng), spec.size)
 
 
 def confidence_to_dict(confidence: Confidence) -> dict[str, Any]:
-    """Plain numbers for JSON."""
+    """JSON-ready dict of the metrics."""
     calibration, presence = confidence.calibration, confidence.presence
     return {
         "calibration": {
@@ -171,12 +171,12 @@ def confidence_to_dict(confidence: Confidence) -> dict[str, Any]:
 
 
 def _crop_sides(spec: ModelSpec, samples: Sequence[Sample]) -> Array:
-    """Side (F,) of each face's crop, px."""
+    """Side (F,) of each face's crop in image pixels."""
     return np.array([spec.size / matrix_scale(spec_crop_matrix(spec, sample.box)) for sample in samples])
 
 
 def _bin(expected: Array, errors: Array, members: NDArray[np.intp], seed: int) -> CalibrationBin:
-    """The bin of the points `members`, indices into the flattened (F, N)."""
+    """Bin of the points with the indices `members` in the flattened (F, N)."""
     inside = np.zeros(expected.shape, dtype=bool)
     inside.flat[members] = True
     actual = _ratio_interval(np.where(inside, errors, 0.0).sum(axis=1), inside.sum(axis=1).astype(np.float64), seed)
@@ -184,13 +184,13 @@ def _bin(expected: Array, errors: Array, members: NDArray[np.intp], seed: int) -
 
 
 def _ratio_interval(above: Array, below: Array, seed: int) -> Interval:
-    """Interval of Σ above / Σ below over faces (F,), drawn in pairs."""
-    whole = above.sum() / below.sum()
+    """Bootstrap interval of Σ above / Σ below over faces (F,), resampled in pairs."""
+    total = above.sum() / below.sum()
 
     def ratio(faces: Array) -> Array:
-        drawn = faces.astype(np.intp)
-        over, under = above[drawn].sum(axis=-1), below[drawn].sum(axis=-1)
-        # A drawing may miss every face of a bin.
-        return np.asarray(np.divide(over, under, out=np.full_like(over, whole), where=under > 0))
+        resampled = faces.astype(np.intp)
+        over, under = above[resampled].sum(axis=-1), below[resampled].sum(axis=-1)
+        # A resample may have no face of the bin.
+        return np.asarray(np.divide(over, under, out=np.full_like(over, total), where=under > 0))
 
     return bootstrap_interval(np.arange(len(above)), ratio, seed=seed)

@@ -29,9 +29,9 @@ def measure_degradation(
     schema: Schema | None = None,
     seed: int = 0,
 ) -> dict[str, PairedSummary]:
-    """Each of `others`, by its name, against `original`: a is the original's NME, b the other's.
+    """Compare the NME of each of `others` with that of `original`, by name: a is the original's, b the other's.
 
-    Faces are those of `subset` at `data`, None for the test faces where the data mark such, in crops around their
+    The faces are those of `subset` at `data` (None: the test faces, if the data have any), in crops around their
     labels. Raises the errors of the readers and the models.
     """
     faces, _ = choose_faces(read_samples(data, schema=schema), subset, data)
@@ -42,16 +42,16 @@ def measure_degradation(
 
 
 def face_errors(model: CropModel, faces: Sequence[Sample]) -> Array:
-    """NME (F,) of `model` on each of `faces`, labelled in its schema, over its normaliser."""
-    truth = np.stack([face.points for face in faces])
-    return nme(predict(model, faces), truth, normalisers_of(faces))
+    """NME (F,) of `model` on `faces` labelled in its schema."""
+    target = np.stack([face.points for face in faces])
+    return nme(predict(model, faces), target, normalisers_of(faces))
 
 
-def render_degradation(found: Mapping[str, PairedSummary]) -> str:
-    """What each model loses, for a terminal."""
+def render_degradation(summaries: Mapping[str, PairedSummary]) -> str:
+    """Table of the loss of each model, for a terminal."""
     columns = ("file", "faces", "NME before %", "after %", "difference, points of %", "relative")
     rows = []
-    for name, summary in found.items():
+    for name, summary in summaries.items():
         change = summary.difference
         interval = f"{100 * change.value:+.3f} [{100 * change.low:+.3f}, {100 * change.high:+.3f}]"
         figures = (str(summary.faces), f"{100 * summary.a:.3f}", f"{100 * summary.b:.3f}", interval)

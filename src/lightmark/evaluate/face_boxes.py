@@ -1,8 +1,8 @@
-"""Face boxes of samples that are labelled with points of one's own, and the template that gives a box from points.
+"""Face boxes of samples labelled with custom points, and the template that gives a box from such points.
 
-Detectors give the tight box of a face's 68 points, and every crop is cut around that. The 68 and WFLW's 98 labels span
-it themselves. For other points the shipped detector and student find it, on the very pictures that a model is trained
-and judged on.
+Detectors return the tight box of a face's 68 points, around which every crop is cut. Labels of the 68 points and of
+WFLW's 98 span that box themselves. For other points, the shipped detector and student find it in the pictures with
+which a model is trained and evaluated.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ from lightmark.landmarker import Landmarker
 from lightmark.shape import mean_labelled
 from lightmark.spec import ModelSpec, Places, box_around, spans_face
 
-MODEL = "fast"  # gives 68 points in 6 ms a face, as good as any here
-INSIDE = 0.8  # share of a face's labelled points that its box, widened, must hold
-WIDENED = 0.25  # of the box's size on each side: ears, hair line and neck lie beside the 68 points
-ENOUGH = 0.5  # share of faces that must be seen; a set of fewer is not what the detector knows
+MODEL = "fast"  # its boxes are as accurate as those of larger models
+INSIDE = 0.8  # share of a face's labelled points that must be in its widened box
+WIDENED = 0.25  # margin on each side relative to the box's size: ears, hairline and neck are outside the 68 points
+ENOUGH = 0.5  # share of faces that must be detected; otherwise the pictures are not suitable for the detector
 Fitted = tuple[Places, BoxMap | None]  # template and box map
 
 
 def with_face_boxes(samples: Sequence[Sample], spec: ModelSpec | None = None) -> list[Sample]:
-    """`samples` with the box that crops are cut around: that of the shipped student's 68 points on each face.
+    """`samples` with the box for their crops: the tight box of the shipped student's 68 points on each face.
 
-    The 68 and 98 points keep their tight box. Faces that the student does not see have the box that follows from their
-    points by the template of `spec`, or where there is none by the one that the other faces give; where it sees less
-    than half, and where `spec` has points of its own and no template, all have the tight box of their points. Raises
-    `DataError` for a face that is not seen and whose points do not say how large it is, `SchemaError` for faces of
-    different points.
+    Samples of the 68 and 98 points keep their tight box. A face that is not detected gets the box that its points give
+    with the template of `spec`, or without one the template fitted on the other faces. If less than half of the faces
+    are detected, or `spec` has custom points and no template, all get the tight box of their points. Raises `DataError`
+    for an undetected face whose points do not determine its size, `SchemaError` for faces of different schemas.
     """
     if not samples or spans_face(samples[0].schema):
         return list(samples)
@@ -62,31 +61,31 @@ def _with_tight_box(sample: Sample) -> Sample:
 
 
 def template_of(samples: Sequence[Sample]) -> Fitted | None:
-    """Template and box map of samples that have their face boxes; None where boxes are those of the points."""
+    """Template and box map of samples with face boxes; None if all boxes are the tight boxes of the points."""
     if spans_face(samples[0].schema) or all(np.array_equal(face.box, tight_box(face.points)) for face in samples):
         return None
     return fit_template(samples, [sample.box for sample in samples])
 
 
 def find_face_boxes(samples: Sequence[Sample]) -> list[Array | None]:
-    """Tight box (4,) of the 68 points that the shipped student sees on each face, None where it sees none there."""
+    """Tight box (4,) of the shipped student's 68 points on each face, None for a face that is not detected."""
     landmarker = Landmarker(MODEL, threads=1)
-    seen: dict[object, list[Array]] = {}
+    detections: dict[object, list[Array]] = {}
     boxes = []
     for sample in samples:
-        # Several faces of one picture are asked for once.
+        # Each picture is processed once, even with several faces.
         key = (sample.path, sample.member) if sample.image is None else id(sample.image)
-        if key not in seen:
-            seen[key] = [tight_box(face.points) for face in landmarker.detect(load_image(sample))]
-        boxes.append(_own_box(sample, seen[key]))
+        if key not in detections:
+            detections[key] = [tight_box(face.points) for face in landmarker.detect(load_image(sample))]
+        boxes.append(_own_box(sample, detections[key]))
     return boxes
 
 
 def _own_box(sample: Sample, boxes: Sequence[Array]) -> Array | None:
-    """The one of `boxes` that holds the sample's points, the tightest of several."""
+    """Smallest of the `boxes` that contain the sample's points, None if none does."""
     points = sample.points[labelled(sample.points)]
-    holding = [box for box in boxes if len(points) and _share_inside(points, box) >= INSIDE]
-    return min(holding, key=lambda box: float((box[2:] - box[:2]).prod()), default=None)
+    candidates = [box for box in boxes if len(points) and _share_inside(points, box) >= INSIDE]
+    return min(candidates, key=lambda box: float((box[2:] - box[:2]).prod()), default=None)
 
 
 def _share_inside(points: Array, box: Array) -> float:
@@ -95,11 +94,11 @@ def _share_inside(points: Array, box: Array) -> float:
 
 
 def fit_template(samples: Sequence[Sample], boxes: Sequence[Array | None]) -> Fitted | None:
-    """Places (N, 2) of the points in the face's box, in shares of its longer side from its centre, and the box map.
+    """Template (N, 2), the mean positions of the points in the face's box, and the box map of `fit_box_map`.
 
-    Means over the faces whose box is known, scaled and moved so that the boxes which they give are right in the median;
-    the map is `fit_box_map`'s. None where less than half of the boxes are known. Raises `DataError` for a point that is
-    labelled in none of them.
+    Positions are relative to the box's centre and longer side, averaged over the faces with a known box, then scaled
+    and shifted so that the template's boxes are unbiased in the median. None if less than half of the boxes are known.
+    Raises `DataError` for a point that is labelled in none of them.
     """
     known = [(sample.points, box) for sample, box in zip(samples, boxes, strict=True) if box is not None]
     if len(known) < max(1, ENOUGH * len(samples)):
@@ -110,11 +109,11 @@ def fit_template(samples: Sequence[Sample], boxes: Sequence[Array | None]) -> Fi
 
 
 def _unbiased(template: Array, known: Sequence[tuple[Array, Array]]) -> Array:
-    """The template whose boxes have the right size, and then the right place, in the median."""
-    made = [(box_around(template, points, box), box) for points, box in known]
-    template = template / np.median([longer_side(box) / longer_side(given) for given, box in made])
-    made = [(box_around(template, points, box), box) for points, box in known]
-    shifts = [(box_centre(box) - box_centre(given)) / longer_side(box) for given, box in made]
+    """Template whose boxes have the right size and then the right centre, in the median."""
+    pairs = [(box_around(template, points, box), box) for points, box in known]
+    template = template / np.median([longer_side(box) / longer_side(fitted) for fitted, box in pairs])
+    pairs = [(box_around(template, points, box), box) for points, box in known]
+    shifts = [(box_centre(box) - box_centre(fitted)) / longer_side(box) for fitted, box in pairs]
     return np.asarray(template - np.median(shifts, axis=0))
 
 

@@ -22,15 +22,15 @@ def box_jitter_curve(
     seed: int = 0,
     batch: int = 32,
 ) -> tuple[JitterPoint, ...]:
-    """NME and failure rate at each level of box jitter, a share of the box's size as `jitter_boxes` defines it.
+    """NME and failure rate at each level of box jitter, relative to the box's size as in `jitter_boxes`.
 
-    Each face's box is spoilt the same way at every level, only more. Raises what `predict` raises.
+    The random error of a face's box has the same direction at all levels. Raises what `predict` raises.
     """
-    truth = np.stack([sample.points for sample in samples])
+    target = np.stack([sample.points for sample in samples])
     normaliser = normalisers_of(samples)
     points = []
     for level in sorted(set(levels)):
-        errors = nme(predict(model, samples, batch, level, seed), truth, normaliser)
+        errors = nme(predict(model, samples, batch, level, seed), target, normaliser)
         failures = bootstrap_interval(errors > threshold, seed=seed)
         points.append(JitterPoint(level, bootstrap_interval(errors, seed=seed), failures))
     return tuple(points)

@@ -1,7 +1,7 @@
 """Label check against a model's points: systematic offsets per folder, and outlier faces.
 
-A label file that was made on another cut, scale or count of pixels moves all points of its folder alike; the noise of
-labels and model averages out over faces, so that offsets of a pixel are found that no eye sees.
+Labels made on another crop or scale, or with pixels counted from 1 instead of 0, shift all points of a folder alike.
+The noise of labels and model averages out over faces, so that offsets of a pixel are detected, which are invisible.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from lightmark.geometry import Array
 from lightmark.metrics import nme
 from lightmark.runtime.exported_model import CropModel
 
-# A folder is found where its mean offset is this share of the normaliser or more, from the model or from the middle of
-# the other folders, and this many standard errors. Measured with `fast`: the folders of 300W lie up to 0.9 % from the
-# model (their labels lie 0.5 to 0.8 % to the right, which a model trained on mirrored crops cannot learn) and up to
-# 0.8 % from the others; 337 faces of AFW whose labels lay 1.1 px right of and 1.0 px above the pictures 1.5 %.
+# Mean offset of a folder, relative to the normaliser, from which it is reported: from the model, or from the median of
+# the other folders. With `fast`, the folders of 300W are up to 0.9 % from the model (their labels are 0.5 to 0.8 % to
+# the right, which a model trained on mirrored crops cannot learn) and up to 0.8 % from the others. 337 faces of AFW
+# whose labels were shifted by 1.1 px to the right and 1.0 px up are 1.5 % off.
 FROM_MODEL, FROM_OTHERS = 0.012, 0.01
-SURE = 5.0
-FEWEST = 10  # faces in a folder for a standard error worth the name
-FAR = 0.15  # NME from which a face is found: of 2701 faces of 300W, `fast` is 11.0 % off on the worst
-SHOWN = 10
+SIGNIFICANT = 5.0  # standard errors that the offset must have in addition
+FEWEST = 10  # faces in a folder for a useful standard error
+FAR = 0.15  # NME from which a face is an outlier: of 2701 faces of 300W, the worst of `fast` is 11.0 % off
+SHOWN = 10  # faces in the text
 Verdict = Literal["moved", "unlike the others", ""]
 
 
 @dataclass(frozen=True)
 class FolderOffset:
-    """Mean (x, y) of point − label over the `faces` of one folder, in pixels and as shares of the normaliser.
+    """Mean offset (x, y) of point − label over the `faces` of a folder, in pixels and relative to the normaliser.
 
-    Both have standard errors over faces. `from_others` is the share by which it differs from the middle of the
-    other folders near the model, NaN where there is none.
+    Both have standard errors over faces. `from_others` is the relative difference from the median of the other folders
+    that are near the model, NaN if there is none.
     """
 
     folder: str
@@ -56,19 +56,19 @@ class FolderOffset:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the labels of this folder lie beside the model's points as a whole, or beside the other folders'."""
+        """Whether the labels of this folder are shifted against the model's points or against the other folders'."""
         if self._is_far(self.share, FROM_MODEL):
             return "moved"
         return "unlike the others" if self._is_far(self.from_others, FROM_OTHERS) else ""
 
     def _is_far(self, share: tuple[float, float], least: float) -> bool:
-        sure = np.hypot(*(np.array(share) / np.maximum(self.share_errors, 1e-12))) >= SURE
-        return bool(self.faces >= FEWEST and np.hypot(*share) >= least and sure)
+        significant = np.hypot(*(np.array(share) / np.maximum(self.share_errors, 1e-12))) >= SIGNIFICANT
+        return bool(self.faces >= FEWEST and np.hypot(*share) >= least and significant)
 
 
 @dataclass(frozen=True)
 class FaceOffset:
-    """One face: its NME against the model's points, and the mean (x, y) of point − label in pixels."""
+    """NME of a face's labels against the model's points, and the mean offset (x, y) of point − label in pixels."""
 
     name: str
     nme: float
@@ -77,7 +77,7 @@ class FaceOffset:
 
 @dataclass(frozen=True)
 class LabelOffsets:
-    """What a model says of labels: folders and faces, the furthest off first; `left_out` faces were not compared."""
+    """Offsets of folders and faces, largest first; `left_out` is the number of faces that were not compared."""
 
     folders: tuple[FolderOffset, ...]
     faces: tuple[FaceOffset, ...]
@@ -85,27 +85,27 @@ class LabelOffsets:
 
     @property
     def clean(self) -> bool:
-        """Whether no folder is moved and no face far off."""
+        """Whether no folder is shifted and no face an outlier."""
         return not any(folder.verdict for folder in self.folders) and not any(face.nme >= FAR for face in self.faces)
 
 
 def label_offsets(model: CropModel, samples: Sequence[Sample], root: Path | None = None) -> LabelOffsets:
-    """The labels of `samples` against the points that `model` gives on crops around them.
+    """Compare the labels of `samples` with the points that `model` predicts on crops around them.
 
-    Faces without a label of the normaliser's points are left out. Raises what `to_schema` and `predict` raise, so
-    `SchemaError` for points that the model does not give.
+    Faces whose normaliser is not labelled are left out. Raises what `to_schema` and `predict` raise, such as
+    `SchemaError` for labels of another schema.
     """
     if not samples:
         raise DataError("label_offsets: no faces whose labels could be compared")
     faces = with_normaliser(to_schema(samples, model.spec.schema))
-    truth, points = np.stack([face.points for face in faces]), predict(model, faces)
+    target, points = np.stack([face.points for face in faces]), predict(model, faces)
     normaliser = normalisers_of(faces)
-    errors = nme(points, truth, normaliser)
-    offsets = np.nanmean(points - truth, axis=1)
+    errors = nme(points, target, normaliser)
+    offsets = np.nanmean(points - target, axis=1)
     folders = _folders(faces, root)
     shares = offsets / normaliser[:, None]
-    middles = {name: np.median(shares[folders == name], axis=0) for name in dict.fromkeys(folders.tolist())}
-    rows = [_folder_offset(name, middles, folders == name, offsets, shares, errors) for name in middles]
+    medians = {name: np.median(shares[folders == name], axis=0) for name in dict.fromkeys(folders.tolist())}
+    rows = [_folder_offset(name, medians, folders == name, offsets, shares, errors) for name in medians]
     names = face_names(faces, root)
     return LabelOffsets(
         tuple(sorted(rows, key=lambda row: -np.hypot(*row.share))),
@@ -114,25 +114,25 @@ def label_offsets(model: CropModel, samples: Sequence[Sample], root: Path | None
     )
 
 
-def format_offsets(found: LabelOffsets, model: str) -> str:
-    """The offsets as text: a table of folders, those that are moved, and the worst faces."""
+def format_offsets(offsets: LabelOffsets, model: str) -> str:
+    """Text of the offsets: a table of the folders and the worst faces."""
     columns = ("folder", "faces", "x px", "y px", "x %", "y %", "NME %", "")
-    cells = tuple(_cells(folder) for folder in found.folders)
+    cells = tuple(_cells(folder) for folder in offsets.folders)
     parts = [
         f"points of {model} − labels, mean ± standard error over faces; % of the normaliser",
         align_columns(Table("", columns, cells)),
         "worst faces (NME %, mean offset in px)",
-        *(_face_line(face) for face in found.faces[:SHOWN]),
+        *(_face_line(face) for face in offsets.faces[:SHOWN]),
     ]
-    if found.left_out:
-        parts.append(f"{found.left_out} faces lack a point that errors are divided by, and were not compared")
-    moved, far = sum(bool(one.verdict) for one in found.folders), sum(face.nme >= FAR for face in found.faces)
+    if offsets.left_out:
+        parts.append(f"{offsets.left_out} faces lack a point that errors are divided by, and were not compared")
+    moved, far = sum(bool(one.verdict) for one in offsets.folders), sum(face.nme >= FAR for face in offsets.faces)
     summary = f"labels of {moved} folders moved, of {far} faces {100 * FAR:g} % or more off"
-    return "\n".join([*parts, "", "labels and model agree" if found.clean else summary])
+    return "\n".join([*parts, "", "labels and model agree" if offsets.clean else summary])
 
 
 def _folders(faces: Sequence[Sample], root: Path | None) -> NDArray[np.str_]:
-    """The folder (F,) of each face's picture, below `root` where it lies there."""
+    """Folder (F,) of each face's picture, relative to `root` if it is below."""
     names: dict[Path, str] = {}
     for face in faces:
         folder = face.path.parent
@@ -142,11 +142,11 @@ def _folders(faces: Sequence[Sample], root: Path | None) -> NDArray[np.str_]:
 
 
 def _folder_offset(
-    name: str, middles: Mapping[str, Array], inside: NDArray[np.bool_], offsets: Array, shares: Array, errors: Array
+    name: str, medians: Mapping[str, Array], inside: NDArray[np.bool_], offsets: Array, shares: Array, errors: Array
 ) -> FolderOffset:
-    # Medians over faces, of folders near the model: what is wrong elsewhere is not held against this one.
-    others = [one for other, one in middles.items() if other != name and np.hypot(*one) < FROM_MODEL]
-    middle = np.median(others, axis=0) if others else np.full(2, np.nan)
+    # Only folders near the model are a reference: a shifted folder must not make the correct ones look shifted.
+    others = [one for other, one in medians.items() if other != name and np.hypot(*one) < FROM_MODEL]
+    reference = np.median(others, axis=0) if others else np.full(2, np.nan)
     return FolderOffset(
         folder=name,
         faces=int(inside.sum()),
@@ -154,13 +154,13 @@ def _folder_offset(
         pixel_errors=_standard_errors(offsets[inside]),
         share=_pair(shares[inside].mean(axis=0)),
         share_errors=_standard_errors(shares[inside]),
-        from_others=_pair(shares[inside].mean(axis=0) - middle),
+        from_others=_pair(shares[inside].mean(axis=0) - reference),
         nme=float(errors[inside].mean()),
     )
 
 
 def _standard_errors(values: Array) -> tuple[float, float]:
-    """Of the mean of (F, 2) over faces; NaN for a single one."""
+    """Standard errors of the mean of `values` (F, 2) over faces; NaN for a single face."""
     if len(values) < 2:
         return (float("nan"), float("nan"))
     return _pair(values.std(axis=0, ddof=1) / np.sqrt(len(values)))

@@ -1,4 +1,4 @@
-"""Opening a model, shipped, exported or a checkpoint, as a CropModel."""
+"""Open a shipped model, an exported file or a checkpoint as a CropModel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from lightmark.runtime.shipped import model_path
 
 
 def open_model(path: str | Path, threads: int | None = None) -> CropModel:
-    """The shipped model of that name, or that in an exported file or a `.safetensors` checkpoint.
+    """Open the model at `path`: a shipped name, an exported file or a `.safetensors` checkpoint.
 
-    `threads` counts for exported files.
-
-    Raises `CheckpointError` or `SpecError` naming the file, `MissingExtraError` for a checkpoint without torch or a
-    format whose runtime is not installed.
+    `threads` is used for exported files only. Raises `CheckpointError` or `SpecError` naming the file,
+    `MissingExtraError` for a checkpoint without torch or a format whose runtime is not installed.
     """
     path = model_path(path)
     return _open_checkpoint(path) if path.suffix == ".safetensors" else open_exported(path, threads)

@@ -20,10 +20,10 @@ from lightmark.spec import ModelSpec, Outputs, spec_crop_matrix
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What a model gave on F faces: `points` (F, N, 2) in image pixels and, with confidence, what it says of them.
+class FaceOutputs:
+    """Outputs of a model on F faces: `points` (F, N, 2) in image pixels, and with confidence the rest.
 
-    `errors` (F, N) are the expected errors, as shares of the crop's side; `presence` (F,) is from 0 to 1.
+    `errors` (F, N) are the expected errors relative to the crop's side; `presence` (F,) is the confidence, 0 to 1.
     """
 
     points: Array
@@ -34,20 +34,20 @@ class Found:
 def predict(
     model: CropModel, samples: Sequence[Sample], batch: int = 32, box_jitter: float = 0.0, seed: int = 0
 ) -> Array:
-    """Points (F, N, 2) in image pixels that `model` gives on the crops around the boxes of `samples`.
+    """Points (F, N, 2) in image pixels that `model` predicts on the crops around the boxes of `samples`.
 
-    `box_jitter` spoils the boxes first, as `jitter_boxes` says. Raises what `predict_outputs` raises.
+    With `box_jitter` the boxes are first perturbed by `jitter_boxes`. Raises what `predict_outputs` raises.
     """
     return predict_outputs(model, samples, batch, box_jitter, seed).points
 
 
 def predict_outputs(
     model: CropModel, samples: Sequence[Sample], batch: int = 32, box_jitter: float = 0.0, seed: int = 0
-) -> Found:
-    """All that `model` gives on the crops that `predict` cuts, from the same single pass.
+) -> FaceOutputs:
+    """All outputs of `model` on the crops of `predict`.
 
     Raises `SchemaError` for samples of another schema than the model's, `DataError` naming a face whose labels span no
-    box, `SpecError` for points of a wrong shape.
+    box, `SpecError` for outputs of a wrong shape.
     """
     _require_schema(samples, model.spec.schema)
     boxes = jitter_boxes(face_boxes(samples), box_jitter, np.random.default_rng(seed))
@@ -59,19 +59,19 @@ def predict_outputs(
     pairs = zip(matrices, from_normalized(outputs.normalized_points, model.spec.size), strict=True)
     points = np.stack([transform(invert(matrix), crop_points) for matrix, crop_points in pairs])
     rest = (None if one is None else np.asarray(one, dtype=np.float64) for one in (outputs.errors, outputs.presence))
-    return Found(points, *rest)
+    return FaceOutputs(points, *rest)
 
 
 def run_crops(model: CropModel, crops: Iterable[Picture], batch: int = 32) -> Outputs:
-    """What `model` says of `crops` (S, S, 3), at least one, `batch` of them at a time."""
-    waiting, parts = iter(crops), []
-    while chunk := list(islice(waiting, batch)):
+    """Outputs of `model` on `crops` (S, S, 3), at least one, in batches of `batch`."""
+    iterator, parts = iter(crops), []
+    while chunk := list(islice(iterator, batch)):
         parts.append(_run(model, np.stack(chunk)))
     return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def to_schema(samples: Sequence[Sample], schema: Schema) -> list[Sample]:
-    """`samples` with points and boxes of `schema`: WFLW's 98 points become the 68; points without names take its names.
+    """`samples` converted to `schema`: WFLW's 98 points become the 68, a plain schema of the same size is replaced.
 
     Raises `SchemaError` for any other pair of schemas.
     """
@@ -79,15 +79,15 @@ def to_schema(samples: Sequence[Sample], schema: Schema) -> list[Sample]:
 
 
 def face_boxes(samples: Sequence[Sample]) -> Array:
-    """Boxes (F, 4) that the samples' crops are cut around."""
+    """Boxes (F, 4) of the samples' faces."""
     return np.stack([sample.box for sample in samples])
 
 
 def jitter_boxes(boxes: Array, level: float, rng: np.random.Generator) -> Array:
-    """Boxes (F, 4) as a careless detector would give them, spoilt by a share `level` of their size, from 0 to below 1.
+    """Boxes (F, 4) with random errors of up to `level`, relative to their size, from 0 to below 1.
 
-    With u, v, w drawn from U(−1, 1) for each face, the centre moves by level·u widths and level·v heights, and both
-    sides grow by the factor 1 + level·w. The same generator state spoils a face the same way at every level, only more.
+    With u, v, w from U(−1, 1) for each face, the centre moves by level·u widths and level·v heights, and both sides are
+    multiplied by 1 + level·w. With the same generator state the errors of different levels are proportional.
     """
     require_level(level)
     u, v, w = rng.uniform(-1, 1, (3, len(boxes)))
@@ -98,13 +98,13 @@ def jitter_boxes(boxes: Array, level: float, rng: np.random.Generator) -> Array:
 
 
 def require_level(level: float) -> None:
-    """Raise `ConfigError` unless `level` is a share that leaves something of a box."""
+    """Raise `ConfigError` unless 0 ≤ `level` < 1; a box at level 1 may vanish."""
     if not 0 <= level < 1:
         raise ConfigError(f"box jitter {level}; needs a share of the box's size from 0 to below 1, 0.1 say")
 
 
 def same_points(first: Schema, second: Schema) -> bool:
-    """Whether two schemas number the same points, whatever groups and edges they draw."""
+    """Whether two schemas have the same points; groups and edges may differ."""
     return first.name == second.name and first.mirror == second.mirror
 
 
@@ -134,7 +134,7 @@ def _require_schema(samples: Sequence[Sample], schema: Schema) -> None:
 
 
 def _crop_matrix(spec: ModelSpec, sample: Sample, box: Array) -> Array:
-    """The crop around `box`; raises `DataError` naming the face where that is none."""
+    """Matrix (2, 3) of the crop around `box`; raises `DataError` naming the face if the box is empty."""
     try:
         return spec_crop_matrix(spec, box)
     except GeometryError as error:
@@ -142,7 +142,7 @@ def _crop_matrix(spec: ModelSpec, sample: Sample, box: Array) -> Array:
 
 
 def _run(model: CropModel, crops: Picture) -> tuple[NDArray[np.floating[Any]], ...]:
-    """The outputs that the model's spec promises."""
+    """Outputs for one batch: the points, with confidence also expected errors and confidence."""
     if not model.spec.confidence:
         return (model(crops),)
     outputs = model.outputs(crops)

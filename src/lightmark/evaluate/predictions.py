@@ -1,8 +1,8 @@
-"""Prediction files: points of any program on a data set, to evaluate like a model.
+"""Prediction files: points of any program on a data set, which can be evaluated like a model.
 
 The file is JSON: {"schema": "ibug68", "predictions": {"ibug/image_003_1.jpg": [[x, y], …], …}}, in pixels of the
-picture, pixel centres at integers, counted from 0. A face is named by its picture's path, with `#index` where a
-picture has several.
+picture, pixel centres at integers, counted from 0. The name of a face is the path of its picture, with `#index` if the
+picture has several faces.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from lightmark.files import replacing
 from lightmark.geometry import Array, Floats
 from lightmark.schema import SCHEMAS
 
-DECIMALS = 4  # a ten-thousandth of a pixel: below what any label or model resolves
+DECIMALS = 4  # of a pixel, far below the accuracy of labels and models
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Points (N, 2) of each named face, and the name of their schema."""
+    """Points (N, 2) by name of the face, and the name of their schema."""
 
     schema: str
     points: Mapping[str, Array]
@@ -35,7 +35,7 @@ class Predictions:
 
 @reader("predictions")
 def read_predictions(path: str | Path) -> Predictions:
-    """Predictions of a JSON file; raises `DataError` naming the file and the face that cannot be used."""
+    """Read a prediction file; raises `DataError` naming the file and the invalid face."""
     with foreign_errors_as(DataError, f"{path}: cannot be read as JSON"):
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(data, dict) or not isinstance(data.get("predictions"), dict) or "schema" not in data:
@@ -46,32 +46,32 @@ def read_predictions(path: str | Path) -> Predictions:
 
 
 def write_predictions(path: str | Path, schema: str, names: Sequence[str], points: Floats) -> None:
-    """Write points (F, N, 2) of the faces `names` as a file that `read_predictions` reads."""
+    """Write `points` (F, N, 2) of the faces `names` as a prediction file."""
     faces = {name: np.round(face, DECIMALS).tolist() for name, face in zip(names, points, strict=True)}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({"schema": schema, "predictions": faces}, indent=0), encoding="utf-8")
 
 
 def match_predictions(predictions: Predictions, samples: Sequence[Sample], others: Sequence[Sample] = ()) -> Array:
-    """Points (F, N, 2) for `samples`, in their order; `others` are faces of the data set that may be named as well.
+    """Predicted points (F, N, 2) of `samples`; the file may also have predictions of the faces `others`.
 
-    A name belongs to the face with which it shares the most trailing parts of the path, if each is the other's best.
-    Raises `DataError` naming faces without a prediction, and predictions without a face.
+    A prediction belongs to the face with which it shares the most trailing parts of the path, if each is the best match
+    of the other. Raises `DataError` naming faces without a prediction and predictions without a face.
     """
     partner = match_names([sample.name for sample in (*samples, *others)], predictions.points)
     missing = [sample.name for sample in samples if sample.name not in partner]
     surplus = sorted(predictions.points.keys() - set(partner.values()))
     if missing or surplus:
         raise DataError("; ".join(_complaints(missing, surplus, len(samples))))
-    found = [predictions.points[partner[sample.name]] for sample in samples]
-    for sample, points in zip(samples, found, strict=True):
+    matched = [predictions.points[partner[sample.name]] for sample in samples]
+    for sample, points in zip(samples, matched, strict=True):
         if len(points) != sample.schema.size:
             raise DataError(f"{sample.name}: {len(points)} points predicted, {sample.schema.size} are labelled")
-    return np.stack(found)
+    return np.stack(matched)
 
 
 def match_names(faces: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
-    """The key of each face: mutually best by the number of common trailing path parts, ties being no match.
+    """Key of each face: the mutual best match by the number of common trailing path parts; ties do not match.
 
     >>> match_names(["/data/a/1.jpg", "/data/b/1.jpg"], ["b/1.jpg", "a/1.jpg"])
     {'/data/a/1.jpg': 'a/1.jpg', '/data/b/1.jpg': 'b/1.jpg'}
@@ -92,7 +92,8 @@ def match_names(faces: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
 
 
 def _best(name: str, candidates: Sequence[str]) -> str | None:
-    """The candidate with the most trailing parts in common with `name`, or None where two have as many."""
+    """Candidate with the most trailing path parts in common with `name`, None for a tie unless `name` is one of them.
+    """
     counts = [_common_parts(name, candidate) for candidate in candidates]
     if not counts or counts.count(max(counts)) > 1:
         return name if name in candidates else None
@@ -137,7 +138,7 @@ def _points(where: str, value: Any) -> Array:
 def _require_one_count(path: str | Path, schema: str, points: Mapping[str, Array]) -> None:
     if not points:
         raise DataError(f"{path}: holds no predictions")
-    wanted = SCHEMAS[schema].size if schema in SCHEMAS else len(next(iter(points.values())))
+    count = SCHEMAS[schema].size if schema in SCHEMAS else len(next(iter(points.values())))
     for name, face in points.items():
-        if len(face) != wanted:
-            raise DataError(f"{path}: {name}: {len(face)} points, {schema} needs {wanted}")
+        if len(face) != count:
+            raise DataError(f"{path}: {name}: {len(face)} points, {schema} needs {count}")

@@ -18,75 +18,77 @@ from lightmark.image import compress_jpeg
 from lightmark.metrics import bootstrap_interval, nme
 from lightmark.runtime.exported_model import CropModel
 
-# Compression and noise count in pixels: quality 20 or a sigma of 20 is nothing to a face of a thousand pixels, whose
-# crop averages it away. At one size a level says the same of every face, and 128 px is about what the crops hold.
+# Longer side of a face to which it is reduced before compression and noise. These act per pixel: the crop of a face of
+# 1000 px averages JPEG artefacts of quality 20 or noise of sigma 20 away. At a common size a level has the same effect
+# on all faces, and 128 px is about the size of a face in the crops.
 COMMON_PX = 128.0
-UNCOMPRESSED = 100.0
+UNCOMPRESSED = 100.0  # a level of `compress_face` without JPEG
 JITTER_LEVELS = (0.0, 0.05, 0.1, 0.2)
 
-Spoil = Callable[[Sample, float, np.random.Generator], Sample | None]
+Degrade = Callable[[Sample, float, np.random.Generator], Sample | None]
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """A way to spoil faces, at `levels` from the mildest to the worst.
+    """Degradation of faces at `levels` from the mildest to the strongest.
 
-    `spoil` gives the face at a level, its picture in memory and its points moved with it, or None for a face that is
-    too small for the level. `when` ends the sentence "error when …"; `axis` says what a level is, and its unit.
+    `degrade` returns the face at a level, with its picture in memory and its points transformed alike, or None for a
+    face that is too small for the level. `when` ends the sentence "error when …"; `axis` is the meaning of a level with
+    its unit.
     """
 
     name: str
     when: str
     axis: str
     levels: tuple[float, ...]
-    spoil: Spoil
+    degrade: Degrade
 
 
 def robustness_curves(
     model: CropModel, samples: Sequence[Sample], disturbances: Sequence[Disturbance], seed: int = 0, batch: int = 32
 ) -> tuple[RobustnessCurve, ...]:
-    """NME at each level of each disturbance, over the faces large enough for the level; none large enough, no point.
+    """NME at each level of each disturbance, over the faces that are large enough for it; no point without such faces.
 
-    Crops are cut around the labels of the spoilt face. What is random is the same at every level of a face, only
-    more. Raises what `predict` raises.
+    Crops are cut around the labels of the degraded face. The random numbers of a face are the same at all levels, only
+    scaled. Raises what `predict` raises.
     """
     errors = np.stack(
         [_face_errors(model, sample, disturbances, (seed, index), batch) for index, sample in enumerate(samples)]
     )
-    untouched, ends = errors[:, 0], np.cumsum([1, *(len(one.levels) for one in disturbances)])
+    original, ends = errors[:, 0], np.cumsum([1, *(len(one.levels) for one in disturbances)])
     return tuple(
-        RobustnessCurve(one.name, one.when, one.axis, _points(one.levels, errors[:, start:end], untouched, seed))
+        RobustnessCurve(one.name, one.when, one.axis, _points(one.levels, errors[:, start:end], original, seed))
         for one, start, end in zip(disturbances, ends[:-1], ends[1:], strict=True)
     )
 
 
 def reduce_face(sample: Sample, side_px: float) -> Sample | None:
-    """`sample` with its picture averaged over areas until the longer side of the labels' box has `side_px` pixels.
+    """`sample` with its picture reduced by area averaging, so that the longer side of the face has `side_px` pixels.
 
-    None where it has fewer already: a face is never enlarged. A pixel of the reduced picture that the border cuts is
-    filled up with the border pixel; points move as (x + 0.5) · zoom − 0.5.
+    None for a smaller face: faces are never enlarged. Partial pixels at the border are filled with the border pixel;
+    points are transformed by (x + 0.5) · zoom − 0.5.
     """
-    wanted = side_px / _side(sample)
-    if wanted > 1:
+    zoom = side_px / _side(sample)
+    if zoom > 1:
         return None
     picture = load_image(sample)
     rows, columns = picture.shape[:2]
-    # A square, so that one zoom serves both directions, and whole pixels before and after: `wanted` is met within half
-    # a pixel of the large square.
+    # Padded to a square whose side is reduced to a whole number of pixels, so that both directions have exactly the
+    # same zoom; the padding brings it to within half a pixel of the requested one.
     large = max(rows, columns)
-    small = math.ceil(large * wanted)
-    large = max(large, round(small / wanted))
+    small = math.ceil(large * zoom)
+    large = max(large, round(small / zoom))
     square = cv2.copyMakeBorder(picture, 0, large - rows, 0, large - columns, cv2.BORDER_REPLICATE)
     reduced = cv2.resize(square, (small, small), interpolation=cv2.INTER_AREA)
-    kept = np.asarray(reduced[: -(-rows * small // large), : -(-columns * small // large)], dtype=np.uint8)
+    image = np.asarray(reduced[: -(-rows * small // large), : -(-columns * small // large)], dtype=np.uint8)
     zoom = small / large
     matrix = np.array([[zoom, 0, (zoom - 1) / 2], [0, zoom, (zoom - 1) / 2]])
     box = transform(matrix, sample.box.reshape(2, 2)).ravel()
-    return replace(sample, image=kept, points=transform(matrix, sample.points), box=box)
+    return replace(sample, image=image, points=transform(matrix, sample.points), box=box)
 
 
 def blur_face(sample: Sample, sigma: float) -> Sample:
-    """`sample` under a Gaussian blur of `sigma`, in % of the longer side of the labels' box; 0 is the face itself."""
+    """`sample` with a Gaussian blur of `sigma`, in % of the longer side of the face; 0 returns the sample itself."""
     if sigma == 0:
         return sample
     blurred = cv2.GaussianBlur(load_image(sample), (0, 0), sigma / 100 * _side(sample))
@@ -94,7 +96,7 @@ def blur_face(sample: Sample, sigma: float) -> Sample:
 
 
 def compress_face(sample: Sample, quality: float) -> Sample | None:
-    """`sample` reduced to 128 px and through JPEG of `quality` 1 to 99, chroma halved; 100 leaves out JPEG.
+    """`sample` reduced to 128 px and compressed as JPEG of `quality` 1 to 99 with chroma subsampling; 100 skips JPEG.
 
     None for a face below 128 px.
     """
@@ -105,9 +107,9 @@ def compress_face(sample: Sample, quality: float) -> Sample | None:
 
 
 def add_noise(sample: Sample, sigma: float, rng: np.random.Generator) -> Sample | None:
-    """`sample` reduced to 128 px with Gaussian noise of `sigma` grey levels of 255, each channel of a pixel its own.
+    """`sample` reduced to 128 px with independent Gaussian noise of `sigma` (of 255) in each pixel and channel.
 
-    So a sensor's noise looks at high gain, but for its dependence on brightness. None for a face below 128 px.
+    An approximation of sensor noise at high gain, without its dependence on brightness. None for a face below 128 px.
     """
     reduced = reduce_face(sample, COMMON_PX)
     if reduced is None or sigma == 0:
@@ -157,27 +159,27 @@ def _side(sample: Sample) -> float:
 def _face_errors(
     model: CropModel, sample: Sample, disturbances: Sequence[Disturbance], key: tuple[int, int], batch: int
 ) -> Array:
-    """NME (1 + L,) of one face untouched and at the L levels of all disturbances, nan where it is too small.
+    """NME (1 + L,) of one face: the original, then the L levels of all disturbances; NaN where it is too small.
 
-    Face by face, so that each picture is decoded once and one face's copies are all that is held.
+    One face at a time, so that its picture is decoded once and only its copies are in memory.
     """
     face = replace(sample, image=load_image(sample))
-    spoilt = [one.spoil(face, level, np.random.default_rng(key)) for one in disturbances for level in one.levels]
-    faces = [face, *(one for one in spoilt if one is not None)]
-    truth = np.stack([one.points for one in faces])
-    errors = np.full(1 + len(spoilt), np.nan)
-    errors[[True, *(one is not None for one in spoilt)]] = nme(
-        predict(model, faces, batch), truth, normalisers_of(faces)
+    degraded = [one.degrade(face, level, np.random.default_rng(key)) for one in disturbances for level in one.levels]
+    faces = [face, *(one for one in degraded if one is not None)]
+    target = np.stack([one.points for one in faces])
+    errors = np.full(1 + len(degraded), np.nan)
+    errors[[True, *(one is not None for one in degraded)]] = nme(
+        predict(model, faces, batch), target, normalisers_of(faces)
     )
     return errors
 
 
-def _points(levels: Sequence[float], errors: Array, untouched: Array, seed: int) -> tuple[RobustnessPoint, ...]:
-    """Points of the levels of one curve from its errors (F, L), nan for a face left out."""
+def _points(levels: Sequence[float], errors: Array, original: Array, seed: int) -> tuple[RobustnessPoint, ...]:
+    """Points of one curve from its errors (F, L), NaN for a face that is too small, and the `original` errors (F,)."""
     points = []
     for level, column in zip(levels, errors.T, strict=True):
-        counted = np.isfinite(column)
-        if counted.any():
-            interval = bootstrap_interval(column[counted], seed=seed)
-            points.append(RobustnessPoint(level, int(counted.sum()), interval, float(untouched[counted].mean())))
+        measured = np.isfinite(column)
+        if measured.any():
+            interval = bootstrap_interval(column[measured], seed=seed)
+            points.append(RobustnessPoint(level, int(measured.sum()), interval, float(original[measured].mean())))
     return tuple(points)

@@ -40,10 +40,10 @@ from lightmark.schema import IBUG68, SCHEMAS, Schema
 from lightmark.spec import ModelSpec
 
 TEST = "test"
-THRESHOLDS = {IBUG68.name: 0.08}  # what 300W is usually quoted at; WFLW and COFW take a tenth
+THRESHOLDS = {IBUG68.name: 0.08}  # the usual threshold of failure rate and AUC on 300W; WFLW and COFW use 0.10
 USUAL_THRESHOLD = 0.10
 
-# All that a report may hold.
+# All files that a report may have.
 REPORT_FILES = (
     *("report.json", "report.md", "report.html", "faces.csv", "predictions.json"),
     *("robustness.png", "calibration.png", "presence.png"),
@@ -60,7 +60,7 @@ CONFIDENCE_NOTE = (
 )
 MISSING_NOTE = "{} of {} points are not labelled, in {} faces: a face's error is the mean over its labelled points."
 LEFT_OUT_NOTE = "{} faces are left out, since point {} or {}, whose distance divides errors, is not labelled: {}."
-NAMED = 3  # faces that a note names
+NAMED = 3  # most faces that a note names
 CONVERTED_NOTE = (
     "The labels are WFLW's 98 points turned into 68. Jaw and brows are not defined quite alike in the two sets: "
     "read the inner points."
@@ -83,13 +83,13 @@ def evaluate_model(
     notes: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> Report:
-    """Judge `source`, a model (a shipped name, .onnx, .safetensors) or predictions (.json), on the faces at `data`.
+    """Evaluate `source`, a model (a shipped name, .onnx, .safetensors) or predictions (.json), on the faces at `data`.
 
-    `subset` names the faces to take; "all" is every face, None the test faces where the data have such. `threshold` is
-    the fraction beyond which a face fails (None: 0.08 for 68 points, else 0.10). With `report_dir` the report is
-    written there; `box_jitter` levels and `disturbances` are tried in turn; `schema` helps the reader; `notes` and
-    `command` go into the report. Raises the errors of the readers, of the model, and `ConfigError` for box jitter or
-    disturbances of mere predictions.
+    `subset` selects the faces; "all" takes every face, None the test faces if the data have any. `threshold` is the
+    error above which a face is a failure (None: 0.08 for 68 points, else 0.10). The report is written to `report_dir`,
+    if given. `box_jitter` levels and `disturbances` add robustness curves; `schema` is that of the labels for formats
+    that do not have it; `notes` and `command` are stored in the report. Raises the errors of the readers and the model,
+    and `ConfigError` for box jitter or disturbances with a prediction file.
     """
     _require_options(threshold, box_jitter)
     source, data = model_path(source), Path(data)
@@ -97,27 +97,27 @@ def evaluate_model(
         require_matplotlib()
     known = read_samples(data, schema=schema)
     chosen, choice = choose_faces(known, subset, data)
-    judged = (
-        _judge_predictions(source, chosen, known, box_jitter, disturbances)
+    evaluated = (
+        _evaluate_predictions(source, chosen, known, box_jitter, disturbances)
         if source.suffix == ".json"
-        else _judge_model(source, chosen, box_jitter, disturbances, threshold, seed, batch, threads)
+        else _evaluate_model(source, chosen, box_jitter, disturbances, threshold, seed, batch, threads)
     )
     root = data if data.is_dir() else data.parent
-    converted = (CONVERTED_NOTE,) if _were_converted(chosen, judged.samples) else ()
+    converted = (CONVERTED_NOTE,) if _were_converted(chosen, evaluated.samples) else ()
     report = make_report(
-        judged.samples,
-        judged.points,
+        evaluated.samples,
+        evaluated.points,
         title=f"{shipped_name(source) or source.name} on {data.resolve().name}" + (f", {subset}" if subset else ""),
         root=root,
         threshold=threshold,
         seed=seed,
-        box_jitter=judged.box_jitter,
-        robustness=judged.robustness,
-        confidence=judged.confidence,
-        notes=(*choice, *judged.notes, *converted, *notes),
+        box_jitter=evaluated.box_jitter,
+        robustness=evaluated.robustness,
+        confidence=evaluated.confidence,
+        notes=(*choice, *evaluated.notes, *converted, *notes),
         origin={
-            "source": {**_name_of(source), "sha256": sha256_of(source), **judged.origin},
-            "data": {"root": str(data), "subset": subset, "faces": len(judged.samples)},
+            "source": {**_name_of(source), "sha256": sha256_of(source), **evaluated.origin},
+            "data": {"root": str(data), "subset": subset, "faces": len(evaluated.samples)},
             "options": {
                 "box_jitter": list(box_jitter),
                 "disturbances": [one.name for one in disturbances],
@@ -131,12 +131,12 @@ def evaluate_model(
         },
     )
     if report_dir is not None:
-        write_report(report, report_dir, judged.samples, judged.points, root)
+        write_report(report, report_dir, evaluated.samples, evaluated.points, root)
     return report
 
 
 def _name_of(source: Path) -> dict[str, str]:
-    """A shipped model by its name, since where the package lies says nothing; any other by the path that was given."""
+    """Name of a shipped model, whose path depends on the installation; path of any other source."""
     name = shipped_name(source)
     return {"file": str(source)} if name is None else {"name": name}
 
@@ -154,7 +154,7 @@ def make_report(
     notes: Sequence[str] = (),
     origin: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Report on predicted `points` (F, N, 2) of `samples`, whoever predicted them."""
+    """Report on the predicted `points` (F, N, 2) of `samples`."""
     schema = one_schema(samples)
     rows = face_rows(samples, points, root)
     limit = threshold_for(schema, threshold)
@@ -178,12 +178,11 @@ def make_report(
 def write_report(
     report: Report, folder: str | Path, samples: Sequence[Sample], points: Floats, root: Path | None = None
 ) -> None:
-    """Write report.json, faces.csv, report.md, report.html and predictions.json, each whole or not there.
+    """Write report.json, faces.csv, report.md, report.html and predictions.json into `folder`, atomically.
 
-    A report with robustness curves also has robustness.png, one with confidence calibration.png and presence.png; one
-    without removes those of the report before it.
-    `samples` and predicted `points` (F, N, 2) are those of the report's rows. Raises `MissingExtraError` without
-    matplotlib, `WriteError` for a folder that cannot be written.
+    A report with robustness curves also has robustness.png, one with confidence calibration.png and presence.png;
+    otherwise these files of an earlier report are removed. `samples` and the predicted `points` (F, N, 2) are those of
+    the report's rows. Raises `MissingExtraError` without matplotlib, `WriteError` if the folder cannot be written.
     """
     folder = Path(folder)
     page = render_html(report, worst_tiles(report, samples, points))
@@ -206,17 +205,17 @@ def _write_picture(path: Path, png: bytes | None) -> None:
         temporary.write_bytes(png)
 
 
-def threshold_for(schema: Schema, asked: float | None = None) -> float:
-    """The fraction beyond which a face fails: the one asked for, else the one usual for the schema."""
-    return THRESHOLDS.get(schema.name, USUAL_THRESHOLD) if asked is None else asked
+def threshold_for(schema: Schema, threshold: float | None = None) -> float:
+    """Error above which a face is a failure: `threshold`, or if None the usual one of the schema."""
+    return THRESHOLDS.get(schema.name, USUAL_THRESHOLD) if threshold is None else threshold
 
 
 def choose_faces(
     samples: Sequence[Sample], subset: str | None, where: str | Path
 ) -> tuple[list[Sample], tuple[str, ...]]:
-    """The faces of `subset` and a note where it was chosen for the user: None takes "test" if any face is of it.
+    """Faces of `subset`, and a note if the default was used: None takes the subset "test" if there is one.
 
-    Names of subsets of which faces were left out are dropped: what is called "full" must be full.
+    Names of other subsets are removed from the faces unless all their faces are taken: "full" must be complete.
     """
     if subset == ALL or (subset is None and not any(TEST in sample.subsets for sample in samples)):
         return list(samples), ()
@@ -227,15 +226,15 @@ def choose_faces(
 
 
 def _keep_complete_names(chosen: Sequence[Sample], known: Sequence[Sample]) -> list[Sample]:
-    """`chosen` with the names of those subsets of `known` that lie in it whole."""
-    kept, whole = (Counter(name for sample in samples for name in sample.subsets) for samples in (chosen, known))
-    complete = frozenset(name for name, count in kept.items() if count == whole[name])
+    """`chosen` with only the names of subsets all of whose faces in `known` are chosen."""
+    counts, totals = (Counter(name for sample in samples for name in sample.subsets) for samples in (chosen, known))
+    complete = frozenset(name for name, count in counts.items() if count == totals[name])
     return [replace(sample, subsets=sample.subsets & complete) for sample in chosen]
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """Faces with the points predicted on them, and what there is to say about who predicted them."""
+class _Evaluated:
+    """Faces, the predicted points (F, N, 2), curves, notes and provenance of one evaluation."""
 
     samples: list[Sample]
     points: Array
@@ -246,7 +245,7 @@ class _Judged:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _judge_model(
+def _evaluate_model(
     source: Path,
     chosen: Sequence[Sample],
     box_jitter: Sequence[float],
@@ -255,18 +254,18 @@ def _judge_model(
     seed: int,
     batch: int,
     threads: int | None,
-) -> _Judged:
+) -> _Evaluated:
     model = open_model(source, threads)
     labelled_faces = with_face_boxes(to_schema(chosen, model.spec.schema), model.spec)
     samples = with_normaliser(labelled_faces)
-    found = predict_outputs(model, samples, batch)
+    outputs = predict_outputs(model, samples, batch)
     confident = model.spec.confidence
-    return _Judged(
+    return _Evaluated(
         samples,
-        found.points,
+        outputs.points,
         box_jitter_curve(model, samples, box_jitter, threshold_for(model.spec.schema, threshold), seed, batch),
         robustness_curves(model, samples, disturbances, seed, batch) if disturbances else (),
-        measure_confidence(model, samples, found, seed, batch) if confident else None,
+        measure_confidence(model, samples, outputs, seed, batch) if confident else None,
         (
             LABEL_BOX_NOTE,
             *missing_notes(labelled_faces),
@@ -277,13 +276,13 @@ def _judge_model(
     )
 
 
-def _judge_predictions(
+def _evaluate_predictions(
     source: Path,
     chosen: Sequence[Sample],
     known: Sequence[Sample],
     box_jitter: Sequence[float],
     disturbances: Sequence[Disturbance],
-) -> _Judged:
+) -> _Evaluated:
     if disturbances:
         raise ConfigError(f"{source}: robustness needs the model itself; predictions were made on untouched pictures")
     if box_jitter:
@@ -299,21 +298,22 @@ def _judge_predictions(
     samples = with_normaliser(labelled_faces)
     taken = {sample.name for sample in samples}
     others = [sample for sample in known if sample.name not in taken]
-    return _Judged(samples, match_predictions(predictions, samples, others), notes=missing_notes(labelled_faces))
+    return _Evaluated(samples, match_predictions(predictions, samples, others), notes=missing_notes(labelled_faces))
 
 
 def missing_notes(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """What a report says of missing labels: how many, and which faces `with_normaliser` leaves out of `samples`."""
-    kept = with_normaliser(samples)
-    names = {sample.name for sample in kept}
-    bare = [sample.name for sample in samples if sample.name not in names]
+    """Notes on missing labels: how many, and the faces of `samples` that `with_normaliser` leaves out."""
+    complete = with_normaliser(samples)
+    names = {sample.name for sample in complete}
+    left_out = [sample.name for sample in samples if sample.name not in names]
     notes = []
-    if bare:
-        some = ", ".join(bare[:NAMED]) + (" and others" if len(bare) > NAMED else "")
-        notes.append(LEFT_OUT_NOTE.format(len(bare), *samples[0].schema.normaliser, some))
-    missing = [int((~labelled(sample.points)).sum()) for sample in kept]
+    if left_out:
+        some = ", ".join(left_out[:NAMED]) + (" and others" if len(left_out) > NAMED else "")
+        notes.append(LEFT_OUT_NOTE.format(len(left_out), *samples[0].schema.normaliser, some))
+    missing = [int((~labelled(sample.points)).sum()) for sample in complete]
     if any(missing):
-        notes.append(MISSING_NOTE.format(sum(missing), len(kept) * kept[0].schema.size, sum(map(bool, missing))))
+        points = len(complete) * complete[0].schema.size
+        notes.append(MISSING_NOTE.format(sum(missing), points, sum(map(bool, missing))))
     return tuple(notes)
 
 
@@ -332,7 +332,7 @@ def _describe(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _require_options(threshold: float | None, box_jitter: Sequence[float]) -> None:
-    """Complain before the work, not after it."""
+    """Raise `ConfigError` for invalid options before the evaluation starts."""
     if threshold is not None and not 0 < threshold < 1:
         raise ConfigError(f"threshold {threshold}; needs a fraction between 0 and 1, 0.08 for 8 %")
     for level in box_jitter:
