@@ -41,7 +41,7 @@ from lightmark.landmarker import Landmarker
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path
-from lightmark.serve.endpoint import find_faces
+from lightmark.serve.endpoint import detect_faces
 
 PARTS = 20  # of the requests, with a look at the memory before each and after the last
 GROWTH = 1.05  # the bar: memory at the end over that halfway
@@ -231,7 +231,7 @@ def time_direct(model: str, picture: bytes) -> float:
     taken = []
     for _ in range(DIRECT):
         began = time.perf_counter()
-        find_faces(landmarker, picture, MAX_PIXELS, None)
+        detect_faces(landmarker, picture, MAX_PIXELS, None)
         taken.append(1000 * (time.perf_counter() - began))
     return float(np.median(taken))
 

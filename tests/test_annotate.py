@@ -506,9 +506,9 @@ def test_another_version_on_a_worker_is_refused(tmp_path):
 def test_files_of_models_are_told_from_the_root(monkeypatch, tmp_path):
     """Workers run in other folders; names of shipped models stay names."""
     monkeypatch.chdir(tmp_path)
-    whole = chunk_module.with_whole_paths(Settings("mine.onnx", "face:mine.onnx"))
+    whole = chunk_module.with_absolute_paths(Settings("mine.onnx", "face:mine.onnx"))
     assert (whole.model, whole.detector) == (str(tmp_path / "mine.onnx"), f"face:{tmp_path / 'mine.onnx'}")
-    assert chunk_module.with_whole_paths(Settings()) == Settings()
+    assert chunk_module.with_absolute_paths(Settings()) == Settings()
 
 
 def test_command_counts_and_goes_on(source, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from lightmark.bench import speed as bench
-from lightmark.bench.speed import TURN_SECONDS, bench_models, bench_tables, take_turn
+from lightmark.bench.speed import SLICE_SECONDS, bench_models, bench_tables, time_slice
 from lightmark.cli import main
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.schema import plain_schema
@@ -58,9 +58,9 @@ def test_a_turn_is_the_median_after_a_call_that_does_not_count() -> None:
     """A clock that takes 1, 2, 3 … hundredths of a second a call."""
     called = []
     times = (sum(range(index // 2 + index % 2 + 1)) / 100 for index in count())
-    assert take_turn(lambda: called.append(1), lambda: next(times)) == pytest.approx(0.015)
+    assert time_slice(lambda: called.append(1), lambda: next(times)) == pytest.approx(0.015)
     assert len(called) == 3  # one warm-up, then 0.01 and 0.02 s, which fill a turn
-    assert 0.01 < TURN_SECONDS <= 0.03
+    assert 0.01 < SLICE_SECONDS <= 0.03
 
 
 @pytest.mark.parametrize(

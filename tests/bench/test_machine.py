@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightmark.bench import machine
-from lightmark.bench.machine import MatrixRate, multiplies_bytes, peak_bytes, peak_memory, processor
+from lightmark.bench.machine import MatrixRate, has_vnni, peak_bytes, peak_memory, processor
 from lightmark.errors import ConfigError
 from lightmark.runtime.shipped import model_path
 
@@ -42,9 +42,9 @@ def test_processors_are_told_where_the_system_tells(monkeypatch) -> None:
     """From Linux's list; elsewhere the name comes from Python and VNNI is not known."""
     lines = {"model name": "Abacus 9000", "flags": "fpu avx512_vnni sse"}
     monkeypatch.setattr(machine, "_cpu_lines", lambda: lines)
-    assert (processor(), multiplies_bytes()) == ("Abacus 9000", True)
+    assert (processor(), has_vnni()) == ("Abacus 9000", True)
     lines["flags"] = "fpu avx2"
-    assert multiplies_bytes() is False
+    assert has_vnni() is False
     lines.clear()
     assert processor()
-    assert multiplies_bytes() is None
+    assert has_vnni() is None

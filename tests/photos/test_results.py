@@ -18,7 +18,7 @@ from lightmark.errors import ConfigError, DataError, WriteError
 from lightmark.face import Face
 from lightmark.photos.detect import Detection
 from lightmark.photos.inputs import Input
-from lightmark.photos.results import WRITERS, Form, open_results, planned_files, pts_writer
+from lightmark.photos.results import WRITERS, FileFormat, open_results, planned_files, pts_writer
 from lightmark.schema import IBUG68
 from lightmark.video.frames import Frame
 from lightmark.video.records import writing_records
@@ -49,20 +49,20 @@ def detection(name: str, *faces: Face) -> Detection:
 FOUND = [detection("a/one.jpg", face(), face(50)), detection("none.png"), detection("ñ.jpg", face(confidence=None))]
 
 
-def written(form: str, found: list[Detection] = FOUND) -> str:
+def written(file_format: str, found: list[Detection] = FOUND) -> str:
     """Text of the format."""
     stream = io.StringIO()
-    with WRITERS[form](stream, IBUG68, Path()) as add:
+    with WRITERS[file_format](stream, IBUG68, Path()) as add:
         for one in found:
             add(one)
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("form", ["json", "jsonl"])
-def test_json_holds_every_picture(form: str) -> None:
+@pytest.mark.parametrize("file_format", ["json", "jsonl"])
+def test_json_holds_every_picture(file_format: str) -> None:
     """Pictures in order, those without faces too, faces as plain numbers."""
-    text = written(form)
-    pictures = json.loads(text) if form == "json" else [json.loads(line) for line in text.splitlines()]
+    text = written(file_format)
+    pictures = json.loads(text) if file_format == "json" else [json.loads(line) for line in text.splitlines()]
     assert [one["file"] for one in pictures] == ["a/one.jpg", "none.png", "ñ.jpg"]
     assert [len(one["faces"]) for one in pictures] == [2, 0, 1]
     assert (pictures[0]["width"], pictures[0]["height"]) == (200, 100)
@@ -85,13 +85,13 @@ def test_a_line_is_out_before_the_next_picture() -> None:
         assert json.loads(stream.buffer.getvalue())["file"] == "a/one.jpg"  # type: ignore[attr-defined]  # BytesIO
 
 
-@pytest.mark.parametrize("form", ["json", "coco"])
-def test_an_array_that_is_broken_off_is_closed(form: str) -> None:
+@pytest.mark.parametrize("file_format", ["json", "coco"])
+def test_an_array_that_is_broken_off_is_closed(file_format: str) -> None:
     """On standard output, what was done so far is whole JSON where the format allows it."""
     stream = io.StringIO()
 
     def interrupted() -> None:
-        with WRITERS[form](stream, IBUG68, Path()) as add:
+        with WRITERS[file_format](stream, IBUG68, Path()) as add:
             add(FOUND[0])
             raise KeyboardInterrupt
 
@@ -187,8 +187,8 @@ def test_two_faces_never_share_a_pts(tmp_path: Path) -> None:
 def test_names_that_are_no_text_are_written_with_their_bytes(tmp_path: Path) -> None:
     """A file name of Latin-1 bytes, as Linux has them, comes out as it was."""
     name = "caf\udce9.jpg"
-    for form in ("csv", "json", "coco"):
-        with open_results(form, tmp_path / form, IBUG68, []) as add:
+    for file_format in ("csv", "json", "coco"):
+        with open_results(file_format, tmp_path / file_format, IBUG68, []) as add:
             add(detection(name, face()))
     assert b"caf\xe9.jpg,0" in (tmp_path / "csv").read_bytes()
     assert json.loads((tmp_path / "json").read_text())[0]["file"] == name
@@ -198,13 +198,13 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A file stands where a folder is needed."""
     (tmp_path / "file").touch()
 
-    def write(form: Form, out: Path) -> None:
-        with open_results(form, out, IBUG68, [FOUND[0].source]) as add:
+    def write(file_format: FileFormat, out: Path) -> None:
+        with open_results(file_format, out, IBUG68, [FOUND[0].source]) as add:
             add(FOUND[0])
 
-    for form in ("json", "pts"):
+    for file_format in ("json", "pts"):
         with pytest.raises(WriteError, match="cannot be written"):
-            write(form, tmp_path / "file" / "out")
+            write(file_format, tmp_path / "file" / "out")
 
 
 def test_the_files_of_results_are_known_before(tmp_path: Path) -> None:

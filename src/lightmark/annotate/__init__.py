@@ -1,1 +1,1 @@
-"""Landmarks of more pictures than one process or one evening can take: in chunks, each one part file."""
+"""Annotation of large sets of pictures in chunks, each with one part file, resumable and in parallel."""

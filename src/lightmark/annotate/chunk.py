@@ -1,4 +1,4 @@
-"""Landmarks of one chunk of pictures, written to one part file; the same for every engine."""
+"""Annotation of one chunk of pictures to one part file, for all engines."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lightmark.source import MAX_PIXELS
 
 @dataclass(frozen=True)
 class Settings:
-    """How landmarks are found; see `Landmarker`. `column` holds the pictures in Parquet files.
+    """Settings of the `Landmarker`; `column` is that of the pictures in Parquet files.
 
-    All but `threads` decide what is found. `version` is that of the code that lists the pictures.
+    All but `threads` affect the result. `version` is the release that listed the pictures.
     """
 
     model: str = DEFAULT_MODEL
@@ -49,7 +49,7 @@ class Done:
 
 
 def described(settings: Settings) -> dict[str, Any]:
-    """All that decides what is found, files by their sha256, for manifest and parts."""
+    """JSON-ready settings that affect the result, files as sha256, for the manifest and the parts."""
     model = model_path(settings.model)
     detector, _, file = settings.detector.partition(":")
     return {
@@ -64,7 +64,7 @@ def described(settings: Settings) -> dict[str, Any]:
     }
 
 
-def with_whole_paths(settings: Settings) -> Settings:
+def with_absolute_paths(settings: Settings) -> Settings:
     """`settings` with absolute paths of model and detector, for workers in other folders."""
     model = settings.model if settings.model in shipped_models() else str(Path(settings.model).resolve())
     kind, colon, file = settings.detector.partition(":")
@@ -72,11 +72,11 @@ def with_whole_paths(settings: Settings) -> Settings:
 
 
 def annotate_chunk(chunk: Chunk, settings: Settings, out: Path) -> Done:
-    """Find the landmarks in all pictures of `chunk` and write its part, whole or not at all.
+    """Detect the landmarks in all pictures of `chunk` and write its part file atomically.
 
-    One picture is held at a time. One that cannot be read becomes a row with the reason. What was there under the
-    part's name is replaced, so that a chunk done twice is one part. Raises `LightmarkError` where the model cannot be
-    used, the chunk has changed, or the part cannot be written.
+    One picture is in memory at a time. An unreadable picture becomes a row with the reason. An existing part is
+    replaced, so that a chunk may safely be processed twice. Raises `LightmarkError` if the model cannot be used, the
+    pictures of the chunk have changed, or the part cannot be written.
     """
     if settings.version != __version__:
         raise ConfigError(
@@ -91,11 +91,11 @@ def annotate_chunk(chunk: Chunk, settings: Settings, out: Path) -> Done:
     return Done(chunk.number, len(rows), sum(len(row["faces"] or ()) for row in rows), errors)
 
 
-# Once a process: loading takes longer than ten pictures do.
+# Once per process: loading takes longer than ten pictures.
 @lru_cache(maxsize=1)
 def open_landmarker(settings: Settings) -> Landmarker:
     """The landmarker of `settings`; raises as `Landmarker` does."""
-    cv2.setNumThreads(settings.threads)  # as many as asked for, also where pictures are warped
+    cv2.setNumThreads(settings.threads)  # OpenCV's warps would otherwise use all processors
     return Landmarker(settings.model, settings.detector, settings.threads, min_confidence=settings.min_confidence)
 
 
@@ -117,8 +117,8 @@ def _names(encoded: Encoded, key: str) -> Sequence[str]:
     return (key,)
 
 
-def _reason(sentence: str, names: Sequence[str]) -> str:
-    """`sentence` on one line, without the picture's name before it, which the row has."""
+def _reason(message: str, names: Sequence[str]) -> str:
+    """`message` on one line without the prefix of the picture's name, which is in the row."""
     for name in names:
-        sentence = sentence.removeprefix(f"{name}: ")
-    return " ".join(sentence.split())
+        message = message.removeprefix(f"{name}: ")
+    return " ".join(message.split())

@@ -1,10 +1,9 @@
-"""Engines that run a job's chunks: one process, or Ray on this machine or a cluster.
+"""Engines that process the chunks of a job: one process, or Ray on this machine or a cluster.
 
-With Ray each chunk is one task that writes its own part and gives back four numbers. `ray.wait` keeps as many tasks in
-flight as there are workers, so that neither pictures nor results gather anywhere. Ray Data would stream rows through
-its object store and choose the blocks that become files itself: exactly one part a chunk, by which a killed run goes
-on, would have to be forced upon it. A task that dies with its worker is started again by Ray; done twice, it is still
-one part.
+With Ray each chunk is a task that writes its own part and returns four numbers. `ray.wait` limits the tasks in flight
+to the number of workers, so that neither pictures nor results accumulate. Ray Data is not used: it streams rows through
+its object store and chooses the files' blocks itself, while resuming needs exactly one part per chunk. Ray restarts a
+task whose worker died; processing a chunk twice still gives one part.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from lightmark.annotate.job import Job
 from lightmark.errors import ConfigError, DataError
 from lightmark.extras import require_extra
 
-OBJECT_STORE = 100 << 20  # bytes, near the least that Ray takes: names and four numbers are all that it holds
+OBJECT_STORE = 100 << 20  # bytes, near Ray's minimum: it only holds names and four numbers per chunk
 RETRIES = 3  # of a chunk whose worker died
 
 
 def run_local(job: Job) -> Iterator[Done]:
-    """Work on all chunks that are still to do in this process, one after the other."""
+    """Process the remaining chunks of a job in this process, one after another."""
     for chunk in job.todo():
         yield annotate_chunk(chunk, job.settings, job.out)
 
 
 def run_ray(job: Job, workers: int | None = None, address: str | None = None) -> Iterator[Done]:
-    """Work on all chunks that are still to do with Ray, `workers` at a time, each on `settings.threads` processors.
+    """Process the remaining chunks of a job with Ray, `workers` at a time, each on `settings.threads` processors.
 
-    Without `address` Ray is started for this job alone, without dashboard and telemetry, and stopped again; with one,
-    the cluster there is used, whose machines must see source and output under the same paths. None for `workers` is as
-    many as processors allow. A Ray that the caller has started is used as it is. Raises what a chunk raised,
-    `ConfigError` where no cluster answers, `DataError` for a chunk whose worker died again and again.
+    Without `address` Ray is started for this job, without dashboard and telemetry, and stopped again. With an address
+    that cluster is used; its machines must have source and output under the same paths. `workers` None is as many as
+    the processors allow. A Ray that the caller has initialised is used as it is. Raises what a chunk raised,
+    `ConfigError` if no cluster answers, `DataError` for a chunk whose worker died repeatedly.
     """
     require_extra(("ray",), "ray", "--engine ray")
     todo = job.todo()
@@ -71,7 +70,7 @@ def _result(ray: Any, reference: Any, number: int) -> Done:
 
 @contextmanager
 def _ray(workers: int | None, threads: int, address: str | None) -> Iterator[Any]:
-    """The module, connected; what was started here is stopped at the end."""
+    """Context with the connected Ray module; a Ray that was started here is stopped at the end."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -84,7 +83,7 @@ def _ray(workers: int | None, threads: int, address: str | None) -> Iterator[Any
             ray.init("local", num_cpus=(workers or 1) * threads, object_store_memory=OBJECT_STORE, **quiet)
         else:
             ray.init(address, log_to_driver=False, logging_level="error")
-    except Exception as error:  # Ray raises bare ones, too, where starting takes too long
+    except Exception as error:  # of any type: Ray raises a bare Exception if starting takes too long
         ray.shutdown()
         what = "Ray does not start" if address is None else f"no Ray cluster answers at {address}"
         raise ConfigError(f"{what}: {error}; the same command tries again, --engine local does without") from error
@@ -95,7 +94,7 @@ def _ray(workers: int | None, threads: int, address: str | None) -> Iterator[Any
 
 
 def _processors(threads: int) -> int:
-    """Workers of that many threads that this process's processors allow."""
-    # macOS and Windows know no affinity.
+    """Number of workers with `threads` threads that fit the processors of this process."""
+    # macOS and Windows have no affinity.
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, count // threads)

@@ -7,43 +7,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightmark.annotate.chunk import Settings, described, open_landmarker, with_whole_paths
+from lightmark.annotate.chunk import Settings, described, open_landmarker, with_absolute_paths
 from lightmark.annotate.listing import Chunk, Listing, list_pictures
 from lightmark.annotate.part import Summary, add_part, part_path
 from lightmark.errors import ConfigError, DataError
 from lightmark.extras import require_extra
 from lightmark.files import replacing
 
-MANIFEST = "_manifest.json"  # readers of a folder of Parquet files pass over names that start so
-PER_PART = 256  # pictures: ten seconds' work of one thread or so, which is what a kill costs
+MANIFEST = "_manifest.json"  # readers of folders of Parquet files ignore names that begin with an underscore
+PER_PART = 256  # pictures, about ten seconds of one thread, which is what a killed run loses
 
 
 @dataclass(frozen=True)
 class Job:
-    """The chunks of `listing`, each to become one part in `out`."""
+    """Annotation job: the chunks of `listing`, the folder `out` of their parts, and the settings."""
 
     out: Path
     listing: Listing
     settings: Settings
 
     def todo(self) -> list[Chunk]:
-        """Chunks whose part is not there yet; a part that is there is whole."""
-        there = {path.name for path in self.out.iterdir()}
-        return [chunk for chunk in self.listing.chunks if part_path(self.out, chunk.number).name not in there]
+        """Chunks without a part file; parts are written atomically, so an existing one is complete."""
+        existing = {path.name for path in self.out.iterdir()}
+        return [chunk for chunk in self.listing.chunks if part_path(self.out, chunk.number).name not in existing]
 
 
 def open_job(source: str | Path, out: str | Path, settings: Settings, per_part: int = PER_PART) -> Job:
-    """The job of annotating `source` into the folder `out`, new, empty, or begun with the same pictures and settings.
+    """Open the job of annotating `source` into the folder `out`: new, empty or unfinished with the same settings.
 
-    The manifest is written before any work. Raises `ConfigError` where `out` holds something else, lies in `source`, or
-    was begun with other pictures or settings, naming what differs; `DataError` where there is nothing to do or the
-    manifest is broken; `MissingExtraError` without pyarrow.
+    The manifest is written first. Raises `ConfigError` if `out` has other content, is inside `source`, or is a job with
+    other pictures or settings, naming the differences; `DataError` for a source without pictures or a broken manifest;
+    `MissingExtraError` without pyarrow.
     """
     require_extra(("pyarrow",), "annotate", "writing Parquet")
-    source, out, settings = Path(source), Path(out).resolve(), with_whole_paths(settings)
+    source, out, settings = Path(source), Path(out).resolve(), with_absolute_paths(settings)
     if out.is_relative_to(source.resolve()):
         raise ConfigError(f"{out}: lies in {source}, whose pictures are read: parts would be taken for some of them")
-    open_landmarker(settings)  # what is wrong with the settings is said before anything is written
+    open_landmarker(settings)  # invalid settings must fail before anything is written
     listing = list_pictures(source, per_part, settings.column)
     manifest = _manifest(source, listing, settings, per_part)
     if (out / MANIFEST).exists():
@@ -54,7 +54,7 @@ def open_job(source: str | Path, out: str | Path, settings: Settings, per_part: 
 
 
 def summarise(job: Job) -> Summary:
-    """What all parts hold; raises `DataError` unless there is exactly one row for every picture."""
+    """Summary of all parts; raises `DataError` unless they have exactly one row per picture."""
     summary = Summary()
     for chunk in job.listing.chunks:
         add_part(summary, part_path(job.out, chunk.number))
@@ -63,7 +63,7 @@ def summarise(job: Job) -> Summary:
             f"{job.out}: {summary.pictures} rows for {job.listing.pictures} pictures; its parts are not of one job: "
             "begin anew with another --out"
         )
-    _sweep(job.out)
+    _delete_temporary_files(job.out)
     return summary
 
 
@@ -90,7 +90,7 @@ def _read_manifest(out: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         manifest["settings"].items()
         return manifest | {"digest": manifest["digest"], "pictures": manifest["pictures"]}
-    except Exception as error:  # of whatever kind: another program may have written it
+    except Exception as error:  # of any type: another program may have written it
         raise DataError(f"{out / MANIFEST}: not a manifest of parts ({error!r}); give another --out") from error
 
 
@@ -107,7 +107,7 @@ def _require_same(out: Path, begun: dict[str, Any], now: dict[str, Any]) -> None
         )
 
 
-def _sweep(out: Path) -> None:
-    """Take away what killed runs were writing; nobody needs it once all parts are there."""
+def _delete_temporary_files(out: Path) -> None:
+    """Delete the temporary files of killed runs, when all parts are finished."""
     for file in out.glob(".*-part-*.parquet"):
         file.unlink(missing_ok=True)

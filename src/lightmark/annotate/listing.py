@@ -19,10 +19,10 @@ KINDS: dict[str, Kind] = {".tar": "tar", ".parquet": "parquet", **dict.fromkeys(
 
 @dataclass(frozen=True)
 class Chunk:
-    """`count` pictures that become one part file: loose ones, or neighbours in one tar or Parquet file.
+    """`count` pictures of one part file: picture files, or consecutive ones in one tar or Parquet file.
 
-    Loose pictures are `names` below the folder `place`; those of a file begin at `start`, a header's byte in a tar, a
-    row in Parquet. `prefix` is that file's path below the source, as its pictures' keys begin with it.
+    Picture files are `names` below the folder `place`. Pictures of a tar begin at the byte `start` of a header, those
+    of a Parquet file at the row `start`; `prefix` is the file's path below the source, with which their keys begin.
     """
 
     number: int
@@ -36,7 +36,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Listing:
-    """All chunks, the number of their pictures, a digest of names and sizes, and a sentence a file that is broken."""
+    """All chunks, the number of pictures, a digest of names and sizes, and a message for each unusable file."""
 
     chunks: tuple[Chunk, ...]
     pictures: int
@@ -45,11 +45,11 @@ class Listing:
 
 
 def list_pictures(source: str | Path, per_chunk: int, column: str) -> Listing:
-    """The pictures of `source` in chunks of at most `per_chunk`: a folder and all below it, or one file.
+    """List the pictures of `source`, a folder with all below it or one file, in chunks of at most `per_chunk`.
 
-    Files are pictures, uncompressed tars with pictures in them, and Parquet files whose `column` holds encoded
-    pictures, as bytes or as Hugging Face's struct of bytes and path. Nothing is decoded. Names that start with a dot
-    are passed over. A file that cannot be used is a fault; raises `DataError` where there is nothing but such.
+    Files may be pictures, uncompressed tars of pictures, and Parquet files whose `column` holds encoded pictures as
+    bytes or as Hugging Face's struct of bytes and path. Nothing is decoded. Names that begin with a dot are ignored.
+    Unusable files are faults; raises `DataError` if there is no picture.
     """
     source = Path(source).resolve()
     root, files = _files(source)
@@ -80,12 +80,12 @@ def list_pictures(source: str | Path, per_chunk: int, column: str) -> Listing:
 
 
 def key_of(name: str) -> str:
-    """`name` as text: bytes that are none, as some systems have them in names, as backslashes and hex digits."""
+    """`name` as valid text: bytes that are not UTF-8 become backslashes and hex digits."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def picture_members(file: Path, start: int = 0) -> Iterator[Member]:
-    """The pictures inside a tar, by their suffixes, from the header at byte `start` on; raises as `tar_members`."""
+    """Pictures inside a tar, by suffix, from the header at byte `start` on; raises as `tar_members` does."""
     for member in tar_members(file, start):
         name = PurePosixPath(member.name)
         if name.suffix.lower() in PICTURE_SUFFIXES and not name.name.startswith("."):
@@ -93,17 +93,18 @@ def picture_members(file: Path, start: int = 0) -> Iterator[Member]:
 
 
 def _files(source: Path) -> tuple[Path, list[Path]]:
-    """Folder that names are relative to, and the files."""
+    """Root folder of the names, and all files, sorted."""
     if source.is_dir():
-        found = (file for file in source.rglob("*") if file.suffix.lower() in KINDS and not file.name.startswith("."))
-        return source, sorted((file for file in found if file.is_file()), key=lambda file: file.as_posix())
+        files = (file for file in source.rglob("*") if file.suffix.lower() in KINDS and not file.name.startswith("."))
+        return source, sorted((file for file in files if file.is_file()), key=lambda file: file.as_posix())
     if not source.is_file() or source.suffix.lower() not in KINDS:
         raise DataError(f"{source}: no such folder, nor a file that ends in {', '.join(KINDS)}")
     return source.parent, [source]
 
 
 def _sized(files: Sequence[Path], root: Path, digest: hashlib._Hash, faults: list[str]) -> Iterator[str]:
-    """Names of loose pictures below `root`, with their sizes in the digest; one that is gone meanwhile is a fault."""
+    """Names of picture files below `root`; adds names and sizes to the digest, and files deleted meanwhile to faults.
+    """
     for file in files:
         name = file.relative_to(root).as_posix()
         try:
@@ -121,7 +122,7 @@ def _kind(file: Path) -> Kind:
 def _tar_spans(
     file: Path, name: str, per_chunk: int, digest: hashlib._Hash, faults: list[str]
 ) -> Iterator[dict[str, int]]:
-    """Start and count of each chunk of a tar; of one that is cut as far as headers can be read."""
+    """Start and count of each chunk of a tar; of a truncated one, up to its last readable header."""
     starts, count = [], 0
     try:
         for member in picture_members(file):
@@ -144,7 +145,7 @@ def _parquet_spans(
     try:
         with parquet.ParquetFile(file) as opened:
             schema, rows = opened.schema_arrow, opened.metadata.num_rows
-    except Exception as error:  # of whatever kind: names of columns that are no text raise none of pyarrow's
+    except Exception as error:  # of any type: column names that are no text raise no error of pyarrow's
         raise OSError(describe_error(error)) from error
     if column not in schema.names or not _holds_pictures(schema.field(column).type):
         columns = ", ".join(f"{field.name} ({str(field.type)[:40]})" for field in schema)

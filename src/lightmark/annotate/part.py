@@ -14,12 +14,12 @@ from lightmark.errors import DataError, foreign_errors_as
 from lightmark.face import Face
 from lightmark.files import replacing
 
-METADATA_KEY = "lightmark"  # of the table's metadata: which model, detector and settings gave the rows
+METADATA_KEY = "lightmark"  # of the table's metadata, the settings
 
 
 @dataclass
 class Summary:
-    """What parts hold: pictures, faces, pictures with a face, how many were bad for which reason, and the first."""
+    """Counts over parts: pictures, faces, pictures with faces, errors by reason and the first picture of each."""
 
     pictures: int = 0
     faces: int = 0
@@ -29,22 +29,22 @@ class Summary:
 
 
 def part_path(out: Path, number: int) -> Path:
-    """Where chunk `number` goes in the folder `out`."""
+    """Path of the part of chunk `number` in the folder `out`."""
     return out / f"part-{number:06}.parquet"
 
 
 def good_row(key: str, height: int, width: int, faces: Sequence[Face]) -> dict[str, Any]:
-    """The row of a picture that could be read."""
+    """Row of a readable picture."""
     return {"key": key, "width": width, "height": height, "faces": [_face(face) for face in faces], "error": None}
 
 
 def bad_row(key: str, reason: str) -> dict[str, Any]:
-    """The row of a picture that could not: no size, no list of faces, but the reason."""
+    """Row of an unreadable picture: the reason instead of size and faces."""
     return {"key": key, "width": None, "height": None, "faces": None, "error": reason}
 
 
 def write_part(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Write `rows` to `path`, whole or not at all; raises `WriteError` where it cannot be written."""
+    """Write `rows` to `path` atomically; raises `WriteError`."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -54,14 +54,15 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[
 
 
 def add_part(summary: Summary, path: Path) -> None:
-    """Count the part at `path` into `summary`; raises `DataError` where it cannot be read."""
+    """Add the part at `path` to `summary`; raises `DataError` if it cannot be read."""
     from pyarrow import compute, parquet
 
     with (
         foreign_errors_as(DataError, f"{path}: cannot be read, delete it, and the same command makes it anew"),
         parquet.ParquetFile(path) as file,
     ):
-        table = file.read(columns=["key", "error", "faces.list.element.confidence"])  # lengths without the points
+        # One small column of the faces suffices for their number.
+        table = file.read(columns=["key", "error", "faces.list.element.confidence"])
     lengths = compute.list_value_length(table["faces"])
     summary.pictures += len(table)
     summary.faces += compute.sum(lengths).as_py() or 0
@@ -73,7 +74,7 @@ def add_part(summary: Summary, path: Path) -> None:
 
 
 def _kind(reason: str) -> str:
-    """`reason` without its numbers, which differ from picture to picture.
+    """`reason` without numbers, which differ between pictures.
 
     >>> _kind("cannot be read as a picture: image file is truncated (27 bytes not processed)")
     'cannot be read as a picture: image file is truncated (… bytes not processed)'
@@ -87,7 +88,7 @@ def _face(face: Face) -> dict[str, Any]:
 
 
 def _schema() -> Any:
-    """Columns; coordinates are pixels of the upright picture in float32, to a thousandth up to 16,000."""
+    """Arrow schema; coordinates are pixels of the upright picture in float32, accurate to 0.001 up to 16,000."""
     import pyarrow as pa
 
     number = pa.float32()

@@ -13,19 +13,19 @@ from lightmark.image import Picture
 from lightmark.source import to_picture
 
 Encoded: TypeAlias = Path | Member | bytes | ImageError
-ROWS = 16  # of Parquet that are read at once: some megabytes
+ROWS = 16  # of Parquet per batch, some megabytes
 
 
 def read_chunk(chunk: Chunk, column: str) -> Iterator[tuple[str, Encoded]]:
-    """Key and encoded picture of each of the chunk's `count` pictures, or the error that reading it met.
+    """Key and encoded picture, or error, of each of the chunk's `count` pictures.
 
-    Raises `DataError` where a tar holds fewer than when it was listed.
+    Raises `DataError` if a tar has fewer pictures than when it was listed.
     """
     return READERS[chunk.kind](chunk, column)
 
 
 def decode(encoded: Encoded, key: str, max_pixels: int) -> Picture:
-    """RGB uint8 (H, W, 3) of what `read_chunk` gives; raises `ImageError`, whose text begins with `key`."""
+    """Decode a picture of `read_chunk` to RGB uint8 (H, W, 3); raises `ImageError`, whose text begins with `key`."""
     if isinstance(encoded, ImageError):
         raise encoded
     if isinstance(encoded, Member):
@@ -39,21 +39,21 @@ def _loose(chunk: Chunk, _column: str) -> Iterator[tuple[str, Encoded]]:
 
 
 def _packed(chunk: Chunk, _column: str) -> Iterator[tuple[str, Encoded]]:
-    seen = 0
+    count = 0
     try:
         for member in picture_members(chunk.place, chunk.start):
             yield f"{chunk.prefix}/{key_of(member.name)}", member
-            seen += 1
-            if seen == chunk.count:
+            count += 1
+            if count == chunk.count:
                 return
     except DataError as error:
-        raise _changed(chunk, seen) from error
-    raise _changed(chunk, seen)
+        raise _changed(chunk, count) from error
+    raise _changed(chunk, count)
 
 
-def _changed(chunk: Chunk, seen: int) -> DataError:
+def _changed(chunk: Chunk, count: int) -> DataError:
     return DataError(
-        f"{chunk.place}: {seen} pictures from byte {chunk.start} on, {chunk.count} when it was listed; it was changed "
+        f"{chunk.place}: {count} pictures from byte {chunk.start} on, {chunk.count} when it was listed; it was changed "
         "meanwhile: restore it, or begin anew with another --out"
     )
 
@@ -65,17 +65,17 @@ def _rows(chunk: Chunk, column: str) -> Iterator[tuple[str, Encoded]]:
             key = f"{chunk.prefix}#{number}"
             yield key, cell if cell is not None else ImageError(f"{key}: no bytes in this row")
             number += 1
-    except Exception as error:  # as in listing the file
+    except Exception as error:  # of any type, as in listing.py
         reason = f"cannot be read from its Parquet file: {describe_error(error)}"
     for row in range(number, chunk.start + chunk.count):
         yield f"{chunk.prefix}#{row}", ImageError(f"{chunk.prefix}#{row}: {reason}")
 
 
 def _cells(chunk: Chunk, column: str) -> Iterator[bytes | None]:
-    """The bytes in the rows of `chunk`; of row groups that hold others, too, those before are skipped."""
+    """Bytes in the rows of `chunk`; rows of the same row groups before it are skipped."""
     from pyarrow import parquet
 
-    # Neither a memory map nor a buffer of whole column chunks: row groups of pictures may be gigabytes.
+    # Without a memory map and without buffering column chunks, since row groups of pictures may have gigabytes.
     with parquet.ParquetFile(chunk.place, pre_buffer=False, buffer_size=1 << 20) as file:
         groups, row = _groups(file.metadata, chunk)
         for batch in file.iter_batches(ROWS, row_groups=groups, columns=[column], use_threads=False):
@@ -90,7 +90,7 @@ def _cells(chunk: Chunk, column: str) -> Iterator[bytes | None]:
 
 
 def _groups(metadata: Any, chunk: Chunk) -> tuple[list[int], int]:
-    """The row groups that hold rows of `chunk`, and the first of them's first row."""
+    """Row groups with rows of `chunk`, and the first row of the first group."""
     groups: list[int] = []
     row = first = 0
     for group in range(metadata.num_row_groups):

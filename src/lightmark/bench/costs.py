@@ -24,7 +24,7 @@ class Costs:
 
 
 def model_costs(path: Path, spec: ModelSpec) -> Costs:
-    """Costs of the model at `path`: by the provenance in its spec, else counted from its graph if that can be read."""
+    """Costs of the model at `path`, from the provenance in its spec, otherwise counted in its ONNX graph."""
     counts = [spec.provenance.get(key) for key in ("parameters", "multiply_adds")]
     size = sum(part.stat().st_size for part in parts_of(path))
     if None in counts:
@@ -40,15 +40,15 @@ def model_costs(path: Path, spec: ModelSpec) -> Costs:
 
 
 def count_parameters(model: Any) -> int:
-    """Trained numbers in a ModelProto: its floats and quantised weights, but neither scales nor shapes."""
+    """Number of trained parameters in a ModelProto: float and quantised weights, without scales and shapes."""
     scales = {name for node in model.graph.node if node.op_type in SCALED for name in node.input[1:]}
-    whole = {7, 9}  # ONNX's numbers of int64 and bool, which only tell shapes
-    weights = [w for w in model.graph.initializer if w.name not in scales and w.data_type not in whole]
+    shape_types = {7, 9}  # int64 and bool in ONNX
+    weights = [w for w in model.graph.initializer if w.name not in scales and w.data_type not in shape_types]
     return sum(prod(weight.dims) for weight in weights)
 
 
 def count_multiply_adds(model: Any) -> int:
-    """Multiply-adds of a ModelProto's convolutions and linear layers for one crop (how papers count MobileNets)."""
+    """Multiply-adds of a ModelProto's convolutions and linear layers for one crop, as the MobileNet papers count."""
     shapes = value_shapes(model)
     sources = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in SCALED}
     weights = {weight.name: list(weight.dims) for weight in model.graph.initializer}
@@ -60,8 +60,8 @@ def count_multiply_adds(model: Any) -> int:
         if weight is None:  # a product of two activations, which papers do not count
             continue
         transposed = any(one.name == "transB" and one.i for one in node.attribute)
-        a_value = prod(weight[1:]) if node.op_type == "Conv" or transposed else weight[-2]
-        total += prod(shapes[node.output[0]]) * a_value
+        per_output = prod(weight[1:]) if node.op_type == "Conv" or transposed else weight[-2]
+        total += prod(shapes[node.output[0]]) * per_output
     return total
 
 

@@ -11,9 +11,9 @@ from types import TracebackType
 
 from lightmark.errors import ConfigError
 
-SIDE = 1024  # of the matrices: 4 MB each, far beyond the first caches, 20 ms at 100 GFLOP/s
+SIDE = 1024  # of the matrices: 4 MB each, larger than the L1 and L2 caches, 20 ms at 100 GFLOP/s
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-EIGHT_BIT = {"avx512_vnni", "avx_vnni", "avxvnni"}  # flags of processors that sum four products of bytes at once
+VNNI_FLAGS = {"avx512_vnni", "avx_vnni", "avxvnni"}
 
 _MULTIPLY = f"""
 import sys, time
@@ -44,10 +44,10 @@ print(before, peak_bytes())
 
 
 class MatrixRate:
-    """Rate of numpy's float32 matrix product on `threads` threads, in floating-point operations a second.
+    """Rate of numpy's float32 matrix product on `threads` threads, in floating-point operations per second.
 
-    It is measured in a process of its own, since numpy takes its number of threads when it is loaded, which waits
-    between calls. Use it in a `with` statement.
+    Measured in a separate process, since numpy's number of threads is fixed when it is loaded. Use it in a `with`
+    statement.
     """
 
     def __init__(self, threads: int) -> None:
@@ -66,7 +66,7 @@ class MatrixRate:
         return self
 
     def __call__(self) -> float:
-        """Multiply once: 2 · side³ operations."""
+        """Rate of one product of 2 · side³ operations."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.write("\n")
@@ -81,24 +81,24 @@ class MatrixRate:
 
 
 def peak_memory(path: Path, threads: int, batch: int) -> tuple[int, int] | None:
-    """Most bytes that a fresh process held before it opened the model at `path`, and after it ran `batch` crops.
+    """Peak memory in bytes of a fresh process before it opens the model at `path`, and after it runs `batch` crops.
 
-    None where the system does not tell. Raises `ConfigError` where the process fails.
+    None if the system does not report it. Raises `ConfigError` if the process fails.
     """
     command = [sys.executable, "-c", _RUN_ONCE, str(path), str(threads), str(batch)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        last = done.stderr.strip().rpartition("\n")[2]
-        raise ConfigError(f"{path}: a fresh process cannot run it, so its memory is not known: {last}")
-    before, after = done.stdout.split()
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
+    if process.returncode:
+        last_line = process.stderr.strip().rpartition("\n")[2]
+        raise ConfigError(f"{path}: a fresh process cannot run it, so its memory is not known: {last_line}")
+    before, after = process.stdout.split()
     return None if "None" in (before, after) else (int(before), int(after))
 
 
 def peak_bytes() -> int | None:
-    """Most memory that this process held at any time, None where the system does not tell."""
+    """Peak memory of this process in bytes, None if the system does not report it."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Linux keeps ru_maxrss of the process that started this one, which may have held far more.
+        # Not ru_maxrss, which on Linux is inherited from the parent process.
         lines = status.read_text(encoding="utf-8").splitlines()
         return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
     try:
@@ -109,19 +109,19 @@ def peak_bytes() -> int | None:
 
 
 def processor() -> str:
-    """What the system calls its processor."""
+    """Name of the processor."""
     return _cpu_lines().get("model name") or platform.processor() or platform.machine()
 
 
 def processor_kind() -> dict[str, str | bool | None]:
-    """What numbers of int8 files may depend on: the processor's name and whether it has VNNI."""
-    return {"processor": processor(), "vnni": multiplies_bytes()}
+    """Name of the processor and whether it has VNNI, on which speed and exactness of int8 depend."""
+    return {"processor": processor(), "vnni": has_vnni()}
 
 
-def multiplies_bytes() -> bool | None:
-    """Whether the processor has VNNI, by which int8 is fast on x86; None where the system does not tell."""
+def has_vnni() -> bool | None:
+    """Whether the processor has VNNI, without which int8 is slow on x86; None if the system does not report it."""
     flags = _cpu_lines().get("flags")
-    return None if flags is None else not EIGHT_BIT.isdisjoint(flags.split())
+    return None if flags is None else not VNNI_FLAGS.isdisjoint(flags.split())
 
 
 def _cpu_lines() -> dict[str, str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ROUNDS = 30
-TURN_SECONDS = 0.02  # of one model in one round: long beside a call, short beside changes of the machine's speed
+SLICE_SECONDS = 0.02  # of one model in one round: longer than a call, shorter than changes of the machine's speed
 NOT_MEASURED = "Not measured: phones and other Arm processors, GPUs, browsers."
 HOW = (
     "A call goes from uint8 crops to points, normalisation included. In every round each model has its turn of 20 ms, "
@@ -36,12 +36,12 @@ HOW = (
 
 @dataclass(frozen=True)
 class Speed:
-    """Calls of a model with `batch` crops on `threads` threads.
+    """Speed of a model in batches of `batch` crops on `threads` threads.
 
-    `ms` are the lower quartile, median and upper quartile of milliseconds a face, `best_ms` the fastest round's;
-    `times` is how many times as fast as the first model it is, `best_times` by the fastest rounds; `share` what part of
-    the machine's rate of float32 matrix products its multiply-adds reach (None where nobody counted them), `gflops`
-    that rate.
+    `ms` are the lower quartile, median and upper quartile of milliseconds per face over the rounds, `best_ms` the
+    fastest round. `times` is the speed relative to the first model, `best_times` the same by the fastest rounds.
+    `gflops` is the machine's GEMM rate, `share` the rate of the model's operations relative to it (None if its
+    multiply-adds are unknown).
     """
 
     model: str
@@ -67,9 +67,10 @@ class _Subject:
 def bench_models(
     names: Sequence[str], threads: Sequence[int] = (1,), batches: Sequence[int] = (1, 32), rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """Speed and costs of shipped models or exported files as JSON-ready facts, measured in interleaved rounds.
+    """Measure speed and costs of shipped models or exported files in interleaved rounds, as a JSON-ready dict.
 
-    Raises `ConfigError` for no model, one that is named twice or numbers below 1, and what `open_exported` raises.
+    Models are interleaved, since the speed of a machine changes over seconds. Raises `ConfigError` for no model, a
+    repeated one or numbers below 1, and what `open_exported` raises.
     """
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"models {', '.join(names) or 'none'}: needs at least one, each once")
@@ -111,11 +112,11 @@ def _measure(subjects: Sequence[_Subject], threads: int, batches: Sequence[int],
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in calls}
     rates = []
     with MatrixRate(threads) as rate:
-        rate()  # the first one loads what is needed
+        rate()  # a warm-up
         for _ in range(rounds):
             rates.append(rate())
             for key, call in calls.items():
-                seconds[key].append(take_turn(call) / key[1])
+                seconds[key].append(time_slice(call) / key[1])
     keys = [(one, batch) for batch in batches for one in subjects]
     first = subjects[0].name
     return [_speed(one, threads, batch, seconds[one.name, batch], seconds[first, batch], rates) for one, batch in keys]
@@ -128,23 +129,23 @@ def _call(one: _Subject, threads: int, batch: int) -> Callable[[], object]:
     return lambda: model.outputs(crops)
 
 
-def take_turn(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Median seconds of calls that together take `TURN_SECONDS` or more, after one that is not counted."""
+def time_slice(call: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Median seconds of calls that take at least `SLICE_SECONDS` together, after a warm-up call."""
     call()
-    taken: list[float] = []
-    while sum(taken) < TURN_SECONDS:
+    durations: list[float] = []
+    while sum(durations) < SLICE_SECONDS:
         start = clock()
         call()
-        taken.append(clock() - start)
-    return float(np.median(taken))
+        durations.append(clock() - start)
+    return float(np.median(durations))
 
 
 def _speed(
     one: _Subject, threads: int, batch: int, seconds: list[float], first: list[float], rates: list[float]
 ) -> Speed:
-    """Speed from the seconds a face and the matrix rates of all rounds."""
-    taken, rate = np.array(seconds), np.array(rates)
-    low, median, high = (float(1000 * value) for value in np.quantile(taken, [0.25, 0.5, 0.75]))
+    """Speed from the seconds per face of the model and of the `first` one, and the GEMM rates, of all rounds."""
+    durations, rate = np.array(seconds), np.array(rates)
+    low, median, high = (float(1000 * value) for value in np.quantile(durations, [0.25, 0.5, 0.75]))
     adds = one.costs.multiply_adds
     return Speed(
         model=one.name,
@@ -153,15 +154,15 @@ def _speed(
         ms=(low, median, high),
         best_ms=1000 * min(seconds),
         faces_per_second=1000 / median,
-        times=float(np.median(np.array(first) / taken)),
+        times=float(np.median(np.array(first) / durations)),
         best_times=min(first) / min(seconds),
-        share=None if adds is None else float(np.median(2 * adds / taken / rate)),
+        share=None if adds is None else float(np.median(2 * adds / durations / rate)),
         gflops=float(np.median(rate)) / 1e9,
     )
 
 
 def bench_tables(report: Mapping[str, Any]) -> list[Table]:
-    """What `bench_models` found, as a table of costs and one of speeds."""
+    """Tables of costs and of speeds from a result of `bench_models`."""
     from rich.table import Table
 
     costs = Table(title="Costs; peak memory of a process that runs one batch, and what it held before the model")
@@ -190,7 +191,7 @@ def bench_tables(report: Mapping[str, Any]) -> list[Table]:
 
 
 def bench_json(report: Mapping[str, Any]) -> str:
-    """JSON text of what `bench_models` found."""
+    """JSON text of a result of `bench_models`."""
     return json.dumps(report, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -19,7 +19,7 @@ from lightmark.runtime.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from lightmark.photos.inputs import Input
-    from lightmark.photos.results import Add, Form
+    from lightmark.photos.results import Add, FileFormat
     from lightmark.schema import Schema
 
 UNREAD = 1
@@ -29,7 +29,7 @@ UNREAD = 1
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--out", type=OUT_PLACE, help="File to write; for pts a folder.")
 @click.option(
-    "--format", "form", type=click.Choice(["json", "jsonl", "csv", "pts", "coco"]),
+    "--format", "file_format", type=click.Choice(["json", "jsonl", "csv", "pts", "coco"]),
     help="By default the suffix of --out; without --out a table on a terminal, else jsonl.",
 )  # fmt: skip
 @click.option("--draw", type=OUT_FOLDER, help="Also write each picture with its faces drawn, as PNG below this folder.")
@@ -49,8 +49,8 @@ UNREAD = 1
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def detect(
-    inputs: Sequence[str], out: Path | None, form: Form | None, draw: Path | None, model: Path, detector: str,
-    min_confidence: float | None, max_pixels: int, threads: int | None, force: bool,
+    inputs: Sequence[str], out: Path | None, file_format: FileFormat | None, draw: Path | None, model: Path,
+    detector: str, min_confidence: float | None, max_pixels: int, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Find faces and their landmarks in pictures.
 
@@ -72,19 +72,20 @@ def detect(
     from lightmark.photos.inputs import find_inputs, places_with
     from lightmark.photos.results import planned_files
 
-    form = form or _form_of(out)
+    file_format = file_format or _format_of(out)
     pictures, failures = find_inputs(inputs)
-    require_outputs(planned_files(out, form, draw, pictures), [one.path for one in pictures if one.path is not None])
+    sources = [one.path for one in pictures if one.path is not None]
+    require_outputs(planned_files(out, file_format, draw, pictures), sources)
     total = len(pictures) + len(failures)
     landmarker = Landmarker(model, detector, threads, min_confidence=min_confidence)
     with (
         terminable("what is whole in folders stays"),
         quiet_pillow(),
-        _results(out, form, landmarker.spec.schema, pictures, force) as add,
+        _results(out, file_format, landmarker.spec.schema, pictures, force) as add,
     ):
         failures += detect_inputs(
             landmarker,
-            _with_progress(pictures, hidden=out is None and form is not None),
+            _with_progress(pictures, hidden=out is None and file_format is not None),
             add,
             read_standard_input=_read_standard_input,
             max_pixels=max_pixels,
@@ -99,7 +100,7 @@ def detect(
         sys.exit(UNREAD)
 
 
-def _form_of(out: Path | None) -> Form | None:
+def _format_of(out: Path | None) -> FileFormat | None:
     """Output format by the suffix of --out; without --out None (a table) on a terminal, else JSON Lines."""
     from lightmark.photos.results import SUFFIXES
 
@@ -114,19 +115,19 @@ def _form_of(out: Path | None) -> Form | None:
 
 @contextmanager
 def _results(
-    out: Path | None, form: Form | None, schema: Schema, inputs: Sequence[Input], force: bool
+    out: Path | None, file_format: FileFormat | None, schema: Schema, inputs: Sequence[Input], force: bool
 ) -> Iterator[Add]:
     from lightmark.photos.results import WRITERS, open_results, print_table
 
-    if form is None:
+    if file_format is None:
         with print_table() as add:
             yield add
     elif out is None:
         set_machine_output()
-        with WRITERS[form](sys.stdout, schema, Path()) as add:
+        with WRITERS[file_format](sys.stdout, schema, Path()) as add:
             yield add
     else:
-        with open_results(form, out, schema, inputs, force) as add:
+        with open_results(file_format, out, schema, inputs, force) as add:
             yield add
 
 

@@ -97,8 +97,8 @@ def serve(
         endpoint = open_endpoint(crew, model, detector, threads, max_bytes, max_pixels, timeout)
     with open_socket(host, port) as listening:
         url = url_of(listening)
-        tell = None if quiet else partial(click.echo, err=True)
-        app = build_app(files, endpoint, url, tell, [*names_of(host), *allow_hosts])
+        log = None if quiet else partial(click.echo, err=True)
+        app = build_app(files, endpoint, url, log, [*names_of(host), *allow_hosts])
         with quiet_pillow():
             ended_by = run(app, listening, timeout + 1, partial(announce, url, open_browser))
     end(143 if ended_by == signal.SIGTERM else 0, crew)

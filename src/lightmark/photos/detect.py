@@ -17,7 +17,7 @@ from lightmark.source import to_picture
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """The `faces` found in the picture of `source`, which is `width`×`height` pixels large once upright."""
+    """Detected `faces` of the picture of `source`, which has `width`×`height` pixels when upright."""
 
     source: Input
     width: int
@@ -39,10 +39,10 @@ def detect_inputs(
     max_pixels: int,
     overlays: Sequence[Path] = (),
 ) -> list[str]:
-    """Detect the faces of each of `inputs`, call `add` with each result; return one message per failed input.
+    """Detect the faces of each of `inputs` and call `add` with each result; returns a message for each failed input.
 
-    One picture is held in memory at a time. `overlays`, if any are given one an input, are PNG files to draw the whole
-    picture with its faces into.
+    One picture is in memory at a time. `overlays`, none or one per input, are PNG files for the picture with its faces
+    drawn.
     """
     failures = []
     for index, one in enumerate(inputs):
@@ -50,7 +50,7 @@ def detect_inputs(
             picture = _read(one, read_standard_input, max_pixels)
             detection = Detection(one, picture.shape[1], picture.shape[0], landmarker.detect(picture))
             add(detection)
-        except WriteError:  # no picture's fault: the next would not be written either
+        except WriteError:  # not the fault of this picture: the next result could not be written either
             raise
         except LightmarkError as error:
             failures.append(" ".join(str(error).split()))

@@ -21,7 +21,7 @@ FILM_SUFFIXES = (
 class Input:
     """A picture to read from `path`, None for standard input.
 
-    `place` is where results go below a folder of results: the path from the deepest folder that all inputs share.
+    `place` is the path of its results in a folder of results: relative to the deepest common folder of all inputs.
     """
 
     path: Path | None
@@ -29,24 +29,24 @@ class Input:
 
     @property
     def name(self) -> str:
-        """What results call the picture: its path as the user gave it, "-" for standard input."""
+        """Name of the picture in results: its path as the user wrote it, "-" for standard input."""
         return STANDARD_INPUT if self.path is None else str(self.path)
 
 
 def find_inputs(words: Sequence[str]) -> tuple[list[Input], list[str]]:
-    """The pictures that `words` stand for, in order and each once, and a sentence for each word that stands for none.
+    """Resolve `words` to pictures, in order and without repetitions, and a message for each word without pictures.
 
-    A word is a file, a folder (the pictures in it and below), a pattern such as "a/**/*.jpg", or "-". A file that is
-    not there is an input all the same: reading it will say so.
+    A word is a file, a folder (all pictures in it and below), a pattern such as "a/**/*.jpg", or "-". A missing file is
+    also an input; the error comes from reading it.
     """
-    found: dict[Path | None, Path | None] = {}  # from the root → as the user calls it; None for standard input
+    inputs: dict[Path | None, Path | None] = {}  # absolute path → path as the user wrote it; None is standard input
     roots, failures = [], []
     for word in words:
         if word == STANDARD_INPUT:
-            found[None] = None
+            inputs[None] = None
             continue
         try:
-            paths, root = _meant(word)
+            paths, root = _resolve(word)
         except LookupError as error:
             failures.append(f"{word or repr(word)}: {error.args[0]}")
             continue
@@ -56,22 +56,22 @@ def find_inputs(words: Sequence[str]) -> tuple[list[Input], list[str]]:
         for path in paths:
             if path in films:
                 continue
-            found.setdefault(absolute(path), path)
+            inputs.setdefault(absolute(path), path)
     common = os.path.commonpath(roots) if roots else ""
-    return [Input(path, full.relative_to(common) if full else Path("stdin")) for full, path in found.items()], failures
+    return [Input(path, full.relative_to(common) if full else Path("stdin")) for full, path in inputs.items()], failures
 
 
 def absolute(path: Path) -> Path:
-    """`path` from the root, without "..", links left as they are: names are to be those that the user sees."""
+    """Absolute `path` without "..", with links unresolved, so that names are those that the user sees."""
     return Path(os.path.normpath(path.absolute()))
 
 
 def places_with(suffix: str, inputs: Sequence[Input]) -> list[Path]:
-    """Place of each input's result: its own with `suffix` instead of its suffix.
+    """Path of each input's result: its place with `suffix` instead of its suffix.
 
-    The picture's suffix stays before it where it alone tells two inputs apart (x.jpg, x.png).
+    If two places differ only in the suffix (x.jpg, x.png), `suffix` is appended to the full name.
     """
-    stems = [str(one.place.with_suffix("")).casefold() for one in inputs]  # some file systems hold X and x for one
+    stems = [str(one.place.with_suffix("")).casefold() for one in inputs]  # some file systems ignore the case
     several = Counter(stems)
     return [
         one.place.with_suffix(suffix) if several[stem] == 1 else one.place.with_name(one.place.name + suffix)
@@ -79,8 +79,8 @@ def places_with(suffix: str, inputs: Sequence[Input]) -> list[Path]:
     ]
 
 
-def _meant(word: str) -> tuple[list[Path], Path]:
-    """Pictures that `word` stands for, and the folder that their places are relative to; `LookupError` for none."""
+def _resolve(word: str) -> tuple[list[Path], Path]:
+    """Pictures of `word` and the root folder of their places; raises `LookupError` with the reason for none."""
     path = Path(word)
     if not word:
         raise LookupError("an empty name")
@@ -94,7 +94,7 @@ def _meant(word: str) -> tuple[list[Path], Path]:
 
 
 def _matches(word: str) -> list[Path]:
-    """Files that fit the pattern `word`, and the pictures in folders that do."""
+    """Files that match the pattern `word`, and the pictures in matching folders."""
     matches = [Path(match) for match in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207  # takes absolute ones
     if not matches:
         raise LookupError("no such file, and nothing fits it as a pattern")
@@ -102,14 +102,14 @@ def _matches(word: str) -> list[Path]:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    found = pictures_below(folder)
-    if not found:
+    pictures = pictures_below(folder)
+    if not pictures:
         raise LookupError(f"no picture in this folder or below ({', '.join(PICTURE_SUFFIXES)})")
-    return found
+    return pictures
 
 
 def _before_magic(pattern: Path) -> Path:
-    """The folder in front of the first part of `pattern` that holds *, ? or [."""
+    """Folder before the first part of `pattern` with *, ? or [."""
     parts = pattern.parts
     first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[:first])

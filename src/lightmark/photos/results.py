@@ -22,22 +22,22 @@ from lightmark.photos.detect import Detection
 from lightmark.photos.inputs import Input, absolute, places_with
 from lightmark.schema import Schema
 
-Form = Literal["json", "jsonl", "csv", "coco", "pts"]
+FileFormat = Literal["json", "jsonl", "csv", "coco", "pts"]
 Add: TypeAlias = Callable[[Detection], None]
 COLUMNS = ("face", "x0 y0", "x1 y1", "confidence", "± px")  # ±: the mean expected error
-SUFFIXES: dict[str, Form] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+SUFFIXES: dict[str, FileFormat] = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
 
 
 @contextmanager
 def write_json(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
-    """One JSON array, an object a picture; closed also where the work is broken off."""
+    """Writer of a JSON array with an object per picture; the array is closed even after an interruption."""
     with _json_list(stream) as put:
         yield lambda detection: put(detection.to_dict())
 
 
 @contextmanager
 def write_json_lines(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
-    """One JSON object a line and picture, each line at once."""
+    """Writer of JSON Lines, one object per picture, flushed after each line."""
 
     def add(detection: Detection) -> None:
         stream.write(json.dumps(detection.to_dict()) + "\n")
@@ -48,7 +48,8 @@ def write_json_lines(stream: TextIO, schema: Schema, folder: Path) -> Iterator[A
 
 @contextmanager
 def write_csv(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
-    """One row a face: file, number in its picture, then `table_columns`; a picture without faces has no row."""
+    """Writer of CSV with a row per face: file, index in the picture, `table_columns`; none for a picture without faces.
+    """
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(["file", "face", *table_columns(schema.size)])
 
@@ -61,17 +62,17 @@ def write_csv(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
 
 @contextmanager
 def write_coco(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
-    """COCO keypoints, every point visible, bbox the face's box, `score` where the model gives one.
+    """Writer of COCO keypoints: all points visible, bbox the face's box, `score` the confidence if there is one.
 
-    Pictures are named relative to `folder`, as COCO's readers look for them. Annotations are written as they come,
-    the much shorter list of pictures after them; closed also where the work is broken off.
+    Names of pictures are relative to `folder`, as COCO's readers expect. Annotations are written one by one, and the
+    much shorter list of pictures after them; the JSON is completed even after an interruption.
     """
     from lightmark.data.formats.coco import coco_annotation, coco_category
 
     def annotation(face: Face, number: int, image: int) -> dict[str, Any]:
-        covered = np.zeros(face.schema.size, dtype=bool)
+        occluded = np.zeros(face.schema.size, dtype=bool)
         score = {} if face.confidence is None else {"score": face.confidence}
-        return coco_annotation(number, image, 1, face.points, face.box, covered) | score
+        return coco_annotation(number, image, 1, face.points, face.box, occluded) | score
 
     images: list[dict[str, Any]] = []
     numbers = count(1)
@@ -99,7 +100,7 @@ def _relative_name(source: Input, folder: Path) -> str:
 
 @contextmanager
 def _json_list(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Function that writes one more entry of a JSON array; the array is closed at the end, whatever ends it."""
+    """Context with a function that writes the next entry of a JSON array; the array is closed at the end."""
     before = "[\n"
 
     def put(entry: dict[str, Any]) -> None:
@@ -124,29 +125,29 @@ WRITERS: dict[str, Writer] = {
 
 @contextmanager
 def open_results(
-    form: Form, out: Path, schema: Schema, inputs: Sequence[Input], force: bool = False
+    file_format: FileFormat, out: Path, schema: Schema, inputs: Sequence[Input], force: bool = False
 ) -> Iterator[Add]:
-    """Function that takes detections for `out`, a file that is there in whole at the end, or for .pts a folder.
+    """Context with a function that adds detections to the file `out`, written atomically, or the folder `out` for .pts.
 
-    With `force` it may be there already. Raises `WriteError` where it cannot be written.
+    `force` replaces existing files. Raises `WriteError` if it cannot be written.
     """
-    if form == "pts":
+    if file_format == "pts":
         yield pts_writer(out, inputs, force)
         return
     with (
         replacing(out) as temporary,
-        # Names of files need not be text; surrogateescape gives their bytes back.
+        # File names may have bytes that are not UTF-8; surrogateescape writes them unchanged.
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-        WRITERS[form](stream, schema, out.parent) as add,
+        WRITERS[file_format](stream, schema, out.parent) as add,
     ):
         yield add
 
 
 def pts_writer(folder: Path, inputs: Sequence[Input], force: bool = False) -> Add:
-    """Function that writes one `.pts` a face below `folder`: x.pts for a picture's only face, else x_0.pts, x_1.pts …
+    """Function that writes one `.pts` per face below `folder`: x.pts for a single face, otherwise x_0.pts, x_1.pts …
 
-    It writes no face of a picture, and raises `DataError`, where two faces would get one name, as the only one of
-    x_0.jpg and the first of several in x.jpg, or where there is a file of that name without `force`, or an input.
+    It raises `DataError`, and writes no face of the picture, if two faces would get the same name (the only one of
+    x_0.jpg and the first of several in x.jpg), if a file exists without `force`, or if it is an input.
     """
     from lightmark.data.formats.pts import format_pts
 
@@ -177,7 +178,7 @@ def pts_writer(folder: Path, inputs: Sequence[Input], force: bool = False) -> Ad
 
 @contextmanager
 def print_table() -> Iterator[Add]:
-    """A table on the terminal, a row a face, once all pictures are read."""
+    """Context with a function that adds detections to a table, a row per face, which is printed at the end."""
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
@@ -198,16 +199,18 @@ def print_table() -> Iterator[Add]:
     Console().print(table)
 
 
-def planned_files(out: Path | None, form: Form | None, draw: Path | None, inputs: Sequence[Input]) -> list[Path]:
-    """The files that results of `inputs` will be in, as far as their names are known before faces are counted.
+def planned_files(
+    out: Path | None, file_format: FileFormat | None, draw: Path | None, inputs: Sequence[Input]
+) -> list[Path]:
+    """Output files of `inputs`, as far as their names do not depend on the number of faces.
 
-    Raises `ConfigError` for `.pts` without a folder and for a folder that is a file, `WriteError` for one that cannot
-    be written to.
+    Raises `ConfigError` for `.pts` without a folder and for a folder that is a file, `WriteError` for one that is not
+    writable.
     """
-    if form == "pts" and out is None:
+    if file_format == "pts" and out is None:
         raise ConfigError("pts are many files: give the folder to write them to with --out")
-    files = [] if out is None or form == "pts" else [out]
-    for folder, suffix in ((draw, ".png"), (out if form == "pts" else None, ".pts")):
+    files = [] if out is None or file_format == "pts" else [out]
+    for folder, suffix in ((draw, ".png"), (out if file_format == "pts" else None, ".pts")):
         if folder is not None:
             require_folder(folder)
             files += [folder / place for place in places_with(suffix, inputs)]

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def faces_to_supervision(faces: Sequence[Face]) -> KeyPoints:
-    """`faces` of one picture as `supervision.KeyPoints`, for its annotators and trackers; class 0, "face".
+    """Convert the `faces` of one picture to `supervision.KeyPoints` of class 0, "face".
 
-    `detection_confidence` is the faces' confidence where all have one. There is no `keypoint_confidence`: an expected
-    error in pixels is no probability, so it is in `data["expected_error"]` (F, N), and the box in `data["box"]` (F, 4).
-    Raises `SchemaError` for faces of several schemas, `MissingExtraError` without supervision 0.29 or later.
+    `detection_confidence` is the faces' confidence, if all have one. `keypoint_confidence` is not set, since an
+    expected error in pixels is no probability; it is in `data["expected_error"]` (F, N), and the box in `data["box"]`
+    (F, 4). Raises `SchemaError` for faces of several schemas, `MissingExtraError` without supervision 0.29 or later.
     """
     key_points = _key_points_class()
     schemas = {face.schema.name for face in faces}
@@ -41,15 +41,15 @@ def _key_points_class() -> type[KeyPoints]:
         from supervision import KeyPoints
     except ImportError as error:
         raise MissingExtraError(f"these faces are to go to supervision, which is not installed: {install}") from error
-    # 0.29 separated the confidence of the detection from that of the points; before, there was one field for both.
+    # Before 0.29 there was one field for the confidence of the detection and of the points.
     if "detection_confidence" not in KeyPoints.__dataclass_fields__:
         raise MissingExtraError(f"this supervision is older than 0.29: {install}")
-    known: type[KeyPoints] = KeyPoints
-    return known
+    checked: type[KeyPoints] = KeyPoints
+    return checked
 
 
 def _stacked(values: Sequence[Any]) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-    """`values`, one a face, as one array; None where a face has none."""
+    """`values` of the faces as one array; None if one of them is None."""
     return None if any(value is None for value in values) else np.asarray(values, dtype=np.float32)
 
 

@@ -33,12 +33,12 @@ def build_app(
     files: Mapping[str, StaticFile],
     endpoint: Endpoint | None,
     url: str,
-    tell: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
     hosts: Iterable[str] = (),
 ) -> ASGIApp:
-    """ASGI application that serves `files` and, unless it is None, `endpoint`; `url` is where it is reached.
+    """ASGI application that serves `files` and, unless it is None, `endpoint`; `url` is its own address.
 
-    `tell` gets a line a request. Besides bare addresses and localhost it answers to the names in `hosts` alone.
+    `log` is called with a line per request. Accepted Host headers are addresses, localhost and the names in `hosts`.
     """
     routes = [
         Route("/healthz", healthy),
@@ -48,11 +48,11 @@ def build_app(
     app.router.default = StaticFiles(files)  # no route for every path: it would hide the others' 405
     app.router.redirect_slashes = False  # a redirect would contain the Host header, which the client controls
     guarded = with_headers(with_hosts(app, hosts))
-    return guarded if tell is None else with_log(guarded, tell)
+    return guarded if log is None else with_log(guarded, log)
 
 
 def api(endpoint: Endpoint, url: str) -> list[BaseRoute]:
-    """Routes of the endpoint, its description and its page."""
+    """Routes of the endpoint, its OpenAPI document and its documentation page."""
     document = describe(endpoint.limits)
     page = docs_page(document, url)
 
@@ -91,8 +91,8 @@ async def healthy(_request: Request) -> Response:
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """The reason of an `HTTPException`; where the router raised it, one of ours."""
-    assert isinstance(error, HTTPException)  # only for these is it called
+    """Response with the reason of an `HTTPException`; the router's own reasons are replaced by helpful ones."""
+    assert isinstance(error, HTTPException)  # build_app registers it for this type only
     reason, headers = error.detail, error.headers or {}
     if reason == HTTPStatus(error.status_code).phrase:
         allowed = headers.get("Allow")

@@ -10,17 +10,17 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from lightmark.serve.headers import HEADERS
 
-MOST = 512  # at a time; the usual limit of open files is 1024, and static files open some, too
-HEADER_SECONDS = 10.0  # from the connection, or from the answer before, to a whole header
-STALL_SECONDS = 30.0  # without a visitor taking anything of what waits for it: 64 kB, below 2 kB/s
-LINGER_SECONDS = 2.0  # for what is written to a connection that is closing
+MOST = 512  # connections; the usual limit of open files is 1024, and static files need some, too
+HEADER_SECONDS = 10.0  # from the connection, or the previous response, to the end of the header
+STALL_SECONDS = 30.0  # without the client reading any of the 64 kB of buffered output
+LINGER_SECONDS = 2.0  # for the last output of a closing connection
 
 
 class Connection(H11Protocol):
     """uvicorn's connection with timeouts; uvicorn itself waits forever for headers and for slow clients.
 
-    Where there are too many, the one that has been idle longest makes way, idle being all without a request: what
-    waits for nothing cannot keep others out. Where all have one, the newest is refused.
+    At the limit, a new connection replaces the one that has been without a request for longest, so that idle clients
+    cannot lock others out. If all have a request, the new one is refused.
     """
 
     most = MOST
@@ -31,7 +31,7 @@ class Connection(H11Protocol):
     _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Make room, and await a header."""
+        """Wait for a header; at the limit, close the longest idle connection or refuse this one."""
         super().connection_made(transport)
         self._await_header()
         if len(self.connections) > self.most:
@@ -42,21 +42,21 @@ class Connection(H11Protocol):
                 self.refuse(503, "too many connections; try again")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
+        """Cancel the timers."""
         self._cancel()
         if self._stall is not None:
             self._stall.cancel()
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Once a request has come the application says how long it may take."""
+        """Handle events; a complete request cancels the header timer, since the application has its own limits."""
         before = self.cycle
         super().handle_events()
         if self.cycle is not before and not self._idle:
             self._cancel()
 
     def on_response_complete(self) -> None:
-        """Await the next header; what still comes of a body is none."""
+        """Wait for the next header; the rest of an unread body does not count as one."""
         self._await_header()
         super().on_response_complete()
 
@@ -72,12 +72,12 @@ class Connection(H11Protocol):
             self._stall.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the form and with the headers of all other answers."""
+        """Refuse invalid HTTP with the same format and headers as all other errors."""
         self.refuse(400, "this is no HTTP request that is understood here")
 
     def refuse(self, status: int, reason: str) -> None:
-        """Answer a visitor whose request did not reach the application, and end the connection."""
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # in the midst of another answer
+        """Respond to a client whose request did not reach the application, and close the connection."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # another response has begun
             self.drop()
             return
         body = json.dumps({"error": reason}).encode()
@@ -90,10 +90,10 @@ class Connection(H11Protocol):
         self.drop()
 
     def drop(self) -> None:
-        """End the connection, at the latest after `LINGER_SECONDS`."""
+        """Close the connection, at the latest after `LINGER_SECONDS`."""
         self._cancel()
         self.transport.close()
-        self.connections.discard(self)  # one that lingers takes no other's place
+        self.connections.discard(self)  # a lingering connection does not count for the limit
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     @property
@@ -103,9 +103,9 @@ class Connection(H11Protocol):
     def _await_header(self) -> None:
         self._cancel()
         self._idle_since = self.loop.time()
-        self._timer = self.loop.call_later(self.header_seconds, self._header_did_not_come)
+        self._timer = self.loop.call_later(self.header_seconds, self._header_timeout)
 
-    def _header_did_not_come(self) -> None:
+    def _header_timeout(self) -> None:
         begun = bool(self.conn.trailing_data[0]) and self.cycle is None
         if begun:
             self.refuse(408, f"the header did not arrive within {self.header_seconds:g} s")

@@ -24,20 +24,20 @@ from lightmark.source import to_picture
 
 T = TypeVar("T")
 
-LEFT = 499  # as nginx logs visitors that did not wait; nobody is there to read it
+LEFT = 499  # nginx's status for clients that disconnected; it appears in the log only
 RETRY = {"Retry-After": "1"}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may take: bytes of its body, pixels of its picture, seconds from its header to its answer."""
+    """Limits of a request: bytes of the body, pixels of the picture, seconds from header to response."""
 
     max_bytes: int
     max_pixels: int
     seconds: float
 
 
-class Room:
+class MemoryBudget:
     """Memory budget in bytes, shared by all request bodies."""
 
     def __init__(self, size: int) -> None:
@@ -45,7 +45,7 @@ class Room:
 
     @contextmanager
     def share(self) -> Iterator[Share]:
-        """Context manager with the share of one body, released at the end."""
+        """Context with the share of one body, released at the end."""
         share = Share(self)
         try:
             yield share
@@ -56,52 +56,52 @@ class Room:
 class Share:
     """Part of the memory budget held by one request body."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
         self.size = 0
 
     def take(self, size: int) -> None:
-        """Take so many bytes more; raises `BusyError` where there are not as many."""
-        if size > self._room.free:
+        """Increase the share by `size` bytes; raises `BusyError` if the budget is exhausted."""
+        if size > self._budget.free:
             raise BusyError
-        self._room.free -= size
+        self._budget.free -= size
         self.size += size
 
 
 class Endpoint:
-    """Answers requests with the faces that `landmarker` finds, on `workers`, within `limits`."""
+    """Handler of POST /v1/landmarks: detects faces with `landmarker` on `workers`, within `limits`."""
 
     def __init__(self, landmarker: Landmarker, workers: Workers, limits: Limits) -> None:
         self._landmarker = landmarker
         self._workers = workers
-        self._room = Room(workers.size * limits.max_bytes)
+        self._budget = MemoryBudget(workers.size * limits.max_bytes)
         self.limits = limits
 
     async def __call__(self, request: Request) -> Response:
-        """The JSON of one picture; raises `HTTPException` with the reason for any other request."""
+        """JSON response for one picture; raises `HTTPException` with the reason for an invalid request."""
         require_picture_type(request)
-        least = self._min_confidence(request)
+        min_confidence = self._min_confidence(request)
         require_length(request, self.limits.max_bytes)
         try:
-            return Response(await self._find(request, least), media_type="application/json")
+            return Response(await self._detect(request, min_confidence), media_type="application/json")
         except BusyError as error:
             raise HTTPException(503, "all places in the queue are taken; try again", RETRY) from error
         except ClientDisconnect:
             return Response(status_code=LEFT)
 
-    async def _find(self, request: Request, least: float | None) -> bytes:
-        whole = False
+    async def _detect(self, request: Request, min_confidence: float | None) -> bytes:
+        body_read = False
         try:
             async with asyncio.timeout(self.limits.seconds):
-                # A place is taken once the body is here: one that trickles keeps nobody out.
-                with self._room.share() as share:
+                # The place in the queue is taken after the body is read, so that slow uploads do not block it.
+                with self._budget.share() as share:
                     body = await read_body(request, self.limits.max_bytes, share)
-                    whole = True
-                    find = partial(find_faces, self._landmarker, body, self.limits.max_pixels, least)
+                    body_read = True
+                    detect = partial(detect_faces, self._landmarker, body, self.limits.max_pixels, min_confidence)
                     with self._workers.place() as place:
-                        return await while_connected(request, place.run(find))
+                        return await while_connected(request, place.run(detect))
         except TimeoutError as error:
-            if whole:
+            if body_read:
                 reason = f"no answer within {self.limits.seconds:g} s: the server is busy, or the picture very large"
                 raise HTTPException(503, reason, RETRY) from error
             raise HTTPException(408, f"the body did not arrive within {self.limits.seconds:g} s") from error
@@ -118,21 +118,22 @@ class Endpoint:
         if text is None:
             return None
         try:
-            least = float(text)
+            value = float(text)
         except ValueError:
-            least = -1.0
-        if not 0 <= least <= 1:
+            value = -1.0
+        if not 0 <= value <= 1:
             raise HTTPException(422, "min_confidence: needs a number from 0 to 1")
         if not self._landmarker.spec.confidence:
             raise HTTPException(422, "min_confidence: the model of this server gives no confidence; leave it out")
-        return least
+        return value
 
 
 def require_picture_type(request: Request) -> None:
-    """Raise `HTTPException` 415 where the header does not say that the body is a picture.
+    """Raise `HTTPException` 415 unless the Content-Type is image/* or application/octet-stream.
 
-    What the bytes are is decided by themselves. But the three types that forms have, and none at all, are what any
-    web page may send to any server; for these two a browser asks first, and is not given leave.
+    The format of the picture is detected from its bytes; this is a protection against cross-site requests. A web page
+    of any origin can send the three types of HTML forms, or none, without asking; for image/* and octet-stream the
+    browser first sends a preflight request, which is refused.
     """
     media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media_type.startswith("image/") or media_type == "application/octet-stream":
@@ -146,14 +147,14 @@ def require_picture_type(request: Request) -> None:
 
 
 def require_length(request: Request, most: int) -> None:
-    """Raise `HTTPException` 413 where the header announces more than `most` bytes."""
-    announced = request.headers.get("Content-Length", "0")
-    if announced.isdecimal() and int(announced) > most:
+    """Raise `HTTPException` 413 if the Content-Length is above `most` bytes."""
+    length = request.headers.get("Content-Length", "0")
+    if length.isdecimal() and int(length) > most:
         raise too_large(most)
 
 
 async def read_body(request: Request, most: int, share: Share) -> bytes:
-    """The whole body, counted in `share`; raises `HTTPException` 413 for more than `most` bytes."""
+    """Read the body and count it in `share`; raises `HTTPException` 413 for more than `most` bytes."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -164,34 +165,34 @@ async def read_body(request: Request, most: int, share: Share) -> bytes:
 
 
 def too_large(most: int) -> HTTPException:
-    """The refusal of a body."""
+    """Error 413 for a body of more than `most` bytes."""
     return HTTPException(413, f"the body is larger than the limit of {most:,} bytes")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives; where the visitor leaves first, cancels it and raises `ClientDisconnect`."""
-    doing, leaving = asyncio.ensure_future(work), asyncio.ensure_future(left(request))
+    """Result of `work`; if the client disconnects first, `work` is cancelled and `ClientDisconnect` raised."""
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(disconnected(request))
     try:
-        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
-            return doing.result()
+        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
         raise ClientDisconnect
     finally:
-        doing.cancel()
-        leaving.cancel()
+        working.cancel()
+        waiting.cancel()
 
 
-async def left(request: Request) -> None:
-    """Return when the visitor, whose body is read, has gone."""
+async def disconnected(request: Request) -> None:
+    """Return when the client of a request, whose body has been read, disconnects."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def find_faces(landmarker: Landmarker, body: bytes, max_pixels: int, least: float | None) -> bytes:
-    """JSON of the faces in an encoded picture, those of a `least` confidence; raises what `to_picture` raises."""
+def detect_faces(landmarker: Landmarker, body: bytes, max_pixels: int, min_confidence: float | None) -> bytes:
+    """JSON of the faces in an encoded picture with at least `min_confidence`; raises what `to_picture` raises."""
     picture = to_picture(body, max_pixels, "picture")
     faces = landmarker.detect(picture)
-    if least is not None:
-        faces = [face for face in faces if face.confidence is not None and face.confidence >= least]
+    if min_confidence is not None:
+        faces = [face for face in faces if face.confidence is not None and face.confidence >= min_confidence]
     detection = Detection(Input(None, Path()), picture.shape[1], picture.shape[0], faces)
     return json.dumps(detection.to_dict()).encode()

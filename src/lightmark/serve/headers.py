@@ -7,11 +7,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 POLICY = {
     "default-src": "'self'",
-    "script-src": "'self' 'wasm-unsafe-eval'",  # onnxruntime compiles WebAssembly; no text becomes code
+    "script-src": "'self' 'wasm-unsafe-eval'",  # onnxruntime compiles WebAssembly; eval stays forbidden
     "worker-src": "'self' blob:",
-    "img-src": "'self' blob: data:",  # pictures that the user drops never get an address of the web
+    "img-src": "'self' blob: data:",  # pictures from the user are blob URLs
     "media-src": "'self' blob:",
-    "connect-src": "'self' blob:",  # the page can send nothing anywhere else
+    "connect-src": "'self' blob:",  # the page cannot send data to other servers
     "style-src": "'self'",
     "object-src": "'none'",
     "base-uri": "'none'",
@@ -20,7 +20,7 @@ POLICY = {
 }
 HEADERS = {
     "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in POLICY.items()),
-    # The first two isolate the page from other origins: only then do browsers give it threads of WebAssembly.
+    # The first two isolate the page from other origins, without which browsers allow no WebAssembly threads.
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -31,9 +31,9 @@ HEADERS = {
 
 
 def with_headers(app: ASGIApp) -> ASGIApp:
-    """`app`, its answers with `HEADERS`; answers that do not say how long they may be kept are not kept."""
+    """Middleware that adds `HEADERS` to responses, and Cache-Control no-store to those without Cache-Control."""
 
-    async def answered(scope: Scope, receive: Receive, send: Send) -> None:
+    async def with_security(scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
@@ -43,4 +43,4 @@ def with_headers(app: ASGIApp) -> ASGIApp:
 
         await app(scope, receive, send_with_headers)
 
-    return answered
+    return with_security

@@ -1,8 +1,8 @@
 """Host header check against DNS rebinding.
 
-A page of a stranger's domain, whose name its owner lets point to 127.0.0.1 a moment later, may read from a server here
-as if it were its own (DNS rebinding). What gives it away is the Host header, which then has the stranger's name. A bare
-address has no owner who could do so.
+In this attack the owner of a domain serves a web page and then resolves the domain to 127.0.0.1, so that the page may
+read from a server on the visitor's machine. The requests have the attacker's domain in their Host header. IP addresses
+cannot be rebound, so they are always accepted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REASON = "this server is not called by that name; start it with --allow-host NAM
 
 
 def with_hosts(app: ASGIApp, names: Iterable[str]) -> ASGIApp:
-    """`app`, for visitors who name an address, localhost or one of `names` as their host; all others get 421."""
+    """Middleware that answers 421 unless the Host header is an IP address, localhost or one of `names`."""
     known = {"localhost", *(name.lower().rstrip(".") for name in names)}
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,15 +34,15 @@ def with_hosts(app: ASGIApp, names: Iterable[str]) -> ASGIApp:
 
 
 def is_known(host: str, names: set[str]) -> bool:
-    """Whether a Host header, its port aside, is an address or one of `names`, in small letters.
+    """Whether a Host header, without its port, is an IP address or one of the lower-case `names`.
 
     >>> [is_known(host, {"localhost"}) for host in ("127.0.0.1:8000", "[::1]:8000", "LocalHost:1", "example.org", "")]
     [True, True, True, False, False]
     """
-    found = HOST.fullmatch(host.lower())
-    if found is None:
+    match = HOST.fullmatch(host.lower())
+    if match is None:
         return False
-    bracketed, name = found.groups()
+    bracketed, name = match.groups()
     return _is_address(bracketed) if bracketed else name.rstrip(".") in names or _is_address(name)
 
 

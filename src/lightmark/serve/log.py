@@ -7,28 +7,28 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-UNKNOWN = (404, 421, None)  # the address is the visitor's own words, which the log does not repeat
+UNKNOWN = (404, 421, None)  # statuses of paths that the client made up, which are not logged
 
 
-def with_log(app: ASGIApp, tell: Callable[[str], None]) -> ASGIApp:
-    """`app`, with a line to `tell` after each request: time of day, method, address, status, milliseconds.
+def with_log(app: ASGIApp, log: Callable[[str], None]) -> ASGIApp:
+    """Middleware that calls `log` after each request with time of day, method, path, status and milliseconds.
 
-    No visitor's address, no query, nothing of a picture. An answer that never began has "-" for its status.
+    Client addresses, queries and pictures are not logged. The status of a response that never began is "-".
     """
 
     async def logged(scope: Scope, receive: Receive, send: Send) -> None:
         status: int | None = None
         began = time.perf_counter()
-        logged_already = False
+        done = False
 
-        def tell_once() -> None:
-            nonlocal logged_already
-            if logged_already:
+        def log_once() -> None:
+            nonlocal done
+            if done:
                 return
-            logged_already = True
-            address = "(unknown)" if status in UNKNOWN else scope["path"]
-            took = f"{1000 * (time.perf_counter() - began):.0f} ms"
-            tell(f"{time.strftime('%H:%M:%S')} {scope['method']} {address} {status or '-'} {took}")
+            done = True
+            path = "(unknown)" if status in UNKNOWN else scope["path"]
+            duration = f"{1000 * (time.perf_counter() - began):.0f} ms"
+            log(f"{time.strftime('%H:%M:%S')} {scope['method']} {path} {status or '-'} {duration}")
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -36,11 +36,11 @@ def with_log(app: ASGIApp, tell: Callable[[str], None]) -> ASGIApp:
                 status = message["status"]
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                tell_once()  # now: what the application tidies up afterwards is not what the visitor waited for
+                log_once()  # here, since the client does not wait for the application's cleanup
 
         try:
             await app(scope, receive, send_and_note)
         finally:
-            tell_once()
+            log_once()
 
     return logged

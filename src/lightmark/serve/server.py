@@ -1,4 +1,4 @@
-"""Listening socket, and uvicorn on it until SIGINT or SIGTERM."""
+"""Listening socket, and the uvicorn server on it until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lightmark.errors import ConfigError
 from lightmark.serve.connection import Connection
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # all of a machine's addresses → one that a browser can open
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # all addresses of a machine → one that a browser can open
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """Socket that listens on `host` at `port`, 0 for one that is free; raises `ConfigError` where it cannot."""
+    """Socket that listens on `host` and `port` (0: a free one); raises `ConfigError` if it cannot."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family)
@@ -37,14 +37,14 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def url_of(listening: socket.socket) -> str:
-    """Where a browser on this machine reaches the socket."""
+    """URL of the socket for a browser on this machine."""
     host, port = listening.getsockname()[:2]
     host = WILDCARDS.get(host, host)
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def server_of(app: ASGIApp, grace: float, connection: type[Connection] = Connection) -> uvicorn.Server:
-    """Server of `app`, not running yet, that gives what is being answered `grace` seconds when it is to end."""
+    """Server of `app`, not started; when it stops, running requests have `grace` seconds to finish."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -52,8 +52,8 @@ def server_of(app: ASGIApp, grace: float, connection: type[Connection] = Connect
             loop="asyncio",
             ws="none",
             lifespan="off",
-            log_config=None,  # errors alone, as Python's logging prints them by itself
-            log_level="error",  # its warnings are a line for whatever a stranger sends that is no HTTP
+            log_config=None,  # only errors, by Python's logging itself
+            log_level="error",  # uvicorn warns about each invalid request, which any client could send
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -63,7 +63,7 @@ def server_of(app: ASGIApp, grace: float, connection: type[Connection] = Connect
 
 
 def names_of(host: str) -> list[str]:
-    """What this machine may be called by those who reach it at `host`: that, and its own names for more than itself."""
+    """Accepted host names of a server at `host`: that name, and the machine's names unless it is a loopback address."""
     if is_own(host):
         return [host]
     name = socket.gethostname()
@@ -71,7 +71,7 @@ def names_of(host: str) -> list[str]:
 
 
 def is_own(host: str) -> bool:
-    """Whether only this machine itself reaches `host`."""
+    """Whether `host` is a loopback address or localhost, reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -79,20 +79,19 @@ def is_own(host: str) -> bool:
 
 
 def run(app: ASGIApp, listening: socket.socket, grace: float, ready: Callable[[], None]) -> int | None:
-    """Serve `app` until SIGINT or SIGTERM, the first of which is returned, None for a server that stopped by itself.
+    """Serve `app` until SIGINT or SIGTERM; returns the first signal, None if the server stopped by itself.
 
-    `ready` is called once connections are taken and signals heeded. After a signal nothing more is accepted, and what
-    is being answered has `grace` seconds; a second SIGINT ends it at once.
+    `ready` is called when connections are accepted and signals handled. After a signal no connection is accepted, and
+    running requests have `grace` seconds; a second SIGINT stops at once.
     """
     server = server_of(app, grace)
-    came: list[int] = []
+    signals: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+        signals.append(number)
         server.should_exit = True
 
-    # uvicorn, when it is done, raises the signal that ended it once more, for the handlers that were there before its
-    # own.
+    # uvicorn raises the signal again when it has stopped, for the handlers that were installed before its own.
     before = {number: signal.signal(number, note) for number in ENDING}
     try:
         ready()
@@ -100,4 +99,4 @@ def run(app: ASGIApp, listening: socket.socket, grace: float, ready: Callable[[]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return came[0] if came else None
+    return signals[0] if signals else None

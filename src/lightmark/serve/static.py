@@ -19,7 +19,7 @@ PAGE = Path(__file__).parent.parent / "page"
 INDEX = "index.html"
 METHODS = ("GET", "HEAD")
 BYTES = "application/octet-stream"
-# Not the system's table: some know no .mjs or .wasm, and on Windows any program may have changed what .js is.
+# Not the mimetypes module: some systems do not know .mjs or .wasm, and on Windows programs change the type of .js.
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -42,7 +42,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class StaticFile:
-    """A file to serve; `etag` is the hash of what is in it."""
+    """A file to serve; `etag` is a hash of its content."""
 
     path: Path
     etag: str
@@ -54,24 +54,23 @@ class StaticFile:
 
 
 class SentFile(FileResponse):
-    """An answer with a file, read a megabyte at a time: each reading waits for a thread's turn."""
+    """File response in chunks of 1 MB; each chunk waits for a thread, so that Starlette's 64 kB would be slow."""
 
     chunk_size = 2**20
 
 
 class StaticFiles:
-    """ASGI application that answers with one of `files`, by the path of its URL, or with 404.
+    """ASGI application that serves `files` by URL path, and 404 for any other path.
 
-    What is not among them cannot be asked for, however the path is written. All are to be asked for again with
-    If-None-Match, which costs a 304 on the way to the same machine: many pages and versions share the origin
-    localhost:8000, and a kept one would outlive an upgrade.
+    Only listed files can be requested, whatever the path. Browsers must revalidate all of them with If-None-Match: the
+    origin localhost:8000 is shared by versions and other programs, and a cached page would survive an upgrade.
     """
 
     def __init__(self, files: Mapping[str, StaticFile]) -> None:
         self._files = files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         await self._answer(Request(scope))(scope, receive, send)
 
     def _answer(self, request: Request) -> Response:
@@ -87,12 +86,12 @@ class StaticFiles:
 
 
 def is_known(known: str, etag: str) -> bool:
-    """Whether an If-None-Match header names `etag`, weakly or not, as RFC 9110, 13.1.2 compares them."""
+    """Whether an If-None-Match header matches `etag` by the weak comparison of RFC 9110, 13.1.2."""
     return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in known.split(","))
 
 
 def page_files(folder: Path = PAGE) -> dict[str, StaticFile]:
-    """The built page by URL path, index.html also at /; raises `ConfigError` where there is none."""
+    """Files of the built page by URL path, index.html also at /; raises `ConfigError` if it is not built."""
     if not (folder / INDEX).is_file():
         raise ConfigError(
             f"{folder}: has no {INDEX}; the page comes with the released package, in a checkout build it first: "
@@ -104,11 +103,11 @@ def page_files(folder: Path = PAGE) -> dict[str, StaticFile]:
 
 
 def model_files(folder: Path = shipped.FOLDER) -> dict[str, StaticFile]:
-    """The shipped models and the lists of them by URL path, below /models."""
+    """Shipped models and their lists by URL path, below /models."""
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".onnx")]
     return {f"/models/{path.name}": _static_file(path) for path in paths}
 
 
 def _static_file(path: Path) -> StaticFile:
-    # Not by time and size, as servers do it: packages' files may all have one time, and pages of one size differ.
+    # Not from time and size: files of a package may all have the same time, and different pages the same size.
     return StaticFile(path, f'"{sha256_of(path)[:32]}"')

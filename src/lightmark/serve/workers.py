@@ -13,25 +13,25 @@ T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """All places are taken."""
+    """The queue is full, or the memory budget exhausted."""
 
 
 class Place:
-    """The right to one turn on a worker."""
+    """A place in the queue of `Workers`, for one task."""
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         self._threads = threads
-        self.turn: Future[Any] | None = None
+        self.future: Future[Any] | None = None
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """What `work` gives on the first worker that is free; where this is cancelled before, it never begins."""
-        turn = self._threads.submit(work)
-        self.turn = turn
-        return await asyncio.wrap_future(turn)
+    async def run(self, task: Callable[[], T]) -> T:
+        """Result of `task` on the first free worker; it never starts if this is cancelled before."""
+        future = self._threads.submit(task)
+        self.future = future
+        return await asyncio.wrap_future(future)
 
 
 class Workers:
-    """`count` threads; as many pieces of work run at once, and `queue` more may wait for them."""
+    """Pool of `count` threads with a bounded queue: up to `queue` further tasks may wait."""
 
     def __init__(self, count: int, queue: int) -> None:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="landmarks")
@@ -41,7 +41,7 @@ class Workers:
 
     @property
     def busy(self) -> bool:
-        """Whether anything waits or runs."""
+        """Whether any task waits or runs."""
         return self._taken > 0
 
     @property
@@ -51,9 +51,9 @@ class Workers:
 
     @contextmanager
     def place(self) -> Iterator[Place]:
-        """A place to run one piece of work from; raises `BusyError` where all are taken.
+        """Context with a place for one task; raises `BusyError` if all are taken.
 
-        A thread cannot be stopped: work that its visitor no longer waits for keeps its place until it ends.
+        Threads cannot be stopped, so a running task keeps its place until it ends, even if its client has disconnected.
         """
         with self._lock:
             if self.full:
@@ -63,16 +63,16 @@ class Workers:
         try:
             yield place
         finally:
-            if place.turn is None:
-                self._leave()
+            if place.future is None:
+                self._release()
             else:
-                place.turn.cancel()
-                place.turn.add_done_callback(self._leave)
+                place.future.cancel()
+                place.future.add_done_callback(self._release)
 
     def close(self) -> None:
-        """Begin nothing more; what runs goes on."""
+        """Start no further tasks; running ones continue."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _leave(self, _turn: Future[Any] | None = None) -> None:
+    def _release(self, _future: Future[Any] | None = None) -> None:
         with self._lock:
             self._taken -= 1
