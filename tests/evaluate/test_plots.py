@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightmark.errors import MissingExtraError
-from lightmark.evaluate.confidence import Confidence, calibrate, judge_presence
+from lightmark.evaluate.confidence import Confidence, calibrate, compare_confidence
 from lightmark.evaluate.report.plots import (
     CALIBRATION,
     PRESENCE,
@@ -60,7 +60,7 @@ def test_curves_reach_the_share_of_faces_within_the_error(blob_samples) -> None:
 def confident(blob_samples):
     """A report on points one pixel off, expected to be a tenth of a crop off."""
     right, wrong = np.linspace(0.4, 1, 12), np.linspace(0, 0.6, 48)
-    confidence = Confidence(calibrate(np.full((12, 3), 0.1), np.full((12, 3), 0.2)), judge_presence(right, wrong))
+    confidence = Confidence(calibrate(np.full((12, 3), 0.1), np.full((12, 3), 0.2)), compare_confidence(right, wrong))
     points = np.stack([sample.points + 1 for sample in blob_samples])
     return make_report(blob_samples, points, "t", confidence=confidence)
 

@@ -456,7 +456,7 @@ def test_features_are_those_of_every_copy_of_every_item(untrained, monkeypatch):
     monkeypatch.setattr(confidence_module, "track", lambda firsts, text: shown.append((list(firsts), text)) or firsts)
 
     def extract(batch, quiet):
-        monkeypatch.setattr(confidence_module, "crops_at_once", lambda device: batch)
+        monkeypatch.setattr(confidence_module, "inference_batch", lambda device: batch)
         network.train()
         crop = lambda key: (crops[key.epoch, key.face], labels[key.epoch, key.face])  # noqa: E731  # short
         return _extract(network, spec, crop, 5, 2, "blobs", quiet)

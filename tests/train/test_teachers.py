@@ -192,7 +192,7 @@ def test_points_are_cut_into_batches_and_put_together(
     assert whole.shape == (3, 7, 5, 2)
     assert whole.dtype == np.float32
     for batch in (1, 3, 7):
-        monkeypatch.setattr(teachers, "crops_at_once", lambda device, batch=batch: batch)
+        monkeypatch.setattr(teachers, "inference_batch", lambda device, batch=batch: batch)
         cut = points_of_teacher(student, samples, teacher, tmp_path / str(batch), quiet=True)
         np.testing.assert_allclose(cut, whole, atol=1e-4)
 
