@@ -47,8 +47,8 @@ def main() -> None:
     rolled = warp(face.image, spec_crop_matrix(model.spec, box, ROLL), model.spec.size)
     outputs = model.outputs(crop[None])
     (found,) = Landmarker(MODEL, "cascade").landmarks(face.image, [box], angles=[0.0])
-    assert outputs.errors is not None
-    assert outputs.presence is not None
+    assert outputs.expected_error is not None
+    assert outputs.confidence is not None
     assert found.expected_error is not None
     golden = {
         "model": MODEL,
@@ -56,8 +56,8 @@ def main() -> None:
         "crop_scale": model.spec.crop_scale,
         "box": box.tolist(),
         "normalized_points": outputs.normalized_points[0].astype(float).round(6).tolist(),
-        "errors": outputs.errors[0].astype(float).round(6).tolist(),
-        "presence": round(float(outputs.presence[0]), 6),
+        "errors": outputs.expected_error[0].astype(float).round(6).tolist(),
+        "presence": round(float(outputs.confidence[0]), 6),
         "points": found.points.astype(float).round(3).tolist(),
         "expected_error": found.expected_error.astype(float).round(3).tolist(),
         "rolled": rolled_face(model, box, found.points),

@@ -253,10 +253,10 @@ class Landmarker:
     def _face(self, outputs: Outputs, index: int, matrix: Array, box: Array) -> Face:
         points = transform(invert(matrix), from_normalized(outputs.normalized_points[index], self.spec.size))
         expected_error = confidence = None
-        if outputs.errors is not None:
-            expected_error = outputs.errors[index] * self.spec.size / matrix_scale(matrix)
-        if outputs.presence is not None:
-            confidence = float(outputs.presence[index])
+        if outputs.expected_error is not None:
+            expected_error = outputs.expected_error[index] * self.spec.size / matrix_scale(matrix)
+        if outputs.confidence is not None:
+            confidence = float(outputs.confidence[index])
         return Face(points, box, self.spec.schema, expected_error, confidence)
 
 

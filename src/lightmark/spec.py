@@ -93,13 +93,13 @@ class ModelSpec:
 class Outputs:
     """Outputs of a model for B crops: normalized_points (B, N, 2); the rest only with `confidence`.
 
-    `errors` (B, N) are the expected errors of the points relative to the crop's side; `presence` (B,) is the
-    confidence, the probability that the crop frames a face.
+    `expected_error` (B, N) of the points is relative to the crop's side; `confidence` (B,) is the probability that the
+    crop shows a face.
     """
 
     normalized_points: NDArray[np.floating[Any]]
-    errors: NDArray[np.floating[Any]] | None = None
-    presence: NDArray[np.floating[Any]] | None = None
+    expected_error: NDArray[np.floating[Any]] | None = None
+    confidence: NDArray[np.floating[Any]] | None = None
 
 
 def spec_crop_matrix(spec: ModelSpec, box: ArrayLike, roll: float = 0.0) -> Array:

@@ -47,8 +47,8 @@ def test_each_form_gives_the_original_points(written, fast, file_format, largest
     crops = calibration_crops(FACES, fast.spec, 5, seed=3)
     got, want = model.outputs(crops), fast.outputs(crops)
     assert np.abs(got.normalized_points - want.normalized_points).max() * 128 < largest
-    assert got.errors == pytest.approx(want.errors, rel=0.3)
-    assert got.presence.shape == (5,)
+    assert got.expected_error == pytest.approx(want.expected_error, rel=0.3)
+    assert got.confidence.shape == (5,)
     assert model(crops[:1]) == pytest.approx(got.normalized_points[:1], abs=1e-4)
 
 

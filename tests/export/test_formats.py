@@ -68,8 +68,8 @@ def test_every_form_gives_the_original_points(written: Written) -> None:
     got, want = model.outputs(crops), fast.outputs(crops)
     exact = FORMATS[written.one.file_format].precision == "fp32"
     assert np.abs(got.normalized_points - want.normalized_points).max() * 128 < (0.001 if exact else 2.0)
-    assert got.errors == pytest.approx(want.errors, rel=0.001 if exact else 0.3)
-    assert got.presence == pytest.approx(want.presence, abs=0.001 if exact else 0.1)
+    assert got.expected_error == pytest.approx(want.expected_error, rel=0.001 if exact else 0.3)
+    assert got.confidence == pytest.approx(want.confidence, abs=0.001 if exact else 0.1)
     assert model(crops[:1]) == pytest.approx(got.normalized_points[:1], abs=1e-5)
     assert model(crops[:0]).shape == (0, 68, 2)
 

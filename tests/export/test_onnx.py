@@ -132,14 +132,14 @@ def test_confidence_is_exported(tmp_path: Path) -> None:
     assert model.spec.confidence
     crops = random_crops(model.spec.size, 3, np.random.default_rng(0))
     got, want = OnnxModel(tmp_path / "model.onnx").outputs(crops), model.outputs(crops)
-    assert got.errors is not None
-    assert got.presence is not None
-    assert got.errors.shape == got.normalized_points.shape[:2]
-    np.testing.assert_allclose(got.errors, want.errors, rtol=1e-3)
-    np.testing.assert_allclose(got.presence, want.presence, atol=1e-4)
+    assert got.expected_error is not None
+    assert got.confidence is not None
+    assert got.expected_error.shape == got.normalized_points.shape[:2]
+    np.testing.assert_allclose(got.expected_error, want.expected_error, rtol=1e-3)
+    np.testing.assert_allclose(got.confidence, want.confidence, atol=1e-4)
     np.testing.assert_allclose(want.normalized_points, model(crops), atol=1e-6)
     assert 0 <= max(parity.expected_error, parity.confidence) < 0.01
-    assert np.std(got.errors) > 0
+    assert np.std(got.expected_error) > 0
 
 
 def test_missing_onnx_gives_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

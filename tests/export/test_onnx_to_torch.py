@@ -34,8 +34,8 @@ def same(path: Path, uint8_input: bool) -> None:
         assert got[0].numpy() == pytest.approx(want.normalized_points, abs=1e-5)
         if original.spec.confidence:
             # An exponential, which magnifies float32's rounding: by 1e-5 on a white crop with AVX2's kernels.
-            assert got[1].numpy() == pytest.approx(want.errors, abs=TOLERANCE_PX / original.spec.size)
-            assert got[2].numpy() == pytest.approx(want.presence, abs=1e-5)
+            assert got[1].numpy() == pytest.approx(want.expected_error, abs=TOLERANCE_PX / original.spec.size)
+            assert got[2].numpy() == pytest.approx(want.confidence, abs=1e-5)
 
 
 @pytest.mark.parametrize("uint8_input", [False, True], ids=["planes", "bytes"])

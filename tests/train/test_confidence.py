@@ -259,8 +259,8 @@ def test_the_same_seed_gives_the_same_weights(untrained, confident, tmp_path):
     train_confidence(checkpoint, faces, tmp_path / "again.safetensors", recipe=QUICK, quiet=True)
     crops = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     first, second = (load_model(path).outputs(crops) for path in (confident[1], tmp_path / "again.safetensors"))
-    np.testing.assert_array_equal(first.errors, second.errors)
-    np.testing.assert_array_equal(first.presence, second.presence)
+    np.testing.assert_array_equal(first.expected_error, second.expected_error)
+    np.testing.assert_array_equal(first.confidence, second.confidence)
 
 
 def test_training_goes_on_from_a_confident_network(confident, untrained, recipe, tmp_path):

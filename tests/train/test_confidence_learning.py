@@ -95,5 +95,5 @@ def test_presence_learns_from_faces_that_the_points_do_not(trained, confident, t
     spec = without.spec
     crops = np.stack([warp(f.image, spec_crop_matrix(spec, f.box), spec.size) for f in negatives(faces[120:])])
     np.testing.assert_array_equal(with_them(crops), without(crops))
-    doubt, doubt_before = (1 - model.outputs(crops).presence.mean() for model in (with_them, without))
+    doubt, doubt_before = (1 - model.outputs(crops).confidence.mean() for model in (with_them, without))
     assert doubt < doubt_before / 2

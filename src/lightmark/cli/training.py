@@ -294,7 +294,7 @@ def confidence(
     click.echo(f"{out}, on its validation faces:")
     click.echo(f"expected errors: scaled by {measured.scale:.2f}, Spearman {measured.spearman:.2f} with the true ones,")
     click.echo(f"{measured.nll_gain:.3f} nats a point better than one constant a point")
-    click.echo(f"presence: area under the ROC curve {measured.presence_auc:.4f}")
+    click.echo(f"confidence: area under the ROC curve {measured.presence_auc:.4f}")
     if measured.present_auc is not None:
         click.echo(f"on held-out faces of --present: {measured.present_auc:.4f}")
 

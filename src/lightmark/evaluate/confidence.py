@@ -89,13 +89,13 @@ def measure_confidence(
 
     Raises `SpecError` for outputs of a model without confidence.
     """
-    if outputs.errors is None or outputs.presence is None:
+    if outputs.expected_error is None or outputs.confidence is None:
         raise SpecError("measure_confidence: the model gives points only; teach it with `lightmark confidence` first")
     target = np.stack([sample.points for sample in samples])
     errors = point_errors(outputs.points, target) / _crop_sides(model.spec, samples)[:, None]
     return Confidence(
-        calibrate(outputs.errors, errors, seed),
-        compare_confidence(outputs.presence, negative_confidence(model, samples, seed, batch)),
+        calibrate(outputs.expected_error, errors, seed),
+        compare_confidence(outputs.confidence, negative_confidence(model, samples, seed, batch)),
     )
 
 
@@ -132,7 +132,7 @@ def compare_confidence(right: Array, wrong: Array) -> Presence:
 
 def negative_confidence(model: CropModel, samples: Sequence[Sample], seed: int = 0, batch: int = 32) -> Array:
     """Confidence (W,) of `NEGATIVES_PER_FACE` misplaced crops from the picture of each face."""
-    return np.asarray(run_crops(model, _negative_crops(model.spec, samples, seed), batch).presence, dtype=np.float64)
+    return np.asarray(run_crops(model, _negative_crops(model.spec, samples, seed), batch).confidence, dtype=np.float64)
 
 
 def _negative_crops(spec: ModelSpec, samples: Sequence[Sample], seed: int) -> Iterator[Picture]:

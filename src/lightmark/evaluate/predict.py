@@ -23,12 +23,12 @@ from lightmark.spec import ModelSpec, Outputs, spec_crop_matrix
 class FaceOutputs:
     """Outputs of a model on F faces: `points` (F, N, 2) in image pixels, and with confidence the rest.
 
-    `errors` (F, N) are the expected errors relative to the crop's side; `presence` (F,) is the confidence, 0 to 1.
+    `expected_error` (F, N) is relative to the crop's side; `confidence` (F,) is from 0 to 1.
     """
 
     points: Array
-    errors: Array | None = None
-    presence: Array | None = None
+    expected_error: Array | None = None
+    confidence: Array | None = None
 
 
 def predict(
@@ -58,8 +58,8 @@ def predict_outputs(
         raise SpecError(f"model: gives points of shape {outputs.normalized_points.shape}, its spec says {expected}")
     pairs = zip(matrices, from_normalized(outputs.normalized_points, model.spec.size), strict=True)
     points = np.stack([transform(invert(matrix), crop_points) for matrix, crop_points in pairs])
-    rest = (None if one is None else np.asarray(one, dtype=np.float64) for one in (outputs.errors, outputs.presence))
-    return FaceOutputs(points, *rest)
+    optional = (outputs.expected_error, outputs.confidence)
+    return FaceOutputs(points, *(None if one is None else np.asarray(one, dtype=np.float64) for one in optional))
 
 
 def run_crops(model: CropModel, crops: Iterable[Picture], batch: int = 32) -> Outputs:
@@ -146,7 +146,8 @@ def _run(model: CropModel, crops: Picture) -> tuple[NDArray[np.floating[Any]], .
     if not model.spec.confidence:
         return (model(crops),)
     outputs = model.outputs(crops)
-    return tuple(one for one in (outputs.normalized_points, outputs.errors, outputs.presence) if one is not None)
+    values = (outputs.normalized_points, outputs.expected_error, outputs.confidence)
+    return tuple(one for one in values if one is not None)
 
 
 def _crops(samples: Sequence[Sample], matrices: Sequence[Array], size: int) -> Iterator[Picture]:

@@ -49,7 +49,8 @@ def measure_parity(exported: CropModel, original: CropModel, crops: NDArray[np.u
     parity = Parity(float(distances.max()), float(distances.mean()), len(crops))
     if not original.spec.confidence:
         return parity
-    error, confidence = (float(np.abs(np.subtract(*compared(name))).max()) for name in ("errors", "presence"))
+    names = ("expected_error", "confidence")
+    error, confidence = (float(np.abs(np.subtract(*compared(name))).max()) for name in names)
     return replace(parity, expected_error=error * size, confidence=confidence)
 
 
