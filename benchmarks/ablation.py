@@ -1,4 +1,4 @@
-"""What distillation is worth: one student, many objectives, several seeds; one JSON a run, resumed over days.
+"""Ablation of the distillation: one student, many objectives, several seeds; one JSON per run, resumable.
 
     python benchmarks/ablation.py --data 300w --teacher runs/standard224/tough --recipe standard224 \\
         --start runs/mobilenetv2-coco.safetensors --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2

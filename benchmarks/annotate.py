@@ -1,4 +1,4 @@
-"""What `lightmark annotate` does in bulk: Ray's workers against one process with one thread, memory, and being killed.
+"""Throughput, memory and resuming of `lightmark annotate`: Ray's workers against one process with one thread.
 
     python benchmarks/annotate.py
 

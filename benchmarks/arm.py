@@ -1,4 +1,4 @@
-"""Points of models on one machine, to be compared with those of another: what `arm.sh` runs on both sides.
+"""Points of models on one machine, for comparison with another: run by `arm.sh` on both.
 
     python benchmarks/arm.py points MODEL... --data 300w --machine NAME --out NAME.npz
     python benchmarks/arm.py compare x86.npz arm.npz... --out result.json

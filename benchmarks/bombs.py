@@ -1,4 +1,4 @@
-"""Pictures whose files cost far more than their pixels: seconds and memory of `to_picture`, each in its own process.
+"""Decompression bombs: time and memory of `to_picture` on each, in separate processes.
 
     python benchmarks/bombs.py
 

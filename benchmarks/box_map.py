@@ -1,4 +1,4 @@
-"""How near the face's box that follows from a model's own points is to the detector's: by the template, and by its map.
+"""Accuracy of face boxes computed from custom points, by the template and by the box map, against the detector's.
 
     python benchmarks/box_map.py --data FOLDER --out benchmarks/results/box-map.json
 

@@ -1,4 +1,4 @@
-"""A Lightmark model beside MediaPipe Face Mesh on the same labelled faces: NME by subset and group of points.
+"""Comparison of a Lightmark model with MediaPipe Face Mesh on the same labelled faces, by subset and group of points.
 
 MediaPipe 0.10.21 carries its models and wants NumPy below 2, so it gets an environment of its own, without torch:
 

@@ -1,4 +1,4 @@
-"""Fetch the pictures without faces: those that the detector and presence scores were taught and tested with.
+"""Download the pictures without faces with which detector and confidence were trained and tested.
 
     python benchmarks/face_free.py --out face-free                         # on Debian 12; needs apt-get, dpkg-deb, pip
 

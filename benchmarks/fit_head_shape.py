@@ -1,4 +1,4 @@
-"""The mean head of mean_head.py: 31 points in three dimensions, out of nothing but labels in two.
+"""Fit the mean head of mean_head.py, 31 points in three dimensions, to 2D labels.
 
     python benchmarks/fit_head_shape.py --turned 300w_lp/afw --data 300w
 

@@ -1,4 +1,4 @@
-"""How much the points of a tracked face jitter at rest and how far they lag when it moves, raw and smoothed.
+"""Jitter of a tracked face at rest and lag of a moving one, for raw and smoothed points.
 
     python benchmarks/jitter.py --data 300w
 

@@ -1,4 +1,4 @@
-"""Whether crops come as fast as networks learn: loaders against steps, and distillation against plain training.
+"""Throughput of crop loaders against training steps, and of distillation against plain training.
 
     python benchmarks/loading.py                                     # on the CPU, at 128 px
     python benchmarks/loading.py --device cuda --workers 12 --out benchmarks/results/loading-cuda.json

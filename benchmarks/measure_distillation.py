@@ -1,4 +1,4 @@
-"""Evaluate every finished stage of a `lightmark distill` run on a test set and keep what made the numbers.
+"""Evaluate every finished stage of a `lightmark distill` run on a test set, and save the results with their origin.
 
     python benchmarks/measure_distillation.py --run runs/cpu128 --data 300w --out benchmarks/results/cpu128
 

@@ -1,4 +1,4 @@
-"""How far off `Face.pose` is where the pose is known, or told by another method.
+"""Error of `Face.pose` against known poses and against another method.
 
     python benchmarks/measure_pose.py --turned 300w_lp/afw --data 300w
 

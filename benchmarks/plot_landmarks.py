@@ -1,4 +1,4 @@
-"""Draw README's pictures: landmarks on drawn people, and a tracked face: docs/figures/landmarks.jpg and tracked.gif.
+"""Draw README's pictures, landmarks on synthetic people and a tracked face: docs/figures/landmarks.jpg, tracked.gif.
 
 python benchmarks/plot_landmarks.py [--out FOLDER]
 """

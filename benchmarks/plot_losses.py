@@ -1,4 +1,4 @@
-"""Redraw the KD-Loss of both presets, value and gradient, for one coordinate: docs/figures/kd-loss.png.
+"""Plot the KD-Loss of both presets, value and gradient, for one coordinate: docs/figures/kd-loss.png.
 
 python benchmarks/plot_losses.py [--out FILE]
 """

@@ -1,4 +1,4 @@
-"""Draw the strongest modes of the 300W training shapes, mean ± 3σ: docs/figures/shape-modes.png.
+"""Plot the first modes of the 300W training shapes, mean ± 3σ: docs/figures/shape-modes.png.
 
 python benchmarks/plot_shape_modes.py --data FOLDER [--out FILE]; FOLDER holds 300w/.
 """

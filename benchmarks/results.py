@@ -1,4 +1,4 @@
-"""Make again every published number that belongs to an older model file, by the commands that made them.
+"""Repeat the measurements of all published numbers that belong to an older model file, with their commands.
 
     python benchmarks/results.py --list
     python benchmarks/results.py --data FOLDER --force          # what is stale

@@ -1,4 +1,4 @@
-"""How many faces a second a training learns from: one process, two of them by torchrun, and one with two threads.
+"""Training throughput of one process, two processes by torchrun, and one process with two threads.
 
     python benchmarks/scaling.py
 

@@ -1,4 +1,4 @@
-"""What visitors who mean harm cost those who do not: `lightmark serve --api` under abuse, and a good picture meanwhile.
+"""Latency of good requests to `lightmark serve --api` while other clients abuse it.
 
     python benchmarks/serve_abuse.py
 

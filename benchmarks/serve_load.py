@@ -1,4 +1,4 @@
-"""What `lightmark serve --api` bears: answers a second, their times, lost ones, and the server's memory meanwhile.
+"""Load test of `lightmark serve --api`: throughput, latency, lost requests and memory of the server.
 
     python benchmarks/serve_load.py
 

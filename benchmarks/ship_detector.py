@@ -1,4 +1,4 @@
-"""Put a trained face detector into the package: choose its threshold, export it, register its sha256.
+"""Add a trained face detector to the package: choose its threshold, export it, register its sha256.
 
     python benchmarks/ship_detector.py runs/face-detector/model.safetensors --name face --face-free runs/face-free-train
 

@@ -1,4 +1,4 @@
-"""Put the int8 format of a shipped student into the package: export, measure, register it.
+"""Add the int8 file of a shipped student to the package: export, measure, register it.
 
     python benchmarks/ship_int8.py fast --name fast-int8 --data 300w --summary "…"
 

@@ -1,4 +1,4 @@
-"""Put a trained student into the package: measure it, export it with its numbers inside, and register its sha256.
+"""Add a trained student to the package: evaluate it, export it with its results, register its sha256.
 
     python benchmarks/ship_model.py runs/cpu128/student/confident.safetensors --name fast --data 300w \\
         --summary "MobileNetV2 for video and small boards."

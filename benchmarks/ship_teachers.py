@@ -1,4 +1,4 @@
-"""Put the teachers of a run beside the package, in half precision, for students that others distil.
+"""Store the teachers of a run in fp16 beside the package, for other distillations.
 
     python benchmarks/ship_teachers.py runs/standard224 --name standard224 --out teachers
 
