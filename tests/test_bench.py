@@ -73,7 +73,7 @@ def test_a_turn_is_the_median_after_a_call_that_does_not_count() -> None:
     ],
 )
 def test_what_cannot_be_measured_is_refused(names, options, words) -> None:
-    """Before anything runs."""
+    """Invalid models and numbers raise an error before anything is measured."""
     with pytest.raises(ConfigError, match=words):
         bench_models(names, **options)
 
@@ -85,7 +85,7 @@ def test_a_name_that_is_none_lists_the_shipped() -> None:
 
 
 def test_the_command_prints_tables_and_writes_json(tiny, tmp_path) -> None:
-    """And replaces nothing unasked."""
+    """The command prints tables and writes JSON, and replaces no file without --force."""
     out = tmp_path / "bench.json"
     options = ["bench", tiny, "--batch", "1,2", "--rounds", "1", "--json", str(out)]
     result = CliRunner().invoke(main, options)
@@ -101,7 +101,7 @@ def test_the_command_prints_tables_and_writes_json(tiny, tmp_path) -> None:
 
 @pytest.mark.parametrize("words", ["one", "0", "", "1,,2"])
 def test_lists_of_numbers_are_explained(words) -> None:
-    """With an example."""
+    """An invalid list of numbers raises an error with an example."""
     result = CliRunner().invoke(main, ["bench", "fast", "--batch", words])
     assert result.exit_code == 2
     assert "such as 1,32" in result.output

@@ -142,7 +142,7 @@ def test_a_long_comment_is_no_fault():
 
 @pytest.mark.parametrize("name", [b"tEXt", b"IDAT", b"abCd"])
 def test_a_png_of_empty_chunks(name):
-    """Each is a few lines of Python."""
+    """Millions of empty chunks, which Pillow would parse in Python, are refused."""
     refused(png_with(png_chunk(name, b"") * 60_000), "has far more segments than a picture needs")
 
 
@@ -185,7 +185,7 @@ def test_a_tiff_of_tags_alone(big):
 
 @pytest.mark.parametrize("options", [{}, {"compression": "tiff_deflate"}, {"big_tiff": True}])
 def test_tiffs_are_read(options):
-    """Raw, compressed and big."""
+    """Ordinary TIFF files pass the limits: raw, compressed and BigTIFF."""
     assert to_picture(encoded("TIFF", **options)).shape == (48, 64, 3)
 
 

@@ -37,7 +37,7 @@ def five_point_faces(tmp_path: Path) -> Path:
 
 
 def test_help_lists_every_command(run: CliRunner) -> None:
-    """A newcomer sees what there is."""
+    """`lightmark --help` names all commands."""
     result = run.invoke(main, ["--help"])
     assert result.exit_code == 0
     listed = [line.split()[0] for line in result.output.splitlines() if line.startswith("  ") and line.strip()]

@@ -113,13 +113,13 @@ def test_every_command_has_the_options_that_are_shown(command: str) -> None:
 
 
 def test_the_api_page_lists_the_public_names() -> None:
-    """All of them, once."""
+    """The API page lists all public names once."""
     listed = re.findall(r"^::: lightmark\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(set(lightmark.__all__) - {"__version__"})
 
 
 def test_every_page_is_in_the_sites_navigation() -> None:
-    """Else nobody finds it."""
+    """All pages are in the navigation of the site."""
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
     assert {page.name for page in ROOT.glob("docs/*.md")} == set(re.findall(r"[\w-]+\.md", nav))
 

@@ -83,7 +83,7 @@ def test_points_that_are_not_finite_are_left_out():
 
 
 def test_points_that_are_all_unknown_draw_nothing():
-    """No finite point, no stroke."""
+    """Points that are all NaN leave the picture unchanged."""
     assert not draw_landmarks(black(), np.full((2, 2), np.nan), PAIR).any()
 
 
@@ -180,7 +180,7 @@ def test_too_few_captions_are_refused():
 
 
 def test_an_empty_sheet_is_refused():
-    """No tiles, no sheet."""
+    """A contact sheet without tiles raises an error."""
     with pytest.raises(ImageError, match="0 tiles"):
         contact_sheet([])
 

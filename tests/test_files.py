@@ -20,7 +20,7 @@ def test_file_is_written_in_full(tmp_path):
 
 
 def test_target_is_not_there_before_the_end(tmp_path):
-    """A reader never sees half a file."""
+    """The target does not exist until the file is complete."""
     with replacing(tmp_path / "a.txt") as temporary:
         temporary.write_text("half")
         assert not (tmp_path / "a.txt").exists()
@@ -221,7 +221,7 @@ def test_a_file_in_a_folder_s_place_is_named(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_our_error(tmp_path):
-    """No room: the reason, one line."""
+    """A full disk raises our error with the reason in one line."""
     (tmp_path / "link.txt").symlink_to("/dev/full")
     refusal = pytest.raises(WriteError, match=r"^[^\n]*link\.txt: cannot be written: No space left on device[^\n]*$")
     with refusal, replacing(tmp_path / "link.txt") as temporary:

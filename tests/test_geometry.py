@@ -40,7 +40,7 @@ SEEDS = pytest.mark.parametrize("seed", range(4))
 
 
 def random_similarity(rng):
-    """A turn, a scale and a shift."""
+    """Random similarity: rotation, scale and translation."""
     angle, zoom = rng.uniform(-3, 3), rng.uniform(0.2, 4)
     cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
     return np.array([[cos, -sin, rng.uniform(-9, 9)], [sin, cos, rng.uniform(-9, 9)]])
@@ -59,7 +59,7 @@ def test_unit_and_crop_are_inverse(seed):
 
 
 def test_mirror_in_unit_points_is_one_minus_x():
-    """Mirroring in crop pixels and in normalized_points is the same law."""
+    """Mirroring in crop pixels and in normalized_points is consistent."""
     points = np.random.default_rng(0).uniform(0, 127, (7, 2))
     mirrored = to_normalized(transform(mirror_matrix(128), points), 128)
     np.testing.assert_allclose(mirrored, to_normalized(points, 128) * [-1, 1] + [1, 0], atol=1e-12)
@@ -113,7 +113,7 @@ def test_positive_angle_turns_content_counter_clockwise():
 
 @pytest.mark.parametrize("angle", [-170.0, -31.5, 12.0, 90.0])
 def test_angle_keeps_the_centre_and_the_scale(angle):
-    """A turn is about the centre of the box and changes no length."""
+    """A rotation is about the centre of the box and preserves lengths."""
     box = [3, 4, 33, 28]
     matrix, straight = crop_matrix(box, 64, 1.25, angle), crop_matrix(box, 64, 1.25)
     np.testing.assert_allclose(transform(matrix, np.array([[18.0, 16.0]])), [[31.5, 31.5]], atol=1e-9)
@@ -134,7 +134,7 @@ def test_angle_keeps_the_centre_and_the_scale(angle):
     ],
 )
 def test_unusable_box_is_refused(box, text):
-    """The message shows the box and says what is wrong with it."""
+    """The error has the box and the fault."""
     with pytest.raises(GeometryError, match=text):
         require_box(box)
 
@@ -235,7 +235,7 @@ def test_align_finds_the_similarity(seed):
 
 
 def test_align_does_not_mirror():
-    """A mirrored face is turned at best, never reflected."""
+    """A mirrored face is fitted by a rotation, never by a reflection."""
     source = np.random.default_rng(0).normal(size=(9, 2))
     matrix = align(source, source * [-1, 1])
     assert np.linalg.det(matrix[:, :2]) >= 0
@@ -274,13 +274,13 @@ def test_rotations_nod_first_and_tilt_last():
 
 @given(st.floats(-89, 89), st.floats(-179, 179), st.floats(-179, 179))
 def test_angles_of_a_rotation_come_back(yaw, pitch, roll):
-    """Up to where nodding and tilting become one."""
+    """Angles are recovered from their rotation up to the gimbal lock."""
     assert rotation_angles(rotation_matrix(yaw, pitch, roll)) == pytest.approx((yaw, pitch, roll), abs=1e-6)
 
 
 @pytest.mark.parametrize("yaw", [-90.0, 90.0])
 def test_angles_at_a_right_angle_give_the_same_rotation(yaw):
-    """All of what nodding and tilting share is called pitch."""
+    """At a yaw of ±90° the common rotation of pitch and roll is pitch."""
     wanted = rotation_matrix(yaw, 20, 15)
     angles = rotation_angles(wanted)
     assert (angles[0], angles[2]) == (pytest.approx(yaw), 0)
@@ -339,7 +339,7 @@ def test_tight_box_of_one_face_and_of_stacks():
 
 
 def test_side_and_centre_of_a_box():
-    """Of a wide and of a tall one."""
+    """The longer side of a wide and of a tall box."""
     assert [longer_side(np.array(box)) for box in ([1.0, 2, 7, 5], [1.0, 2, 3, 9])] == [6, 7]
     assert box_centre(np.array([1.0, 2, 7, 5])).tolist() == [4, 3.5]
 
@@ -386,7 +386,7 @@ def test_a_mirrored_similarity_mirrors_before_it_turns():
 
 @pytest.mark.parametrize("zoom", [0.001, 0.5, 1.0])
 def test_matrix_scale_of_a_reduction(zoom):
-    """Lengths may shrink, too."""
+    """Scale factors below 1 are measured, too."""
     assert matrix_scale(similarity_matrix(np.zeros(2), np.ones(2), zoom, 20.0)) == pytest.approx(zoom)
 
 
@@ -410,14 +410,14 @@ def test_boxes_at_the_bounds_are_taken(box):
     ],
 )  # fmt: skip
 def test_boxes_just_beyond_the_bounds_are_refused(box):
-    """By a tenth of a pixel."""
+    """A box that is 0.1 px outside the limits raises an error."""
     with pytest.raises(GeometryError):
         require_boxes_near([box], 640, 480)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_a_rotation_that_rounding_has_pushed_beyond_a_right_angle_has_angles(sign):
-    """A sine of 1 + 1e-15 is one of 1."""
+    """A sine of 1 + 1e-15, by rounding, is treated as 1."""
     rotation = np.array([[0.0, 0, sign], [0, 1, 0], [-sign * (1 + 1e-15), 0, 0]])
     yaw, pitch, roll = rotation_angles(rotation)
     assert (yaw, roll) == (90 * sign, 0)

@@ -57,7 +57,7 @@ def imported_parts(path: Path) -> set[str]:
 
 
 def test_every_part_has_a_layer() -> None:
-    """And every layer's part is there."""
+    """Every package has a layer, and every package named in a layer exists."""
     parts = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in FILES}
     assert parts == LEVELS.keys()
 

@@ -294,7 +294,7 @@ def test_a_distance_on_the_low_end_belongs_to_low_influence() -> None:
 
 @BOTH
 def test_a_distance_on_the_teacher_belongs_to_the_negative_assistant(preset: Preset) -> None:
-    """d = D is not yet positive."""
+    """At d = D the negative weight is used."""
     tough = PRESETS[preset].tough
     assert torch.equal(assistive_weight(one(0.4), one(0.4), tough), one(tough.negative))
 
@@ -309,7 +309,7 @@ def test_a_distance_on_the_knee_belongs_to_the_small_branch() -> None:
 
 @BOTH
 def test_a_student_on_a_teacher_gets_no_assistance(preset: Preset) -> None:
-    """ALoss is 0 at d = D."""
+    """The assistive loss is 0 at d = D."""
     constants = PRESETS[preset]
     assert assistive_loss(one(0.3), one(0.0), one(0.3), constants.tough).item() == 0.0
 
@@ -352,7 +352,7 @@ def test_no_gradient_reaches_the_teachers(preset: Preset) -> None:
 
 @BOTH
 def test_a_perfect_student_of_perfect_teachers_has_no_loss_and_no_gradient(preset: Preset) -> None:
-    """d = D = 0 is 0, not 0/0."""
+    """At d = D = 0 loss and gradient are 0 instead of NaN."""
     prediction = one(0.5).requires_grad_()
     loss = kd_loss(prediction, one(0.5), one(0.5), one(0.5), preset)
     loss.backward()
@@ -457,22 +457,22 @@ def off_by_half() -> tuple[Tensor, Tensor]:
 
 
 def test_l2_is_the_mean_square() -> None:
-    """(0.25 + 0) / 2."""
+    """The loss is (0.25 + 0) / 2."""
     assert l2_loss(*off_by_half()).item() == 0.125
 
 
 def test_l1_is_the_mean_distance() -> None:
-    """(0.5 + 0) / 2."""
+    """The loss is (0.5 + 0) / 2."""
     assert l1_loss(*off_by_half()).item() == 0.25
 
 
 def test_smooth_l1_is_linear_beyond_beta() -> None:
-    """(0.5 − 0.1/2) / 2 beyond β = 0.1."""
+    """The loss is (0.5 − 0.1/2) / 2 beyond β = 0.1."""
     assert smooth_l1_loss(*off_by_half(), beta=0.1).item() == pytest.approx(0.225)
 
 
 def test_smooth_l1_is_square_below_beta() -> None:
-    """0.25 / (2·1) / 2 below β = 1."""
+    """The loss is 0.25 / (2·1) / 2 below β = 1."""
     assert smooth_l1_loss(*off_by_half(), beta=1.0).item() == pytest.approx(0.0625)
 
 
@@ -514,7 +514,7 @@ def test_wing_constants_must_be_positive(constants: dict[str, float]) -> None:
 
 
 def test_smooth_l1_beta_must_be_positive() -> None:
-    """β = 0 is another loss: l1_loss."""
+    """β = 0, which would be L1, raises an error."""
     with pytest.raises(ConfigError, match="smooth_l1_loss: beta"):
         smooth_l1_loss(*off_by_half(), beta=0.0)
 
@@ -747,7 +747,7 @@ def test_a_perfect_teacher_has_no_ramp() -> None:
 
 
 def test_the_figure_is_the_preset_without_another() -> None:
-    """Of the loss and of its parts."""
+    """"figure" is the default preset of the loss and of its parts."""
     points = batch()
     assert kd_loss_parts(*points).total == kd_loss(*points) == kd_loss(*points, "figure")
 

@@ -78,7 +78,7 @@ def test_a_narrow_face_is_not_a_turned_one() -> None:
 
 
 def test_a_mirrored_face_has_yaw_and_roll_negated() -> None:
-    """And keeps its pitch."""
+    """In a mirrored face yaw and roll are negated and pitch is unchanged."""
     points = project(rotation_matrix(35, -12, 20)) + np.random.default_rng(0).normal(0, 1.5, (68, 2))
     yaw, pitch, roll = angles(points)
     mirrored = points[list(IBUG68.mirror)] * [-1, 1] + [639, 0]
@@ -93,7 +93,7 @@ def test_turning_the_picture_changes_roll_alone() -> None:
 
 
 def test_place_and_size_do_not_matter() -> None:
-    """Nor does the unit of the points."""
+    """The pose does not depend on position, size and unit of the points."""
     points = project(rotation_matrix(25, 10, 5)) + np.random.default_rng(0).normal(0, 1.5, (68, 2))
     assert angles(points * 0.001 - 7) == pytest.approx(angles(points), abs=1e-5)
 
@@ -126,7 +126,7 @@ def test_the_head_is_symmetric_and_looks_ahead() -> None:
 
 
 def test_points_of_wflw_tell_the_pose_too() -> None:
-    """Their 98 hold the 68."""
+    """The pose of WFLW's 98 points is that of the 68 points in them."""
     sources = {**{33 + i: 17 + i for i in range(5)}, **{42 + i: 22 + i for i in range(5)}}
     sources |= {51 + i: 27 + i for i in range(9)}
     points68 = project(rotation_matrix(20, 5, -10))
@@ -148,7 +148,7 @@ def test_other_points_tell_none(schema) -> None:
 
 
 def test_a_wrong_shape_is_refused() -> None:
-    """As everywhere."""
+    """Points of a wrong shape raise an error."""
     with pytest.raises(SchemaError, match=r"head_pose: points of shape \(67, 2\)"):
         head_pose(np.zeros((67, 2)), IBUG68)
 
@@ -162,7 +162,7 @@ def test_a_wrong_shape_is_refused() -> None:
     ],
 )
 def test_points_that_span_nothing_are_refused(points: np.ndarray, complaint: str) -> None:
-    """No angle is made up."""
+    """Collinear or coinciding points raise an error."""
     with pytest.raises(GeometryError, match=complaint):
         head_pose(points, IBUG68)
 

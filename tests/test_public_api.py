@@ -55,7 +55,7 @@ def test_editors_see_the_names_that_run() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    """As a misspelt attribute should."""
+    """An unknown name raises an AttributeError that lists the known ones."""
     with pytest.raises(AttributeError, match=r"no attribute 'Landmarks'; public names: .*Landmarker"):
         lightmark.Landmarks  # noqa: B018  # looking it up is what is tested
     assert "Landmarker" in dir(lightmark)

@@ -156,7 +156,7 @@ def test_soften_keeps_every_training_shape_at_full_variance() -> None:
 
 @BOTH
 def test_the_mean_is_its_own_soft_shape(align: Align) -> None:
-    """b = 0 rebuilds the mean."""
+    """The Soft-landmarks of the mean shape are the mean shape."""
     model = fit(faces(), 0.9, align)
     np.testing.assert_allclose(soften(model, model.mean), model.mean, atol=1e-9)
 
@@ -241,7 +241,7 @@ def test_float32_shapes_are_softened_in_float64() -> None:
 
 @pytest.mark.parametrize("variance", [0.0, -0.1, 1.01, 90.0, float("nan")])
 def test_a_share_outside_zero_to_one_is_refused(variance: float) -> None:
-    """90 % is 0.9."""
+    """A variance in percent is refused."""
     with pytest.raises(ConfigError, match=r"needs a share above 0 and up to 1, 0\.9 say"):
         fit(faces(), variance)
 
@@ -253,7 +253,7 @@ def test_an_unknown_alignment_is_refused_with_the_known_ones() -> None:
 
 
 def test_a_single_shape_is_refused() -> None:
-    """One face has no variance."""
+    """A single shape is refused, since it has no variance."""
     with pytest.raises(DataError, match="1 of 1 shapes have all their points; variance needs two"):
         fit(faces(1))
 
@@ -468,7 +468,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
 def test_a_cut_file_is_refused_by_name(share: float, tmp_path: Path) -> None:
-    """Wherever the copy stopped."""
+    """A truncated file raises an error that names it, for any length."""
     path = tmp_path / "faces.npz"
     shape.save(fit(faces()), path)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
@@ -477,7 +477,7 @@ def test_a_cut_file_is_refused_by_name(share: float, tmp_path: Path) -> None:
 
 
 def test_a_file_with_a_changed_byte_is_refused_by_name(tmp_path: Path) -> None:
-    """The archive's checksum is heeded."""
+    """A file with a changed byte is refused by the checksum of the archive."""
     path = tmp_path / "faces.npz"
     shape.save(fit(faces()), path)
     data = bytearray(path.read_bytes())

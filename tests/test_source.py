@@ -58,7 +58,7 @@ def test_exif_turn_is_undone(orientation):
 
 
 def test_colour_is_read_as_rgb():
-    """Red is the first channel."""
+    """The channels of a picture are in the order RGB."""
     red = np.zeros((2, 3, 3), np.uint8)
     red[..., 0] = 200
     picture = to_picture(encoded(PilImage.fromarray(red)))
@@ -114,7 +114,7 @@ def test_pixels_without_range_are_refused(tmp_path, dtype):
 
 
 def test_one_pixel_is_a_picture():
-    """The smallest picture is read."""
+    """A picture of one pixel is read."""
     assert to_picture(encoded(PilImage.new("RGB", (1, 1), (1, 2, 3)))).tolist() == [[[1, 2, 3]]]
 
 
@@ -314,7 +314,7 @@ def test_heic_without_its_library_names_the_extra(monkeypatch, tmp_path):
 
 
 def test_avif_on_an_old_pillow_names_the_new_one(monkeypatch):
-    """Pillow reads AVIF from 11.3 on."""
+    """With an older Pillow, AVIF raises an error that names the needed version."""
     monkeypatch.setitem(sys.modules, "PIL.AvifImagePlugin", None)
     monkeypatch.delitem(PilImage.OPEN, "AVIF", raising=False)
     with pytest.raises(ImageError, match=r"AVIF needs a newer Pillow"):
@@ -398,7 +398,7 @@ def test_other_arrays_are_refused(image):
 
 
 def test_an_array_without_pixels_is_refused():
-    """Nothing to look at."""
+    """An array without pixels raises an error."""
     with pytest.raises(ImageError, match="at least one pixel"):
         to_picture(np.zeros((0, 6, 3), np.uint8))
 
@@ -428,6 +428,6 @@ def test_a_path_with_a_null_byte_is_named():
 
 
 def test_the_callers_name_stands_in_errors():
-    """Standard input has no path."""
+    """Errors name the picture by `name`, such as for standard input."""
     with pytest.raises(ImageError, match=r"^standard input: cannot be read as a picture: it is empty$"):
         to_picture(b"", name="standard input")

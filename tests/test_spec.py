@@ -88,7 +88,7 @@ def test_missing_key_is_named(key):
 
 
 def test_files_older_than_confidence_have_none():
-    """Their models give points alone."""
+    """A spec without the field `confidence` has none."""
     data = json.loads(spec_to_json(FULL))
     del data["confidence"]
     assert not spec_from_json(json.dumps(data), "a.onnx").confidence
@@ -250,7 +250,7 @@ def test_box_moves_by_half_a_side_at_most():
 
 
 def test_files_older_than_box_maps_have_none():
-    """Their box is the template's."""
+    """A spec without the field `box_map` has none."""
     data = json.loads(spec_to_json(FULL))
     del data["box_map"]
     assert spec_from_json(json.dumps(data), "a.onnx").box_map is None

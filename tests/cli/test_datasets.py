@@ -126,7 +126,7 @@ def test_pack_goes_on_and_the_manifest_holds_what_was_left_out(broken, tmp_path:
 
 
 def test_a_folder_of_nothing_but_broken_labels_is_one_line(tmp_path: Path) -> None:
-    """Status 2 with the first of them."""
+    """A folder of broken labels gives status 2 and one line with the first of them."""
     folder, place = make(tmp_path, write_pts_files)
     for index in (0, 2):
         (folder / f"{index}.pts").unlink()

@@ -194,7 +194,7 @@ def test_faces_below_the_least_confidence_are_left_out(photos: Path, model: Path
 
 
 def test_a_least_confidence_needs_a_model_with_confidence(detect: Callable[..., Result], photos: Path) -> None:
-    """Nothing is left out in silence."""
+    """--min-confidence with a model without confidence raises an error."""
     result = detect(photos, "--min-confidence", "0.5")
     assert result.exit_code == 2
     assert "needs a model with confidence" in result.stderr

@@ -96,7 +96,7 @@ def test_the_model_itself_is_never_replaced(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_written_is_explained(tmp_path: Path, monkeypatch, arguments, words) -> None:
-    """Status 2, one line, no file."""
+    """An unwritable output gives status 2 and one line, and no file."""
     monkeypatch.chdir(tmp_path)
     status, output = export("fast", *arguments)
     assert (status, list(tmp_path.iterdir())) == (2, [])
@@ -113,7 +113,7 @@ def test_test_faces_are_not_calibrated_on(real_data: Path, tmp_path: Path) -> No
 
 
 def test_a_checkpoint_without_torch_names_the_extra(tmp_path: Path, monkeypatch) -> None:
-    """An ONNX source would need none."""
+    """A checkpoint without torch raises an error that names the extra."""
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "m.safetensors").write_text("")
     status, output = export(tmp_path / "m.safetensors", "--out", tmp_path / "m.onnx")

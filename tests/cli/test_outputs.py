@@ -96,7 +96,7 @@ def test_what_is_there_stays(world, command: str, _parameter: str, text: str, vi
 
 @pytest.mark.parametrize(("command", "_parameter", "text", "victim"), OUTPUTS, ids=IDS)
 def test_an_input_stays_with_force(world, command: str, _parameter: str, text: str, victim: str) -> None:
-    """Though it has another name there."""
+    """An input is never replaced, even with --force and under another name."""
     path = victim_of(victim, world)
     for source in [world.words(name)[0] for name in ("FACES/2.png", "MODEL", "FILM", "SCHEMA") if name[:5] in text]:
         path.unlink(missing_ok=True)

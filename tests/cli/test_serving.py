@@ -137,7 +137,7 @@ def test_the_application_alone_is_light() -> None:
 
 
 def test_a_port_that_is_taken_is_named(page: Path) -> None:
-    """With the next one to try."""
+    """A port in use is named, with another one to try."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = serve("--page", page, "--port", port)
@@ -169,7 +169,7 @@ def test_without_a_page_there_is_nothing_to_serve(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    """The line to type."""
+    """Without the extra the error has the install line."""
     monkeypatch.setitem(sys.modules, missing, None)
     result = serve()
     assert result.exit_code == 2
@@ -177,7 +177,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_browser_is_opened_where_asked(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the address that is printed."""
+    """--open opens the browser at the printed address."""
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr("lightmark.serve.server.run", lambda *given: given[-1]())

@@ -128,7 +128,7 @@ def test_errors_are_told_in_any_encoding(world, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_full_error_stream_does_not_end_the_work(world, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Results are what matters."""
+    """A full standard error stream does not stop the results."""
     with full() as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         with pytest.raises(SystemExit) as ended:
@@ -138,7 +138,7 @@ def test_a_full_error_stream_does_not_end_the_work(world, monkeypatch: pytest.Mo
 
 
 def test_a_closed_standard_input_is_named(world, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no picture to read."""
+    """A closed standard input is named in the error."""
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(SystemExit) as ended:
         main.main(world.words("detect - --model MODEL --out ROOT/out.json"), prog_name="lightmark")
@@ -194,7 +194,7 @@ INTERRUPTED = {
 
 @pytest.mark.parametrize(("text", "worker"), INTERRUPTED.values(), ids=INTERRUPTED)
 def test_an_interrupt_is_status_130(world, text: str, worker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line, no traceback."""
+    """An interrupt gives status 130 and one line without traceback."""
 
     def interrupt(*_words: object, **_options: object) -> None:
         raise KeyboardInterrupt

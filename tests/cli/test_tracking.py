@@ -44,7 +44,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def track(*arguments: object) -> tuple[int, str]:
-    """Exit status and what was said."""
+    """Exit status and output."""
     result = CliRunner().invoke(main, ["track", *map(str, arguments), "--threads", "1"])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
@@ -110,7 +110,7 @@ def test_what_is_there_stays_without_force(film: Path, tmp_path: Path) -> None:
 
 
 def test_the_video_itself_is_never_replaced(film: Path) -> None:
-    """Not even with --force."""
+    """The video itself is never replaced, even with --force."""
     before = film.read_bytes()
     status, said = track(film, "--out", film, "--force")
     assert status == 2
@@ -132,7 +132,7 @@ def test_the_video_itself_is_never_replaced(film: Path) -> None:
 def test_wrong_options_are_one_line_and_write_nothing(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Sequence[str], text: str
 ) -> None:
-    """Status 2, the reason, no file."""
+    """The failure gives status 2 and the reason, and no file."""
     monkeypatch.chdir(tmp_path)
     status, said = track(film, *arguments)
     assert status == 2

@@ -120,7 +120,7 @@ def test_an_interrupted_run_says_where_it_goes_on(runs: Runs, command: str, stag
 
 
 def test_an_interrupt_before_the_first_save_promises_nothing(runs: Runs) -> None:
-    """There is no step to go on from."""
+    """An interrupt before the first saved state does not promise to resume."""
     runs.interrupt_at(1)
     result = runs.invoke("train")
     assert result.exit_code == 130

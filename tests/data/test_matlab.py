@@ -108,7 +108,7 @@ def test_variable_that_unfolds_to_too_much_is_refused(tmp_path, monkeypatch):
 
 
 def test_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
-    """Labels are small."""
+    """A file that is too large for a label is not read."""
     scipy.io.savemat(tmp_path / "a.mat", {"a": np.zeros((1, 1000))})
     monkeypatch.setattr(matlab, "MOST_BYTES", 1000)
     with pytest.raises(DataError, match=r"8,\d+ bytes, a label has less"):

@@ -43,7 +43,7 @@ def test_tempting_crops_lie_where_a_detector_would_put_them() -> None:
 
 
 def test_crops_without_a_face_lie_anywhere() -> None:
-    """Their centres fill the picture."""
+    """The centres of background crops are anywhere in the picture."""
     spec, rng = ModelSpec(plain_schema(5), 32), np.random.default_rng(0)
     matrices = [background_matrix(np.zeros((40, 60, 3), np.uint8), spec, rng) for _ in range(400)]
     centres = np.concatenate([transform(invert(matrix), np.array([[15.5, 15.5]])) for matrix in matrices])

@@ -71,7 +71,7 @@ def test_the_bound_is_kept_and_the_least_recently_used_goes(samples, decoded):
 
 
 def test_a_picture_beyond_the_bound_is_handed_out_and_not_kept(samples, decoded):
-    """It empties no cache either."""
+    """A picture above the limit is returned but not cached, and evicts no others."""
     cache = PictureCache(BYTES - 1)
     assert cache.of_sample(samples[1])[0, 0, 0] == 1
     assert cache.of_sample(samples[1])[0, 0, 0] == 1
@@ -79,7 +79,7 @@ def test_a_picture_beyond_the_bound_is_handed_out_and_not_kept(samples, decoded)
 
 
 def test_pictures_in_memory_are_not_held_twice(samples):
-    """They are the sample's own."""
+    """Pictures in memory are not copied to the cache."""
     image = np.zeros((9, 9, 3), np.uint8)
     cache = PictureCache()
     assert cache.of_sample(replace(samples[0], image=image)) is image
@@ -96,7 +96,7 @@ def test_packed_pictures_are_told_apart(samples, tmp_path):
 
 
 def test_an_unreadable_picture_is_named_each_time(samples):
-    """Nothing is kept of it."""
+    """An unreadable picture raises the same error each time."""
     samples[2].path.write_bytes(b"no picture")
     cache = PictureCache()
     for _ in range(2):

@@ -96,7 +96,7 @@ def test_chance_alone_is_no_difference(run, errors) -> None:
 
 
 def test_a_run_does_not_differ_from_itself(run, errors) -> None:
-    """No face is better, and p is one."""
+    """The comparison of a run with itself has no better face and p = 1."""
     folder = run("a", rows_of(errors))
     whole = compare_runs(folder, folder).summaries["all"]
     assert (whole.p, whole.b_better, whole.a_better) == (1.0, 0.0, 0.0)
@@ -141,7 +141,7 @@ def test_a_run_is_named_by_its_folder_or_a_file_in_it(run, errors, file: str) ->
 
 
 def test_the_same_seed_gives_the_same_comparison(run, errors) -> None:
-    """Intervals and p can be made again."""
+    """Intervals and p-values are reproducible."""
     a, b = run("a", rows_of(errors)), run("b", rows_of(errors[::-1]))
     assert compare_runs(a, b, seed=1) == compare_runs(a, b, seed=1)
 
@@ -186,7 +186,7 @@ def test_text_has_a_line_a_subset(run, errors) -> None:
 
 
 def test_json_holds_the_verdict(run, errors) -> None:
-    """Machines read what people do."""
+    """The JSON has the same verdict as the text."""
     data = json.loads(comparison_to_json(compare_runs(run("a", rows_of(errors)), run("b", rows_of(errors + 0.01)))))
     assert data["key"] == KEY
     assert data["summaries"]["all"]["verdict"] == "a is better"

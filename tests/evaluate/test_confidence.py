@@ -147,7 +147,7 @@ def test_wrong_crops_depend_on_the_seed_and_on_nothing_else(model, blob_samples)
 
 
 def test_a_model_without_confidence_is_refused(blob_samples, centroid_model) -> None:
-    """The error says how to teach it."""
+    """The error names the command that trains a confidence head."""
     found = predict_outputs(centroid_model, blob_samples)
     assert (found.expected_error, found.confidence) == (None, None)
     with pytest.raises(SpecError, match=r"gives points only; teach it with `lightmark confidence`"):

@@ -23,13 +23,13 @@ def test_overlap_decides() -> None:
 
 
 def test_a_face_that_does_not_count_is_neither() -> None:
-    """However often it is found."""
+    """All detections of an ignored face are neither hits nor false positives."""
     found = np.array([FACE, FACE, OTHER])
     verdicts = match_boxes(found, np.array([FACE, OTHER]), np.array([False, True]))
     assert verdicts.tolist() == [NEITHER, NEITHER, HIT]
 
 
 def test_nothing_found_and_nothing_there() -> None:
-    """Empty arrays on either side."""
+    """Without detections or without labelled boxes the result is empty or all false."""
     assert match_boxes(np.empty((0, 4)), np.array([FACE]), ALL[:1]).tolist() == []
     assert match_boxes(np.array([FACE]), np.empty((0, 4)), ALL[:0]).tolist() == [FALSE]

@@ -61,14 +61,14 @@ def test_page_loads_nothing_from_elsewhere(page) -> None:
 
 
 def test_page_is_well_formed(page) -> None:
-    """Each tag closes where it should."""
+    """All tags of the page are closed in the right order."""
     outline = Outline()
     outline.feed(page)
     assert (outline.open, outline.wrong) == ([], [])
 
 
 def test_page_escapes_words(page) -> None:
-    """A title cannot become a tag."""
+    """Special characters of a title are escaped."""
     assert "A &lt;model&gt; &amp; more" in page
     assert "<model>" not in page
 
@@ -95,7 +95,7 @@ def test_page_fits_a_phone(page) -> None:
 
 
 def test_page_shows_jitter_where_it_was_asked_for(blob_samples) -> None:
-    """A fourth plot appears."""
+    """The page of a report with box jitter has a fourth plot."""
     report, points = errors_report(blob_samples)
     curve = (JitterPoint(0.05, Interval(0.05, 0.04, 0.06), Interval(0.2, 0.1, 0.3)),)
     page = render_html(replace(report, box_jitter=curve), worst_tiles(report, blob_samples, points, count=1))
@@ -103,13 +103,13 @@ def test_page_shows_jitter_where_it_was_asked_for(blob_samples) -> None:
 
 
 def test_the_same_report_gives_the_same_page(blob_samples, page) -> None:
-    """No dates and no random names."""
+    """The page has no dates and no random names."""
     report, points = errors_report(blob_samples)
     assert render_html(report, worst_tiles(report, blob_samples, points)) == page
 
 
 def test_worst_faces_come_first(blob_samples) -> None:
-    """Face 11 is the farthest off."""
+    """The face with the largest error is first."""
     report, points = errors_report(blob_samples)
     tiles = worst_tiles(report, blob_samples, points, count=5)
     assert [tile.nme for tile in tiles] == sorted((row.nme for row in report.rows), reverse=True)[:5]
@@ -132,7 +132,7 @@ def test_a_perfect_face_has_a_place_on_the_plots(blob_samples) -> None:
 
 
 def test_a_single_face_makes_a_page(blob_samples) -> None:
-    """One row is enough."""
+    """A report of a single face can be rendered."""
     points = np.stack([blob_samples[0].points + 1])
     report = make_report(blob_samples[:1], points, "one")
     assert "<svg" not in render_html(report, worst_tiles(report, blob_samples[:1], points))

@@ -24,7 +24,7 @@ from lightmark.evaluate.run import make_report
 
 
 def test_without_matplotlib_the_install_line_is_given(monkeypatch) -> None:
-    """The message says what to type."""
+    """The error has the install line."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[report\]"'):
         require_matplotlib()

@@ -122,7 +122,7 @@ def test_an_output_of_a_wrong_shape_is_refused(fixed_model, blob_sample) -> None
 
 
 def test_jitter_of_zero_keeps_boxes(blob_samples) -> None:
-    """Level 0 is the label's own box."""
+    """Level 0 returns the boxes unchanged."""
     boxes = face_boxes(blob_samples)
     assert jitter_boxes(boxes, 0.0, np.random.default_rng(0)) == pytest.approx(boxes)
 
@@ -138,7 +138,7 @@ def test_jitter_stays_within_its_share_of_the_box() -> None:
 
 
 def test_jitter_keeps_the_form_of_a_box() -> None:
-    """Both sides grow by one factor."""
+    """Width and height are scaled by the same factor."""
     spoilt = jitter_boxes(np.array([[0.0, 0.0, 50.0, 100.0]]), 0.3, np.random.default_rng(5))[0]
     assert (spoilt[3] - spoilt[1]) / (spoilt[2] - spoilt[0]) == pytest.approx(2)
 
@@ -167,7 +167,7 @@ def test_wflw_faces_become_68_points_with_their_box() -> None:
 
 
 def test_samples_of_the_schema_stay_as_they_are() -> None:
-    """No conversion, no copy."""
+    """Samples that have the schema are returned as they are."""
     sample = face_of(IBUG68)
     assert to_schema([sample], IBUG68)[0] is sample
 

@@ -41,7 +41,7 @@ def test_written_predictions_are_read_back(tmp_path) -> None:
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:
-    """The file is whole or not there."""
+    """A failed write leaves the old file unchanged."""
     path = tmp_path / "p.json"
     write_predictions(path, "points3", ["a.png"], np.zeros((1, 3, 2)))
     before = path.read_text()
@@ -52,7 +52,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:
 
 
 def test_points_come_in_the_order_of_the_faces(blob_sample) -> None:
-    """The file's order does not matter."""
+    """Points are in the order of the samples, whatever the order of the file."""
     samples = [blob_sample(0, name="/d/b.png"), blob_sample(1, name="/d/a.png")]
     assert match_predictions(named(["a.png", "b.png"]), samples)[:, 0, 0].tolist() == [1.0, 0.0]
 
@@ -101,7 +101,7 @@ def test_faces_outside_the_subset_may_be_predicted(blob_sample) -> None:
 
 
 def test_a_wrong_number_of_points_names_the_face(blob_sample) -> None:
-    """Four points are no three."""
+    """A prediction with a wrong number of points raises an error that names the face."""
     with pytest.raises(DataError, match=r"/d/a\.png: 4 points predicted, 3 are labelled"):
         match_predictions(named(["a.png"], count=4), [replace(blob_sample(0), path=Path("/d/a.png"))])
 
@@ -132,7 +132,7 @@ def test_faces_of_unequal_counts_are_refused(tmp_path) -> None:
 
 
 def test_a_file_that_is_no_json_is_refused(tmp_path) -> None:
-    """A text file names itself."""
+    """A file that is no JSON raises an error that names it."""
     (tmp_path / "p.json").write_text("hello")
     with pytest.raises(DataError, match=r"p\.json: cannot be read as JSON"):
         read_predictions(tmp_path / "p.json")

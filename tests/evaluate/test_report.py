@@ -71,7 +71,7 @@ def test_a_face_on_an_edge_of_size_counts_once() -> None:
 
 
 def test_subsets_come_after_all_larger_first() -> None:
-    """Order is by size, then by name."""
+    """Subsets are sorted by size, then by name."""
     rows = [row(0.1, "b"), row(0.1, "b", "z"), row(0.1, "a"), row(0.1)]
     assert [(name, s.faces) for name, s in summaries_by_subset(rows, 0.08, 0).items()] == [
         ("all", 4),
@@ -110,7 +110,7 @@ def test_json_holds_the_jitter_curve() -> None:
 
 
 def test_the_largest_faces_have_no_upper_edge_in_json() -> None:
-    """Infinity is no JSON."""
+    """The open upper edge is null in JSON, which has no infinity."""
     data = json.loads(report_to_json(report([row(0.02, size=1000)])))
     assert data["subsets"]["all"]["face_size_px"][0]["below"] is None
 

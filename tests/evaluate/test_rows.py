@@ -88,14 +88,14 @@ def test_a_name_that_comes_twice_is_refused() -> None:
 
 
 def test_faces_of_several_schemas_are_refused() -> None:
-    """One table has one normaliser."""
+    """Samples of several schemas raise an error."""
     other = sample("b.png", schema=plain_schema(4))
     with pytest.raises(SchemaError, match=r"b\.png: labelled with points4, those before it with face4"):
         face_rows([sample(), other], np.stack([POINTS, POINTS]))
 
 
 def test_no_faces_are_refused() -> None:
-    """An empty set has no schema."""
+    """An empty list of samples raises an error."""
     with pytest.raises(DataError, match="no faces to evaluate"):
         face_rows([], np.zeros((0, 4, 2)))
 
@@ -118,14 +118,14 @@ def test_rows_are_read_back(tmp_path) -> None:
 
 
 def test_a_table_of_something_else_is_refused(tmp_path) -> None:
-    """Another CSV says what was wanted."""
+    """A CSV with other columns raises an error that lists the needed ones."""
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"x\.csv: no table of faces"):
         read_rows(tmp_path / "x.csv")
 
 
 def test_a_broken_line_is_named(tmp_path) -> None:
-    """The error says which line."""
+    """A broken line raises an error with its number."""
     write_rows(tmp_path / "faces.csv", [row_of({})], "nme_inter_ocular")
     with (tmp_path / "faces.csv").open("a") as file:
         file.write("b.png,test,oops\n")

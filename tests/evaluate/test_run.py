@@ -59,7 +59,7 @@ def test_an_unknown_subset_names_those_there_are(tree_300w, model_68) -> None:
 
 
 def test_data_without_test_faces_are_taken_whole(blob_samples) -> None:
-    """Own data carry no official split."""
+    """Without test faces in the data all faces are evaluated."""
     assert choose_faces(blob_samples, None, "d") == (blob_samples, ())
 
 
@@ -90,7 +90,7 @@ def test_a_report_is_five_files(tree_300w, model_68, tmp_path) -> None:
 
 
 def test_without_a_folder_nothing_is_written(tree_300w, model_68, tmp_path, monkeypatch) -> None:
-    """The report is only returned."""
+    """Without a report folder no file is written."""
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     model = model_68()
@@ -133,7 +133,7 @@ def test_a_report_replaces_the_one_before(tree_300w, model_68, tmp_path) -> None
 
 
 def test_a_folder_that_cannot_be_made_is_named(tree_300w, model_68, tmp_path) -> None:
-    """A file in the way is our error."""
+    """A file in place of the report folder raises our error."""
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"r/report\.json: cannot be written: a file is where its folder should be"):
         evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "file" / "r")
@@ -218,7 +218,7 @@ def test_missing_matplotlib_is_told_before_the_work(monkeypatch, tmp_path) -> No
 
 
 def test_written_predictions_are_those_of_the_report(tree_300w, model_68, tmp_path) -> None:
-    """One face a row, by the same names."""
+    """predictions.json has the faces of the report by the same names."""
     report = evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "r")
     assert list(read_predictions(tmp_path / "r" / "predictions.json").points) == [row.name for row in report.rows]
 

@@ -133,14 +133,14 @@ def test_int8_needs_faces(tmp_path) -> None:
 
 
 def test_half_precision_needs_no_faces(tmp_path) -> None:
-    """Its parity is taken over noise."""
+    """fp16 needs no faces; its parity is measured on random crops."""
     (one,) = export_formats(model_path("fast"), {"onnx-fp16": tmp_path / "m.onnx"})
     assert one.parity.mean < 0.1
 
 
 @pytest.mark.parametrize(("file_format", "word"), [("onnx-int8", "int8"), ("onnx-fp16", "fp16")])
 def test_rounded_models_are_no_source(written, tmp_path, file_format, word) -> None:
-    """Rounding twice would lose twice."""
+    """Files of lower precision are refused as a source."""
     with pytest.raises(ExportError, match=f"is {word} already; give the checkpoint or the float32 file"):
         export_formats(written[file_format].path, {"onnx": tmp_path / "m.onnx"})
 
@@ -168,7 +168,7 @@ def test_sources_that_are_no_models_are_named(tmp_path) -> None:
     ],
 )
 def test_a_file_that_is_another_model_is_not_left(tmp_path, monkeypatch, file_format, parity, words) -> None:
-    """What lay there before stays."""
+    """A file that fails its parity is not kept, and the old file stays."""
     (tmp_path / "m.onnx").write_text("old")
     monkeypatch.setattr(exporter, "measure_parity", lambda *_: parity)
     with pytest.raises(ExportError, match=words):

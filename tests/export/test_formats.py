@@ -208,24 +208,24 @@ def test_formats_without_uint8_input_are_refused(file_format: FileFormat, tmp_pa
 
 
 def test_providers_are_onnxruntimes(tmp_path: Path) -> None:
-    """Another runtime would not know them."""
+    """Execution providers are refused for formats of other runtimes than onnxruntime."""
     with pytest.raises(ConfigError, match="providers are onnxruntime's"):
         open_exported(tmp_path / "m.tflite", providers=["CUDAExecutionProvider"])
 
 
 def test_core_ml_does_not_run_here(tmp_path: Path) -> None:
-    """Those that do are listed."""
+    """Opening a Core ML package raises an error that lists the formats with a runtime."""
     with pytest.raises(CheckpointError, match=r"ending in '\.mlpackage', a model ends in \.onnx, \.tflite, \.xml"):
         open_exported(tmp_path / "m.mlpackage")
 
 
 def test_an_extra_that_is_there_is_no_error() -> None:
-    """ONNX is installed wherever tests run."""
+    """`require_format` does not raise for a format whose packages are installed."""
     require_format("onnx")
 
 
 def test_every_form_has_a_writer_and_names_of_its_own() -> None:
-    """In one folder, no format's files are another's."""
+    """All formats have a writer, and file names that are unique in one folder."""
     assert WRITERS.keys() == FORMATS.keys()
     names = [path.name for one in FORMATS for path in files_of(one, Path(name_in_folder(one, "fast")))]
     assert len(set(names)) == len(names)

@@ -44,7 +44,7 @@ def test_bytes_are_normalised_inside(write_onnx, batch) -> None:
 
 
 def test_a_model_of_bytes_refuses_other_crops(write_onnx) -> None:
-    """The size is the spec's there, too."""
+    """A model with uint8 input raises an error for crops of another size."""
     path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
     model = read_graph(path)
     take_bytes(model, SPEC)

@@ -50,7 +50,7 @@ def graph(side: int = 16, stride: int = 2, outputs: int = 5, planes: bool = Fals
 
 
 def answer(model: onnx.ModelProto, path, crops: np.ndarray) -> np.ndarray:
-    """What the graph says of crops."""
+    """Output of the graph for crops."""
     onnx.save(model, str(path))
     (out,) = open_session(path, 1).run(None, {"pixels": crops})
     return out

@@ -56,7 +56,7 @@ def test_a_network_of_other_parts_is_the_same(tmp_path: Path) -> None:
 
 
 def test_an_unsupported_operator_is_named() -> None:
-    """With what takes any graph."""
+    """An unsupported operator raises an error that names formats for any graph."""
     weight = numpy_helper.from_array(np.ones(1, np.float32), "head.w")
     shape = [1, 3, 8, 8]
     graph = helper.make_graph(

@@ -39,7 +39,7 @@ def test_authors_table(width, millions, mega_adds):
 
 @pytest.mark.parametrize(("size", "mega_adds"), [(192, 221), (160, 154), (128, 99), (96, 56)])
 def test_authors_multiply_adds_at_smaller_sizes(size, mega_adds):
-    """The authors' table at width 1."""
+    """Multiply-adds agree with the authors' table for width 1."""
     assert with_classifier(1.0, lambda net: multiply_adds(net, size))[1] // 1_000_000 == mega_adds
 
 

@@ -100,7 +100,7 @@ def test_unknown_backbone_lists_the_known_ones(backbone):
 
 
 def test_unknown_head_lists_the_known_ones():
-    """The message names both heads."""
+    """An unknown head raises an error that lists the known ones."""
     with pytest.raises(ConfigError, match="no head called 'heatmap'; known: pooling, spatial"):
         Architecture(head="heatmap")
 

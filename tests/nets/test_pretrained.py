@@ -50,7 +50,7 @@ def test_stem_takes_unit_pixels(packaged):
 
 
 def test_architecture_asks_for_them(packaged):
-    """`pretrained` reaches the backbone."""
+    """An architecture with `pretrained` has the ImageNet weights in its backbone."""
     backbone = build_backbone(Architecture("efficientnet-lite0", "spatial", pretrained=True))
     assert torch.equal(backbone.fine[1].layers[0][0].weight, list(packaged.values())[6])
 

@@ -59,7 +59,7 @@ def test_a_file_fixed_to_one_crop_takes_many(write_onnx) -> None:
 
 @pytest.mark.parametrize("batch", [1, "b"])
 def test_no_crops_give_no_points(write_onnx, batch) -> None:
-    """An empty batch keeps its form."""
+    """An empty batch gives outputs of shape (0, N, 2)."""
     assert OnnxModel(write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC), batch=batch))(crops(0)).shape == (0, 3, 2)
 
 
@@ -85,7 +85,7 @@ def test_refuses_a_file_that_is_no_onnx(tmp_path) -> None:
 
 
 def test_refuses_a_file_that_was_cut(write_onnx) -> None:
-    """Half a download is no model."""
+    """A truncated file raises an error."""
     path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(CheckpointError, match=r"m\.onnx"):

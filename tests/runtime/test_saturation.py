@@ -32,7 +32,7 @@ def module(pair_sum: int) -> Any:
 
 
 def test_the_limit_fits_sixteen_bits() -> None:
-    """And one more does not."""
+    """Pairs of weights up to the limit never exceed 16 bits, and one more does."""
     assert 255 * PAIR_LIMIT <= np.iinfo(np.int16).max < 255 * (PAIR_LIMIT + 1)
 
 

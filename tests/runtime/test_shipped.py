@@ -51,7 +51,7 @@ def test_a_changed_file_is_refused(folder):
 
 
 def test_a_missing_file_is_named(folder):
-    """Half an installation says so."""
+    """A model file that is missing in the package is named in the error."""
     (folder / "tiny.onnx").unlink()
     with pytest.raises(CheckpointError, match=r"tiny: its file is missing .* install lightmark again"):
         model_path("tiny", folder)
@@ -64,7 +64,7 @@ def test_a_wrong_name_lists_the_right_ones(folder):
 
 
 def test_a_broken_list_is_refused(folder):
-    """Not with a KeyError."""
+    """An invalid list of models raises our error instead of a KeyError."""
     (folder / "models.json").write_text('{"tiny": {"file": "tiny.onnx"}}')
     with pytest.raises(CheckpointError, match=r"models\.json: the list of shipped models cannot be read"):
         shipped_models(folder)

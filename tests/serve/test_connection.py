@@ -30,14 +30,14 @@ class Hasty(Connection):
 
 
 class Few(Connection):
-    """Few, in no haste."""
+    """Connection with a small limit and usual timeouts."""
 
     most = 3
 
 
 @pytest.fixture
 def hasty(page: Path, serving: Serving) -> Iterator[Any]:
-    """The page behind hasty connections."""
+    """Server of the page with short timeouts."""
     with serving(build_app(page_files(page), None, URL), Hasty) as client:
         yield client
 
@@ -78,7 +78,7 @@ def refused(answer: bytes, status: int) -> str:
 
 
 def test_a_silent_connection_is_closed(hasty: Any) -> None:
-    """Without a word."""
+    """A connection that sends nothing is closed after the header timeout."""
     with connect(hasty) as connection:
         assert everything(connection) == b""
 

@@ -23,7 +23,7 @@ def test_all_addresses_are_reached_by_one_that_a_browser_opens() -> None:
 
 
 def test_ipv6_is_bracketed() -> None:
-    """As addresses in URLs are."""
+    """An IPv6 address is in brackets in the URL."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     try:
@@ -39,7 +39,7 @@ def no_such_name(*_: object, **__: object) -> None:
 
 
 def test_a_name_that_leads_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And so is what is no name at all."""
+    """An unknown host name and an invalid one raise an error."""
     with pytest.raises(ConfigError, match=r"--host a\.\.b: not an address of this machine; 127\.0\.0\.1 is its own"):
         open_socket("a..b", 0)
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)

@@ -105,7 +105,7 @@ def test_no_etag_is_known_without_a_header() -> None:
 
 
 def test_head_tells_the_size_without_the_file(ask: Ask) -> None:
-    """HEAD has the headers of GET."""
+    """HEAD returns the headers of GET without the file."""
     got, headed = ask("GET", "/assets/ort.wasm"), ask("HEAD", "/assets/ort.wasm")
     assert (headed.status, headed.body) == (200, b"")
     for name in ("Content-Length", "Content-Type", "ETag"):

@@ -25,7 +25,7 @@ def test_work_runs_on_a_thread_of_its_own() -> None:
 
 
 def test_an_error_of_the_work_comes_back() -> None:
-    """It frees the place, too."""
+    """An error of the task is raised, and its place is released."""
     workers = Workers(1, 0)
 
     async def ask() -> None:
