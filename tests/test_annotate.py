@@ -448,7 +448,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
 
 
 def test_settings_that_cannot_be_used_leave_nothing(tmp_path):
-    """A wrong name is said before the folder is begun, so that the right one may begin it."""
+    """An invalid setting raises an error before the folder is created, so that the corrected command can use it."""
     folder = write_loose(tmp_path / "in", 1)
     with pytest.raises(ConfigError, match="no detector called 'nobody'"):
         open_job(folder, tmp_path / "out", Settings(detector="nobody"))

@@ -1,4 +1,4 @@
-"""Speeds and costs: what is measured is told, for one model and beside others. Nothing here depends on how fast."""
+"""Tests of the benchmark's results for one and several models; none depends on the speed of the machine."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def invoke(*words: object) -> str:
     ("schema", "divisor"), [(NOSE, "the longer side of the face's box"), (EYES, "its inter-ocular distance")]
 )
 def test_few_points_go_all_the_way(drawn, schema: Schema, divisor: str, tmp_path: Path) -> None:
-    """Checked, trained, exported, detected and judged; the points lie on the face, and the report names its divisor."""
+    """One and two points can be checked, trained, exported, detected and evaluated, with errors by the face's box."""
     data, described, model = tmp_path / "faces", tmp_path / "schema.json", tmp_path / "model.onnx"
     data.mkdir()
     described.write_text(json.dumps(schema_to_dict(schema)))

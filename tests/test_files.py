@@ -75,7 +75,7 @@ def test_suffix_is_kept(tmp_path, name):
 
 
 def test_temporary_file_is_hidden(tmp_path):
-    """A glob over the folder while it is written finds no half file."""
+    """A glob over the folder during a write finds no incomplete file."""
     with replacing(tmp_path / "copy-001.npz") as temporary:
         temporary.touch()
         assert temporary.name.startswith(".")
@@ -202,7 +202,7 @@ def test_standard_output_in_a_file_is_gone_on_with(tmp_path):
 
 
 def test_a_refusal_names_the_target_alone(tmp_path):
-    """One error of ours, which tells no temporary name."""
+    """A failed write raises our error without the temporary name."""
     (tmp_path / "taken").mkdir()
     with pytest.raises(WriteError, match=r"taken: cannot be written: Is a directory") as refused, replacing(
         tmp_path / "taken"

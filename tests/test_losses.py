@@ -607,7 +607,7 @@ def test_figure_gradient_is_a_weighted_l1_gradient(seed: int) -> None:
 
 @BOTH
 def test_kd_gradient_does_not_say_on_which_side_a_teacher_errs(preset: Preset) -> None:
-    """Teachers that err as far to the other side give the same loss and the same gradient: no direction is taught."""
+    """Teachers that err equally far to the other side give the same loss and the same gradient."""
     prediction, target, tough, tolerant = noisy_points(0)
     mirrored = (2 * target - tough, 2 * target - tolerant)
     assert (mirrored[0] - tough).abs().max() > 0.05

@@ -502,7 +502,7 @@ def test_an_interval_as_json() -> None:
 
 
 def slow_average_precision(scores: list[float], hits: list[bool], faces: int) -> float:
-    """Precision at each hit is the best at that many accepted finds or more; summed over the faces."""
+    """Precision is interpolated: at each hit the largest at the same or a higher recall, summed over the faces."""
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
     right = [hits[i] for i in order]
     at = [sum(right[: n + 1]) / (n + 1) for n in range(len(right))]
@@ -511,14 +511,14 @@ def slow_average_precision(scores: list[float], hits: list[bool], faces: int) ->
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.booleans()), max_size=12, unique_by=lambda find: find[0]))
 def test_average_precision_is_the_slow_reference(finds: list[tuple[int, bool]]) -> None:
-    """Whatever the order in which finds are given."""
+    """The order of the detections does not matter."""
     scores, hits = [score / 10_000 for score, _ in finds], [hit for _, hit in finds]
     count = max(1, sum(hits)) + 1
     assert average_precision(scores, hits, count) == pytest.approx(slow_average_precision(scores, hits, count))
 
 
 def test_finds_of_one_score_count_in_their_order() -> None:
-    """Two scores by turns, a hundred finds each; whole numbers are scores, too."""
+    """Two alternating scores of a hundred detections each; integer scores are accepted."""
     scores = np.tile([0.2, 0.8], 100)
     hits = np.random.default_rng(0).random(200) < np.linspace(1, 0, 200)
     slow = slow_average_precision(scores.tolist(), hits.tolist(), 150)

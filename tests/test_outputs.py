@@ -1,4 +1,4 @@
-"""Nothing is written over unasked, and no input at all."""
+"""Tests of overwrite protection: existing files need force, inputs are never overwritten."""
 
 from __future__ import annotations
 

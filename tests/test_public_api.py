@@ -74,7 +74,7 @@ def test_the_first_example_works() -> None:
 
 
 def test_a_face_prints_as_one_line() -> None:
-    """What a look at it in a notebook should tell: points, box, and what else is known."""
+    """The repr of a face has its number of points, box, confidence and pose."""
     points = np.random.default_rng(0).uniform(0, 100, (68, 2))
     plain = Face(points, np.array([10.4, 20.0, 99.6, 120.0]), IBUG68)
     assert repr(plain).startswith("Face(68 points of ibug68, box 10, 20 to 100, 120, yaw ")
@@ -84,6 +84,6 @@ def test_a_face_prints_as_one_line() -> None:
 
 
 def test_a_spec_prints_as_one_line() -> None:
-    """Not with the 68 names, pairs and edges of its schema."""
+    """The repr of a spec is one line without the names, pairs and edges of its schema."""
     spec = ModelSpec(IBUG68, 128, confidence=True)
     assert repr(spec) == "ModelSpec(68 points of ibug68, 128 px, crop_scale 1.25, confidence)"

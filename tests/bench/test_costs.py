@@ -1,4 +1,4 @@
-"""What a model costs is told by its spec, or counted in its graph."""
+"""Tests of model costs from the spec or counted in the graph."""
 
 from __future__ import annotations
 

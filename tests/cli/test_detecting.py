@@ -74,7 +74,7 @@ def files_in(folder: Path) -> list[str]:
 
 
 def lines(result: Result) -> list[dict]:
-    """The pictures that were told on standard output."""
+    """Pictures in the JSON Lines of standard output."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 

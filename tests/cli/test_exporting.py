@@ -1,4 +1,4 @@
-"""`lightmark export`: formats and files as asked for, nothing replaced unasked."""
+"""Tests of `lightmark export`: formats and names of files, and overwrite protection."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def export(*arguments: object) -> tuple[int, str]:
 
 
 def test_several_forms_go_into_a_folder(faces: Path, tmp_path: Path) -> None:
-    """Named by the model and the format, each with a sentence; the loss is told where faces are given for it."""
+    """Files are named after model and format; with --evaluate the loss of accuracy is printed."""
     formats = "onnx,onnx-fp16,onnx-int8,onnx-int8-vnni"
     status, output = export(
         "fast", "--to", formats, "--out", tmp_path / "out", "--calibrate", faces, "--evaluate", faces, "--uint8-input"
@@ -53,7 +53,7 @@ def test_several_forms_go_into_a_folder(faces: Path, tmp_path: Path) -> None:
 
 
 def test_one_form_goes_into_a_file(tmp_path: Path) -> None:
-    """By default float32, which copies what is float32 already; there it is not replaced unasked."""
+    """The default is a float32 copy, and an existing file is not replaced."""
     out = tmp_path / "student.onnx"
     assert export("fast", "--out", out)[0] == 0
     assert OnnxModel(out).spec.schema.name == "ibug68"

@@ -117,7 +117,7 @@ def test_it_does_not_wait_for_ever(page: Path) -> None:
 
 
 def test_the_page_alone_is_served_quietly(page: Path) -> None:
-    """Without --api the page is served, and where asked nothing is said but its address."""
+    """Without --api only the page is served, and with --quiet only its address is printed."""
     with started(page, 0.0, "--quiet") as (process, port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         connection.request("GET", "/")

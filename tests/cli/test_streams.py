@@ -50,7 +50,7 @@ def full() -> Iterator[io.TextIOWrapper]:
 
 @contextmanager
 def closed() -> Iterator[None]:
-    """Standard output as the interpreter finds it where it was closed."""
+    """Standard output as the interpreter has it if it was closed."""
     yield None
 
 

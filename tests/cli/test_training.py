@@ -200,7 +200,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read-only file system tells nobody before it is written to."""
+    """A read-only file system is detected at the first write."""
 
     def refuse(self: Path, *words: object, **options: object) -> None:
         raise OSError(30, "Read-only file system")

@@ -72,7 +72,7 @@ def test_unreadable_picture_is_found(faces):
 
 
 def test_points_that_are_not_finite_are_found(faces):
-    """Infinity is found and does not spoil the rest of the check."""
+    """Infinite points are reported, and the other checks continue."""
     points = faces[1].points.copy()
     points[2, 0] = np.inf
     faces[1] = replace(faces[1], points=points, box=tight_box(points))
@@ -104,7 +104,7 @@ def test_most_missing_points_are_named_first(faces):
 
 
 def test_a_face_without_any_point_is_found(faces):
-    """It can neither be cropped nor judged."""
+    """A face without labelled points is a finding and cannot be cropped."""
     faces[2].points[:] = np.nan
     (finding,) = check(faces).findings
     assert (finding.kind, finding.detail) == ("no labelled point", "none of 4 points")

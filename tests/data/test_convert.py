@@ -65,7 +65,7 @@ def test_coco_gives_everything_back(tmp_path, faces):
 
 
 def test_pts_gives_points_and_pictures_back(tmp_path, faces):
-    """Points survive to a millionth of a pixel, pictures whole, folders kept, faces of a picture told apart."""
+    """Points are exact to a millionth of a pixel, pictures and folders unchanged, and faces of a picture separate."""
     write_pts(faces, tmp_path / "out")
     back = {face.path.relative_to(tmp_path / "out").as_posix(): face for face in read_samples(tmp_path / "out")}
     assert sorted(back) == ["afw/1_1_00000.png", "afw/1_1_00001.png", "ibug/image_003_1.png"]

@@ -46,7 +46,7 @@ def test_labels_made_anew_still_match():
 
 
 def test_tiny_face_has_no_crop():
-    """Under 16 pixels too little is left to tell pictures apart."""
+    """Faces below 16 pixels are not compared."""
     assert comparison_crop(noise(0), POINTS / 20, EYES) is None
 
 
@@ -68,7 +68,7 @@ def test_empty_side_has_no_pairs():
 
 
 def test_real_relabelled_copies_are_found(real_data):
-    """Of 234 HELEN faces with 29 and with 68 points, labelled by different people, most are told to be one picture."""
+    """Most of 234 HELEN faces, labelled with 29 and with 68 points by different people, are near duplicates."""
     old = {face.path.stem: face for face in read_samples(real_data / "300w" / "helen" / "trainset")}
     pairs = [(face, old[face.path.stem]) for face in read_samples(real_data / "helen29") if face.path.stem in old]
     correlation = [

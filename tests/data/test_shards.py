@@ -203,7 +203,7 @@ def test_a_killed_packing_goes_on(tmp_path, folder, monkeypatch):
 
 @pytest.mark.parametrize("shard", [0, 2])
 def test_an_unfinished_packing_does_not_pass_as_whole(tmp_path, folder, monkeypatch, shard):
-    """Whoever reads the folder is told what to do; a finished one is not packed into again."""
+    """Reading an unfinished folder raises an error with the next step; a finished one is not packed again."""
     faces = read_pts_tree(folder)
     pack_until(shard, faces, tmp_path / "out", monkeypatch, faces_per_shard=2)
     with pytest.raises(DataError, match=r"packing was not finished|no labelled faces"):
@@ -382,7 +382,7 @@ def test_a_cut_tar_gives_what_is_whole(tmp_path, folder, keep):
 
 
 def test_a_tar_cut_between_members_is_noticed(tmp_path, folder):
-    """Even a cut that falls on a header's edge, which tarfile takes for the end, is told."""
+    """A tar that is truncated exactly at a header, which tarfile treats as the end, is detected."""
     pack(read_pts_tree(folder), tmp_path / "out")
     (shard,) = (tmp_path / "out").glob("*.tar")
     with tarfile.open(shard) as archive:

@@ -1,4 +1,4 @@
-"""Tests of what a path tells about a face."""
+"""Tests of subsets and photographs derived from paths."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ def test_forgotten_group_is_found():
 
 
 def test_faces_with_missing_points_are_compared_by_the_rest():
-    """A pair that a face has is enough; half a pair tells nothing, and whole faces stay as they are."""
+    """One complete pair suffices; half a pair is ignored, and complete faces are not affected."""
     schema = Schema("pairs", (1, 0, 3, 2, 5, 4), (0, 1), {"eyes": (0, 1), "ears": (2, 3), "mouth": (4, 5)})
     shape = np.array([[-3.0, -1], [3, -1], [-5, 0], [5, 0], [-2, 4], [2, 4]])
     faces = shape + np.random.default_rng(0).normal(0, 0.3, (40, 6, 2))

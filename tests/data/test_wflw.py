@@ -52,7 +52,7 @@ def test_attributes_name_no_subsets_of_the_training_list(tmp_path):
 
 
 def test_faces_of_one_picture_have_names_of_their_own(tmp_path):
-    """The index tells faces of a picture apart."""
+    """Faces of one picture have different indices."""
     write_list(tmp_path, "test", line(name="a.jpg"), line(3, name="b.jpg"), line(5, name="a.jpg"))
     faces = read_wflw(tmp_path)
     assert [face.attributes["index"] for face in faces] == [0, 0, 1]

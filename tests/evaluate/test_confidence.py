@@ -1,4 +1,4 @@
-"""Confidence, judged: expected errors against true ones, presence on right crops and on wrong ones."""
+"""Tests of the evaluation of confidence: calibration of expected errors, ROC on face and negative crops."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_presence_that_knows_loses_no_face() -> None:
 
 
 def test_one_wrong_crop_in_a_hundred_may_pass() -> None:
-    """Of 200 wrong crops two lie above the threshold; a face with the same score as a wrong crop is lost."""
+    """Two of 200 negative crops exceed the threshold; a face with the confidence of a negative crop is lost."""
     wrong = np.arange(200) / 200
     found = compare_confidence(np.array([0.1, 0.985, 0.99, 1.0]), wrong)
     assert found.threshold == pytest.approx(0.985)

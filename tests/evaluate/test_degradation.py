@@ -1,4 +1,4 @@
-"""What a model loses against the one that it came from is told face by face, with an interval."""
+"""Tests of the loss of accuracy against the original, paired by face, with an interval."""
 
 from __future__ import annotations
 

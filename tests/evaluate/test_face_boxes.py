@@ -88,7 +88,7 @@ def test_sets_that_the_detector_does_not_know_keep_their_own_boxes() -> None:
 
 
 def test_a_model_without_a_template_keeps_its_crops(seen: list[tuple[Sample, Sample, Array]]) -> None:
-    """It is judged on the crops it was trained on."""
+    """A model without template is evaluated on crops around its points, as in its training."""
     few = [five for _, five, _ in seen[:3]]
     boxed = with_face_boxes(few, ModelSpec(FIVE, 32))
     assert [face.box.tolist() for face in boxed] == [tight_box(face.points).tolist() for face in few]

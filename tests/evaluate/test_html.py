@@ -116,7 +116,7 @@ def test_worst_faces_come_first(blob_samples) -> None:
 
 
 def test_a_missing_picture_leaves_an_empty_tile(blob_samples) -> None:
-    """Predictions can be judged without the pictures."""
+    """A missing picture gives an empty tile instead of an error."""
     report, points = errors_report(blob_samples)
     bare = [replace(sample, image=None, path=Path("/nowhere/x.png")) for sample in blob_samples]
     (tile,) = worst_tiles(report, bare, points, count=1)

@@ -26,7 +26,7 @@ def test_level_zero_is_the_plain_error(centroid_model, blob_samples) -> None:
 
 
 def test_a_model_that_looks_at_nothing_suffers(fixed_model, blob_samples) -> None:
-    """Points fixed in the crop go where the spoilt box goes."""
+    """Points at fixed places of the crop move with the perturbed box."""
     normalized_points = np.array([[0.3, 0.3], [0.5, 0.7], [0.7, 0.3]])
     model = fixed_model(ModelSpec(blob_samples[0].schema, size=32, crop_scale=2.0), normalized_points)
     curve = box_jitter_curve(model, blob_samples, [0.0, 0.2, 0.4], 0.1)

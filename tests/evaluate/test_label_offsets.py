@@ -94,7 +94,7 @@ def test_missing_points_are_passed_over(centroid_model, folders):
 
 
 def test_other_points_are_refused(fixed_model, centroid_model, folders):
-    """A model of 68 points says nothing of three, and nothing is said of no faces."""
+    """Labels of another schema and an empty list of samples raise errors."""
     spec = replace(centroid_model.spec, schema=IBUG68)
     with pytest.raises(SchemaError, match="wanted ibug68"):
         label_offsets(fixed_model(spec, np.zeros((68, 2))), folders)

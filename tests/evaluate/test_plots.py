@@ -1,4 +1,4 @@
-"""Plots: which are drawn, and what is said where they cannot be."""
+"""Tests of the plots of a report, and of the error without matplotlib."""
 
 from __future__ import annotations
 

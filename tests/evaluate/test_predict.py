@@ -1,4 +1,4 @@
-"""Predictions in image pixels: crops, conversions of schemas, spoilt boxes."""
+"""Tests of predictions in image pixels: crops, conversions of schemas, box jitter."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def face_of(schema, seed: int = 0) -> Sample:
 
 
 def test_finds_blobs_to_a_fraction_of_a_pixel(centroid_model, blob_samples) -> None:
-    """A model that finds centres of brightness finds the labels, whatever the crop."""
+    """A model that returns centres of brightness predicts the labels in any crop."""
     assert predict(centroid_model, blob_samples) == pytest.approx(truth_of(blob_samples), abs=0.15)
 
 
@@ -82,7 +82,7 @@ def test_one_forward_pass_a_face(centroid_model, blob_samples) -> None:
 
 
 def test_a_spoilt_box_moves_the_crop_but_not_the_truth(centroid_model, blob_samples) -> None:
-    """The centroid model still finds the blobs in crops that are a little off."""
+    """The centroid model predicts the blobs in crops with box jitter, too."""
     spoilt = predict(centroid_model, blob_samples, box_jitter=0.1)
     assert spoilt == pytest.approx(truth_of(blob_samples), abs=0.3)
     assert not np.array_equal(spoilt, predict(centroid_model, blob_samples))
@@ -144,7 +144,7 @@ def test_jitter_keeps_the_form_of_a_box() -> None:
 
 
 def test_jitter_grows_along_one_direction() -> None:
-    """The same generator state spoils a box the same way at every level, only more."""
+    """With the same generator state the box errors of two levels are proportional."""
     box = np.array([[0.0, 0.0, 50.0, 100.0]])
     small, large = (jitter_boxes(box, level, np.random.default_rng(5)) - box for level in (0.1, 0.2))
     assert large == pytest.approx(2 * small)
@@ -173,7 +173,7 @@ def test_samples_of_the_schema_stay_as_they_are() -> None:
 
 
 def test_points_without_names_take_the_model_s(blob_sample) -> None:
-    """A file of 29 points read without a schema can be judged by a 29-point model."""
+    """A file of 29 points read without a schema can be used with a model of 29 points."""
     sample = face_of(plain_schema(29))
     assert to_schema([sample], COFW29)[0].schema is COFW29
 

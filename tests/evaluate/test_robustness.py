@@ -96,7 +96,7 @@ def test_a_reduced_face_has_the_size_asked_for(side_px: float) -> None:
 
 
 def test_the_box_moves_with_the_points() -> None:
-    """What else reads the sample finds its box around the reduced face."""
+    """The box of the reduced sample is around the reduced face."""
     reduced = reduce_face(face(100.0), 37)
     np.testing.assert_allclose(reduced.box, tight_box(reduced.points), atol=1e-9)
 
@@ -189,7 +189,7 @@ def test_noise_is_each_faces_own_and_the_seeds(centroid_model) -> None:
 
 
 def test_an_oracle_makes_no_error_at_any_level(oracle) -> None:
-    """Labels follow the face: who knows the shape is right on every spoilt picture."""
+    """Labels are transformed with the face: a model that knows the shape has no error on any degraded picture."""
     samples = [face(300.0), face(260.0, (90.0, 5.5)), face(411.7, (10.2, 77.0))]
     for curve in robustness_curves(oracle, samples, DISTURBANCES):
         assert [point.faces for point in curve.points] == [3] * len(curve.points)
@@ -224,7 +224,7 @@ def test_small_faces_are_left_out_and_the_rest_counted(oracle) -> None:
 
 
 def test_no_face_large_enough_leaves_no_point(oracle) -> None:
-    """The curve is there and empty; words and pictures pass over it."""
+    """A curve without large enough faces is empty, and text and plots skip it."""
     samples = [face(25.0), face(31.0)]
     curves = robustness_curves(oracle, samples, DISTURBANCES)
     assert [len(curve.points) for curve in curves] == [1, 5, 0, 0]

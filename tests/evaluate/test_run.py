@@ -47,7 +47,7 @@ def test_a_subset_can_be_asked_for(tree_300w, model_68) -> None:
 
 
 def test_all_takes_every_face(tree_300w, model_68) -> None:
-    """Training faces too, which the table then tells apart."""
+    """All faces include training faces, which are a subset of their own in the table."""
     summaries = evaluate_model(model_68(), tree_300w, subset="all").summaries
     assert (summaries["all"].faces, summaries["train"].faces, summaries["test"].faces) == (16, 4, 12)
 
@@ -151,7 +151,7 @@ def test_notes_of_the_user_are_kept(tree_300w, model_68) -> None:
 
 
 def test_the_report_says_whose_boxes_were_used(tree_300w, model_68) -> None:
-    """Label boxes flatter a model: it must be said."""
+    """The report notes that crops are around the labels' boxes, which are better than a detector's."""
     assert any("tight box of the labels" in note for note in evaluate_model(model_68(), tree_300w).notes)
 
 
@@ -164,14 +164,14 @@ def test_two_reports_can_be_compared(tree_300w, model_68, tmp_path) -> None:
 
 
 def test_its_own_predictions_give_the_same_report(tree_300w, model_68, tmp_path) -> None:
-    """What a report wrote can be judged again without the model."""
+    """The predictions of a report can be evaluated without the model, with the same result."""
     first = evaluate_model(model_68(), tree_300w, report_dir=tmp_path / "r")
     again = evaluate_model(tmp_path / "r" / "predictions.json", tree_300w)
     assert [row.nme for row in again.rows] == pytest.approx([row.nme for row in first.rows], abs=1e-5)
 
 
 def test_perfect_predictions_have_no_error(tree_300w, tmp_path) -> None:
-    """The labels themselves, whole set in one file, judged on one subset."""
+    """A prediction file of all faces can be evaluated on one subset."""
     samples = read_samples(tree_300w)
     names = [sample.path.relative_to(tree_300w).as_posix() for sample in samples]
     write_predictions(tmp_path / "p.json", "ibug68", names, np.stack([sample.points for sample in samples]))
@@ -188,7 +188,7 @@ def test_predictions_that_miss_a_face_are_refused(tree_300w, model_68, tmp_path)
 
 
 def test_predictions_of_other_points_are_refused(tree_300w, tmp_path) -> None:
-    """29 points are not judged by 68 labels."""
+    """Predictions of 29 points on labels of 68 raise an error."""
     write_predictions(tmp_path / "p.json", "cofw29", ["a.png"], np.zeros((1, 29, 2)))
     with pytest.raises(SchemaError, match=r"labelled with ibug68 .*wanted cofw29"):
         evaluate_model(tmp_path / "p.json", tree_300w)
@@ -283,7 +283,7 @@ def mark_missing(label: Path, *indices: int) -> None:
 
 
 def test_missing_points_are_counted_and_leave_the_error_as_it_is(tree_300w, model_68, tmp_path) -> None:
-    """A face that lacks a jaw point or two is judged by the others; the report says how many were."""
+    """The error of a face without some jaw points is that of its other points; the report has their number."""
     before = evaluate_model(model_68(), tree_300w, subset="common")
     mark_missing(tree_300w / "helen/testset/image_0.pts", 34, 35)
     mark_missing(tree_300w / "lfpw/testset/image_2.pts", *range(17, 27))
@@ -308,7 +308,7 @@ def test_faces_without_the_normaliser_are_named_and_left_out(tree_300w, model_68
 
 
 def test_predictions_of_faces_left_out_are_passed_over(tree_300w, tmp_path) -> None:
-    """A program need not know which faces can be judged."""
+    """Predictions of faces that are left out are accepted."""
     samples = read_samples(tree_300w)
     names = [sample.path.relative_to(tree_300w).as_posix() for sample in samples]
     write_predictions(tmp_path / "p.json", "ibug68", names, np.stack([sample.points for sample in samples]))

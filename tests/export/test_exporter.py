@@ -53,7 +53,7 @@ def test_each_form_gives_the_original_points(written, fast, file_format, largest
 
 
 def test_lower_precisions_report_how_far_they_are(written) -> None:
-    """Eight bits move points by tenths of a pixel, sixteen by hundredths, and both are told."""
+    """int8 moves points by tenths of a pixel, fp16 by hundredths, and the parity has both."""
     found = {file_format: one.parity.mean for file_format, one in written.items()}
     assert found["onnx"] <= 1e-4 < found["onnx-fp16"] < 0.02 < found["onnx-int8"] < 1
     assert found["onnx-int8-vnni"] < 1
@@ -67,7 +67,7 @@ def test_files_shrink(written) -> None:
 
 
 def test_each_file_says_what_it_is(written, fast) -> None:
-    """Precision, source and the faces calibrated on are told, and no error that was measured on another file."""
+    """The provenance has precision, source and calibration, but not the NME of the original."""
     told = {file_format: OnnxModel(one.path, 1).spec for file_format, one in written.items()}
     assert {file_format: spec.provenance["precision"] for file_format, spec in told.items()} == PRECISIONS
     assert told["onnx"].provenance["nme"] == fast.spec.provenance["nme"]
@@ -192,7 +192,7 @@ def test_a_label_without_a_box_is_named(fast) -> None:
 
 
 def test_a_disk_that_fills_is_not_the_converters_fault(tmp_path, monkeypatch) -> None:
-    """Room is what is missing, in the folder or for temporary files; no file is left."""
+    """A full disk, in the folder or for temporary files, raises our error and leaves no file."""
 
     def refuse(*_words: object) -> None:
         raise OSError(28, "No space left on device")

@@ -36,7 +36,7 @@ def skip_without(file_format: FileFormat) -> None:
 
 @dataclass(frozen=True)
 class Written:
-    """A file of the shipped student and what was told of it."""
+    """An exported file of the shipped student and its input kind."""
 
     one: Exported
     uint8_input: bool
@@ -143,7 +143,7 @@ def test_missing_extra_is_named_before_writing(file_format: FileFormat, tmp_path
 
 
 def test_a_converter_that_fails_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
-    """Its own words are told; what lay there stays."""
+    """The converter's own message is in the error, and an old file stays."""
 
     def fail(*_: object) -> None:
         raise NotImplementedError("no such node")

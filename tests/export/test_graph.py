@@ -1,4 +1,4 @@
-"""Graphs are changed without changing what they say."""
+"""Tests that rewrites of ONNX graphs keep their outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first layer over grouped pixels says what it said over single ones."""
+"""Tests that the first layer over groups of pixels has the outputs of the original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs in torch say what they said in ONNX."""
+"""Tests that ONNX graphs as torch modules have the outputs of onnxruntime."""
 
 from __future__ import annotations
 

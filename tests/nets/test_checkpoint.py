@@ -171,7 +171,7 @@ def test_file_of_others_has_no_spec(tmp_path):
     ],
 )
 def test_unusable_spec_is_named(saved, changes, text):
-    """What is wrong with the spec is said, and the file is named once."""
+    """An invalid spec raises an error with the fault, which names the file once."""
     assert text in refusal(rewritten(saved, **changes))
 
 

@@ -39,7 +39,7 @@ class Told(nn.Module):
 
 
 def telling_head(scores, offsets):
-    """A spatial head whose cells tell `scores` (N, H, W) and `offsets` (N, 2, H, W)."""
+    """A spatial head with fixed `scores` (N, H, W) and `offsets` (N, 2, H, W)."""
     head = SpatialHead(CHANNELS, len(scores), hidden=8).eval()
     head.scores, head.offsets = Told(scores[None]), Told(offsets.flatten(0, 1)[None])
     return head
@@ -52,7 +52,7 @@ def test_cell_centres_by_hand():
 
 
 def test_attention_on_one_cell_reads_there():
-    """Where all attention lies on one cell, the point is its centre and the offset it tells."""
+    """With all attention on one cell, the point is the cell's centre plus its offset."""
     scores = torch.zeros(2, 4, 4)
     scores[0, 1, 2] = scores[1, 3, 0] = 1000
     offsets = torch.full((2, 2, 4, 4), 9.0)
@@ -72,7 +72,7 @@ def test_even_attention_reads_the_middle():
 
 
 def test_shifted_attention_shifts_the_point():
-    """Moving what the cells tell by one cell moves the point by one cell, unless it leaves the map."""
+    """Scores and offsets shifted by one cell move the point by one cell, unless they leave the map."""
     generator = torch.Generator().manual_seed(0)
     scores = torch.full((3, 6, 6), -1000.0)
     scores[:, 1:4, 1:4] = torch.randn(3, 3, 3, generator=generator)

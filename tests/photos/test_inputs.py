@@ -77,7 +77,7 @@ def test_standard_input_is_one_picture(tree: Path) -> None:
 
 
 def test_a_missing_file_is_left_to_its_reading(tree: Path) -> None:
-    """It is an input, so that it is told among those that cannot be read."""
+    """A missing file is an input, so that it is reported with the unreadable ones."""
     assert told("a/9.jpg") == [("a/9.jpg", "9.jpg")]
 
 
@@ -97,7 +97,7 @@ def test_words_that_stand_for_nothing_are_told(tree: Path, word: str, text: str)
 
 
 def test_results_are_called_after_the_picture() -> None:
-    """The picture's suffix stays only where it alone tells two apart, in whatever case."""
+    """The picture's suffix is kept only if two places differ in nothing else, ignoring case."""
     inputs = [Input(Path(name), Path(name)) for name in ("a/x.jpg", "a/X.png", "a/y.v2.jpg", "b/x.jpg", "stdin")]
     wanted = ["a/x.jpg.pts", "a/X.png.pts", "a/y.v2.pts", "b/x.pts", "stdin.pts"]
     assert [place.as_posix() for place in places_with(".pts", inputs)] == wanted

@@ -113,7 +113,7 @@ def test_csv_has_a_row_a_face() -> None:
 
 
 def test_coco_comes_back_through_our_reader(tmp_path: Path) -> None:
-    """Points, boxes and the pictures' names, told from the file's own folder."""
+    """The COCO file has points, boxes and names of pictures relative to its folder."""
     inputs = [Input(tmp_path / "in" / "one.jpg", Path("one.jpg"))]
     with open_results("coco", tmp_path / "out" / "faces.json", IBUG68, inputs) as add:
         add(Detection(inputs[0], 200, 100, [face(), face(50)]))

@@ -103,7 +103,7 @@ def reason(answer: Any, status: int) -> str:
 
 
 def test_the_answer_is_that_of_the_command(serving: Serving) -> None:
-    """Bytes of a painted face give what `lightmark detect -` tells of them, and nothing that is not described."""
+    """The response for a synthetic face equals that of `lightmark detect -` and fits the OpenAPI document."""
     stream = io.BytesIO()
     Image.fromarray(np.asarray(synthetic_samples(5, 0)[4].image)).save(stream, "PNG")
     command = ["detect", "-", "--model", "fast", "--format", "jsonl", "--threads", "1"]

@@ -31,7 +31,7 @@ def ask(page: Path, serving: Serving) -> Any:
      "landmarks.example", "Landmarks.Example:443"],
 )  # fmt: skip
 def test_known_hosts_are_answered(ask: Any, host: str) -> None:
-    """Bare addresses, whose owner cannot let them point elsewhere; localhost; what the command was told."""
+    """IP addresses, localhost and the names of the command are accepted."""
     assert ask("GET", "/", headers={"Host": host}).status == 200
 
 

@@ -11,7 +11,7 @@ from lightmark.serve.server import open_socket, url_of
 
 
 def test_a_free_port_is_taken() -> None:
-    """0 gives whichever is free, told by the address."""
+    """Port 0 selects a free port, which is in the URL."""
     with open_socket("127.0.0.1", 0) as listening:
         assert url_of(listening) == f"http://127.0.0.1:{listening.getsockname()[1]}/"
 
