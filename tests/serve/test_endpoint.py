@@ -244,11 +244,11 @@ def test_bodies_share_a_room(serving: Serving, wait_until: Callable[..., None]) 
         with socket.create_connection(("127.0.0.1", ask.port), timeout=10) as connection:
             connection.sendall(f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n".encode())
             connection.sendall(f"Content-Length: {MOST}\r\n\r\n".encode() + bytes(MOST - 1))
-            wait_until(lambda: endpoint._room.free == 1)
+            wait_until(lambda: endpoint._budget.free == 1)
             assert "try again" in reason(ask("POST", PATH, encoded("PNG"), JPEG), 503)
-        wait_until(lambda: endpoint._room.free == MOST)
+        wait_until(lambda: endpoint._budget.free == MOST)
         assert ask("POST", PATH, encoded("PNG"), JPEG).status == 200
-        assert endpoint._room.free == MOST
+        assert endpoint._budget.free == MOST
 
 
 def test_bombs_keep_nobody_waiting(serving: Serving) -> None:
