@@ -16,7 +16,7 @@ from lightmark.schema import Schema
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,) of the crop.
+    """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,) given or detected.
 
     `expected_error` (N,) is the mean error to expect of each point, in image pixels; `confidence`, from 0 to 1, is the
     probability that the box frames a face. Both are None for a model without confidence.
