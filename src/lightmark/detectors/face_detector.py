@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmark.detectors.open import Proposals
+from lightmark.detectors.quarter_turns import find_turned
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
 from lightmark.geometry import Array, invert, order_by_area, overlaps, transform
 from lightmark.image import require_image, warp
@@ -60,14 +62,23 @@ class FaceDetector:
 
         Boxes may extend beyond the picture. Raises `ImageError` for an image of another type or shape.
         """
-        boxes, certain = self.propose(image)
+        boxes, certain, _ = self._upright(image)
         return np.asarray(boxes[certain])
 
-    def propose(self, image: NDArray[np.uint8]) -> tuple[Array, NDArray[np.bool_]]:
-        """Detections and proposals: boxes (F, 4), largest first, and a mask (F,) of those above the threshold."""
+    def propose(self, image: NDArray[np.uint8]) -> Proposals:
+        """Detections and proposals, largest first; where there is no detection, those in the turned picture.
+
+        A picture without faces takes four times as long as one with upright ones.
+        """
+        upright = self._upright(image)
+        turned = None if upright.certain.any() else find_turned(self._upright, image)
+        return upright if turned is None or not len(turned.boxes) else turned
+
+    def _upright(self, image: NDArray[np.uint8]) -> Proposals:
+        """Boxes with a score from the lower threshold on, largest first, and which of them are detections."""
         boxes, scores = self.scored(image, self._possible)
         order = order_by_area(boxes)
-        return boxes[order], scores[order] >= self.threshold
+        return Proposals(boxes[order], scores[order] >= self.threshold)
 
     def scored(self, image: NDArray[np.uint8], threshold: float | None = None) -> tuple[Array, Array]:
         """Boxes (F, 4) in image pixels with scores (F,) from 0 to 1 of at least `threshold`, highest score first."""
