@@ -120,6 +120,11 @@ RECORDED = (
             "--detector", "face+standard", "--detector", "face", "--detector", "cascade",
         ),
     ),
+    Result(
+        "wild-roll.json",
+        ("fast", "face"),
+        script("wild", "--part", "roll", "--data", "300w", "--model", "fast", "--every", "8"),
+    ),
     Result("serve-load.json", ("fast",), script("serve_load")),
     Result("serve-abuse.json", ("fast",), script("serve_abuse")),
     Result("annotate.json", ("standard",), script("annotate")),

@@ -1,4 +1,4 @@
-"""How landmarks fare on faces unlike the training pictures, one part a run; today: faces rolled over the full circle.
+"""Measure landmarks and detection on faces unlike the training pictures, one part a run: roll over the full circle.
 
     python benchmarks/wild.py --part roll --data 300w --model standard --model fast
 
