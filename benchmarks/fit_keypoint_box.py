@@ -18,21 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.cli.training import training_samples
-from lightmark.detectors.keypoint_box import MEDIAPIPE, YUNET, Keypoint, box_of_keypoints
+from lightmark.detectors.keypoint_box import MEDIAPIPE, MEMBERS, YUNET, Keypoint, box_of_keypoints, keypoints_of
 from lightmark.files import replacing
 from lightmark.geometry import Array, overlaps, tight_box
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
 
-# Of the 68 points; right and left are the person's own.
-MEMBERS: dict[Keypoint, tuple[int, ...]] = {
-    "right_eye": (36, 37, 38, 39, 40, 41),
-    "left_eye": (42, 43, 44, 45, 46, 47),
-    "nose_tip": (30,),
-    "mouth": (48, 54),
-    "right_mouth": (48,),
-    "left_mouth": (54,),
-}
 RESULT = Path(__file__).parent / "results" / "keypoint-box.json"
 
 
@@ -45,7 +36,8 @@ def main() -> None:
     require_free([options.out], force=options.force)
     shapes = np.stack([sample.points for sample in training_samples([options.data])])
     centred = np.stack([upright(shape) for shape in shapes])
-    places = {name: keypoint(centred.mean(axis=0), name).round(4).tolist() for name in MEMBERS}
+    names: tuple[Keypoint, ...] = tuple(MEMBERS)
+    places = dict(zip(names, keypoints_of(centred.mean(axis=0), names).round(4).tolist(), strict=True))
     boxes = tight_box(centred)
     extent = (boxes[:, 2:] - boxes[:, :2]).mean(axis=0).round(4).tolist()
     fits = {
@@ -68,21 +60,16 @@ def main() -> None:
 
 def upright(shape: Array) -> Array:
     """Points (68, 2) with the eyes level, centred on their tight box, its longer side 1."""
-    across = keypoint(shape, "left_eye") - keypoint(shape, "right_eye")
-    cos, sin = across / np.hypot(*across)
+    right, left = keypoints_of(shape, ("right_eye", "left_eye"))
+    cos, sin = (left - right) / np.hypot(*(left - right))
     turned = shape @ np.array([[cos, -sin], [sin, cos]])
     box = tight_box(turned)
     return np.asarray((turned - (box[:2] + box[2:]) / 2) / (box[2:] - box[:2]).max())
 
 
-def keypoint(shape: Array, name: Keypoint) -> Array:
-    """One detector's point (2,) of the 68 (68, 2)."""
-    return np.asarray(shape[list(MEMBERS[name])].mean(axis=0))
-
-
 def overlap_of(shapes: Array, names: tuple[Keypoint, ...]) -> float:
     """Median overlap of the boxes made of the points called `names` with the tight boxes."""
-    made = [box_of_keypoints(np.stack([keypoint(shape, name) for name in names]), names) for shape in shapes]
+    made = [box_of_keypoints(keypoints_of(shape, names), names) for shape in shapes]
     shares = [overlaps(box[None], tight_box(shape)[None])[0, 0] for box, shape in zip(made, shapes, strict=True)]
     return round(float(np.median(shares)), 4)
 
