@@ -45,7 +45,7 @@ def main() -> None:
     file = FOLDER / f"{options.name}.onnx"
     export_detector(options.checkpoint, file, 0.5)
     detector = FaceDetector(file)
-    scores = np.concatenate([detector.scored(to_picture(path), threshold=0.05)[1] for path in unseen])
+    scores = np.concatenate([detector.detections(to_picture(path), threshold=0.05).scores for path in unseen])
     threshold, possible = lowest(scores, 0) + 0.05, lowest(scores, len(unseen) / 5)
     print(f"{len(unseen)} pictures: highest scores {np.sort(scores)[-8:].round(3)}; {threshold:.2f}, {possible:.2f}")
     difference = export_detector(options.checkpoint, file, round(threshold, 2), possible)

@@ -18,7 +18,7 @@ import numpy as np
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
 from lightmark.demo import astronaut
-from lightmark.detectors.face_detector import choose_boxes, fit_input
+from lightmark.detectors.face_detector import choose_cells, fit_input
 from lightmark.face import Face
 from lightmark.files import replacing
 from lightmark.geometry import Array, crop_matrix, invert, rotation_matrix, similarity_matrix, transform, upright_box
@@ -149,9 +149,9 @@ def choices(rng: np.random.Generator) -> dict[str, Any]:
     half = rng.uniform(15, 40, (60, 2))
     boxes = np.concatenate([middles - half, middles + half], 1).astype(np.float32)
     scores = rng.uniform(0, 1, 60).astype(np.float32)
-    kept, certain = choose_boxes(boxes.astype(np.float64), scores, 0.3)
-    return {"boxes": boxes.ravel().tolist(), "scores": scores.tolist(), "least": 0.3, "kept": kept.tolist(),
-            "certain": certain.tolist()}  # fmt: skip
+    cells = choose_cells(boxes.astype(np.float64), scores, 0.3)
+    return {"boxes": boxes.ravel().tolist(), "scores": scores.tolist(), "least": 0.3, "kept": boxes[cells].tolist(),
+            "certain": scores[cells].tolist()}  # fmt: skip
 
 
 def planes() -> dict[str, Any]:

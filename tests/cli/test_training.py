@@ -15,6 +15,7 @@ from PIL import Image
 pytest.importorskip("torch")
 
 from lightmark.cli import main
+from lightmark.data.synthetic.head import mean_points
 from lightmark.evaluate import face_boxes
 from lightmark.nets.network import Architecture
 from lightmark.train import config, loop, recipes
@@ -60,17 +61,24 @@ class Runs:
         return CliRunner().invoke(main, self.commands[command])
 
 
+def write_faces(folder: Path, shape: np.ndarray, rng: np.random.Generator) -> None:
+    """Twelve pictures of noise, labelled with the points `shape`, moved a little."""
+    folder.mkdir()
+    for index in range(12):
+        points = shape + rng.normal(0, 2, shape.shape)
+        Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(folder / f"{index}.png")
+        rows = [f"{x + 1:.2f} {y + 1:.2f}" for x, y in points]
+        (folder / f"{index}.pts").write_text("\n".join(["version: 1", f"n_points: {len(shape)}", "{", *rows, "}"]))
+
+
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    """Twelve faces of five points, pictures without any, and tiny recipes in place of the package's."""
+    """Twelve faces of five points, as many of 68, pictures without any, and tiny recipes in place of the package's."""
     faces, rng = tmp_path / "faces", np.random.default_rng(0)
     (tmp_path / "empty").mkdir()
-    faces.mkdir()
+    write_faces(faces, SHAPE, rng)
+    write_faces(tmp_path / "faces68", 12 * mean_points()[:, :2] + 20, rng)
     for index in range(12):
-        points = SHAPE + rng.normal(0, 2, SHAPE.shape)
-        Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(faces / f"{index}.png")
-        rows = [f"{x + 1:.2f} {y + 1:.2f}" for x, y in points]
-        (faces / f"{index}.pts").write_text("\n".join(["version: 1", "n_points: 5", "{", *rows, "}"]))
         Image.fromarray(rng.integers(0, 255, (48, 48, 3), dtype=np.uint8)).save(tmp_path / "empty" / f"{index}.png")
     schema = {"name": "five", "mirror": [1, 0, 2, 4, 3], "normaliser": [0, 1]}
     (tmp_path / "five.json").write_text(json.dumps(schema))
@@ -96,10 +104,11 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     monkeypatch.setattr(face_detector, "take_detector_step", watched(face_detector.take_detector_step))
     out = tmp_path / "run"
     options = ["--data", str(faces), "--schema", str(tmp_path / "five.json"), "--out", str(out)]
+    for_detector = ["--data", str(tmp_path / "faces68"), "--out", str(out)]
     commands = {
         "train": ["train", "tiny", *options],
         "distill": ["distill", "--recipe", "tiny", *options],
-        "train-detector": ["train-detector", "--background", str(tmp_path / "empty"), *options],
+        "train-detector": ["train-detector", "--background", str(tmp_path / "empty"), *for_detector],
     }
     return Runs(faces, out, commands, lambda step: last.__setitem__(0, step))
 

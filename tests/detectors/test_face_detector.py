@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
+import json
+from pathlib import Path
 
-from lightmark.detectors.face_detector import MAX_DETECTIONS, choose_boxes, fit_input
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from lightmark.detectors.face_detector import (
+    DETECTOR_KEY,
+    MAX_DETECTIONS,
+    FaceDetector,
+    choose_cells,
+    fit_input,
+)
+from lightmark.errors import CheckpointError
 from lightmark.geometry import transform
 
 
@@ -33,22 +45,100 @@ def test_a_whole_picture_fits_with_its_edges(shape: tuple[int, int], size: tuple
 def test_of_several_finds_of_one_face_the_surest_stays() -> None:
     """Another face beside it stays too; order is by score."""
     boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40], [0, 1, 10, 11], [60, 60, 70, 70]])
-    found, scores = choose_boxes(boxes, np.array([0.6, 0.9, 0.7, 0.8, 0.2], np.float32), 0.5)
-    np.testing.assert_array_equal(found, boxes[[1, 2]])
-    np.testing.assert_allclose(scores, [0.9, 0.7], rtol=1e-6)
+    cells = choose_cells(boxes, np.array([0.6, 0.9, 0.7, 0.8, 0.2], np.float32), 0.5)
+    assert cells.tolist() == [1, 2]
 
 
 def test_nothing_sure_enough_is_nothing() -> None:
-    """The shapes stay."""
-    found, scores = choose_boxes(np.zeros((5, 4)), np.full(5, 0.1, np.float32), 0.5)
-    assert found.shape == (0, 4)
-    assert scores.shape == (0,)
+    """An index still: it selects nothing."""
+    cells = choose_cells(np.zeros((5, 4)), np.full(5, 0.1, np.float32), 0.5)
+    assert np.zeros((5, 4))[cells].shape == (0, 4)
 
 
 def test_a_flood_of_finds_is_cut() -> None:
     """However low the threshold, so that time stays bounded; the surest are kept."""
     count = 3 * MAX_DETECTIONS
     boxes = np.arange(count)[:, None] * 20.0 + np.array([0, 0, 10, 10])
-    found, scores = choose_boxes(boxes, np.linspace(0.1, 0.9, count), 0.05)
-    assert len(found) == MAX_DETECTIONS
-    assert scores[0] == pytest.approx(0.9)
+    cells = choose_cells(boxes, np.linspace(0.1, 0.9, count), 0.05)
+    assert len(cells) == MAX_DETECTIONS
+    assert cells[0] == count - 1
+
+
+CELLS = np.array([[10.0, 20, 50, 60], [12, 20, 52, 60], [100, 10, 120, 30], [30, 30, 40, 40]])
+CELL_SCORES = np.array([0.8, 0.9, 0.6, 0.1])
+
+
+def write_detector(path: Path, outputs: dict[str, np.ndarray]) -> Path:
+    """A detector file that gives the same `outputs` for every picture, with a threshold of 0.7, proposals from 0.5."""
+    nodes = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(values.astype(np.float32)))
+        for name, values in outputs.items()
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "fixed",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "h", "w", 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape) for name, values in outputs.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    helper.set_model_props(model, {DETECTOR_KEY: json.dumps({"threshold": 0.7, "possible": 0.5, "multiple": 32})})
+    onnx.save(model, path)
+    return path
+
+
+def keypoints_at(centres: np.ndarray) -> np.ndarray:
+    """Keypoints (C, 5, 2) of faces that lie on their right side, their eyes 8 px apart, about `centres` (C, 2)."""
+    upright = np.array([[-4.0, -4], [4, -4], [0, 0], [-3, 4], [3, 4]])
+    return centres[:, None] + upright[:, ::-1] * [-1, 1]
+
+
+def test_keypoints_stay_with_their_boxes(tmp_path: Path) -> None:
+    """Through suppression, ordering and back to the picture's pixels, in which roll is read."""
+    centres = (CELLS[:, :2] + CELLS[:, 2:]) / 2
+    outputs = {"boxes": CELLS[None], "scores": CELL_SCORES[None], "keypoints": keypoints_at(centres)[None]}
+    detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs), input_size=320)
+    boxes, scores, keypoints = found = detector.detections(np.zeros((320, 640, 3), np.uint8), threshold=0.5)
+    assert keypoints is not None
+    np.testing.assert_allclose(scores, [0.9, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(boxes, CELLS[[1, 2]] * 2 + 0.5, atol=1e-4)  # 640 px are 320 of the network's
+    np.testing.assert_allclose(keypoints, keypoints_at(centres)[[1, 2]] * 2 + 0.5, atol=1e-4)
+    np.testing.assert_allclose(found.rolls, [-90, -90], atol=1e-4)
+    np.testing.assert_allclose(detector(np.zeros((320, 640, 3), np.uint8)), CELLS[[1]] * 2 + 0.5, atol=1e-4)
+
+
+def test_proposals_have_the_roll_of_their_keypoints(tmp_path: Path) -> None:
+    """Largest first, which is not the order of the scores."""
+    boxes, upright = CELLS[[2, 0]], np.array([[-4.0, -4], [4, -4], [0, 0], [-3, 4], [3, 4]])
+    outputs = {
+        "boxes": boxes[None], "scores": np.array([[0.9, 0.6]]), "keypoints": np.stack([upright, -upright])[None]
+    }  # fmt: skip
+    detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs), input_size=320)
+    found = detector.propose(np.zeros((320, 320, 3), np.uint8))
+    np.testing.assert_allclose(found.boxes, boxes[::-1])
+    assert found.certain.tolist() == [False, True]
+    np.testing.assert_allclose(np.abs(found.angles), [180, 0])
+
+
+def test_a_file_without_keypoints_gives_boxes_alone(tmp_path: Path) -> None:
+    """As all did once."""
+    outputs = {"boxes": CELLS[None], "scores": CELL_SCORES[None]}
+    found = FaceDetector(write_detector(tmp_path / "d.onnx", outputs)).detections(np.zeros((320, 320, 3), np.uint8))
+    assert found.keypoints is None
+    assert found.rolls is None
+    assert FaceDetector(tmp_path / "d.onnx").propose(np.zeros((320, 320, 3), np.uint8)).angles is None
+    np.testing.assert_allclose(found.boxes, CELLS[[1]])
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"boxes": CELLS[None, :3], "scores": CELL_SCORES[None]},
+        {"boxes": CELLS[None], "scores": CELL_SCORES[None, :, None]},
+        {"boxes": CELLS[None], "scores": CELL_SCORES[None], "keypoints": np.zeros((1, 4, 4, 2))},
+    ],
+)
+def test_outputs_of_other_shapes_are_refused(outputs: dict[str, np.ndarray], tmp_path: Path) -> None:
+    """The error names the file, what it gives and what is needed."""
+    detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs))
+    with pytest.raises(CheckpointError, match=r"d\.onnx: does not run as a face detector.*needs \(1, C, 4\)"):
+        detector(np.zeros((320, 320, 3), np.uint8))

@@ -25,19 +25,37 @@ def test_it_is_small(network: FaceDetectorNet) -> None:
 def test_any_multiple_of_32_is_taken(network: FaceDetectorNet) -> None:
     """One answer a cell of three maps, whatever the picture's sides."""
     for height, width in ((32, 32), (64, 96), (256, 320)):
-        logits, boxes = network(torch.rand(2, 3, height, width))
+        logits, boxes, keypoints = network(torch.rand(2, 3, height, width))
         cells = sum((height // stride) * (width // stride) for stride in STRIDES)
         assert logits.shape == (2, cells)
         assert boxes.shape == (2, cells, 4)
+        assert keypoints.shape == (2, cells, 5, 2)
 
 
 def test_an_untrained_network_answers_its_cells_bases(network: FaceDetectorNet) -> None:
     """Boxes about each cell's centre, of its stride's base size, and hardly a face anywhere."""
-    logits, boxes = network(torch.full((1, 3, 64, 64), 0.5))
+    logits, boxes, keypoints = network(torch.full((1, 3, 64, 64), 0.5))
     sides = (boxes[0, :, 2:] - boxes[0, :, :2]).detach().numpy()
     wanted = np.repeat(BASES, [(64 // stride) ** 2 for stride in STRIDES])
     np.testing.assert_allclose(sides, np.stack([wanted, wanted], 1), rtol=0.25)
     assert float(logits.detach().sigmoid().max()) < 0.05
+    off = (keypoints - (boxes[..., None, :2] + boxes[..., None, 2:]) / 2).detach().abs().amax((0, 2, 3)).numpy()
+    assert (off < 0.25 * wanted).all()
+
+
+def test_keypoints_are_offsets_from_the_box_in_its_size() -> None:
+    """An output of 0.5 and −0.25 is half a mean side to the right of the box's centre and a quarter above it."""
+    network = FaceDetectorNet().eval()
+    with torch.no_grad():
+        for answer, places in zip(network.answer, network.keypoints, strict=True):
+            answer.weight.zero_()
+            answer.bias.copy_(torch.tensor([0.0, 0.1, 0.2, 0.0, 0.3]))
+            places.weight.zero_()
+            places.bias.copy_(torch.tensor([0.0, 0, 0.5, -0.25, 0, 0, 0, 0, 0, 0]))
+        _, boxes, keypoints = network(torch.rand(1, 3, 64, 64))
+    centres, side = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]).mean(-1, keepdim=True)
+    torch.testing.assert_close(keypoints[:, :, 0], centres)
+    torch.testing.assert_close(keypoints[:, :, 1], centres + side * torch.tensor([0.5, -0.25]))
 
 
 def test_cells_lie_in_the_middle_of_their_pixels() -> None:

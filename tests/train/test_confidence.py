@@ -22,6 +22,7 @@ from lightmark.data.crops.negatives import background_matrix, hard_negative_matr
 from lightmark.data.fingerprint import fingerprint_of_faces, fingerprint_of_pictures
 from lightmark.data.sample import Sample
 from lightmark.data.split import split_by_photo
+from lightmark.detectors.face_detector import Detections
 from lightmark.errors import ConfigError, DataError, TrainingError
 from lightmark.image import warp
 from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
@@ -151,9 +152,9 @@ def test_half_of_the_negative_crops_are_hard(untrained, tmp_path, monkeypatch):
         def __init__(self, input_size):
             looks.append(input_size)
 
-        def scored(self, picture, threshold):
+        def detections(self, picture, threshold):
             boxes = [[30.0, 20.0, 69.0, 59.0]] if picture.max() == 255 else np.zeros((0, 4))
-            return np.array(boxes), np.ones(len(boxes))
+            return Detections(np.array(boxes), np.ones(len(boxes)))
 
     monkeypatch.setattr(confidence_module, "FaceDetector", Detector)
     monkeypatch.setattr(confidence_module, "change_pixels", lambda crop, augmentation, rng: crop)
@@ -188,8 +189,8 @@ def test_pictures_are_not_all_decoded_at_once(untrained, tmp_path, monkeypatch):
         def __init__(self, input_size):
             pass
 
-        def scored(self, picture, threshold):
-            return np.zeros((0, 4)), np.zeros(0)
+        def detections(self, picture, threshold):
+            return Detections(np.zeros((0, 4)), np.zeros(0))
 
     monkeypatch.setattr(confidence_module, "FaceDetector", Detector)
     monkeypatch.setattr(confidence_module, "to_picture", watched)
@@ -557,9 +558,9 @@ def test_hard_negatives_are_looked_for_in_every_size(tmp_path, monkeypatch):
         def __init__(self, input_size):
             self.size = input_size
 
-        def scored(self, picture, threshold):
+        def detections(self, picture, threshold):
             looks.append((self.size, int(picture[0, 0, 0]), threshold))
-            return np.array([BOX, BOX + self.size])[: int(picture[0, 0, 0])], np.ones(2)
+            return Detections(np.array([BOX, BOX + self.size])[: int(picture[0, 0, 0])], np.ones(2))
 
     paths = [tmp_path / "two.png", tmp_path / "none.png"]
     for path, value in zip(paths, (2, 0), strict=True):

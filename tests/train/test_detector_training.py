@@ -16,11 +16,13 @@ from torch import nn
 
 from lightmark import __version__
 from lightmark.data.sample import Sample
+from lightmark.data.synthetic.head import mean_points
 from lightmark.detectors.face_detector import DETECTOR_KEY
 from lightmark.errors import CheckpointError, ConfigError, DataError
 from lightmark.nets.checkpoint import read_tensors, write_tensors
-from lightmark.nets.face_detector import FaceDetectorNet
+from lightmark.nets.face_detector import CellOutputs, FaceDetectorNet
 from lightmark.nets.network import parameter_count
+from lightmark.schema import IBUG68
 from lightmark.train.config import DetectorRecipe
 from lightmark.train.detector import train as module
 from lightmark.train.detector.loss import assign, cells_of, detection_loss
@@ -40,6 +42,16 @@ from lightmark.train.step import Trainee, optimise, prepare_step
 
 RULES = MosaicRules(size=64, smallest=16, largest=0.7, rotation=0, crowd=2)
 RECIPE = DetectorRecipe("tiny", steps=3, batch=2, rules=RULES, warmup=2, ema=0.9, validation=0.3, validate_every=2)
+
+
+@pytest.fixture
+def faces(faces: list[Sample]) -> list[Sample]:
+    """The blob faces, labelled with the 68 points of a mean face in their boxes."""
+    flat = mean_points()[:, :2]
+    shares = (flat - flat.min(axis=0)) / np.ptp(flat, axis=0)
+    return [
+        replace(face, points=face.box[:2] + shares * (face.box[2:] - face.box[:2]), schema=IBUG68) for face in faces
+    ]
 
 
 @pytest.fixture
@@ -71,7 +83,7 @@ def test_a_run_is_given_its_faces_pictures_and_steps(
 
     monkeypatch.setattr(module, "take_detector_step", take)
     monkeypatch.setattr(module, "validate", lambda *given: judged.append(given) or 0.25 + 0.5 * len(judged) / 4)
-    lacking = replace(faces[0], points=np.where(np.arange(5)[:, None] == 3, np.nan, faces[0].points))
+    lacking = replace(faces[0], points=np.where(np.arange(68)[:, None] == 3, np.nan, faces[0].points))
     recipe = replace(RECIPE, seed=2, validation_mosaics=5)
     out = tmp_path / "new" / "run"
     assert train_face_detector(recipe, [lacking, *faces[1:]], backgrounds, out) == out / "model.safetensors"
@@ -160,7 +172,7 @@ def test_two_backgrounds_are_enough(faces: list[Sample], backgrounds: list[Path]
         lost = [replace(f, points=f.points + 500, box=f.box + 500) if f is mine else f for f in faces]
         with pytest.raises(DataError, match=f"{mine.path}: its points lie in x"):
             train_face_detector(recipe, lost, backgrounds, tmp_path / "lost")
-    bare = [replace(face, points=np.where(np.arange(5)[:, None] == 3, np.nan, face.points)) for face in faces]
+    bare = [replace(face, points=np.where(np.arange(68)[:, None] == 3, np.nan, face.points)) for face in faces]
     with pytest.raises(ConfigError) as caught:
         train_face_detector(recipe, bare, backgrounds, tmp_path / "bare")
     assert str(caught.value) == "none of 48 faces has all points labelled; a detector learns from whole faces"
@@ -205,18 +217,21 @@ def test_mosaics_have_the_targets_of_their_cells(sources: Sources) -> None:
     empty = 0
     for number in range(12):
         mosaic = draw_mosaic(sources, RULES, np.random.default_rng((5, 0, number)))
-        image, targets, boxes = dataset[number]
+        image, targets, boxes, keypoints = dataset[number]
         np.testing.assert_array_equal(image, mosaic.image.transpose(2, 0, 1))
         wanted = assign(torch.tensor(mosaic.boxes, dtype=torch.float32), torch.tensor(mosaic.counts), cells_of(64, 64))
         assert torch.equal(targets, wanted)
         assert boxes.dtype == torch.float32
         assert boxes.shape == (len(targets), 4)
+        assert keypoints.shape == (len(targets), 5, 2)
         for cell, target in enumerate(targets.tolist()):
             if target >= 0:
                 np.testing.assert_allclose(boxes[cell], mosaic.boxes[target], rtol=1e-6)
+                np.testing.assert_allclose(keypoints[cell], mosaic.keypoints[target], rtol=1e-6)
         empty += len(mosaic.boxes) == 0
         if not len(mosaic.boxes):
             assert not boxes.any()
+            assert not keypoints.any()
         assert not torch.equal(image, other[number].images)
     assert 0 < empty < 12
 
@@ -245,8 +260,8 @@ def test_a_step_is_one_of_the_detection_loss(sources: Sources) -> None:
     batch: MosaicBatch = next(module._batches(sources, RECIPE, 0, 0))
     found = take_detector_step(trainee, batch, 1, RECIPE)
     prepare_step(twin, 1, RECIPE)
-    logits, boxes = twin.network(batch.images.float() / 255)
-    wanted = detection_loss(logits, boxes, batch.targets, batch.target_boxes)
+    outputs = twin.network(batch.images.float() / 255)
+    wanted = detection_loss(outputs, batch.targets, batch.target_boxes, batch.target_keypoints)
     optimise(twin, wanted["loss"], 1, RECIPE)
     assert found.keys() == wanted.keys()
     for name, value in found.items():
@@ -265,22 +280,29 @@ class Answers(nn.Module):
         super().__init__()
         self.boxes, self.scores, self.planes = boxes, scores, list[torch.Tensor]()
 
-    def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (1, C) and boxes (1, C, 4)."""
+    def forward(self, planes: torch.Tensor) -> CellOutputs:
+        """Logits (1, C), boxes (1, C, 4) and keypoints that nobody asks for."""
         number = len(self.planes)
         self.planes.append(planes)
         scores = torch.tensor([self.scores[number]], dtype=torch.float64)
-        return torch.logit(scores), torch.tensor([self.boxes[number]], dtype=torch.float32)
+        boxes = torch.tensor([self.boxes[number]], dtype=torch.float32)
+        return CellOutputs(torch.logit(scores), boxes, torch.full((*scores.shape, 5, 2), torch.nan))
+
+
+def mosaic_of(image: np.ndarray, boxes: list[list[float]], counts: list[bool]) -> Mosaic:
+    """Mosaic of faces with these boxes, whose keypoints are unknown."""
+    keypoints = np.full((len(boxes), 5, 2), np.nan)
+    return Mosaic(image, np.array(boxes).reshape(-1, 4), keypoints, np.array(counts, dtype=bool))
 
 
 def test_validation_is_the_average_precision_over_its_mosaics(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the averaged weights; ignored faces count for nothing, nor do boxes below 0.05."""
     box, far = [2.0, 2.0, 22.0, 22.0], [40.0, 40.0, 60.0, 60.0]
     mosaics = [
-        Mosaic(np.full((64, 64, 3), 51, np.uint8), np.array([box]), np.array([True])),
-        Mosaic(np.full((64, 64, 3), 102, np.uint8), np.array([box, far]), np.array([True, False])),
-        Mosaic(np.full((64, 64, 3), 0, np.uint8), np.zeros((0, 4)), np.zeros(0, bool)),
-        Mosaic(np.full((64, 64, 3), 0, np.uint8), np.array([far]), np.array([True])),
+        mosaic_of(np.full((64, 64, 3), 51, np.uint8), [box], [True]),
+        mosaic_of(np.full((64, 64, 3), 102, np.uint8), [box, far], [True, False]),
+        mosaic_of(np.full((64, 64, 3), 0, np.uint8), [], []),
+        mosaic_of(np.full((64, 64, 3), 0, np.uint8), [far], [True]),
     ]
     drawn: list[Any] = []
 
@@ -307,7 +329,7 @@ def test_planes_of_a_validation_keep_rows_columns_and_channels(monkeypatch: pyte
     """Channels first, then rows and columns as they are."""
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     box = [2.0, 2.0, 22.0, 22.0]
-    monkeypatch.setattr(module, "draw_mosaic", lambda *given: Mosaic(image, np.array([box]), np.array([True])))
+    monkeypatch.setattr(module, "draw_mosaic", lambda *given: mosaic_of(image, [box], [True]))
     answers, network = Answers([[box]], [[0.9]]), nn.Linear(1, 1)
     trainee: Any = Trainee(network, answers, torch.optim.AdamW(network.parameters()), "cpu", network)  # type: ignore[type-var]  # as above
     assert validate(trainee, MosaicDataset(Sources([], []), RULES, 5, 1), 1) == 1.0

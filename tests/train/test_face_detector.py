@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 from lightmark.data.sample import Sample
+from lightmark.data.synthetic.head import mean_points
 from lightmark.detectors.face_detector import FaceDetector
 from lightmark.draw import write_png
-from lightmark.errors import CheckpointError, ConfigError
+from lightmark.errors import CheckpointError, ConfigError, SchemaError
 from lightmark.export.detector import export_detector, load_face_detector
 from lightmark.geometry import tight_box
 from lightmark.nets.checkpoint import read_tensors
-from lightmark.schema import Schema
+from lightmark.schema import IBUG68, Schema
 from lightmark.train.config import DetectorRecipe
 from lightmark.train.detector import train as face_detector
 from lightmark.train.detector.mosaic import MosaicRules
 from lightmark.train.detector.train import train_face_detector
 
-FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
-POINTS = np.array([[60.0, 70.0], [110.0, 70.0], [85.0, 90.0], [65.0, 120.0], [105.0, 120.0]])
-RULES = MosaicRules(size=96, smallest=24, largest=0.7, rotation=0, crowd=2)
+FLAT = mean_points()[:, :2]
+POINTS = (FLAT - FLAT.min(axis=0)) / np.ptp(FLAT, axis=0) * 50.0 + [60, 70]  # in the box (60, 70, 110, 120)
+RULES = MosaicRules(size=96, smallest=24, largest=0.7, rotation=0, circle=0, exposure=0, crowd=2)
 RECIPE = DetectorRecipe(
     "tiny", steps=6, batch=2, rules=RULES, warmup=2, ema=0.9, validation=0.3, validation_mosaics=4, validate_every=2,
     log_every=3,
@@ -42,7 +43,7 @@ def faces() -> list[Sample]:
         picture[(rows - 95) ** 2 + (columns - 85) ** 2 < 30**2] = (230, 190, 160)
         for x in (72, 98):
             picture[(rows - 85) ** 2 + (columns - x) ** 2 < 6**2] = 20
-        made.append(Sample(Path(f"{index}.png"), POINTS, tight_box(POINTS), FIVE, str(index), image=picture))
+        made.append(Sample(Path(f"{index}.png"), POINTS, tight_box(POINTS), IBUG68, str(index), image=picture))
     return made
 
 
@@ -107,6 +108,17 @@ def test_test_faces_are_refused(faces: list[Sample], backgrounds: list[Path], tm
         train_face_detector(RECIPE, marked, backgrounds, tmp_path, quiet=True)
 
 
+def test_faces_without_the_68_points_are_refused(
+    faces: list[Sample], backgrounds: list[Path], tmp_path: Path
+) -> None:
+    """Boxes and keypoints are made of those; what other points would teach is another box, silently."""
+    schema = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
+    other = replace(faces[0], points=POINTS[:5], schema=schema)
+    with pytest.raises(SchemaError, match=r"0\.png: labelled with five \(5 points\).*leave this data out"):
+        train_face_detector(RECIPE, [*faces, other], backgrounds, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_background_is_too_few(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
     """There would be nothing to check with."""
     with pytest.raises(ConfigError, match="1 pictures without faces; needs at least 2"):
@@ -121,10 +133,18 @@ def test_the_exported_file_finds_what_the_network_finds(
     assert export_detector(checkpoint, tmp_path / "d.onnx", threshold=0.4, possible=1e-6) < 0.01
     detector = FaceDetector(tmp_path / "d.onnx", input_size=96)
     assert detector.threshold == 0.4
-    boxes, scores = detector.scored(np.full((480, 960, 3), 90, np.uint8), threshold=1e-6)
+    boxes, scores, keypoints = detector.detections(np.full((480, 960, 3), 90, np.uint8), threshold=1e-6)
     assert boxes.shape == (len(scores), 4)
-    proposed, sure = detector.propose(np.full((480, 960, 3), 90, np.uint8))
+    assert keypoints is not None
+    assert keypoints.shape == (len(scores), 5, 2)
+    # Hardly trained, they lie in the middle of their boxes, in the same pixels.
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert (np.abs(keypoints - middles[:, None]).max(axis=(1, 2)) < 0.5 * sides).all()
+    proposed, sure, angles = detector.propose(np.full((480, 960, 3), 90, np.uint8))
     assert len(proposed) == len(scores)
+    assert angles is not None
+    assert len(angles) == len(scores)
     assert sure.sum() == (scores >= 0.4).sum()
     assert len(scores) > 3
     # 960 pixels are 96 of the network's: its boxes of at least 5 pixels are 50 of the picture's.
@@ -146,7 +166,7 @@ def test_a_file_that_is_no_detector_is_refused(tmp_path: Path) -> None:
 
 def test_faces_with_missing_points_teach_no_box(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
     """The box around part of a face is not the face's; a set without whole faces is refused."""
-    lacking = [replace(face, points=np.where(np.arange(5)[:, None] == 3, np.nan, face.points)) for face in faces]
+    lacking = [replace(face, points=np.where(np.arange(68)[:, None] == 3, np.nan, face.points)) for face in faces]
     train_face_detector(RECIPE, [*faces[:8], *lacking[8:]], backgrounds, tmp_path / "some", quiet=True)
     train_face_detector(RECIPE, faces[:8], backgrounds, tmp_path / "whole", quiet=True)
     some, whole = (read_tensors(tmp_path / name / "model.safetensors")[0] for name in ("some", "whole"))

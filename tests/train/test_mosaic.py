@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from lightmark.data.sample import Sample
+from lightmark.data.synthetic.head import mean_points
+from lightmark.detectors.keypoint_box import keypoints_of, roll_of_keypoints
 from lightmark.draw import write_png
 from lightmark.errors import ImageError
 from lightmark.geometry import tight_box
 from lightmark.image import Picture
-from lightmark.schema import Schema
+from lightmark.schema import IBUG68
 from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic, visible_share
 
-FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
-POINTS = np.array([[60.0, 70.0], [110.0, 70.0], [85.0, 90.0], [65.0, 120.0], [105.0, 120.0]])
+FLAT = mean_points()[:, :2]
+POINTS = (FLAT - FLAT.min(axis=0)) / np.ptp(FLAT, axis=0) * 50.0 + [60, 70]  # in the box (60, 70, 110, 120)
 BOX = tight_box(POINTS)
 
 
@@ -26,7 +28,7 @@ def red_face() -> Sample:
     picture = np.full((200, 180, 3), 90, np.uint8)
     x0, y0, x1, y1 = BOX.astype(int)
     picture[y0 : y1 + 1, x0 : x1 + 1] = (230, 20, 20)
-    return Sample(Path("red.png"), POINTS, BOX, FIVE, "red", image=picture)
+    return Sample(Path("red.png"), POINTS, BOX, IBUG68, "red", image=picture)
 
 
 def sources(backgrounds: list[Path | Picture] | None = None) -> Sources:
@@ -49,7 +51,7 @@ def test_the_same_numbers_draw_the_same_mosaic() -> None:
 
 def test_the_boxes_lie_where_the_faces_are() -> None:
     """Red is seen in the middle of nearly every box, and hardly anywhere without a box."""
-    rules = replace(MosaicRules(), smallest=40, rotation=0, empty=0)
+    rules = replace(MosaicRules(), smallest=40, rotation=0, circle=0, exposure=0, empty=0)
     inside, outside = [], []
     for seed in range(25):
         mosaic = draw_mosaic(sources(), rules, np.random.default_rng(seed))
@@ -69,10 +71,57 @@ def test_the_boxes_lie_where_the_faces_are() -> None:
     assert np.median(np.abs(outside)) < 12
 
 
+def test_a_rotated_face_keeps_the_size_of_its_box() -> None:
+    """A box is the upright face's, at any roll, about the place that its centre came to."""
+    rules = replace(MosaicRules(), circle=1, empty=0)
+    for seed in range(20):
+        mosaic = draw_mosaic(sources(), rules, np.random.default_rng(seed))
+        extents = mosaic.boxes[:, 2:] - mosaic.boxes[:, :2]
+        np.testing.assert_allclose(extents[:, 0], extents[:, 1], rtol=1e-2)  # the face is as wide as high
+        centres = (mosaic.boxes[:, 2:] + mosaic.boxes[:, :2]) / 2
+        distances = np.linalg.norm(mosaic.keypoints - centres[:, None], axis=2) / extents[:, :1]
+        expected = np.linalg.norm(keypoints_of(POINTS) - [85, 95], axis=1) / 50
+        np.testing.assert_allclose(distances, np.tile(expected, (len(distances), 1)), rtol=1e-2)
+
+
+def test_rolls_span_the_circle() -> None:
+    """Half of the faces are within 40° of upright by their rule, the other half anywhere; circle=0 keeps all there."""
+    def rolls(circle: float) -> np.ndarray:
+        rules = replace(MosaicRules(), circle=circle)
+        mosaics = [draw_mosaic(sources(), rules, np.random.default_rng(seed)) for seed in range(60)]
+        return np.array([roll_of_keypoints(face) for mosaic in mosaics for face in mosaic.keypoints])
+
+    assert np.abs(rolls(0)).max() < 60
+    spread = rolls(0.5)
+    assert 0.45 < (np.abs(spread) < 40).mean() < 0.75
+    assert 0.1 < (np.abs(spread) > 120).mean() < 0.3
+
+
+def test_a_mirrored_face_swaps_its_keypoints() -> None:
+    """The person's right eye stays the first: left of the left one in every upright face, mirrored or not."""
+    rules = replace(MosaicRules(), rotation=0, circle=0, crowd=4, empty=0)
+    faces = np.concatenate([draw_mosaic(sources(), rules, np.random.default_rng(seed)).keypoints for seed in range(30)])
+    upright = faces[[abs(roll_of_keypoints(face)) < 60 for face in faces]]
+    assert len(upright) == len(faces)
+    right_eye, left_eye, _, right_mouth, left_mouth = upright.transpose(1, 0, 2)
+    assert (right_eye[:, 0] < left_eye[:, 0]).all()
+    assert (right_mouth[:, 0] < left_mouth[:, 0]).all()
+
+
+def test_exposures_reach_black_and_white() -> None:
+    """Far beyond what the other changes do."""
+    plain = [np.full((300, 400, 3), 128, np.uint8)]
+    rules = replace(MosaicRules(), exposure=1, empty=1)
+    means = [draw_mosaic(sources(plain), rules, np.random.default_rng(seed)).image.mean() for seed in range(60)]
+    assert min(means) < 30
+    assert max(means) > 230
+
+
 def test_empty_mosaics_have_no_boxes() -> None:
     """The shape stays (0, 4), so that nothing special has to be done with them."""
     mosaic = draw_mosaic(sources(), replace(MosaicRules(), empty=1.0), np.random.default_rng(0))
     assert mosaic.boxes.shape == (0, 4)
+    assert mosaic.keypoints.shape == (0, 5, 2)
     assert mosaic.counts.shape == (0,)
     assert mosaic.image.shape == (288, 288, 3)
     assert mosaic.image.dtype == np.uint8
@@ -84,7 +133,7 @@ def test_sizes_span_the_rules() -> None:
     boxes = np.concatenate([draw_mosaic(sources(), rules, np.random.default_rng(s)).boxes for s in range(120)])
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     assert sides.min() > 10
-    assert sides.max() < 1.5 * rules.size  # turned by 50° a face's box is larger than the face
+    assert sides.max() < 1.35 * rules.size  # of a portrait, that of its zoom; rotated, a box stays as large as upright
     assert 0.2 < (sides < np.sqrt(rules.smallest * rules.size)).mean() < 0.8
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
 from lightmark.detectors.quarter_turns import find_turned
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
@@ -18,9 +19,27 @@ from lightmark.image import require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
 
+OUTPUTS = ("boxes", "scores", "keypoints")  # of the ONNX file; older ones have no keypoints
 DETECTOR_KEY = "lightmark_detector"  # ONNX metadata key of the detector's settings, as JSON
 NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keeps the one with the higher score
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
+
+
+class Detections(NamedTuple):
+    """Boxes (F, 4) in image pixels, scores (F,) from 0 to 1 and, unless None, keypoints (F, 5, 2) of faces.
+
+    Boxes are `upright_box`es. Keypoints are right and left eye centre, nose tip, right and left mouth corner; right and
+    left are the person's own. A detector file without that output gives None.
+    """
+
+    boxes: Array
+    scores: Array
+    keypoints: Array | None = None
+
+    @property
+    def rolls(self) -> Array | None:
+        """Roll (F,) of the faces in degrees, signed as `Pose.roll`; None without keypoints."""
+        return None if self.keypoints is None else roll_of_keypoints(self.keypoints)
 
 
 class FaceDetector:
@@ -43,6 +62,7 @@ class FaceDetector:
     ) -> None:
         path = model_path(model, registry=DETECTORS)
         self._path, self._session = path, open_session(path, threads)
+        self._outputs = [name for name in OUTPUTS if name in {output.name for output in self._session.get_outputs()}]
         settings = _read_settings(self._session, path)
         self.threshold = float(settings["threshold"]) if threshold is None else threshold
         self._possible = min(self.threshold, float(settings["possible"]))
@@ -62,36 +82,58 @@ class FaceDetector:
 
         Boxes may extend beyond the picture. Raises `ImageError` for an image of another type or shape.
         """
-        boxes, certain, _ = self._upright(image)
+        boxes, certain, _ = self._in_one_look(image)
         return np.asarray(boxes[certain])
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
-        """Detections and proposals, largest first; where there is no detection, those in the turned picture.
+        """Detections and proposals, largest first; without a detection, those in the turned picture.
 
-        A picture without faces takes four times as long as one with upright ones.
+        Their angles are the rolls of the keypoints. Only a file without keypoints, which was trained on upright faces,
+        is also run on the turned picture: a picture without faces then takes four times as long as one with upright
+        ones.
         """
-        upright = self._upright(image)
-        turned = None if upright.certain.any() else find_turned(self._upright, image)
-        return upright if turned is None or not len(turned.boxes) else turned
+        found = self._in_one_look(image)
+        if found.angles is not None or found.certain.any():
+            return found
+        turned = find_turned(self._in_one_look, image)
+        return turned if len(turned.boxes) else found
 
-    def _upright(self, image: NDArray[np.uint8]) -> Proposals:
-        """Boxes with a score from the lower threshold on, largest first, and which of them are detections."""
-        boxes, scores = self.scored(image, self._possible)
-        order = order_by_area(boxes)
-        return Proposals(boxes[order], scores[order] >= self.threshold)
+    def _in_one_look(self, image: NDArray[np.uint8]) -> Proposals:
+        """Boxes with a score from the lower threshold on, largest first, which of them are detections, and angles."""
+        found = self.detections(image, self._possible)
+        order, rolls = order_by_area(found.boxes), found.rolls
+        angles = None if rolls is None else rolls[order]
+        return Proposals(found.boxes[order], found.scores[order] >= self.threshold, angles)
 
-    def scored(self, image: NDArray[np.uint8], threshold: float | None = None) -> tuple[Array, Array]:
-        """Boxes (F, 4) in image pixels with scores (F,) from 0 to 1 of at least `threshold`, highest score first."""
+    def detections(self, image: NDArray[np.uint8], threshold: float | None = None) -> Detections:
+        """Detections with a score of at least `threshold` (None: the detector's), highest score first.
+
+        Raises `ImageError` for an image of another type or shape, `CheckpointError` for a file that does not run.
+        """
         picture = require_image(image)
         matrix, size = fit_input(picture.shape[:2], self._input_size, self._multiple)
-        network_picture = warp(picture, matrix, size)[None]
+        boxes, scores, *keypoints = self._run(warp(picture, matrix, size)[None])
+        chosen = choose_cells(boxes, scores, self.threshold if threshold is None else threshold)
+        back = invert(matrix)
+        return Detections(
+            transform(back, boxes[chosen].reshape(-1, 2, 2)).reshape(-1, 4),
+            scores[chosen],
+            transform(back, keypoints[0][chosen]) if keypoints else None,
+        )
+
+    def _run(self, image: NDArray[np.uint8]) -> list[Array]:
+        """Boxes (C, 4), scores (C,) and, where the file has them, keypoints (C, 5, 2) of an input (1, H, W, 3)."""
         with foreign_errors_as(CheckpointError, f"{self._path}: does not run as a face detector"):
-            boxes, scores = self._session.run(["boxes", "scores"], {"image": network_picture})
-            if boxes.shape != (1, *scores.shape[1:], 4) or scores.ndim != 2:
-                raise ValueError(f"it gives boxes {boxes.shape} and scores {scores.shape}, needs (1, C, 4) and (1, C)")
-        minimum = self.threshold if threshold is None else threshold
-        chosen, chosen_scores = choose_boxes(boxes[0].astype(np.float64), scores[0], minimum)
-        return transform(invert(matrix), chosen.reshape(-1, 2, 2)).reshape(-1, 4), chosen_scores
+            outputs = self._session.run(self._outputs, {"image": image})
+            cells = outputs[1].shape[1:]
+            needed = [(1, *cells, 4), (1, *cells), (1, *cells, len(FACE), 2)][: len(outputs)]
+            if len(cells) != 1 or [output.shape for output in outputs] != needed:
+                shapes = [output.shape for output in outputs]
+                raise ValueError(
+                    f"{', '.join(self._outputs)} have shapes {shapes}; needs (1, C, 4), (1, C) and, if there, "
+                    "(1, C, 5, 2)"
+                )
+        return [output[0].astype(np.float64) for output in outputs]
 
 
 def fit_input(shape: tuple[int, ...], input_size: int, multiple: int) -> tuple[Array, tuple[int, int]]:
@@ -107,19 +149,18 @@ def fit_input(shape: tuple[int, ...], input_size: int, multiple: int) -> tuple[A
     return np.array([[zoom, 0, shift], [0, zoom, shift]]), (columns, rows)
 
 
-def choose_boxes(boxes: Array, scores: NDArray[np.floating[Any]], minimum: float) -> tuple[Array, Array]:
-    """Non-maximum suppression over the network's cells: boxes (F, 4) and scores (F,), highest score first.
+def choose_cells(boxes: Array, scores: NDArray[np.floating[Any]], minimum: float) -> NDArray[np.intp]:
+    """Non-maximum suppression over the network's cells: numbers (F,) of those that stay, highest score first.
 
     Only cells of `boxes` (C, 4) with a score of at least `minimum` count; see `NMS_IOU` and `MAX_DETECTIONS`.
     """
     candidates = np.flatnonzero(scores >= minimum)
     order = candidates[np.argsort(-scores[candidates], kind="stable")][:MAX_DETECTIONS]
-    boxes, ordered = boxes[order], np.asarray(scores[order], dtype=np.float64)
-    ious, survives = overlaps(boxes, boxes), np.ones(len(boxes), bool)
-    for index in range(len(boxes)):
+    ious, survives = overlaps(boxes[order], boxes[order]), np.ones(len(order), bool)
+    for index in range(len(order)):
         if survives[index]:
             survives[index + 1 :] &= ious[index, index + 1 :] <= NMS_IOU
-    return boxes[survives], ordered[survives]
+    return order[survives]
 
 
 def _read_settings(session: Any, path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Export of the face detector as ONNX, from uint8 pixels to boxes, verified against torch."""
+"""Export of the face detector as ONNX, from uint8 pixels to boxes and keypoints, verified against torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightmark.detectors.face_detector import DETECTOR_KEY
+from lightmark.detectors.face_detector import DETECTOR_KEY, OUTPUTS
 from lightmark.errors import CheckpointError, ExportError
 from lightmark.export.onnx import write_graph
 from lightmark.export.parity import TOLERANCE_PX
@@ -26,10 +26,10 @@ class _FromPixels(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (B, H, W, 3) → boxes (B, C, 4) in its pixels, scores (B, C) from 0 to 1."""
-        logits, boxes = self.network(image.permute(0, 3, 1, 2).float() / 255)
-        return boxes, logits.sigmoid()
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 (B, H, W, 3) → boxes (B, C, 4) in its pixels, scores (B, C) from 0 to 1, keypoints (B, C, 5, 2)."""
+        logits, boxes, keypoints = self.network(image.permute(0, 3, 1, 2).float() / 255)
+        return boxes, logits.sigmoid(), keypoints
 
 
 def load_face_detector(checkpoint: Path) -> tuple[FaceDetectorNet, dict[str, object]]:
@@ -46,12 +46,12 @@ def load_face_detector(checkpoint: Path) -> tuple[FaceDetectorNet, dict[str, obj
 
 
 def export_detector(checkpoint: Path, out: Path, threshold: float, possible: float | None = None) -> float:
-    """Write the detector of `checkpoint` as ONNX; returns the largest difference of its boxes from torch's in pixels.
+    """Write the detector of `checkpoint` as ONNX; returns the largest difference from torch in pixels.
 
-    Input `image` uint8 RGB (B, H, W, 3), H and W multiples of 32; outputs `boxes` (B, C, 4) in its pixels and `scores`
-    (B, C). `threshold` is the score from which a box is a detection, `possible` (None: the same) the score from which
-    it is a candidate that a landmark model with confidence has to confirm. Raises `ExportError`, and writes no file, if
-    boxes differ by more than 0.01 px or scores by more than 0.0001.
+    Input `image` uint8 RGB (B, H, W, 3), H and W multiples of 32; outputs `boxes` (B, C, 4) and `keypoints`
+    (B, C, 5, 2) in its pixels and `scores` (B, C). `threshold` is the score from which a box is a detection, `possible`
+    (None: the same) the score from which it is a candidate that a landmark model with confidence has to confirm. Raises
+    `ExportError`, and writes no file, if boxes or keypoints differ by more than 0.01 px or scores by more than 0.0001.
     """
     network, provenance = load_face_detector(checkpoint)
     module = _FromPixels(network).eval()
@@ -61,24 +61,25 @@ def export_detector(checkpoint: Path, out: Path, threshold: float, possible: flo
     example = torch.zeros(2, 4 * MULTIPLE, 5 * MULTIPLE, 3, dtype=torch.uint8)
     shapes = {0: torch.export.Dim("batch"), 1: rows, 2: columns}
     with replacing(out) as temporary:
-        write_graph(module, example, shapes, ["image"], ["boxes", "scores"], metadata, temporary)
-        boxes, by_score = _differences(temporary, module)
-        if boxes > TOLERANCE_PX or by_score > 1e-4:
+        write_graph(module, example, shapes, ["image"], list(OUTPUTS), metadata, temporary)
+        boxes, by_score, keypoints = _differences(temporary, module)
+        if max(boxes, keypoints) > TOLERANCE_PX or by_score > 1e-4:
             raise ExportError(
-                f"{out}: the exported boxes differ from torch's by up to {boxes:.4f} px, the scores by {by_score:.5f}, "
-                "so no file was left; another release of torch or onnxscript may write it right"
+                f"{out}: the exported boxes differ from torch's by up to {boxes:.4f} px, the keypoints by "
+                f"{keypoints:.4f} px, the scores by {by_score:.5f}, so no file was left; another release of torch or "
+                "onnxscript may write it right"
             )
-    return boxes
+    return max(boxes, keypoints)
 
 
-def _differences(path: Path, module: _FromPixels) -> tuple[float, float]:
-    """Largest differences of boxes, in pixels, and of scores, over pictures of several sizes and a batch of two."""
+def _differences(path: Path, module: _FromPixels) -> list[float]:
+    """Largest difference of each of `OUTPUTS`, over pictures of several sizes and a batch of two."""
     session, rng = open_session(path, threads=None), np.random.default_rng(0)
-    largest = [0.0, 0.0]
+    largest = [0.0] * len(OUTPUTS)
     for shape in ((1, 256, 320, 3), (1, 320, 64, 3), (2, 128, 128, 3)):
         image = rng.integers(0, 256, shape, dtype=np.uint8)
         with torch.inference_mode():
             expected = [tensor.numpy() for tensor in module(torch.from_numpy(image))]
-        outputs = session.run(["boxes", "scores"], {"image": image})
+        outputs = session.run(OUTPUTS, {"image": image})
         largest = [max(a, float(abs(x - y).max())) for a, x, y in zip(largest, outputs, expected, strict=True)]
-    return largest[0], largest[1]
+    return largest

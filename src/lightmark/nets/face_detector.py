@@ -1,9 +1,9 @@
-"""FaceDetectorNet: a small anchor-free detector (after FCOS, Tian et al. 2019) of faces' tight 68-point boxes."""
+"""FaceDetectorNet: a small anchor-free detector (after FCOS, Tian et al. 2019) of faces' boxes and keypoints."""
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ STRIDES: Final = (8, 16, 32)
 BASES: Final = (20.0, 48.0, 128.0)
 MULTIPLE: Final = STRIDES[-1]  # width and height of its pictures must be multiples of this
 STEM, WIDTHS, NECK = 16, (32, 64, 96, 128), 64  # channels at strides 2, then 4, 8, 16 and 32, then of what answers
+KEYPOINTS = 5  # eye centres, nose tip, mouth corners: `lightmark.detectors.keypoint_box.FACE`
 PRIOR = 0.01  # share of cells that are faces' at the start (RetinaNet, Lin et al. 2017): else the first steps blow up
 
 
@@ -34,11 +35,20 @@ class Separable(nn.Module):
         return x + y if self.residual else y
 
 
-class FaceDetectorNet(nn.Module):
-    """Planes (B, 3, H, W) from 0 to 1, H and W multiples of 32 → logits (B, C) and boxes (B, C, 4) in plane pixels.
+class CellOutputs(NamedTuple):
+    """What the C cells predict: logits (B, C), boxes (B, C, 4) and keypoints (B, C, 5, 2), both in plane pixels."""
 
-    C cells: those of the map at stride 8, row by row, then of strides 16 and 32. A cell tells its box's centre as an
-    offset from its own in strides, and the logarithm of width and height over the stride's base.
+    logits: Tensor
+    boxes: Tensor
+    keypoints: Tensor
+
+
+class FaceDetectorNet(nn.Module):
+    """Planes (B, 3, H, W) from 0 to 1, H and W multiples of 32 → `CellOutputs`.
+
+    C cells: those of the map at stride 8, row by row, then of strides 16 and 32. A cell predicts its box's centre as an
+    offset from its own in strides, the logarithm of width and height over the stride's base, and the keypoints as
+    offsets from the box's centre in means of its width and height, so that they do not depend on the face's size.
     """
 
     def __init__(self) -> None:
@@ -60,9 +70,15 @@ class FaceDetectorNet(nn.Module):
         self.answer = nn.ModuleList(answers)
         for layer in answers:
             _start(layer)
+        places = [nn.Conv2d(NECK, 2 * KEYPOINTS, 1) for _ in STRIDES]
+        self.keypoints = nn.ModuleList(places)
+        for layer in places:  # all in the middle of the box
+            nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
 
-    def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) → (B, C), (B, C, 4)."""
+    def forward(self, planes: Tensor) -> CellOutputs:
+        """(B, 3, H, W) → (B, C), (B, C, 4), (B, C, 5, 2)."""
         eighth = self.eighth(self.quarter(planes))
         sixteenth = self.sixteenth(eighth)
         maps = [eighth, sixteenth, self.last(sixteenth)]
@@ -72,7 +88,7 @@ class FaceDetectorNet(nn.Module):
             if merged:
                 x = x + nn.functional.interpolate(merged[-1], scale_factor=2.0, mode="nearest")
             merged.append(self.merge[index](nn.functional.relu(x)))
-        logits, boxes = [], []
+        logits, boxes, keypoints = [], [], []
         for index, (stride, base) in enumerate(zip(STRIDES, BASES, strict=True)):
             told = self.answer[index](merged[-1 - index]).float()
             centres = cell_middles(told.shape[2], told.shape[3], stride, told)
@@ -80,7 +96,10 @@ class FaceDetectorNet(nn.Module):
             logits.append(said[..., 0])
             middle, half = centres + said[..., 1:3] * stride, said[..., 3:].clamp(max=4).exp() * (base / 2)
             boxes.append(torch.cat([middle - half, middle + half], -1))
-        return torch.cat(logits, 1), torch.cat(boxes, 1)
+            offsets = self.keypoints[index](merged[-1 - index]).float().flatten(2).transpose(1, 2)
+            offsets = offsets.unflatten(2, (KEYPOINTS, 2)) * half.sum(-1)[..., None, None]
+            keypoints.append(middle[:, :, None] + offsets)
+        return CellOutputs(torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(keypoints, 1))
 
 
 @torch.no_grad()

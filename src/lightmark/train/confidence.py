@@ -288,7 +288,7 @@ def _hard_negatives(paths: Sequence[Path]) -> list[tuple[Path, Array]]:
         for path in paths
         for picture in [to_picture(path)]  # one at a time: thousands of them decoded would not fit into memory
         for detector in detectors
-        for box in detector.scored(picture, HARD_NEGATIVE_SCORE)[0]
+        for box in detector.detections(picture, HARD_NEGATIVE_SCORE).boxes
     ]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightmark.nets.face_detector import STRIDES, cell_middles
+from lightmark.nets.face_detector import STRIDES, CellOutputs, cell_middles
 
 # Longer sides, in network pixels, of the boxes assigned to each stride; the ranges overlap, so that both strides learn
 # the sizes between them.
@@ -18,6 +18,8 @@ INNER: Final = 0.3  # but not further than this share of the box's longer side
 OUTER: Final = 0.5  # share of the longer side within which other cells are ignored instead of negative
 SLACK: Final = 1.4  # factor beyond a stride's range of sizes up to which its cells are ignored too
 BOX_WEIGHT: Final = 2.0
+KEYPOINT_WEIGHT: Final = 5.0
+KEYPOINT_BEND: Final = 0.05  # of the box's longer side: smaller keypoint errors count by their square
 BACKGROUND: Final = -1  # target of a negative cell
 IGNORED: Final = -2  # target of a cell without loss
 
@@ -60,21 +62,37 @@ def assign(boxes: Tensor, counts: Tensor, cells: Cells) -> Tensor:
     return torch.where(positive.any(1), nearest, target)
 
 
-def detection_loss(logits: Tensor, boxes: Tensor, targets: Tensor, target_boxes: Tensor) -> dict[str, Tensor]:
-    """Named losses of logits (B, C) and boxes (B, C, 4): focal loss of the score, GIoU loss of the box.
+def detection_loss(
+    outputs: CellOutputs, targets: Tensor, target_boxes: Tensor, target_keypoints: Tensor
+) -> dict[str, Tensor]:
+    """Named losses of a network's outputs: focal loss of the score, GIoU loss of the box, keypoint loss.
 
-    `targets` (B, C) are those of `assign`, `target_boxes` (B, C, 4) the boxes of positive cells. Both losses (Lin et
-    al. 2017, γ = 2; Rezatofighi et al. 2019) are divided by the number of positive cells. A score target of the box's
-    IoU (Li et al. 2020) was tried and dropped: a small face has a low IoU, however certain the face is.
+    `targets` (B, C) are those of `assign`, `target_boxes` (B, C, 4) and `target_keypoints` (B, C, 5, 2) those of
+    positive cells. All losses (Lin et al. 2017, γ = 2; Rezatofighi et al. 2019; smooth L1 in longer sides of the target
+    box) are divided by the number of positive cells. A score target of the box's IoU (Li et al. 2020) was tried and
+    dropped: a small face has a low IoU, however certain the face is.
     """
+    logits, boxes, keypoints = outputs
     positive, counted = targets >= 0, targets != IGNORED
     generalised = overlap_and_giou(boxes[positive], target_boxes[positive])[1]
     face = positive.float()
     error = F.binary_cross_entropy_with_logits(logits, face, reduction="none")
     score = (error * (logits.sigmoid() - face).detach().square() * counted).sum()
     count = positive.sum().clamp(min=1)
-    parts = {"score": score / count, "box": BOX_WEIGHT * (1 - generalised).sum() / count}
-    return {"loss": parts["score"] + parts["box"], **parts}
+    # Of positive cells only: the box of any other may have no side to divide by.
+    off = keypoint_losses(keypoints[positive], target_keypoints[positive], target_boxes[positive])
+    parts = {
+        "score": score / count,
+        "box": BOX_WEIGHT * (1 - generalised).sum() / count,
+        "keypoints": KEYPOINT_WEIGHT * off.sum() / count,
+    }
+    return {"loss": parts["score"] + parts["box"] + parts["keypoints"], **parts}
+
+
+def keypoint_losses(keypoints: Tensor, targets: Tensor, boxes: Tensor) -> Tensor:
+    """Mean smooth L1 (M,) of keypoints (M, 5, 2) against `targets`, in longer sides of the target `boxes` (M, 4)."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).amax(1)[:, None, None]
+    return F.smooth_l1_loss(keypoints / sides, targets / sides, reduction="none", beta=KEYPOINT_BEND).mean((1, 2))
 
 
 def overlap_and_giou(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.data.crops.augment import NO_AUGMENTATION, change_pixels
+from lightmark.data.crops.augment import NO_AUGMENTATION, change_pixels, move_points
 from lightmark.data.crops.picture_cache import PictureCache
 from lightmark.data.sample import Sample
-from lightmark.geometry import Array, compose, longer_side, similarity_matrix, tight_box, transform
+from lightmark.detectors.keypoint_box import FACE, keypoints_of, roll_of_keypoints
+from lightmark.geometry import Array, compose, longer_side, similarity_matrix, tight_box, transform, upright_box
 from lightmark.image import Picture, warp
 
 COLOUR = replace(NO_AUGMENTATION, colour=0.7)  # for each patch: different lighting and cameras
@@ -33,31 +34,39 @@ Shares = NDArray[np.float32]
 class MosaicRules:
     """Sampling rules of mosaics of `size`×`size` pixels.
 
-    The longer side of a face's tight box is log-uniform from `smallest` pixels to the share `largest` of the mosaic;
-    its rotation is normal with standard deviation `rotation` degrees. `empty` is the share of mosaics without a face,
-    `crowd` the maximum number of faces. A face with less than the share `visible` of its box inside the picture is
-    ignored: it counts neither as a face nor as background.
+    The longer side of a face's tight box is log-uniform from `smallest` pixels to the share `largest` of the mosaic.
+    The share `circle` of the patches is rotated by any angle, the others by a normal one with standard deviation
+    `rotation` degrees (of these 15 % by up to 50° either way). `exposure` is the share of mosaics exposed far too short
+    or too long, or in a strong cast. `empty` is the share of mosaics without a face, `crowd` the maximum number of
+    faces. A face with less than the share `visible` of its box inside the picture is ignored: it counts neither as a
+    face nor as background.
     """
 
     size: int = 288
     smallest: float = 11.0
     largest: float = 1.0
     rotation: float = 14.0
+    circle: float = 0.5
+    exposure: float = 0.15
     empty: float = 0.25
     crowd: int = 8
-    visible: float = 0.55
+    visible: float = 0.45
 
 
 class Mosaic(NamedTuple):
-    """Picture (S, S, 3), tight boxes (F, 4) of its faces, and a mask (F,) of the faces that are not ignored."""
+    """Picture (S, S, 3), boxes (F, 4) and keypoints (F, 5, 2) of its faces, and a mask (F,) of those not ignored.
+
+    The boxes are those of `upright_box`: of the size of the upright face's, however it is rolled.
+    """
 
     image: Picture
     boxes: Array
+    keypoints: Array
     counts: NDArray[np.bool_]
 
 
 class Sources:
-    """Sources of mosaics: labelled faces `samples` and pictures without faces (paths or pixels).
+    """Sources of mosaics: faces `samples` labelled with the 68 points, and pictures without faces (paths or pixels).
 
     Decoded pictures are cached up to the limit of a `PictureCache`.
     """
@@ -81,14 +90,30 @@ def draw_mosaic(sources: Sources, rules: MosaicRules, rng: np.random.Generator) 
     canvas = _draw_background(sources, rules, rng)
     for _ in range(rng.integers(0, 6)):
         _paste_background(canvas, sources, rules, rng)
-    boxes: list[Array] = []
+    faces: list[_Labels] = []
     if rng.random() >= rules.empty:
         alone = rng.random() < 0.2
         for _ in range(1 if alone else int(rng.integers(1, rules.crowd + 1))):
-            _paste_face(canvas, boxes, sources, rules, rng, fills=alone)
+            _paste_face(canvas, faces, sources, rules, rng, fills=alone)
+    if rng.random() < rules.exposure:
+        canvas = _expose(canvas, rng)
     canvas = change_pixels(_soften(canvas, rng), CAMERA, rng)
-    all_boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    return Mosaic(canvas, all_boxes, visible_share(all_boxes, rules.size) >= rules.visible)
+    boxes = np.array([face.box for face in faces]).reshape(-1, 4)
+    keypoints = np.array([face.keypoints for face in faces]).reshape(-1, len(FACE), 2)
+    return Mosaic(canvas, boxes, keypoints, visible_share(boxes, rules.size) >= rules.visible)
+
+
+class _Labels(NamedTuple):
+    """Box (4,) and keypoints (5, 2) of a pasted face."""
+
+    box: Array
+    keypoints: Array
+
+
+def _labels_of(points: Array) -> _Labels:
+    """Labels of a face with the 68 points `points` (68, 2) in the mosaic."""
+    keypoints = keypoints_of(points)
+    return _Labels(upright_box(points, float(roll_of_keypoints(keypoints))), keypoints)
 
 
 def visible_share(boxes: Array, size: int) -> Array:
@@ -124,47 +149,58 @@ def _paste_background(canvas: Picture, sources: Sources, rules: MosaicRules, rng
     centre = rng.uniform(side / 2, (width - side / 2, height - side / 2))
     box = np.concatenate([centre - side / 2, centre + side / 2])
     zoom = _draw_side(rules, rng) / side
-    matrix = similarity_matrix(centre, rng.uniform(0, rules.size, 2), zoom, float(rng.normal(0, rules.rotation)), False)
+    matrix = similarity_matrix(centre, rng.uniform(0, rules.size, 2), zoom, _draw_angle(rules, rng), False)
     place = _place(_draw_mask(picture.shape[:2], box, rng), matrix, rules.size)
     if place is not None:
         _paste(canvas, picture, place, rng)
 
 
 def _paste_face(
-    canvas: Picture, boxes: list[Array], sources: Sources, rules: MosaicRules, rng: np.random.Generator, fills: bool
+    canvas: Picture, faces: list[_Labels], sources: Sources, rules: MosaicRules, rng: np.random.Generator, fills: bool
 ) -> None:
-    """Paste a face and add its box to `boxes`; nothing after six tries that would cover other faces."""
+    """Paste a face and add its labels to `faces`; nothing after six tries that would cover other faces."""
     index = int(rng.integers(len(sources.samples)))
-    picture, points = sources.face(index), sources.samples[index].points
+    picture, sample = sources.face(index), sources.samples[index]
     for _ in range(6):
+        mirrored = bool(rng.random() < 0.5)
         if fills:
-            matrix, mask = _portrait(picture, rules, rng)
+            matrix, mask = _portrait(picture, rules, rng, mirrored)
         else:
-            matrix = _anywhere(points, rules, rng)
-            mask = _draw_mask(picture.shape[:2], tight_box(points), rng)
+            matrix = _anywhere(sample.points, rules, rng, mirrored)
+            mask = _draw_mask(picture.shape[:2], tight_box(sample.points), rng)
         place = _place(mask, matrix, rules.size)
-        if place is not None and all(_covered(place, other) < 0.1 for other in boxes):
-            boxes.append(tight_box(transform(matrix, points)))
+        if place is not None and all(_covered(place, other.box) < 0.1 for other in faces):
+            faces.append(_labels_of(move_points(sample.points, matrix, mirrored, sample.schema)))
             _paste(canvas, picture, place, rng)
             return
 
 
-def _portrait(picture: Picture, rules: MosaicRules, rng: np.random.Generator) -> tuple[Array, _Mask]:
-    """Matrix and mask of a portrait: the face's picture fills the mosaic."""
+def _portrait(
+    picture: Picture, rules: MosaicRules, rng: np.random.Generator, mirrored: bool
+) -> tuple[Array, _Mask]:
+    """Matrix and mask of a portrait: the face's picture fills the mosaic, all but the corners where it is rotated."""
     height, width = picture.shape[:2]
     zoom = rules.size / min(height, width) * float(rng.uniform(1.0, 1.3))
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrix = similarity_matrix(middle, np.full(2, (rules.size - 1) / 2), zoom, 0.0, rng.random() < 0.5)
+    angle = float(rng.uniform(-180, 180)) if rng.random() < rules.circle else 0.0
+    matrix = similarity_matrix(middle, np.full(2, (rules.size - 1) / 2), zoom, angle, mirrored)
     return matrix, _Mask(np.ones((MASK_SIZE, MASK_SIZE), np.float32), _picture_frame(picture.shape))
 
 
-def _anywhere(points: Array, rules: MosaicRules, rng: np.random.Generator) -> Array:
+def _anywhere(points: Array, rules: MosaicRules, rng: np.random.Generator, mirrored: bool) -> Array:
     """Matrix of a face at a random place, size and rotation."""
     box = tight_box(points)
     zoom = _draw_side(rules, rng) / longer_side(box)
-    angle = float(rng.uniform(-50, 50) if rng.random() < 0.15 else rng.normal(0, rules.rotation))
+    angle = _draw_angle(rules, rng)
     place = rng.uniform(-0.02, 1.02, 2) * rules.size
-    return similarity_matrix((box[:2] + box[2:]) / 2, place, zoom, angle, rng.random() < 0.5)
+    return similarity_matrix((box[:2] + box[2:]) / 2, place, zoom, angle, mirrored)
+
+
+def _draw_angle(rules: MosaicRules, rng: np.random.Generator) -> float:
+    """Rotation of a patch, in degrees; the same for faces and other patches, or a tilted seam would mean a face."""
+    if rng.random() < rules.circle:
+        return float(rng.uniform(-180, 180))
+    return float(rng.uniform(-50, 50) if rng.random() < 0.15 else rng.normal(0, rules.rotation))
 
 
 def _draw_side(rules: MosaicRules, rng: np.random.Generator) -> float:
@@ -250,6 +286,13 @@ def _paste(canvas: Picture, picture: Picture, place: _Place, rng: np.random.Gene
     patch = change_pixels(patch, COLOUR, rng)
     under, share = canvas[top:bottom, left:right], place.shares[..., None]
     under[:] = np.rint(under + share * (patch.astype(np.float32) - under))
+
+
+def _expose(canvas: Picture, rng: np.random.Generator) -> Picture:
+    """Pixels times 1/11 to 3.2, each channel times another 0.6 to 1.4, cut at white."""
+    factors = 2 ** rng.uniform(-3.5, 1.7) * rng.uniform(0.6, 1.4, 3)
+    table = np.rint(np.clip(np.arange(256)[:, None] * factors, 0, 255)).astype(np.uint8)
+    return np.asarray(cv2.LUT(canvas, table[None]), dtype=np.uint8)
 
 
 def _soften(canvas: Picture, rng: np.random.Generator) -> Picture:

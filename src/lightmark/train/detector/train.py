@@ -16,15 +16,17 @@ from torch.utils.data import DataLoader, Dataset
 from lightmark import __version__
 from lightmark.data.check.inspection import require_trainable
 from lightmark.data.sample import Sample
-from lightmark.detectors.face_detector import DETECTOR_KEY, choose_boxes
-from lightmark.errors import ConfigError
+from lightmark.detectors.face_detector import DETECTOR_KEY, choose_cells
+from lightmark.errors import ConfigError, SchemaError
 from lightmark.evaluate.detection import HIT, NEITHER, match_boxes
+from lightmark.evaluate.predict import same_points
 from lightmark.files import make_folder
 from lightmark.geometry import labelled
 from lightmark.metrics import average_precision
 from lightmark.nets.checkpoint import load_weights, read_tensors, write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet
 from lightmark.nets.network import parameter_count
+from lightmark.schema import IBUG68
 from lightmark.train.config import DetectorRecipe
 from lightmark.train.detector.loss import Cells, assign, cells_of, detection_loss
 from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic
@@ -40,11 +42,15 @@ TRAINING, VALIDATION = 0, 1  # streams of random numbers
 
 
 class MosaicBatch(NamedTuple):
-    """Mosaics uint8 (B, 3, S, S), targets (B, C) of their cells as `assign` gives them, and target boxes (B, C, 4)."""
+    """Mosaics uint8 (B, 3, S, S), targets (B, C) of their cells as `assign` gives them, boxes (B, C, 4) and keypoints.
+
+    Keypoints are (B, C, 5, 2). Cells that are not positive have any box and keypoints.
+    """
 
     images: Tensor
     targets: Tensor
     target_boxes: Tensor
+    target_keypoints: Tensor
 
 
 class MosaicDataset(Dataset[MosaicBatch]):
@@ -56,10 +62,10 @@ class MosaicDataset(Dataset[MosaicBatch]):
 
     def __getitem__(self, number: int) -> MosaicBatch:
         mosaic = draw_mosaic(self.sources, self.rules, np.random.default_rng((self.seed, self.stream, number)))
-        boxes = torch.from_numpy(mosaic.boxes).float()
-        targets = assign(boxes, torch.from_numpy(mosaic.counts), self.cells)
-        target_boxes = boxes[targets.clamp(min=0)] if len(boxes) else torch.zeros(len(targets), 4)
-        return MosaicBatch(torch.from_numpy(mosaic.image.transpose(2, 0, 1)), targets, target_boxes)
+        labels = [torch.from_numpy(values).float() for values in (mosaic.boxes, mosaic.keypoints)]
+        targets = assign(labels[0], torch.from_numpy(mosaic.counts), self.cells)
+        of_cells = [_of_cells(values, targets) for values in labels]
+        return MosaicBatch(torch.from_numpy(mosaic.image.transpose(2, 0, 1)), targets, *of_cells)
 
 
 def train_face_detector(
@@ -77,11 +83,13 @@ def train_face_detector(
     `samples` are faces labelled with 68 points, without test faces; faces with missing points are dropped, since their
     tight box is unknown. `backgrounds` are pictures without faces. `start` is a checkpoint with the initial weights.
     `out` gets model.safetensors (the EMA weights), log.csv and, at the end, result.json; until then the training state.
-    Raises `ConfigError` for test faces or too few pictures, `TrainingError` where the loss is no longer finite.
+    Raises `SchemaError` for faces with other points, `ConfigError` for test faces or too few pictures, `TrainingError`
+    where the loss is no longer finite.
     """
     require_single_process("the training of the face detector")
     if len(backgrounds) < 2:
         raise ConfigError(f"{len(backgrounds)} pictures without faces; needs at least 2, to train on and to check with")
+    require_ibug68(samples)
     split = split_by_share(_complete_faces(samples), recipe.validation, recipe.seed)
     known, unknown = split_backgrounds(backgrounds, recipe.validation)
     require_trainable([*split.train, *split.validation])
@@ -142,9 +150,9 @@ def take_detector_step(
 ) -> dict[str, Tensor]:
     """Run step number `step`, counted from 0, update weights and EMA, and return the named losses."""
     prepare_step(trainee, step, recipe)
-    images, targets, target_boxes = (tensor.to(trainee.device) for tensor in batch)
-    logits, boxes = trainee.network(images.to(memory_format=torch.channels_last).float() / 255)
-    parts = detection_loss(logits, boxes, targets, target_boxes)
+    images, *targets = (tensor.to(trainee.device) for tensor in batch)
+    outputs = trainee.network(images.to(memory_format=torch.channels_last).float() / 255)
+    parts = detection_loss(outputs, *targets)
     optimise(trainee, parts["loss"], step, recipe)
     return {name: value.detach() for name, value in parts.items()}
 
@@ -157,11 +165,11 @@ def validate(trainee: Trainee[FaceDetectorNet], mosaics: MosaicDataset, count: i
         mosaic = draw_mosaic(mosaics.sources, mosaics.rules, rng)
         planes = torch.from_numpy(mosaic.image).to(trainee.device).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            logits, boxes = trainee.ema(planes)
+            logits, boxes, _ = trainee.ema(planes)
         every_box, every_score = boxes[0].double().cpu().numpy(), logits[0].sigmoid().cpu().numpy()
-        detections, detection_scores = choose_boxes(every_box, every_score, 0.05)
-        scores.append(detection_scores)
-        hits.append(match_boxes(detections, mosaic.boxes, mosaic.counts))
+        cells = choose_cells(every_box, every_score, 0.05)
+        scores.append(every_score[cells])
+        hits.append(match_boxes(every_box[cells], mosaic.boxes, mosaic.counts))
         faces += int(mosaic.counts.sum())
     counted = np.concatenate(hits) != NEITHER
     return average_precision(np.concatenate(scores)[counted], np.concatenate(hits)[counted] == HIT, faces)
@@ -172,6 +180,22 @@ def _batches(sources: Sources, recipe: DetectorRecipe, step: int, workers: int) 
     numbers = range(step * recipe.batch, recipe.steps * recipe.batch)
     loader = DataLoader(dataset, recipe.batch, sampler=numbers, num_workers=workers)
     return batches_from(loader)
+
+
+def _of_cells(values: Tensor, targets: Tensor) -> Tensor:
+    """Row of `values` (F, ...) of each cell's face (C, ...), by the cells' `targets` (C,); zeros where F is 0."""
+    return values[targets.clamp(min=0)] if len(values) else values.new_zeros(len(targets), *values.shape[1:])
+
+
+def require_ibug68(samples: Sequence[Sample]) -> None:
+    """Raise `SchemaError` naming the first of `samples` that is not labelled with the 68 points, and what to do."""
+    for sample in samples:
+        if not same_points(sample.schema, IBUG68):
+            raise SchemaError(
+                f"{sample.name}: labelled with {sample.schema.name} ({sample.schema.size} points); the face detector's "
+                f"boxes and keypoints are made of the 68 points of {IBUG68.name}: leave this data out, or train the "
+                f"detector on a set with them (300W) and only the landmark model on yours"
+            )
 
 
 def _complete_faces(samples: Sequence[Sample]) -> list[Sample]:
