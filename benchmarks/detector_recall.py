@@ -158,8 +158,13 @@ def shares(values: Array, hits: Array, bands: Sequence[tuple[int, int]]) -> dict
     }
 
 
-def paste(sample: Sample, backgrounds: Sources, rng: np.random.Generator) -> tuple[Picture, Array]:
-    """A 640×480 picture with the face of `sample` in it, as its set cut it out, and its points there."""
+def paste(
+    sample: Sample, backgrounds: Sources, rng: np.random.Generator, angle: float = 0.0
+) -> tuple[Picture, Array]:
+    """A 640×480 picture with the face of `sample` in it, as its set cut it out, and its points there.
+
+    The face is turned by `angle` degrees, counter-clockwise; place and size are the same at every angle.
+    """
     behind = backgrounds.background(rng)
     zoom = max(WIDTH / behind.shape[1], HEIGHT / behind.shape[0])
     canvas = warp(behind, np.array([[zoom, 0, (zoom - 1) / 2], [0, zoom, (zoom - 1) / 2]]), (WIDTH, HEIGHT))
@@ -168,7 +173,7 @@ def paste(sample: Sample, backgrounds: Sources, rng: np.random.Generator) -> tup
     scale = math.exp(rng.uniform(math.log(SMALLEST), math.log(LARGEST))) / float(extent.max())
     half = extent * scale / 2
     place = rng.uniform(half, np.maximum((WIDTH, HEIGHT) - half, half + 1e-6))
-    matrix = similarity_matrix((box[:2] + box[2:]) / 2, place, scale)
+    matrix = similarity_matrix((box[:2] + box[2:]) / 2, place, scale, angle)
     patch = warp(picture, matrix, (WIDTH, HEIGHT))
     inside = warp(np.full_like(picture, 255), matrix, (WIDTH, HEIGHT)) > 127
     return np.where(inside, patch, canvas), transform(matrix, sample.points)
