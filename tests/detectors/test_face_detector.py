@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from lightmark.detectors import face_detector
 from lightmark.detectors.face_detector import (
     DETECTOR_KEY,
     MAX_DETECTIONS,
@@ -142,3 +143,12 @@ def test_outputs_of_other_shapes_are_refused(outputs: dict[str, np.ndarray], tmp
     detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs))
     with pytest.raises(CheckpointError, match=r"d\.onnx: does not run as a face detector.*needs \(1, C, 4\)"):
         detector(np.zeros((320, 320, 3), np.uint8))
+
+
+def test_a_file_with_keypoints_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was trained on faces at any roll: a picture without detections is not turned."""
+    monkeypatch.setattr(face_detector, "find_turned", lambda *given: pytest.fail("looked at a turned picture"))
+    outputs = {"boxes": CELLS[None], "scores": np.full((1, 4), 0.6), "keypoints": np.zeros((1, 4, 5, 2))}
+    found = FaceDetector(write_detector(tmp_path / "d.onnx", outputs)).propose(np.zeros((320, 320, 3), np.uint8))
+    assert not found.certain.any()
+    assert found.angles is not None
