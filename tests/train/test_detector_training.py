@@ -138,6 +138,20 @@ def test_a_finished_folder_is_left_alone_without_a_step(
     assert len(taken) == 2
 
 
+def test_a_result_has_its_seconds_to_a_tenth(
+    faces: list[Sample], backgrounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all the run's lives."""
+
+    def ran(recipe: DetectorRecipe, trainee: object, state: Any, *given: object) -> None:
+        state.seconds = 12.345
+        state.rows.append({"step": 1, "validation_ap": 0.5})
+
+    monkeypatch.setattr(module, "run_steps", ran)
+    train_face_detector(RECIPE, faces, backgrounds, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["seconds"] == 12.3
+
+
 def test_options_of_a_run_are_handed_on(
     faces: list[Sample], backgrounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -404,6 +404,50 @@ def test_a_finished_folder_is_left_alone_without_a_step(
     assert len(steps) == 2
 
 
+def test_a_result_has_its_seconds_to_a_tenth(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all the run's lives; and the ranks compare the run's own fingerprint."""
+    compared: list[Any] = []
+    monkeypatch.setattr(loop, "_require_one_run", lambda *given: compared.append(given))
+    monkeypatch.setattr(loop, "run_steps", lambda recipe, trainee, state, *given: setattr(state, "seconds", 12.345))
+    split = split_samples(faces, recipe)
+    train(recipe, split, tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text())["seconds"] == 12.3
+    assert compared == [(recipe, split, run_fingerprint(recipe, split, None))]
+
+
+def test_a_broken_run_goes_on_from_its_saved_step(
+    tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same start and teachers; another run is refused by what differs, whole or broken."""
+    taken = loop.take_step
+
+    def broken(*given: Any) -> dict[str, torch.Tensor]:
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        return taken(*given)
+
+    monkeypatch.setattr(loop, "take_step", broken)
+    recipe = replace(recipe, steps=4, validate_every=2, copies=2)
+    split = split_samples(faces, recipe)
+    teachers = TeacherPoints(*np.zeros((2, 2, len(split.train), 5, 2), np.float32))
+    start, spec = tmp_path / "start.safetensors", new_spec(recipe, split)
+    before = new_trainee(replace(recipe, seed=9), split, spec, None, "cpu").network.state_dict()
+    write_tensors(start, before, {})
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, split, tmp_path / "run", teachers, start, quiet=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in steps[0][0].network.state_dict().items())
+    for other, changed in ((None, "start"), (start, "teachers' points")):
+        with pytest.raises(ConfigError, match=f"unfinished run of another recipe, seed or data set: .*{changed}"):
+            train(recipe, split, tmp_path / "run", None if other else teachers, other, quiet=True)
+    monkeypatch.setattr(loop, "take_step", taken)
+    train(recipe, split, tmp_path / "run", teachers, start, quiet=True)
+    assert [given[2] for given in steps] == [0, 1, 2, 2, 3]
+    fingerprint = json.loads((tmp_path / "run/result.json").read_text())["fingerprint"]
+    assert fingerprint == run_fingerprint(recipe, split, start, teachers)
+
+
 def test_device_workers_and_teachers_reach_the_batches(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
