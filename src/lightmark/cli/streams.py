@@ -36,6 +36,8 @@ class StandardOutput:
 
     def write(self, text: str | bytes) -> int:
         """Write `text`, also UTF-8 bytes, in which click offers completions to the shell."""
+        if text == b"":  # click's test whether a stream is binary, to which it would write everything as UTF-8
+            raise TypeError("standard output takes text")
         if isinstance(text, bytes):
             text = text.decode()
         if text == "":  # click's test whether a stream takes text, which ignores all errors
