@@ -153,6 +153,14 @@ def test_the_model_judges_what_the_detector_only_proposes(
         assert [face.confidence for face in find(GREY)] == kept
 
 
+def test_a_proposal_beside_detections_takes_one_crop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is hardly ever a face: the search in all directions is for detections, and for pictures without any."""
+    landmarker, outputs, counts = Landmarker("fast", Hesitant(), threads=1), sees((1.0, 1.0, 0.6)), []
+    monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops: counts.append(len(crops)) or outputs(crops))
+    assert [face.confidence for face in landmarker.detect(GREY)] == [1.0, 1.0, 0.6]
+    assert sum(counts) == 3
+
+
 def test_a_model_without_confidence_judges_nothing(write_onnx: WriteOnnx) -> None:
     """Only what the detector is sure of is looked at."""
     path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
