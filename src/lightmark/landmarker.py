@@ -82,7 +82,8 @@ class Landmarker:
 
     Every detection of the detector is a face; a proposal (see `Proposer`) is one if its `confidence` by the landmark
     model is at least 0.5. With `min_confidence` every face needs that confidence: this drops faces in full profile,
-    which the shipped students were not trained on.
+    which the shipped students were not trained on. `min_face` is the smallest face to look for, in pixels or, below 1,
+    as a share of the picture's longer side; without it that is about 1/24 of that side. Smaller faces take longer.
 
     A picture is any `Source`: a path, encoded bytes, a PIL image or an array. For pictures above the pixel limit call
     `to_picture` with its `max_pixels` first. Threads may share a Landmarker if they may share its detector, which
@@ -98,14 +99,17 @@ class Landmarker:
         threads: int | None = None,
         providers: Sequence[Provider] = (CPU,),
         min_confidence: float | None = None,
+        min_face: float | None = None,
     ) -> None:
         self._model = open_exported(model_path(model), threads, providers)
         self.spec = self._model.spec
         if min_confidence is not None and not self.spec.confidence:
             raise ConfigError(f"min_confidence {min_confidence}: needs a model with confidence, {model} has none")
         self._min_confidence = min_confidence
-        self._detector = open_detector(detector, threads) if isinstance(detector, str) else detector
-        self._made_of = portable_model(model), detector, threads, providers, min_confidence
+        if min_face is not None and not isinstance(detector, str):
+            raise ConfigError(f"min_face {min_face}: is an option of named detectors; give it to the detector itself")
+        self._detector = open_detector(detector, threads, min_face) if isinstance(detector, str) else detector
+        self._made_of = portable_model(model), detector, threads, providers, min_confidence, min_face
 
     def __reduce__(self) -> tuple[type[Landmarker], tuple[Any, ...]]:
         """Pickle the options only: runtime sessions cannot be pickled."""

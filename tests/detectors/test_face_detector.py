@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from lightmark.data.sample import load_image
+from lightmark.data.synthetic import synthetic_samples
 from lightmark.detectors import face_detector
 from lightmark.detectors.face_detector import (
     DETECTOR_KEY,
@@ -18,8 +21,10 @@ from lightmark.detectors.face_detector import (
     choose_cells,
     fit_input,
 )
-from lightmark.errors import CheckpointError
-from lightmark.geometry import transform
+from lightmark.detectors.open import FixedBoxes, open_detector
+from lightmark.errors import CheckpointError, ConfigError
+from lightmark.geometry import longer_side, tight_box, transform
+from lightmark.landmarker import Landmarker
 
 
 @pytest.mark.parametrize(
@@ -152,3 +157,69 @@ def test_a_file_with_keypoints_looks_once(tmp_path: Path, monkeypatch: pytest.Mo
     found = FaceDetector(write_detector(tmp_path / "d.onnx", outputs)).propose(np.zeros((320, 320, 3), np.uint8))
     assert not found.certain.any()
     assert found.angles is not None
+
+
+def picture_with_faces(*sides: int) -> np.ndarray:
+    """Picture of 1280×960 px with a drawn face in each quarter, whose boxes have these longer sides."""
+    sample = synthetic_samples(4, 0)[3]
+    box = tight_box(sample.points)
+    picture = np.full((960, 1280, 3), 128, np.uint8)
+    for index, side in enumerate(sides):
+        zoom = side / longer_side(box)
+        image = load_image(sample)
+        face = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        top, left = 40 + 480 * (index // 2), 40 + 640 * (index % 2)
+        picture[top : top + face.shape[0], left : left + face.shape[1]] = face
+    return picture
+
+
+def test_small_faces_are_detected_when_asked_for() -> None:
+    """A face of 30 px in 1280 is too small for the input of 320; a large one beside it is detected either way."""
+    picture = picture_with_faces(200, 30)
+    sizes = [longer_side(box) for box in FaceDetector(threads=1, min_face=24)(picture)]
+    assert len(sizes) == 2
+    assert sizes[0] == pytest.approx(200, rel=0.2)
+    assert sizes[1] == pytest.approx(30, rel=0.25)
+    assert len(FaceDetector(threads=1)(picture)) == 1
+
+
+@pytest.mark.parametrize(
+    ("min_face", "sizes"),
+    [
+        (None, [320]),
+        (24, [320, 712]),  # 1280 / 24 · 320 / 24
+        (0.01, [320, 1334]),
+        (0.5, [320]),
+        (100, [320]),
+        (2, [320, 1920]),
+    ],
+)
+def test_the_input_grows_with_what_is_asked_for(
+    min_face: float | None, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where 320 px do not show such faces, and up to a limit."""
+    detector, asked = FaceDetector(threads=1, min_face=min_face), []
+    search = detector._at_size
+    monkeypatch.setattr(detector, "_at_size", lambda image, size, *rest: asked.append(size) or search(image, 32, *rest))
+    detector(np.zeros((960, 1280, 3), np.uint8))
+    assert asked == sizes
+
+
+def test_a_small_picture_is_enlarged_twice_at_most() -> None:
+    """Beyond that there is no more detail to see."""
+    assert FaceDetector(threads=1, min_face=1)._input_sizes((150, 200, 3)) == [320, 400]
+
+
+@pytest.mark.parametrize("min_face", [0, -3, float("nan"), float("inf")])
+def test_a_smallest_face_of_no_size_is_refused(min_face: float) -> None:
+    """It names what it may be."""
+    with pytest.raises(ConfigError, match="needs pixels, or a share below 1"):
+        FaceDetector(min_face=min_face)
+
+
+def test_other_detectors_have_no_smallest_face() -> None:
+    """The option would be without effect."""
+    with pytest.raises(ConfigError, match="is an option of the detector 'face', 'cascade' has none"):
+        open_detector("cascade", min_face=20)
+    with pytest.raises(ConfigError, match="give it to the detector itself"):
+        Landmarker("fast", FixedBoxes([]), min_face=20)

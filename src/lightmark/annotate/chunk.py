@@ -36,6 +36,7 @@ class Settings:
     column: str = "image"
     threads: int = 1
     version: str = __version__
+    min_face: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def described(settings: Settings) -> dict[str, Any]:
         "detector": detector,
         "detector_sha256": sha256_of(file) if file else None,
         "min_confidence": settings.min_confidence,
+        "min_face": settings.min_face,
         "max_pixels": settings.max_pixels,
         "image_column": settings.column,
     }
@@ -96,7 +98,13 @@ def annotate_chunk(chunk: Chunk, settings: Settings, out: Path) -> Done:
 def open_landmarker(settings: Settings) -> Landmarker:
     """The landmarker of `settings`; raises as `Landmarker` does."""
     cv2.setNumThreads(settings.threads)  # OpenCV's warps would otherwise use all processors
-    return Landmarker(settings.model, settings.detector, settings.threads, min_confidence=settings.min_confidence)
+    return Landmarker(
+        settings.model,
+        settings.detector,
+        settings.threads,
+        min_confidence=settings.min_confidence,
+        min_face=settings.min_face,
+    )
 
 
 _described = lru_cache(maxsize=1)(described)

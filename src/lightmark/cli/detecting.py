@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import FORCE, MODEL, OUT_FOLDER, OUT_PLACE, WORD, Command, require_outputs
+from lightmark.cli.options import FORCE, MIN_FACE, MODEL, OUT_FOLDER, OUT_PLACE, WORD, Command, require_outputs
 from lightmark.cli.signals import terminable
 from lightmark.cli.streams import set_machine_output
 from lightmark.errors import ConfigError, ImageError
@@ -46,11 +46,13 @@ UNREAD = 1
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
     help="Refuse larger pictures before they are decoded.",
 )  # fmt: skip
+@MIN_FACE
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def detect(
     inputs: Sequence[str], out: Path | None, file_format: FileFormat | None, draw: Path | None, model: Path,
-    detector: str, min_confidence: float | None, max_pixels: int, threads: int | None, force: bool,
+    detector: str, min_confidence: float | None, max_pixels: int, min_face: float | None, threads: int | None,
+    force: bool,
 ) -> None:  # fmt: skip
     """Find faces and their landmarks in pictures.
 
@@ -77,7 +79,7 @@ def detect(
     sources = [one.path for one in pictures if one.path is not None]
     require_outputs(planned_files(out, file_format, draw, pictures), sources)
     total = len(pictures) + len(failures)
-    landmarker = Landmarker(model, detector, threads, min_confidence=min_confidence)
+    landmarker = Landmarker(model, detector, threads, min_confidence=min_confidence, min_face=min_face)
     with (
         terminable("what is whole in folders stays"),
         quiet_pillow(),

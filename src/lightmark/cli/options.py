@@ -120,6 +120,10 @@ OUT_FILE = OutputFile()
 OUT_LINES = OutputFile(dash=True)
 OUT_PLACE = OutputFile(whole=False)
 OUT_FOLDER = OutputFolder()
+MIN_FACE = click.option(
+    "--min-face", type=click.FloatRange(0, min_open=True),
+    help="Smallest face to detect: pixels, or below 1 a share of the longer side; about 1/24 without it.",
+)  # fmt: skip
 FORCE = click.option("--force", is_flag=True, help="Overwrite existing files; inputs are never overwritten.")
 
 

@@ -15,15 +15,14 @@ import click
 from click.core import ParameterSource
 
 from lightmark.cli.detecting import quiet_pillow
-from lightmark.cli.options import FOLDER, MODEL, WORD, Command
+from lightmark.cli.options import FOLDER, MIN_FACE, MODEL, WORD, Command
 from lightmark.errors import ConfigError, MissingExtraError
 from lightmark.runtime.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from lightmark.serve.endpoint import Endpoint
     from lightmark.serve.workers import Workers
 
-ENDPOINT_ONLY = ("model", "detector", "threads", "workers", "queue", "max_bytes", "max_pixels", "timeout")
+ENDPOINT_ONLY = ("model", "detector", "min_face", "threads", "workers", "queue", "max_bytes", "max_pixels", "timeout")
 MOST_WORKERS = 4  # default limit: each may hold a decoded picture, 150 MB at the default --max-pixels
 
 
@@ -49,6 +48,7 @@ MOST_WORKERS = 4  # default limit: each may hold a decoded picture, 150 MB at th
 )  # fmt: skip
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
 @click.option("--detector", type=WORD, default="auto", show_default=True, help="Face detector, as for detect.")
+@MIN_FACE
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the model.")
 @click.option(
     "--workers", type=click.IntRange(1),
@@ -66,8 +66,8 @@ MOST_WORKERS = 4  # default limit: each may hold a decoded picture, 150 MB at th
 @click.pass_context
 def serve(
     context: click.Context, host: str, allow_hosts: tuple[str, ...], port: int, open_browser: bool, quiet: bool,
-    page: Path | None, api: bool, model: Path, detector: str, threads: int, workers: int | None, queue: int,
-    max_bytes: int, max_pixels: int, timeout: float,
+    page: Path | None, api: bool, model: Path, detector: str, min_face: float | None, threads: int,
+    workers: int | None, queue: int, max_bytes: int, max_pixels: int, timeout: float,
 ) -> None:  # fmt: skip
     """Serve the browser page and, with --api, landmarks over HTTP, until Ctrl-C.
 
@@ -93,8 +93,12 @@ def serve(
     files = page_files(page or PAGE) | model_files()
     crew, endpoint = None, None
     if api:
+        from lightmark.landmarker import Landmarker
+        from lightmark.serve.endpoint import Endpoint, Limits
+
         crew = Workers(workers or min(os.cpu_count() or 1, MOST_WORKERS), queue)
-        endpoint = open_endpoint(crew, model, detector, threads, max_bytes, max_pixels, timeout)
+        landmarker = Landmarker(model, detector, threads, min_face=min_face)
+        endpoint = Endpoint(landmarker, crew, Limits(max_bytes, max_pixels, timeout))
     with open_socket(host, port) as listening:
         url = url_of(listening)
         log = None if quiet else partial(click.echo, err=True)
@@ -126,16 +130,6 @@ def require_no_endpoint_options(context: click.Context) -> None:
     for name in ENDPOINT_ONLY:
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise ConfigError(f"--{name.replace('_', '-')} is for the endpoint, which is off; add --api")
-
-
-def open_endpoint(
-    workers: Workers, model: Path, detector: str, threads: int, max_bytes: int, max_pixels: int, timeout: float
-) -> Endpoint:
-    """Open the HTTP endpoint with its model loaded."""
-    from lightmark.landmarker import Landmarker
-    from lightmark.serve.endpoint import Endpoint, Limits
-
-    return Endpoint(Landmarker(model, detector, threads), workers, Limits(max_bytes, max_pixels, timeout))
 
 
 def end(status: int, workers: Workers | None) -> None:

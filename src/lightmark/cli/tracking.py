@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import FORCE, MODEL, OUT_FILE, OUT_LINES, WORD, Command
+from lightmark.cli.options import FORCE, MIN_FACE, MODEL, OUT_FILE, OUT_LINES, WORD, Command
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,12 +49,13 @@ STANDARD_OUTPUT = Path("-")  # of --records
 @click.option("--beta", type=float, help="Smoothing: growth of the cutoff with speed, in Hz per face size and second.")
 @click.option("--d-cutoff", type=float, help="Smoothing: cutoff in Hz of the speed estimate.")
 @click.option("--raw", is_flag=True, help="Raw points of the model, not smoothed.")
+@MIN_FACE
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def track(
     source: str, out: Path | None, records: Path | None, model: Path, detector: str, redetect: int,
     min_confidence: float, max_faces: int | None, min_cutoff: float | None, beta: float | None,
-    d_cutoff: float | None, raw: bool, threads: int | None, force: bool,
+    d_cutoff: float | None, raw: bool, min_face: float | None, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Track the faces of SOURCE: a video file, a camera's number (0 is the first) or a stream's URL.
 
@@ -79,7 +80,7 @@ def track(
     smoothing = None if raw else chosen_smoothing(min_cutoff, beta, d_cutoff)
     tracking = Tracking(redetect=redetect, min_confidence=min_confidence, max_faces=max_faces)
     with VideoReader(parse_source(source)) as reader:
-        tracker = Tracker(Landmarker(model, detector, threads), tracking, smoothing)
+        tracker = Tracker(Landmarker(model, detector, threads, min_face=min_face), tracking, smoothing)
         with progress_bar(reader) as progress:
             done = track_video(reader, tracker, out, records, progress)
     report(source, done, reader, [path for path in (out, records) if path is not None])

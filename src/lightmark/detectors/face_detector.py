@@ -15,13 +15,16 @@ from lightmark.detectors.open import Proposals
 from lightmark.detectors.quarter_turns import find_turned
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
 from lightmark.geometry import Array, invert, order_by_area, overlaps, transform
-from lightmark.image import require_image, warp
+from lightmark.image import Picture, require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
 
 OUTPUTS = ("boxes", "scores", "keypoints")  # of the ONNX file; older ones have no keypoints
 DETECTOR_KEY = "lightmark_detector"  # ONNX metadata key of the detector's settings, as JSON
 NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keeps the one with the higher score
+SMALLEST_FACE = 320 / 24  # pixels of the input: what the detector was trained to see
+MAX_INPUT = 1920  # pixels: 36 times the work of 320
+MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
 
@@ -47,7 +50,9 @@ class FaceDetector:
 
     `model` is the name of a shipped detector or the path of a detector file. A picture is scaled so that its longer
     side has `input_size` pixels; the minimum face size is about 1/24 of that side, so a larger input detects smaller
-    faces and takes more time. A detection needs a score of at least `threshold` (None: the threshold stored in the
+    faces and takes more time. For faces down to `min_face`, in pixels or, below 1, as a share of the picture's longer
+    side, the picture is also searched at the larger input that they need, up to `MAX_INPUT`: large faces are detected
+    as before. A detection needs a score of at least `threshold` (None: the threshold stored in the
     file). Detections above a second, lower threshold from the file are only proposals, which a landmark model with a
     confidence head accepts or rejects. `threads` is the number of CPU threads (None: one per core). Raises
     `CheckpointError` or `SpecError` for an unusable file, `ConfigError` for numbers out of range.
@@ -59,6 +64,7 @@ class FaceDetector:
         input_size: int = 320,
         threshold: float | None = None,
         threads: int | None = None,
+        min_face: float | None = None,
     ) -> None:
         path = model_path(model, registry=DETECTORS)
         self._path, self._session = path, open_session(path, threads)
@@ -66,12 +72,14 @@ class FaceDetector:
         settings = _read_settings(self._session, path)
         self.threshold = float(settings["threshold"]) if threshold is None else threshold
         self._possible = min(self.threshold, float(settings["possible"]))
-        self._multiple, self._input_size = int(settings["multiple"]), input_size
+        self._multiple, self._input_size, self._min_face = int(settings["multiple"]), input_size, min_face
         if input_size < self._multiple:
             raise ConfigError(f"input_size {input_size}: needs at least {self._multiple} pixels")
+        if min_face is not None and not 0 < min_face < math.inf:
+            raise ConfigError(f"min_face {min_face}: needs pixels, or a share below 1 of the picture's longer side")
         if not 0 < self.threshold < 1:
             raise ConfigError(f"threshold {threshold}: needs a score between 0 and 1")
-        self._made_of = portable_model(model, registry=DETECTORS), input_size, threshold, threads
+        self._made_of = portable_model(model, registry=DETECTORS), input_size, threshold, threads, min_face
 
     def __reduce__(self) -> tuple[type[FaceDetector], tuple[Any, ...]]:
         """Pickle the options only: an onnxruntime session cannot be pickled."""
@@ -111,9 +119,29 @@ class FaceDetector:
         Raises `ImageError` for an image of another type or shape, `CheckpointError` for a file that does not run.
         """
         picture = require_image(image)
-        matrix, size = fit_input(picture.shape[:2], self._input_size, self._multiple)
+        minimum = self.threshold if threshold is None else threshold
+        parts = [self._at_size(picture, size, minimum) for size in self._input_sizes(picture.shape)]
+        if len(parts) == 1:
+            return parts[0]
+        boxes, scores = (np.concatenate([part[field] for part in parts]) for field in (0, 1))
+        chosen = choose_cells(boxes, scores, minimum)
+        keypoints = [part.keypoints for part in parts if part.keypoints is not None]
+        return Detections(boxes[chosen], scores[chosen], np.concatenate(keypoints)[chosen] if keypoints else None)
+
+    def _input_sizes(self, shape: tuple[int, ...]) -> list[int]:
+        """Input sizes at which a picture (H, W) is searched."""
+        if self._min_face is None:
+            return [self._input_size]
+        longer = max(shape[:2])
+        share = self._min_face if self._min_face < 1 else self._min_face / longer
+        finer = min(math.ceil(SMALLEST_FACE / share), MAX_INPUT, MAX_ENLARGEMENT * longer)
+        return [self._input_size, finer] if finer > self._input_size else [self._input_size]
+
+    def _at_size(self, picture: Picture, input_size: int, minimum: float) -> Detections:
+        """Detections with a score of at least `minimum` at one input size."""
+        matrix, size = fit_input(picture.shape[:2], input_size, self._multiple)
         boxes, scores, *keypoints = self._run(warp(picture, matrix, size)[None])
-        chosen = choose_cells(boxes, scores, self.threshold if threshold is None else threshold)
+        chosen = choose_cells(boxes, scores, minimum)
         back = invert(matrix)
         return Detections(
             transform(back, boxes[chosen].reshape(-1, 2, 2)).reshape(-1, 4),

@@ -55,19 +55,24 @@ class FixedBoxes:
         return self._boxes.copy()
 
 
-def open_detector(name: str, threads: int | None = None) -> Detector:
+def open_detector(name: str, threads: int | None = None, min_face: float | None = None) -> Detector:
     """Open a face detector by name, on `threads` CPU threads (None: all cores) where it has that option.
+
+    `min_face` is the smallest face to detect, an option of Lightmark's own network (`FaceDetector`).
 
     "face" is Lightmark's own network, "face:PATH" an exported detector of your own training, "cascade" OpenCV's Haar
     cascade, "yunet:PATH" YuNet from OpenCV's model zoo, "mediapipe" MediaPipe's BlazeFace, and "auto" the best one in
-    the package, "face". Raises `ConfigError` for an unknown name, and the errors of the detector itself.
+    the package, "face". Raises `ConfigError` for an unknown name and for `min_face` with another detector, and the
+    errors of the detector itself.
     """
     kind, _, path = name.partition(":")
     # Imported here, not above: each detector loads libraries that the others do not need.
     if name in ("auto", "face") or (kind == "face" and path):
         from lightmark.detectors.face_detector import FaceDetector
 
-        return FaceDetector(Path(path) if path else "face", threads=threads)
+        return FaceDetector(Path(path) if path else "face", threads=threads, min_face=min_face)
+    if min_face is not None:
+        raise ConfigError(f"min_face {min_face}: is an option of the detector 'face', {name!r} has none")
     if name == "cascade":
         from lightmark.detectors.cascade import CascadeDetector
 
