@@ -21,7 +21,7 @@ from lightmark.detectors.face_detector import (
     choose_cells,
     fit_input,
 )
-from lightmark.detectors.open import FixedBoxes, open_detector
+from lightmark.detectors.open import FixedBoxes, Proposals, open_detector
 from lightmark.errors import CheckpointError, ConfigError
 from lightmark.geometry import longer_side, tight_box, transform
 from lightmark.landmarker import Landmarker
@@ -223,3 +223,19 @@ def test_other_detectors_have_no_smallest_face() -> None:
         open_detector("cascade", min_face=20)
     with pytest.raises(ConfigError, match="give it to the detector itself"):
         Landmarker("fast", FixedBoxes([]), min_face=20)
+
+
+def test_what_is_seen_in_the_turned_picture_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the upright proposals, largest first, all of them proposals; one place is proposed once, upright."""
+    detector, looks = FaceDetector(threads=1), []
+    upright = Proposals(np.array([[10.0, 10, 30, 30]]), np.array([False]))
+    seen = np.array([[60.0, 10, 100, 50], [11, 10, 31, 30]])
+    turned = Proposals(seen, np.array([False, False]), np.array([90.0, 90]))
+    monkeypatch.setattr(detector, "_in_one_look", lambda image: looks.append(image.shape) or upright)
+    monkeypatch.setattr(face_detector, "find_turned", lambda look, image: turned)
+    boxes, certain, angles = detector.propose(np.zeros((100, 120, 3), np.uint8))
+    assert boxes.tolist() == [[60.0, 10, 100, 50], [10, 10, 30, 30]]
+    assert certain.tolist() == [False, False]
+    assert angles is not None
+    np.testing.assert_array_equal(angles, [90.0, np.nan])
+    assert len(looks) == 1

@@ -24,7 +24,7 @@ def find_turned(look: Callable[[Picture], Proposals], image: Picture) -> Proposa
         if seen.certain.any():
             boxes = np.array([turned_back(box, image.shape, quarters) for box in seen.boxes[seen.certain]])
             return Proposals(boxes, np.zeros(len(boxes), bool), np.full(len(boxes), wrap_degrees(-90.0 * quarters)))
-    return Proposals(np.empty((0, 4)), np.zeros(0, bool))
+    return Proposals(np.empty((0, 4)), np.zeros(0, bool), np.empty(0))
 
 
 def turned_back(box: Array, shape: tuple[int, ...], quarters: int) -> Array:
