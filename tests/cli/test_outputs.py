@@ -43,7 +43,10 @@ RESUMED = ("annotate", "train", "distill", "train-detector", "data pack")
 
 def commands(group: click.Group = main, before: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command by its words."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, f"{before}{name} ")
         else:
