@@ -123,7 +123,7 @@ RECORDED = (
     Result(
         "wild-roll.json",
         ("fast", "face"),
-        script("wild", "--part", "roll", "--data", "300w", "--model", "fast", "--every", "8"),
+        script("wild", "--part", "roll", "--data", "300w", "--model", "fast", "--split", "test", "--every", "16"),
     ),
     Result("serve-load.json", ("fast",), script("serve_load")),
     Result("serve-abuse.json", ("fast",), script("serve_abuse")),
@@ -138,7 +138,7 @@ RECORDED = (
     Result(
         "pipeline.json",
         (*EVERY, "face"),
-        script("pipeline", "--data", "300w", "--rounds", "100", *(w for model in EVERY for w in ("--model", model))),
+        script("pipeline", "--data", "300w", "--rounds", "60", *(w for model in EVERY for w in ("--model", model))),
         needs="mediapipe 0.10.21",
     ),
     against_mediapipe("standard"),
