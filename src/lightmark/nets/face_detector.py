@@ -90,11 +90,11 @@ class FaceDetectorNet(nn.Module):
             merged.append(self.merge[index](nn.functional.relu(x)))
         logits, boxes, keypoints = [], [], []
         for index, (stride, base) in enumerate(zip(STRIDES, BASES, strict=True)):
-            told = self.answer[index](merged[-1 - index]).float()
-            centres = cell_middles(told.shape[2], told.shape[3], stride, told)
-            said = told.flatten(2).transpose(1, 2)
-            logits.append(said[..., 0])
-            middle, half = centres + said[..., 1:3] * stride, said[..., 3:].clamp(max=4).exp() * (base / 2)
+            answer = self.answer[index](merged[-1 - index]).float()
+            centres = cell_middles(answer.shape[2], answer.shape[3], stride, answer)
+            by_cell = answer.flatten(2).transpose(1, 2)
+            logits.append(by_cell[..., 0])
+            middle, half = centres + by_cell[..., 1:3] * stride, by_cell[..., 3:].clamp(max=4).exp() * (base / 2)
             boxes.append(torch.cat([middle - half, middle + half], -1))
             offsets = self.keypoints[index](merged[-1 - index]).float().flatten(2).transpose(1, 2)
             offsets = offsets.unflatten(2, (KEYPOINTS, 2)) * half.sum(-1)[..., None, None]
