@@ -59,6 +59,17 @@ def wrap_degrees(angle: float) -> float:
     return (angle + 180.0) % 360.0 - 180.0
 
 
+def roll_of_features(right_eye: Array, left_eye: Array, right_mouth: Array, left_mouth: Array) -> Array:
+    """Roll (...) in degrees, in [−180, 180], of faces with these eye centres and mouth corners (..., 2).
+
+    Right and left are the person's own; signed as `lightmark.pose.Pose`. It is the mean direction of the lines from eye
+    to eye and from the eyes to the mouth, each weighted by its length: the first is short in a profile, the second in a
+    raised face. 0 where neither has a length.
+    """
+    across, down = left_eye - right_eye, (right_mouth + left_mouth - right_eye - left_eye) / 2
+    return np.asarray(np.degrees(np.arctan2(down[..., 0] - across[..., 1], across[..., 0] + down[..., 1])))
+
+
 def longer_side(box: Array) -> float:
     """Longer side of a box (4,): the size of a face in crops and in errors."""
     return float((box[2:] - box[:2]).max())

@@ -21,6 +21,7 @@ from lightmark.geometry import (
     labelled,
     longer_side,
     matrix_scale,
+    roll_of_features,
     transform,
     upright_box,
 )
@@ -144,18 +145,15 @@ def face_box(spec: ModelSpec, points: Floats, near: Array | None = None, roll: f
 def face_roll(spec: ModelSpec, points: Floats) -> float:
     """Roll of a face in degrees from the model's `points` (N, 2), signed as in `lightmark.pose.Pose`.
 
-    For the 68 and WFLW's 98 points it is the mean direction of the line between the eyes and of the one from mouth to
-    eyes, each weighted by its length, so that neither yaw nor pitch leaves it without a direction. For other points it
-    is that of the `template` on them; 0 where there is none, or the points lie in one place.
+    For the 68 and WFLW's 98 points it is `roll_of_features`. For other points it is that of the `template` on them; 0
+    where there is none, or the points lie in one place.
     """
     if spans_face(spec.schema):
         points68 = points if spec.schema.size == IBUG68.size else ibug68_from_wflw98(np.asarray(points))
-        right_eye, left_eye = points68[36:42].mean(axis=0), points68[42:48].mean(axis=0)
-        across, down = left_eye - right_eye, points68[[48, 54]].mean(axis=0) - (right_eye + left_eye) / 2
-        x, y = across[0] + down[1], across[1] - down[0]
-    else:
-        frame = None if spec.template is None else face_frame(np.asarray(spec.template), points)
-        x, y = (1.0, 0.0) if frame is None else frame[0][:, 0]
+        eyes = points68[36:42].mean(axis=0), points68[42:48].mean(axis=0)
+        return float(roll_of_features(*eyes, points68[48], points68[54]))
+    frame = None if spec.template is None else face_frame(np.asarray(spec.template), points)
+    x, y = (1.0, 0.0) if frame is None else frame[0][:, 0]
     return math.degrees(math.atan2(0.0 - y, x))
 
 

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from lightmark.geometry import Array, Floats, align, matrix_scale, transform
+from lightmark.geometry import Array, Floats, align, matrix_scale, roll_of_features, transform
 from lightmark.schema import IBUG68, require_points
 
 Keypoint = Literal["right_eye", "left_eye", "nose_tip", "mouth", "right_mouth", "left_mouth"]
@@ -48,13 +48,10 @@ def roll_of_keypoints(points: Floats) -> Array:
     """Roll (...) in degrees, in [−180, 180], of faces from their keypoints `points` (..., 5, 2) in the order `FACE`.
 
     Positive for a head tilted counter-clockwise in the picture, as `Pose.roll`: a picture turned by the negative of it
-    (`similarity_matrix`) shows the face upright. It is the mean direction of the lines from eye to eye and from the
-    eyes to the mouth, each weighted by its length: the first is short in a profile, the second in a raised face. 0
-    where neither has a length.
+    (`similarity_matrix`) shows the face upright. See `roll_of_features`.
     """
     right_eye, left_eye, _, right_mouth, left_mouth = np.moveaxis(np.asarray(points, dtype=np.float64), -2, 0)
-    across, down = left_eye - right_eye, (right_mouth + left_mouth - right_eye - left_eye) / 2
-    return np.asarray(np.degrees(np.arctan2(down[..., 0] - across[..., 1], across[..., 0] + down[..., 1])))
+    return roll_of_features(right_eye, left_eye, right_mouth, left_mouth)
 
 
 def box_of_keypoints(points: Array, names: Sequence[Keypoint]) -> Array:
