@@ -61,3 +61,18 @@ def test_nothing_is_nothing() -> None:
     found = find_turned(lambda picture: turns.append(picture.shape) or NOTHING, picture_with_spot())
     assert found.boxes.shape == (0, 4)
     assert len(turns) == len(TURNS)
+
+
+def test_the_turn_with_the_most_detections_is_taken() -> None:
+    """In another, an upside-down face or what is none may be detected, too."""
+    picture = picture_with_spot()
+    best = np.rot90(picture, 3)
+
+    def look(turned: Picture) -> Proposals:
+        count = 2 if turned.shape == best.shape and np.array_equal(turned, best) else 1
+        return Proposals(np.array([[0.0, 0, 9, 9], [20, 20, 29, 29]])[:count], np.ones(count, bool))
+
+    found = find_turned(look, picture)
+    assert len(found.boxes) == 2
+    assert found.angles is not None
+    assert found.angles.tolist() == [90.0, 90.0]

@@ -14,17 +14,16 @@ TURNS = (1, 3, 2)  # counter-clockwise: heads lie on their side more often than 
 
 
 def find_turned(look: Callable[[Picture], Proposals], image: Picture) -> Proposals:
-    """What `look` sees in the first turned picture with a detection, in coordinates of `image`; nothing without one.
+    """What `look` sees in the turned picture with the most detections, in coordinates of `image`; nothing without one.
 
     All are proposals: more looks at a picture see more that is no face, so the landmark model has to confirm them. The
     angles are that of the turn, from which the faces' own differ by up to 45° and more.
     """
-    for quarters in TURNS:
-        seen = look(np.ascontiguousarray(np.rot90(image, quarters)))
-        if seen.certain.any():
-            boxes = np.array([turned_back(box, image.shape, quarters) for box in seen.boxes[seen.certain]])
-            return Proposals(boxes, np.zeros(len(boxes), bool), np.full(len(boxes), wrap_degrees(-90.0 * quarters)))
-    return Proposals(np.empty((0, 4)), np.zeros(0, bool), np.empty(0))
+    looks = {quarters: look(np.ascontiguousarray(np.rot90(image, quarters))) for quarters in TURNS}
+    quarters = max(looks, key=lambda turn: int(looks[turn].certain.sum()))  # upside down, a face may be one, too
+    seen = looks[quarters]
+    boxes = np.array([turned_back(box, image.shape, quarters) for box in seen.boxes[seen.certain]]).reshape(-1, 4)
+    return Proposals(boxes, np.zeros(len(boxes), bool), np.full(len(boxes), wrap_degrees(-90.0 * quarters)))
 
 
 def turned_back(box: Array, shape: tuple[int, ...], quarters: int) -> Array:
