@@ -281,10 +281,10 @@ def test_angles_of_a_rotation_come_back(yaw, pitch, roll):
 @pytest.mark.parametrize("yaw", [-90.0, 90.0])
 def test_angles_at_a_right_angle_give_the_same_rotation(yaw):
     """At a yaw of ±90° the common rotation of pitch and roll is pitch."""
-    wanted = rotation_matrix(yaw, 20, 15)
-    angles = rotation_angles(wanted)
+    expected = rotation_matrix(yaw, 20, 15)
+    angles = rotation_angles(expected)
     assert (angles[0], angles[2]) == (pytest.approx(yaw), 0)
-    np.testing.assert_allclose(rotation_matrix(*angles), wanted, atol=1e-9)
+    np.testing.assert_allclose(rotation_matrix(*angles), expected, atol=1e-9)
 
 
 def test_tight_box_is_that_of_the_labelled_points():

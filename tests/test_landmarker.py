@@ -80,8 +80,8 @@ def test_detected_faces_are_those_of_the_detectors_boxes(write_onnx: WriteOnnx) 
     """`detect` is the detector, then `landmarks`; no boxes are no faces."""
     path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
     landmarker = Landmarker(path, FixedBoxes([[40, 30, 60, 50], [10, 10, 30, 30]]), threads=1)
-    wanted = landmarker.landmarks(GREY, [[40, 30, 60, 50], [10, 10, 30, 30]])
-    for face, known in zip(landmarker.detect(GREY), wanted, strict=True):
+    expected = landmarker.landmarks(GREY, [[40, 30, 60, 50], [10, 10, 30, 30]])
+    for face, known in zip(landmarker.detect(GREY), expected, strict=True):
         np.testing.assert_array_equal(face.points, known.points)
     assert Landmarker(path, FixedBoxes([]), threads=1).detect(GREY) == []
 
@@ -246,10 +246,10 @@ def test_every_source_of_one_picture_gives_the_same_faces(write_onnx: WriteOnnx,
     landmarker = Landmarker(path, FixedBoxes(BOXES), threads=1)
     file = tmp_path / "grey.png"
     Image.fromarray(GREY).save(file)
-    wanted = points_of(landmarker.detect(GREY))
+    expected = points_of(landmarker.detect(GREY))
     for source in (file, str(file), file.read_bytes(), Image.open(file), GREY[..., 0], np.dstack([GREY, GREY[..., 0]])):
-        np.testing.assert_array_equal(points_of(landmarker.detect(source)), wanted)
-        np.testing.assert_array_equal(points_of(landmarker.landmarks(source, BOXES)), wanted)
+        np.testing.assert_array_equal(points_of(landmarker.detect(source)), expected)
+        np.testing.assert_array_equal(points_of(landmarker.landmarks(source, BOXES)), expected)
 
 
 def test_an_array_of_another_form_is_refused_with_the_wanted_one(landmarker: Landmarker) -> None:
@@ -263,7 +263,7 @@ def test_a_batch_gives_each_picture_its_own_faces(write_onnx: WriteOnnx, monkeyp
     path = write_onnx("bright.onnx", SHAPE, SPEC.size, spec_to_json(SPEC), gain=0.25)
     landmarker = Landmarker(path, lambda image: np.array([BOXES[0]] * (image[0, 0, 0] // 50)).reshape(-1, 4), threads=1)
     pictures = [np.full_like(GREY, level) for level in (100, 10, 250, 50, 0)]
-    wanted = [landmarker.detect(picture) for picture in pictures]
+    expected = [landmarker.detect(picture) for picture in pictures]
     sizes = []
     outputs = landmarker._model.outputs
     monkeypatch.setattr(landmarker._model, "outputs", lambda crops: sizes.append(len(crops)) or outputs(crops))
@@ -271,7 +271,7 @@ def test_a_batch_gives_each_picture_its_own_faces(write_onnx: WriteOnnx, monkeyp
     found = landmarker.detect_batch(iter(pictures))
     assert sizes == [3, 3, 2]
     assert [len(faces) for faces in found] == [2, 0, 5, 1, 0]
-    for faces, known in zip(found, wanted, strict=True):
+    for faces, known in zip(found, expected, strict=True):
         np.testing.assert_allclose(points_of(faces), points_of(known), atol=1e-4)
 
 
@@ -307,11 +307,11 @@ def test_threads_share_one_landmarker() -> None:
     faces = [load_image(sample) for sample in synthetic_samples(8, 0)]
     # Of different sizes: an OpenCV classifier shared without a lock mixes its scales up, and says so at once.
     pictures = [np.pad(face, ((60, 60 + 9 * i), (60, 60), (0, 0))) for i, face in enumerate(faces)]
-    wanted = [landmarker.detect(picture) for picture in pictures]
-    assert sum(map(bool, wanted)) >= 3
+    expected = [landmarker.detect(picture) for picture in pictures]
+    assert sum(map(bool, expected)) >= 3
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(landmarker.detect, pictures * 4))
-    for faces, known in zip(found, wanted * 4, strict=True):
+    for faces, known in zip(found, expected * 4, strict=True):
         assert len(faces) == len(known)
         np.testing.assert_allclose(points_of(faces), points_of(known), atol=1e-3)
 

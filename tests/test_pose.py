@@ -43,9 +43,9 @@ def test_known_angles_are_found(yaw: float) -> None:
 def test_profiles_are_found(yaw: float) -> None:
     """At a right angle nodding and tilting are one motion: the rotation is right, and so is yaw."""
     for pitch, roll in product((-20, 0, 30), (-30, 0, 10)):
-        wanted = rotation_matrix(yaw, pitch, roll)
-        points = project(wanted)
-        np.testing.assert_allclose(fit_rotation(points[list(RIGID)], head_points()), wanted, atol=1e-5)
+        expected = rotation_matrix(yaw, pitch, roll)
+        points = project(expected)
+        np.testing.assert_allclose(fit_rotation(points[list(RIGID)], head_points()), expected, atol=1e-5)
         assert angles(points)[0] == pytest.approx(yaw, abs=0.1)
 
 
@@ -63,9 +63,9 @@ def test_noise_moves_the_angles_little() -> None:
     rng = np.random.default_rng(0)
     errors = []
     for _ in range(120):
-        wanted = rng.uniform(-1, 1, 3) * (60, 25, 40)
-        points = project(rotation_matrix(*wanted)) + rng.normal(0, 0.03 * 80, (68, 2))
-        errors.append(np.subtract(angles(points), wanted))
+        expected = rng.uniform(-1, 1, 3) * (60, 25, 40)
+        points = project(rotation_matrix(*expected)) + rng.normal(0, 0.03 * 80, (68, 2))
+        errors.append(np.subtract(angles(points), expected))
     assert (np.abs(errors).mean(axis=0) < (2.5, 2.5, 1.5)).all()
     assert np.abs(errors).max() < 15
 
@@ -185,6 +185,6 @@ def test_a_face_without_a_pose_says_so() -> None:
 
 def test_angles_come_back_from_the_rotation() -> None:
     """The convention of the points is that of `rotation_matrix`."""
-    wanted = rotation_matrix(-40, 15, 25)
-    found = fit_rotation(project(wanted)[list(RIGID)], head_points())
+    expected = rotation_matrix(-40, 15, 25)
+    found = fit_rotation(project(expected)[list(RIGID)], head_points())
     assert rotation_angles(found) == pytest.approx((-40, 15, 25), abs=1e-5)

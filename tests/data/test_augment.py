@@ -217,8 +217,8 @@ def test_points_move_with_the_pixels(seed):
         crop = warp(np.repeat((255 * dot).round().astype(np.uint8)[..., None], 3, axis=2), matrix, SIZE)[..., 0]
         v, u = np.mgrid[:SIZE, :SIZE]
         place = np.array([(u * crop.astype(float)).sum(), (v * crop.astype(float)).sum()]) / crop.sum()
-        wanted = FIVE.mirror[index] if mirrored else index
-        np.testing.assert_allclose(place, moved[wanted], atol=0.1)
+        expected = FIVE.mirror[index] if mirrored else index
+        np.testing.assert_allclose(place, moved[expected], atol=0.1)
 
 
 def test_points_move_test_sees_both_kinds():

@@ -141,7 +141,7 @@ def test_annotation_without_keypoints_is_named(tmp_path):
     """Keypoints come in threes."""
     content = document()
     content["annotations"][2]["keypoints"] = [1, 2]
-    with pytest.raises(DataError, match=r"annotation 3: got keypoints 2, wanted a list of x, y, v for each point"):
+    with pytest.raises(DataError, match=r"annotation 3: got keypoints 2, expected a list of x, y, v for each point"):
         read_coco(write(tmp_path, content))
 
 
@@ -149,7 +149,7 @@ def test_unknown_image_is_named(tmp_path):
     """An annotation of an image that is not listed is named."""
     content = document()
     content["annotations"][2]["image_id"] = 99
-    with pytest.raises(DataError, match=r"annotation 3: KeyError: 99; wanted image_id and category_id"):
+    with pytest.raises(DataError, match=r"annotation 3: KeyError: 99; expected image_id and category_id"):
         read_coco(write(tmp_path, content))
 
 
@@ -163,8 +163,8 @@ def test_skeleton_out_of_range_is_named(tmp_path):
 
 @pytest.mark.parametrize("content", [[1, 2], {"images": []}])
 def test_other_json_is_named(tmp_path, content):
-    """JSON of another kind says what was wanted."""
-    with pytest.raises(DataError, match=r"faces\.json: no list .* wanted COCO's images, annotations, categories"):
+    """JSON of another kind says what was expected."""
+    with pytest.raises(DataError, match=r"faces\.json: no list .* expected COCO's images, annotations, categories"):
         read_coco(write(tmp_path, content))
 
 

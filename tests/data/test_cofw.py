@@ -76,21 +76,21 @@ def test_variables_of_another_file_are_named(tmp_path):
     """A v7.3 file that is not COFW's says what it holds."""
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["weights"] = np.zeros(3)
-    with pytest.raises(DataError, match=r"a\.mat: holds weights; wanted IsTr, phisTr, bboxesTr or IsT"):
+    with pytest.raises(DataError, match=r"a\.mat: holds weights; expected IsTr, phisTr, bboxesTr or IsT"):
         read_cofw(tmp_path / "a.mat")
 
 
 def test_labels_of_another_shape_are_named(tmp_path, colour, phis, boxes):
     """Labels that are not 87 numbers a picture are refused."""
     path = write_cofw(tmp_path / "a.mat", [colour, colour], phis[:, :58], boxes, "Tr")
-    with pytest.raises(DataError, match=r"phisTr has shape \(58, 2\), wanted \(87, 2\)"):
+    with pytest.raises(DataError, match=r"phisTr has shape \(58, 2\), expected \(87, 2\)"):
         read_cofw(path)
 
 
 def test_picture_of_another_type_is_named(tmp_path, colour, phis, boxes):
     """A picture that is not uint8 is refused."""
     path = write_cofw(tmp_path / "a.mat", [colour, colour.astype(float)], phis, boxes, "Tr")
-    with pytest.raises(DataError, match=r"picture 1: got float64 \(5, 7, 3\), wanted uint8"):
+    with pytest.raises(DataError, match=r"picture 1: float64 \(5, 7, 3\), expected uint8"):
         read_cofw(path)
 
 

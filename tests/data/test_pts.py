@@ -44,10 +44,10 @@ def test_windows_line_ends_and_byte_order_mark_are_read(tmp_path):
 
 @pytest.mark.parametrize("line", ["3,5 4", "3", "3 4 5", "x y"])
 def test_bad_line_is_named(tmp_path, line):
-    """A line that is no point is named with its number, text and what was wanted."""
+    """A line that is no point is named with its number, text and what was expected."""
     path = tmp_path / "a.pts"
     path.write_text(f"version: 1\nn_points: 2\n{{\n1 1\n{line}\n}}\n")
-    with pytest.raises(DataError, match=rf"a\.pts: line 5: got '{line}', wanted two numbers `x y`.*correct the line"):
+    with pytest.raises(DataError, match=rf"a\.pts: line 5: got '{line}', expected two numbers `x y`.*correct the line"):
         read_pts(path)
 
 
@@ -63,14 +63,14 @@ def test_bad_count_is_named(tmp_path):
     """An n_points line without a whole number is an error."""
     path = tmp_path / "a.pts"
     path.write_text("version: 1\nn_points: many\n{\n1 1\n}\n")
-    with pytest.raises(DataError, match=r"line 2: got 'n_points: many', wanted `n_points: 68`"):
+    with pytest.raises(DataError, match=r"line 2: got 'n_points: many', expected `n_points: 68`"):
         read_pts(path)
 
 
 def test_empty_file_is_named(tmp_path):
     """An empty file holds no points."""
     (tmp_path / "a.pts").write_text("")
-    with pytest.raises(DataError, match=r"a\.pts: no points; wanted a line `x y` a point"):
+    with pytest.raises(DataError, match=r"a\.pts: no points; expected a line `x y` a point"):
         read_pts(tmp_path / "a.pts")
 
 

@@ -52,7 +52,7 @@ def test_json_is_taken_for_coco(tmp_path):
     """A `.json` file goes to the COCO reader, alone or found in a folder."""
     (tmp_path / "faces.json").write_text("{}")
     for path in (tmp_path, tmp_path / "faces.json"):
-        with pytest.raises(DataError, match="wanted COCO's images, annotations, categories"):
+        with pytest.raises(DataError, match="expected COCO's images, annotations, categories"):
             read_samples(path)
 
 
@@ -115,7 +115,7 @@ def test_folder_without_labels_lists_what_was_looked_for(tmp_path):
 def test_unknown_file_lists_what_is_wanted(tmp_path):
     """A file of another kind names every format that is read."""
     (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"a\.txt: not a format read here; wanted \.pts files"):
+    with pytest.raises(DataError, match=r"a\.txt: not a format read here; expected \.pts files"):
         read_samples(tmp_path / "a.txt")
 
 

@@ -65,7 +65,7 @@ def test_empty_side_is_an_error():
 @pytest.mark.parametrize("share", [0, 1, -0.1, 20])
 def test_share_must_lie_between_0_and_1(share):
     """A share in percent is refused."""
-    with pytest.raises(DataError, match=f"share {share}; wanted a share between 0 and 1"):
+    with pytest.raises(DataError, match=f"share {share}; expected a share between 0 and 1"):
         split_by_photo(faces(10), share, seed=0)
 
 

@@ -77,7 +77,7 @@ def test_missing_variable_is_named(tmp_path):
 def test_variable_of_another_shape_is_named(tmp_path):
     """A variable of another shape, such as AFLW's 21 points, raises an error that names it."""
     write_label(tmp_path, pt2d=np.zeros((2, 21)))
-    with pytest.raises(DataError, match=r"pt2d has shape \(2, 21\), wanted \(2, 68\)"):
+    with pytest.raises(DataError, match=r"pt2d has shape \(2, 21\), expected \(2, 68\)"):
         read_300w_lp(tmp_path)
 
 

@@ -69,21 +69,21 @@ def test_both_lists_are_read(tmp_path):
 def test_line_of_another_length_is_named(tmp_path):
     """The lists without box and attributes have fewer fields."""
     write_list(tmp_path, "test", line(), "1 2 3 a.jpg")
-    with pytest.raises(DataError, match=r"test\.txt: line 2: got 4 fields, wanted 207 .*without boxes and"):
+    with pytest.raises(DataError, match=r"test\.txt: line 2: got 4 fields, expected 207 .*without boxes and"):
         read_wflw(tmp_path)
 
 
 def test_word_among_the_numbers_is_named(tmp_path):
     """A field that is no number is quoted."""
     write_list(tmp_path, "test", line().replace("0.000000", "zero", 1))
-    with pytest.raises(DataError, match=r"line 1: could not convert string .*: 'zero'; wanted 206 numbers"):
+    with pytest.raises(DataError, match=r"line 1: could not convert string .*: 'zero'; expected 206 numbers"):
         read_wflw(tmp_path)
 
 
 def test_attribute_that_is_no_flag_is_named(tmp_path):
     """Attributes are 0 or 1."""
     write_list(tmp_path, "test", line(flags="0 0 2 0 0 0"))
-    with pytest.raises(DataError, match=r"line 1: got attributes .*2\.0.* wanted six of 0 or 1"):
+    with pytest.raises(DataError, match=r"line 1: got attributes .*2\.0.* expected six of 0 or 1"):
         read_wflw(tmp_path)
 
 

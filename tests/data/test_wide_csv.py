@@ -53,25 +53,25 @@ def test_schema_must_fit(tmp_path):
 def test_short_row_is_named(tmp_path):
     """A row shorter than the header is named with its line."""
     (tmp_path / "mine.csv").write_text(",0,1,2,3\na.jpg,1,2,3,4\nb.jpg,1,2,3\n")
-    with pytest.raises(DataError, match=r"mine\.csv: line 3: got 4 columns, wanted 5 as in the first line"):
+    with pytest.raises(DataError, match=r"mine\.csv: line 3: got 4 columns, expected 5 as in the first line"):
         read_csv(tmp_path / "mine.csv")
 
 
 def test_word_among_the_numbers_is_named(tmp_path):
     """A cell that is no number is quoted with its line."""
     (tmp_path / "mine.csv").write_text(",0,1,2,3\na.jpg,1,2,3,\n")
-    with pytest.raises(DataError, match=r"line 2: could not convert string to float: ''; wanted numbers for x and y"):
+    with pytest.raises(DataError, match=r"line 2: could not convert string to float: ''; expected numbers for x and y"):
         read_csv(tmp_path / "mine.csv")
 
 
 def test_other_table_is_named(tmp_path):
     """A header of other columns names them."""
     (tmp_path / "mine.csv").write_text("epoch,loss\n1,2\n")
-    with pytest.raises(DataError, match=r"line 1: columns not understood: 'loss'; wanted a file name and"):
+    with pytest.raises(DataError, match=r"line 1: columns not understood: 'loss'; expected a file name and"):
         read_csv(tmp_path / "mine.csv")
 
 
-@pytest.mark.parametrize(("text", "error"), [("", "empty; wanted a header row"), (",0,1,2,3\n", "no face below")])
+@pytest.mark.parametrize(("text", "error"), [("", "empty; expected a header row"), (",0,1,2,3\n", "no face below")])
 def test_empty_table_is_named(tmp_path, text, error):
     """A file without rows is an error, not an empty data set."""
     (tmp_path / "mine.csv").write_text(text)
@@ -154,7 +154,7 @@ def test_first_row_without_header_is_a_face(tmp_path):
         ("file,a,b,c,d", "columns not understood: 'a', 'b', 'c', 'd'"),
         ("file,x0,y0,x1,y1,age", "columns not understood: 'age'"),
         ("file,x0,y0,x1,y1,v0,v1", "columns not understood: 'v0', 'v1'"),
-        ("file,x0,y0,x2,y2", "points are numbered 0, 2 … 2; wanted 0, 1, 2"),
+        ("file,x0,y0,x2,y2", "points are numbered 0, 2 … 2; expected 0, 1, 2"),
         ("file,x0,y0,x1", "point 1 has x alone"),
         ("file,x0,y0,x0,y1", "two columns are x of point 0"),
         ("file,x0,y0,eye_lmk_x_0,eye_lmk_y_0", "columns not understood: 'eye_lmk_x_0'"),
@@ -175,7 +175,7 @@ def test_header_that_is_not_understood_is_refused(tmp_path, header, text):
         ("a.jpg,1,2,3,4\nb.jpg,1,2,3,4\na.jpg,1,2,3,4\n", "line 4: is line 2 again"),
         ("a.jpg,1,2,3,4\n,1,2,3,4\n", "line 3: no file name"),
         ("a.jpg,1,2,3,4\n,,,,\n", "line 3: no file name"),
-        ("a.jpg,1,2,3,4,5\n", "line 2: got 6 columns, wanted 5"),
+        ("a.jpg,1,2,3,4,5\n", "line 2: got 6 columns, expected 5"),
         ("a.jpg,1,2,3,inf\n", "line 2: an infinite number"),
         ('"a.jpg",1,2,3,"4,5"\n', "line 2: .*write numbers with a decimal point"),
         ('"a\n.jpg",1,2,3,4\nb.jpg,1,2\n', "line 4: got 3 columns"),

@@ -96,7 +96,7 @@ def test_missing_points_are_passed_over(centroid_model, folders):
 def test_other_points_are_refused(fixed_model, centroid_model, folders):
     """Labels of another schema and an empty list of samples raise errors."""
     spec = replace(centroid_model.spec, schema=IBUG68)
-    with pytest.raises(SchemaError, match="wanted ibug68"):
+    with pytest.raises(SchemaError, match="expected ibug68"):
         label_offsets(fixed_model(spec, np.zeros((68, 2))), folders)
     with pytest.raises(DataError, match="no faces whose labels could be compared"):
         label_offsets(centroid_model, [])

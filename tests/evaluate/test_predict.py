@@ -178,8 +178,8 @@ def test_points_without_names_take_the_model_s(blob_sample) -> None:
     assert to_schema([sample], COFW29)[0].schema is COFW29
 
 
-@pytest.mark.parametrize(("labelled", "wanted"), [(IBUG68, WFLW98), (COFW29, IBUG68), (plain_schema(68), COFW29)])
-def test_other_conversions_are_refused(labelled, wanted) -> None:
+@pytest.mark.parametrize(("labelled", "expected"), [(IBUG68, WFLW98), (COFW29, IBUG68), (plain_schema(68), COFW29)])
+def test_other_conversions_are_refused(labelled, expected) -> None:
     """Only WFLW's points imply another set's."""
-    with pytest.raises(SchemaError, match=rf"labelled with {labelled.name} .*wanted {wanted.name} .*only wflw98"):
-        to_schema([face_of(labelled)], wanted)
+    with pytest.raises(SchemaError, match=rf"labelled with {labelled.name} .*expected {expected.name} .*only wflw98"):
+        to_schema([face_of(labelled)], expected)

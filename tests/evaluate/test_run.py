@@ -190,7 +190,7 @@ def test_predictions_that_miss_a_face_are_refused(tree_300w, model_68, tmp_path)
 def test_predictions_of_other_points_are_refused(tree_300w, tmp_path) -> None:
     """Predictions of 29 points on labels of 68 raise an error."""
     write_predictions(tmp_path / "p.json", "cofw29", ["a.png"], np.zeros((1, 29, 2)))
-    with pytest.raises(SchemaError, match=r"labelled with ibug68 .*wanted cofw29"):
+    with pytest.raises(SchemaError, match=r"labelled with ibug68 .*expected cofw29"):
         evaluate_model(tmp_path / "p.json", tree_300w)
 
 

@@ -93,8 +93,8 @@ def test_landmarker_runs_it(written: Written) -> None:
     """The user's class needs no word about the format."""
     skip_unverified(written)
     (found,) = Landmarker(written.one.path, threads=1).landmarks(FACES[0].image, [FACES[0].box])
-    (wanted,) = Landmarker("fast", threads=1).landmarks(FACES[0].image, [FACES[0].box])
-    assert np.abs(found.points - wanted.points).max() < 3
+    (expected,) = Landmarker("fast", threads=1).landmarks(FACES[0].image, [FACES[0].box])
+    assert np.abs(found.points - expected.points).max() < 3
 
 
 def test_the_file_says_what_it_is(written: Written) -> None:

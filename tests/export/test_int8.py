@@ -49,13 +49,13 @@ def layers(path: Path, crops: NDArray[np.uint8]) -> Iterator[Layer]:
         if node.op_type == "Conv" and getattr(givers.get(node.input[1]), "op_type", "") == "DequantizeLinear"
     ]  # fmt: skip
     reads = [givers[node.input[0]] for node in found]
-    wanted = sorted({node.input[0] for node in reads})
+    expected = sorted({node.input[0] for node in reads})
     del model.graph.output[:]
-    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.UINT8, None) for name in wanted)
+    model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.UINT8, None) for name in expected)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    values = dict(zip(wanted, session.run(wanted, {"pixels": crops}), strict=True))
+    values = dict(zip(expected, session.run(expected, {"pixels": crops}), strict=True))
     for node, read in zip(found, reads, strict=True):
         told = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         yield Layer(

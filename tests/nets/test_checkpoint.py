@@ -254,8 +254,8 @@ def test_model_takes_crops_and_gives_points(saved, small_network, small_spec, cr
     points = load_model(saved)(crops)
     assert (points.dtype, points.shape) == (np.float64, (3, 29, 2))
     with torch.no_grad():
-        wanted = small_network(torch.from_numpy(normalise_crops(crops, small_spec))).numpy()
-    np.testing.assert_allclose(points, wanted, atol=1e-5)
+        expected = small_network(torch.from_numpy(normalise_crops(crops, small_spec))).numpy()
+    np.testing.assert_allclose(points, expected, atol=1e-5)
 
 
 def test_faces_of_a_batch_do_not_mix(saved, crops):

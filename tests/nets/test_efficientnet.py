@@ -125,8 +125,8 @@ def test_drop_path_grows_with_depth(variant):
     """The dropped share rises linearly from 0 at the first block towards the one asked for."""
     network = EfficientNet(variant, drop_path=0.2)
     drops = [module.drop for module in network.modules() if isinstance(module, MBConv)]
-    wanted = [0.2 * i / len(drops) for i in range(len(drops))]
-    assert drops == pytest.approx(wanted)
+    expected = [0.2 * i / len(drops) for i in range(len(drops))]
+    assert drops == pytest.approx(expected)
 
 
 def test_depths_are_the_papers():

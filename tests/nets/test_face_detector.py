@@ -36,11 +36,11 @@ def test_an_untrained_network_answers_its_cells_bases(network: FaceDetectorNet) 
     """Boxes about each cell's centre, of its stride's base size, and hardly a face anywhere."""
     logits, boxes, keypoints = network(torch.full((1, 3, 64, 64), 0.5))
     sides = (boxes[0, :, 2:] - boxes[0, :, :2]).detach().numpy()
-    wanted = np.repeat(BASES, [(64 // stride) ** 2 for stride in STRIDES])
-    np.testing.assert_allclose(sides, np.stack([wanted, wanted], 1), rtol=0.25)
+    expected = np.repeat(BASES, [(64 // stride) ** 2 for stride in STRIDES])
+    np.testing.assert_allclose(sides, np.stack([expected, expected], 1), rtol=0.25)
     assert float(logits.detach().sigmoid().max()) < 0.05
     off = (keypoints - (boxes[..., None, :2] + boxes[..., None, 2:]) / 2).detach().abs().amax((0, 2, 3)).numpy()
-    assert (off < 0.25 * wanted).all()
+    assert (off < 0.25 * expected).all()
 
 
 def test_keypoints_are_offsets_from_the_box_in_its_size() -> None:

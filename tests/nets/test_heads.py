@@ -47,8 +47,8 @@ def telling_head(scores, offsets):
 
 def test_cell_centres_by_hand():
     """Two rows of three cells: x by sixths, y by quarters, row by row."""
-    wanted = [[1 / 6, 0.25], [0.5, 0.25], [5 / 6, 0.25], [1 / 6, 0.75], [0.5, 0.75], [5 / 6, 0.75]]
-    torch.testing.assert_close(cell_centres(2, 3, torch.zeros(())), torch.tensor(wanted))
+    expected = [[1 / 6, 0.25], [0.5, 0.25], [5 / 6, 0.25], [1 / 6, 0.75], [0.5, 0.75], [5 / 6, 0.75]]
+    torch.testing.assert_close(cell_centres(2, 3, torch.zeros(())), torch.tensor(expected))
 
 
 def test_attention_on_one_cell_reads_there():
@@ -59,8 +59,8 @@ def test_attention_on_one_cell_reads_there():
     offsets[0, :, 1, 2] = torch.tensor([0.03, -0.02])
     offsets[1, :, 3, 0] = torch.tensor([-0.5, 0.25])
     found = telling_head(scores, offsets)(*maps())
-    wanted = torch.tensor([[2.5 / 4 + 0.03, 1.5 / 4 - 0.02], [0.5 / 4 - 0.5, 3.5 / 4 + 0.25]])
-    torch.testing.assert_close(found, wanted.expand(2, -1, -1))
+    expected = torch.tensor([[2.5 / 4 + 0.03, 1.5 / 4 - 0.02], [0.5 / 4 - 0.5, 3.5 / 4 + 0.25]])
+    torch.testing.assert_close(found, expected.expand(2, -1, -1))
 
 
 def test_even_attention_reads_the_middle():
@@ -91,7 +91,7 @@ def test_spatial_head_equals_its_formula(height, width):
     for name in ("scores", "offsets"):
         getattr(head, name).register_forward_hook(lambda _, __, output, name=name: told.update({name: output}))
     found = head(*maps(height, width))
-    wanted = torch.zeros(2, 3, 2)
+    expected = torch.zeros(2, 3, 2)
     for sample in range(2):
         for point in range(3):
             weight = told["scores"][sample, point].exp()
@@ -100,8 +100,8 @@ def test_spatial_head_equals_its_formula(height, width):
                     share = weight[row, column] / weight.sum()
                     offset = told["offsets"][sample, 2 * point : 2 * point + 2, row, column]
                     centre = torch.tensor([(column + 0.5) / width, (row + 0.5) / height])
-                    wanted[sample, point] += share * (centre + offset)
-    torch.testing.assert_close(found, wanted)
+                    expected[sample, point] += share * (centre + offset)
+    torch.testing.assert_close(found, expected)
 
 
 def test_separable_mixing_by_hand():

@@ -99,5 +99,5 @@ def test_words_that_stand_for_nothing_are_told(tree: Path, word: str, text: str)
 def test_results_are_called_after_the_picture() -> None:
     """The picture's suffix is kept only if two places differ in nothing else, ignoring case."""
     inputs = [Input(Path(name), Path(name)) for name in ("a/x.jpg", "a/X.png", "a/y.v2.jpg", "b/x.jpg", "stdin")]
-    wanted = ["a/x.jpg.pts", "a/X.png.pts", "a/y.v2.pts", "b/x.pts", "stdin.pts"]
-    assert [place.as_posix() for place in places_with(".pts", inputs)] == wanted
+    expected = ["a/x.jpg.pts", "a/X.png.pts", "a/y.v2.pts", "b/x.pts", "stdin.pts"]
+    assert [place.as_posix() for place in places_with(".pts", inputs)] == expected

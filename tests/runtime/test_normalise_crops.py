@@ -18,8 +18,8 @@ def test_every_pixel_by_the_formula() -> None:
     planes = normalise_crops(crops, SPEC)
     for channel in range(3):
         for value in (0, 1, 127, 254, 255):
-            wanted = (value / 255 - SPEC.mean[channel]) / SPEC.std[channel]
-            assert planes[0, channel, value // 16, value % 16] == pytest.approx(wanted, abs=1e-6)
+            expected = (value / 255 - SPEC.mean[channel]) / SPEC.std[channel]
+            assert planes[0, channel, value // 16, value % 16] == pytest.approx(expected, abs=1e-6)
 
 
 def test_planes_are_float32_and_contiguous() -> None:

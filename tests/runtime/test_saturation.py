@@ -89,9 +89,9 @@ def opened(monkeypatch, tmp_path, caplog) -> Any:
     settings: list[dict[str, str]] = []
     real = onnx_model.open_session
 
-    def open_session(path, threads, providers, wanted=None) -> Any:
-        settings.append(dict(wanted or {}))
-        return real(path, threads, providers, wanted or {})
+    def open_session(path, threads, providers, requested=None) -> Any:
+        settings.append(dict(requested or {}))
+        return real(path, threads, providers, requested or {})
 
     def run(changed: dict[str, Any], here: bool) -> tuple[list[dict[str, str]], list[str]]:
         monkeypatch.setattr(onnx_model, "saturates", lambda _: here)

@@ -465,14 +465,14 @@ def test_features_are_those_of_every_copy_of_every_item(untrained, monkeypatch):
     planes = torch.from_numpy(normalise_crops(crops.reshape(10, 32, 32, 3), spec))
     with torch.inference_mode():
         predicted, by_point, coarse = network.eval().forward_features(planes)
-    wanted = (predicted - labels.flatten(0, 1)).square().sum(-1).sqrt()
+    expected = (predicted - labels.flatten(0, 1)).square().sum(-1).sqrt()
     for batch, quiet in ((3, False), (10, True), (4, True)):
         found = extract(batch, quiet)
         assert found.by_point.dtype == torch.float16
         torch.testing.assert_close(found.by_point.float(), by_point, rtol=2e-3, atol=2e-3)
         torch.testing.assert_close(found.coarse, coarse, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(found.errors, wanted, rtol=1e-4, atol=1e-5, equal_nan=True)
-    assert int(wanted.isnan().sum()) == 1
+        torch.testing.assert_close(found.errors, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert int(expected.isnan().sum()) == 1
     assert shown == [([0, 3, 6, 9], "features of blobs")]
 
 
@@ -494,9 +494,9 @@ def test_crops_of_faces_are_those_of_a_training(untrained, monkeypatch):
     recipe = replace(QUICK, seed=7, augmentation=Augmentation(rotation=10.0))
     crops, labels, texts = _face_features("network", spec, faces[:3], recipe, 2, True)
     dataset = CropDataset(faces[:3], [face.points for face in faces[:3]], spec, recipe.augmentation, 7)
-    wanted = [dataset[Key(copy, face)] for copy in range(2) for face in range(3)]
-    np.testing.assert_array_equal(crops, np.stack([one.crops.numpy().transpose(1, 2, 0) for one in wanted]))
-    assert torch.equal(labels, torch.stack([one.points for one in wanted]))
+    expected = [dataset[Key(copy, face)] for copy in range(2) for face in range(3)]
+    np.testing.assert_array_equal(crops, np.stack([one.crops.numpy().transpose(1, 2, 0) for one in expected]))
+    assert torch.equal(labels, torch.stack([one.points for one in expected]))
     assert texts == ("network", "faces", True)
 
 
@@ -507,14 +507,14 @@ def test_without_backgrounds_all_negative_crops_are_misplaced(untrained, monkeyp
     crops_alone(monkeypatch)
     recipe = replace(QUICK, seed=7)
     crops, labels, texts = _negative_features("network", spec, faces[:3], [], recipe, 2, False)
-    wanted = []
+    expected = []
     for epoch in range(2):
         for number, face in enumerate(faces[:3]):
             rng = np.random.default_rng((7, 10, epoch, number))
             rng.random()
             matrix = misplaced_matrix(face.box, (48, 48), spec, rng)
-            wanted.append(change_pixels(warp(face.image, matrix, 32), recipe.augmentation, rng))
-    np.testing.assert_array_equal(crops, np.stack(wanted))
+            expected.append(change_pixels(warp(face.image, matrix, 32), recipe.augmentation, rng))
+    np.testing.assert_array_equal(crops, np.stack(expected))
     assert torch.equal(labels, torch.zeros(6, 5, 2))
     assert texts == ("network", "negative crops", False)
 
@@ -592,8 +592,8 @@ def test_a_head_begins_at_the_mean_error_of_each_point():
     head = ConfidenceHead(4, 3, 5)
     before = copy.deepcopy(head)
     _fit(head, faces, [faces], random_features(30, 1), replace(QUICK, steps=0))
-    wanted = faces.errors.numpy()
-    means = np.array([np.nanmean(wanted[:, point]) if point != 2 else np.nanmean(wanted) for point in range(5)])
+    expected = faces.errors.numpy()
+    means = np.array([np.nanmean(expected[:, point]) if point != 2 else np.nanmean(expected) for point in range(5)])
     np.testing.assert_allclose(head.bias.detach().exp(), np.maximum(means, 1e-6), rtol=1e-5)
     assert not head.training
     pooled = torch.cat([_pooled(faces), _pooled(random_features(30, 1))])

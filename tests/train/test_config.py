@@ -22,8 +22,8 @@ def test_an_unknown_objective_is_refused_with_the_known(recipe: Recipe) -> None:
 @pytest.mark.parametrize("name", ["steps", "batch", "validate_every", "log_every"])
 def test_numbers_that_count_something_are_at_least_one(recipe: Recipe, name: str) -> None:
     """Nothing happens every 0 steps; 1 will do, of a batch 2."""
-    wanted = "^recipe tiny: steps, batch, validate_every and log_every must be at least 1$"
-    with pytest.raises(ConfigError, match=wanted):
+    expected = "^recipe tiny: steps, batch, validate_every and log_every must be at least 1$"
+    with pytest.raises(ConfigError, match=expected):
         replace(recipe, **{name: 0})
     least = 2 if name == "batch" else 1
     assert getattr(replace(recipe, **{name: least}), name) == least

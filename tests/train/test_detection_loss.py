@@ -90,29 +90,29 @@ def test_of_two_faces_the_nearer_is_answered(cells: Cells) -> None:
         assert target[nearest] == face
 
 
-def loss_of(logits: Tensor, boxes: Tensor, targets: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+def loss_of(logits: Tensor, boxes: Tensor, targets: Tensor, expected: Tensor) -> dict[str, Tensor]:
     """Losses with keypoints that are all right."""
     keypoints = torch.zeros(*logits.shape, 5, 2)
-    return detection_loss(CellOutputs(logits, boxes, keypoints), targets, wanted, keypoints)
+    return detection_loss(CellOutputs(logits, boxes, keypoints), targets, expected, keypoints)
 
 
 def test_a_right_answer_costs_nothing_and_a_wrong_one_does() -> None:
     """The score is to be the overlap, which is 1 for the very box."""
-    wanted = torch.tensor([[square(20, 20, 10), square(0, 0, 1)]])
+    expected = torch.tensor([[square(20, 20, 10), square(0, 0, 1)]])
     targets = torch.tensor([[0, BACKGROUND]])
     sure = torch.tensor([[20.0, -20.0]])
-    right = loss_of(sure, wanted.clone(), targets, wanted)
+    right = loss_of(sure, expected.clone(), targets, expected)
     assert float(right["loss"]) == pytest.approx(0, abs=1e-5)
-    missed = loss_of(-sure, wanted.clone(), targets, wanted)
+    missed = loss_of(-sure, expected.clone(), targets, expected)
     assert float(missed["score"]) > 10
-    off = loss_of(sure, wanted + 4, targets, wanted)
+    off = loss_of(sure, expected + 4, targets, expected)
     assert float(off["box"]) > 0.5
 
 
 def test_cells_that_may_answer_either_way_cost_nothing() -> None:
     """Whatever they say."""
-    wanted = torch.zeros(1, 1, 4)
-    loss = loss_of(torch.tensor([[5.0]]), wanted, torch.tensor([[IGNORED]]), wanted)
+    expected = torch.zeros(1, 1, 4)
+    loss = loss_of(torch.tensor([[5.0]]), expected, torch.tensor([[IGNORED]]), expected)
     assert float(loss["loss"]) == 0
 
 
@@ -183,18 +183,18 @@ def test_the_loss_by_hand() -> None:
     """Focal and GIoU losses per answering cell; cells where either will do count for nothing."""
     logits = torch.tensor([[0.0, 1.0, -2.0, 5.0]])
     targets = torch.tensor([[0, 1, BACKGROUND, IGNORED]])
-    wanted = torch.tensor([[[0.0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
+    expected = torch.tensor([[[0.0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
     boxes = torch.tensor([[[1.0, 0, 3, 2], [2, 0, 3, 1], [7, 7, 8, 8], [7, 7, 9, 9]]])
-    found = loss_of(logits, boxes, targets, wanted)
+    found = loss_of(logits, boxes, targets, expected)
     sure, unsure = 1 / (1 + math.exp(-1.0)), 1 / (1 + math.exp(2.0))
     focal = 0.25 * math.log(2) - (1 - sure) ** 2 * math.log(sure) - unsure**2 * math.log(1 - unsure)
     giou = 2.0 * ((1 - 1 / 3) + (1 + 1 / 3))
     assert float(found["score"]) == pytest.approx(focal / 2, rel=1e-5)
     assert float(found["box"]) == pytest.approx(giou / 2, rel=1e-5)
     assert float(found["loss"]) == pytest.approx((focal + giou) / 2, rel=1e-5)
-    alone = loss_of(logits[:, :1], boxes[:, :1], targets[:, :1], wanted[:, :1])
+    alone = loss_of(logits[:, :1], boxes[:, :1], targets[:, :1], expected[:, :1])
     assert float(alone["score"]) == pytest.approx(0.25 * math.log(2), rel=1e-5)
-    nobody = loss_of(logits[:, 2:3], boxes[:, 2:3], targets[:, 2:3], wanted[:, 2:3])
+    nobody = loss_of(logits[:, 2:3], boxes[:, 2:3], targets[:, 2:3], expected[:, 2:3])
     assert float(nobody["loss"]) == pytest.approx(-unsure**2 * math.log(1 - unsure), rel=1e-5)
 
 
@@ -202,13 +202,13 @@ def test_keypoints_cost_by_the_longer_side_of_the_face() -> None:
     """Of two positive cells, by hand: beyond the bend linear, below it by the square; a negative cell costs nothing."""
     boxes = torch.tensor([[[0.0, 0, 10, 8], [0, 0, 20, 40], [0, 0, 0, 0]]])
     targets = torch.tensor([[0, 1, BACKGROUND]])
-    wanted = torch.zeros(1, 3, 5, 2)
-    keypoints = wanted.clone()
+    expected = torch.zeros(1, 3, 5, 2)
+    keypoints = expected.clone()
     keypoints[0, 0, 2, 0] = 3.0  # 0.3 of the longer side
     keypoints[0, 1, 4, 1] = -1.0  # 0.025 of it
     keypoints[0, 2] = 99.0
     keypoints.requires_grad_()
-    found = detection_loss(CellOutputs(torch.zeros(1, 3), boxes, keypoints), targets, boxes, wanted)
+    found = detection_loss(CellOutputs(torch.zeros(1, 3), boxes, keypoints), targets, boxes, expected)
     linear, squared = (0.3 - KEYPOINT_BEND / 2) / 10, 0.025**2 / 2 / KEYPOINT_BEND / 10
     values = {name: float(value.detach()) for name, value in found.items()}
     assert values["keypoints"] == pytest.approx(5.0 * (linear + squared) / 2, rel=1e-5)

@@ -233,8 +233,9 @@ def test_mosaics_have_the_targets_of_their_cells(sources: Sources) -> None:
         mosaic = draw_mosaic(sources, RULES, np.random.default_rng((5, 0, number)))
         image, targets, boxes, keypoints = dataset[number]
         np.testing.assert_array_equal(image, mosaic.image.transpose(2, 0, 1))
-        wanted = assign(torch.tensor(mosaic.boxes, dtype=torch.float32), torch.tensor(mosaic.counts), cells_of(64, 64))
-        assert torch.equal(targets, wanted)
+        cells = cells_of(64, 64)
+        expected = assign(torch.tensor(mosaic.boxes, dtype=torch.float32), torch.tensor(mosaic.counts), cells)
+        assert torch.equal(targets, expected)
         assert boxes.dtype == torch.float32
         assert boxes.shape == (len(targets), 4)
         assert keypoints.shape == (len(targets), 5, 2)
@@ -257,8 +258,8 @@ def test_batches_go_on_where_the_run_was_left(sources: Sources, monkeypatch: pyt
     found = list(module._batches(sources, recipe, 1, 0))
     assert len(found) == 3
     for step, batch in enumerate(found, 1):
-        wanted = [dataset[number] for number in (2 * step, 2 * step + 1)]
-        for tensor, parts in zip(batch, zip(*wanted, strict=True), strict=True):
+        expected = [dataset[number] for number in (2 * step, 2 * step + 1)]
+        for tensor, parts in zip(batch, zip(*expected, strict=True), strict=True):
             assert torch.equal(tensor, torch.stack(parts))
     given: list[object] = []
     monkeypatch.setattr(module, "DataLoader", lambda *parts, **options: given.append(options["num_workers"]) or [])
@@ -275,11 +276,11 @@ def test_a_step_is_one_of_the_detection_loss(sources: Sources) -> None:
     found = take_detector_step(trainee, batch, 1, RECIPE)
     prepare_step(twin, 1, RECIPE)
     outputs = twin.network(batch.images.float() / 255)
-    wanted = detection_loss(outputs, batch.targets, batch.target_boxes, batch.target_keypoints)
-    optimise(twin, wanted["loss"], 1, RECIPE)
-    assert found.keys() == wanted.keys()
+    expected = detection_loss(outputs, batch.targets, batch.target_boxes, batch.target_keypoints)
+    optimise(twin, expected["loss"], 1, RECIPE)
+    assert found.keys() == expected.keys()
     for name, value in found.items():
-        torch.testing.assert_close(value, wanted[name].detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(value, expected[name].detach(), rtol=1e-4, atol=1e-5)
         assert not value.requires_grad
     for name, tensor in trainee.ema.state_dict().items():
         torch.testing.assert_close(tensor, twin.ema.state_dict()[name], rtol=1e-3, atol=1e-4)

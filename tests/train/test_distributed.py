@@ -93,10 +93,10 @@ def log_of(out: Path) -> list[dict[str, str]]:
 
 def require_same_run(out: Path, reference: Path) -> None:
     """Losses, validation errors and weights of both runs agree but for the order in which numbers are added."""
-    rows, wanted = log_of(out), log_of(reference)
-    assert [row["step"] for row in rows] == [row["step"] for row in wanted]
+    rows, expected = log_of(out), log_of(reference)
+    assert [row["step"] for row in rows] == [row["step"] for row in expected]
     for name in ("loss", "learning_rate", "validation_nme"):
-        found, given = ([float(row[name]) for row in one if row[name]] for one in (rows, wanted))
+        found, given = ([float(row[name]) for row in one if row[name]] for one in (rows, expected))
         assert found == pytest.approx(given, rel=1e-6), name
     ours, theirs = (read_tensors(folder / "model.safetensors")[0] for folder in (out, reference))
     assert ours.keys() == theirs.keys()

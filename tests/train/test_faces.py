@@ -97,9 +97,9 @@ def test_normalized_points_are_of_the_upright_crop(faces: list[Sample]) -> None:
     box = np.array([9.5, 19.5, 29.5, 29.5])  # 20 pixels wide, 10 high
     points = np.array([19.5, 24.5]) + np.array([[0, 0], [-15, -15], [15, 15], [15, 0], [0, 7.5]])
     face = replace(faces[0], points=points, box=box)
-    wanted = [[0.5, 0.5], [0.0, 0.0], [1.0, 1.0], [1.0, 0.5], [0.5, 0.75]]
-    np.testing.assert_allclose(normalized_points_of(face, spec), wanted, atol=1e-9)
-    np.testing.assert_allclose(image_points_of(np.array(wanted), face, spec), points, atol=1e-9)
+    expected = [[0.5, 0.5], [0.0, 0.0], [1.0, 1.0], [1.0, 0.5], [0.5, 0.75]]
+    np.testing.assert_allclose(normalized_points_of(face, spec), expected, atol=1e-9)
+    np.testing.assert_allclose(image_points_of(np.array(expected), face, spec), points, atol=1e-9)
 
 
 def test_the_mean_is_over_the_faces_that_have_a_point(faces: list[Sample]) -> None:
@@ -107,9 +107,9 @@ def test_the_mean_is_over_the_faces_that_have_a_point(faces: list[Sample]) -> No
     spec = ModelSpec(faces[0].schema, 32, 1.25)
     lacking = replace(faces[0], points=np.where(np.arange(5)[:, None] == 2, np.nan, faces[0].points))
     shapes = [normalized_points_of(face, spec) for face in (lacking, *faces[1:3])]
-    wanted = np.mean(shapes, axis=0)
-    wanted[2] = (shapes[1][2] + shapes[2][2]) / 2
-    np.testing.assert_allclose(mean_normalized_points([lacking, *faces[1:3]], spec), wanted, rtol=1e-12)
+    expected = np.mean(shapes, axis=0)
+    expected[2] = (shapes[1][2] + shapes[2][2]) / 2
+    np.testing.assert_allclose(mean_normalized_points([lacking, *faces[1:3]], spec), expected, rtol=1e-12)
     with pytest.raises(DataError, match=r"^point 2 of five is labelled in none of 1 training faces"):
         mean_normalized_points([lacking], spec)
 
@@ -121,8 +121,8 @@ def test_soft_targets_are_those_of_the_fitted_shapes(faces: list[Sample], recipe
     spec = ModelSpec(faces[0].schema, soft.size, 1.5)
     shapes = np.stack([normalized_points_of(face, spec) for face in faces])
     model = fit(shapes[:30], 0.6, align)  # type: ignore[arg-type]  # an Align
-    wanted = [image_points_of(points, face, spec) for points, face in zip(soften(model, shapes), faces, strict=True)]
-    np.testing.assert_allclose(targets_of(soft, faces, faces[:30]), wanted, atol=1e-9)
+    expected = [image_points_of(points, face, spec) for points, face in zip(soften(model, shapes), faces, strict=True)]
+    np.testing.assert_allclose(targets_of(soft, faces, faces[:30]), expected, atol=1e-9)
 
 
 class Watched:

@@ -149,9 +149,9 @@ def test_a_start_has_the_same_name_in_both_fingerprints(split: Split, recipe: Re
     """That of the landmark network and that of the detector; without one it is empty."""
     start = tmp_path / "start.safetensors"
     start.write_bytes(b"one")
-    for given, wanted in ((None, ""), (start, hashlib.sha256(b"one").hexdigest())):
-        assert run_fingerprint(recipe, split, given)["start"] == wanted
-        assert detector_fingerprint(DetectorRecipe(), split, [], [], given)["start"] == wanted
+    for given, expected in ((None, ""), (start, hashlib.sha256(b"one").hexdigest())):
+        assert run_fingerprint(recipe, split, given)["start"] == expected
+        assert detector_fingerprint(DetectorRecipe(), split, [], [], given)["start"] == expected
 
 
 def test_a_long_list_of_differences_is_cut() -> None:

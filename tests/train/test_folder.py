@@ -48,8 +48,8 @@ def test_the_same_fingerprint_needs_no_words() -> None:
 def test_a_result_comes_back_as_it_was_written(tmp_path: Path) -> None:
     """With the fingerprint beside it, in UTF-8."""
     write_result(tmp_path, FINGERPRINT, {"recipe": {"name": "größer"}, "seconds": 1.5})
-    wanted = {"fingerprint": FINGERPRINT, "recipe": {"name": "größer"}, "seconds": 1.5}
-    assert read_result(tmp_path) == wanted == json.loads((tmp_path / RESULT).read_bytes().decode("utf-8"))
+    expected = {"fingerprint": FINGERPRINT, "recipe": {"name": "größer"}, "seconds": 1.5}
+    assert read_result(tmp_path) == expected == json.loads((tmp_path / RESULT).read_bytes().decode("utf-8"))
 
 
 def test_a_result_has_a_line_for_each_value(tmp_path: Path) -> None:

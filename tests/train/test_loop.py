@@ -522,8 +522,8 @@ def test_a_network_begins_at_the_mean_shape_of_its_seed(faces: list[Sample], rec
     split = split_samples(faces, recipe)
     spec = new_spec(recipe, split)
     made = new_trainee(recipe, split, spec, None, "cpu")
-    wanted = build_network(recipe.architecture, mean_normalized_points(split.train, spec), 4).state_dict()
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in made.network.state_dict().items())
+    expected = build_network(recipe.architecture, mean_normalized_points(split.train, spec), 4).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in made.network.state_dict().items())
     group = made.optimiser.param_groups[0]
     assert (group["lr"], group["weight_decay"], made.device) == (0.25, 0.75, "cpu")
 
@@ -559,8 +559,8 @@ def test_batches_are_those_of_the_recipe(
     found = batches_of(recipe, split, spec, teachers, 11, 0)
     order = iter(Shuffle(len(dataset), 4, 4, start=11, part=slice(2, 4)))
     for _ in range(3):
-        wanted = [dataset[key] for key in next(order)]
-        for tensor, parts in zip(next(found), zip(*wanted, strict=True), strict=True):
+        expected = [dataset[key] for key in next(order)]
+        for tensor, parts in zip(next(found), zip(*expected, strict=True), strict=True):
             assert torch.equal(tensor, torch.stack(parts))
     options: list[object] = []
 

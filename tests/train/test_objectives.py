@@ -91,9 +91,9 @@ def test_shuffled_errors_keep_their_side() -> None:
     shuffled = _with_errors_of_other_faces(batch)
     for found, given in ((shuffled.tough, batch.tough), (shuffled.tolerant, batch.tolerant)):
         for face, other in ((0, 2), (1, 0), (2, 1)):
-            wanted = batch.points[face] + given[other] - batch.points[other]
-            wanted[3] = batch.points[face, 3] if other == 1 else wanted[3]
-            torch.testing.assert_close(found[face], wanted, equal_nan=True)
+            expected = batch.points[face] + given[other] - batch.points[other]
+            expected[3] = batch.points[face, 3] if other == 1 else expected[3]
+            torch.testing.assert_close(found[face], expected, equal_nan=True)
     assert shuffled.points is batch.points
 
 

@@ -175,8 +175,8 @@ def test_counts_are_whole_numbers(state: Path, key: str, value: object) -> None:
     tensors, metadata = read_tensors(state)
     changed = json.loads(metadata["standing"]) | {key: value}
     write_tensors(state, tensors, metadata | {"standing": json.dumps(changed)})
-    wanted = "hold what is no number" if key == "seconds" else f"step, best_step and counted are .*{value}"
-    with pytest.raises(CheckpointError, match=wanted):
+    expected = "hold what is no number" if key == "seconds" else f"step, best_step and counted are .*{value}"
+    with pytest.raises(CheckpointError, match=expected):
         load_state(state, FINGERPRINT, trainee())
 
 
@@ -200,10 +200,10 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
     means = finite_means(state, "tiny", tmp_path, "sleep over it")
     assert (means["loss"], state.step, state.counted) == (1.0, 7, 0)
     state.count({"loss": torch.tensor(float("inf"))})
-    wanted = f"tiny: the loss is not finite at step 8; sleep over it; what was saved before stays in {tmp_path}"
+    expected = f"tiny: the loss is not finite at step 8; sleep over it; what was saved before stays in {tmp_path}"
     with pytest.raises(TrainingError) as caught:
         finite_means(state, "tiny", tmp_path, "sleep over it")
-    assert str(caught.value) == wanted
+    assert str(caught.value) == expected
 
 
 def test_a_log_has_a_column_for_every_name(tmp_path: Path) -> None:

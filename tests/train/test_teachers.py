@@ -273,7 +273,7 @@ def test_processes_share_the_copies(
 ) -> None:  # fmt: skip
     """Each makes its own and reads the others', once all are there; those that went away are missed by name."""
     teacher, out = make_teacher(1), tmp_path / "points"
-    wanted = points_of_teacher(student, faces[:5], teacher, tmp_path / "alone", quiet=True)
+    expected = points_of_teacher(student, faces[:5], teacher, tmp_path / "alone", quiet=True)
     written: list[list[str]] = []
 
     def others() -> None:
@@ -283,7 +283,7 @@ def test_processes_share_the_copies(
     monkeypatch.setattr(teachers, "shard", lambda copies: copies[::2])
     monkeypatch.setattr(teachers, "barrier", others)
     made = points_of_teacher(student, faces[:5], teacher, out, quiet=True)
-    np.testing.assert_array_equal(made, wanted)
+    np.testing.assert_array_equal(made, expected)
     assert written == [["copy-000.npz", "copy-002.npz"]]
     monkeypatch.setattr(teachers, "barrier", (out / "copy-001.npz").unlink)
     with pytest.raises(CheckpointError) as caught:

@@ -716,8 +716,8 @@ def test_points_are_smoothed_by_their_expected_error() -> None:
         model.looks = {}
         for index in range(3):
             (tracked,) = tracker.update(SAME_SCENE, 0.1 * index)
-            wanted = smoother(tracked.raw_points, 0.1 * index, np.full(4, doubt))
-            np.testing.assert_allclose(tracked.face.points, wanted)
+            expected = smoother(tracked.raw_points, 0.1 * index, np.full(4, doubt))
+            np.testing.assert_allclose(tracked.face.points, expected)
             model.looks = {square(60): square(64)}
             model.looks[square(64)] = square(64)
         moved.append(tracked.face.points[0, 0] - 60)
@@ -772,10 +772,10 @@ def test_a_face_that_rolls_through_the_circle_keeps_its_id_and_points(
     for frame in range(32):
         picture, turned = rolled_face(frame * step_degrees)
         (tracked,) = tracker.update(picture, frame / FPS)
-        wanted = transform(compose(turned, invert(matrix)), upright.points)
+        expected = transform(compose(turned, invert(matrix)), upright.points)
         assert tracked.id == 0
-        assert np.linalg.norm(tracked.raw_points - wanted, axis=1).mean() < 0.03 * longer_side(truth)
-        assert np.linalg.norm(tracked.face.points - wanted, axis=1).mean() < 0.08 * longer_side(truth)
+        assert np.linalg.norm(tracked.raw_points - expected, axis=1).mean() < 0.03 * longer_side(truth)
+        assert np.linalg.norm(tracked.face.points - expected, axis=1).mean() < 0.08 * longer_side(truth)
     # Two crops for the first frame, where the detector finds the face, and one for each of the others.
     assert sum(crops) == 2 + 31
 
@@ -793,7 +793,7 @@ def test_a_rolled_face_that_leaves_comes_back_as_itself() -> None:
     assert found == [[0], [0], [], [], [0], [], [], [0]]
 
 
-@pytest.mark.parametrize(("held", "roll", "wanted"), [
+@pytest.mark.parametrize(("held", "roll", "expected"), [
     (0.0, 25.0, 0.0),
     (0.0, -25.5, -25.5),
     (26.0, 2.0, 26.0),
@@ -802,6 +802,6 @@ def test_a_rolled_face_that_leaves_comes_back_as_itself() -> None:
     (178.0, -150.0, -150.0),
     (-90.0, np.nan, -90.0),
 ])
-def test_a_crop_turns_only_when_the_face_does(held: float, roll: float, wanted: float) -> None:
+def test_a_crop_turns_only_when_the_face_does(held: float, roll: float, expected: float) -> None:
     """The noise of points is no roll, an upright face has none, and the circle has no seam."""
-    assert held_roll(held, roll) == wanted
+    assert held_roll(held, roll) == expected

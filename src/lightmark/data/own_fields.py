@@ -22,9 +22,9 @@ def own_fields(value: Any) -> OwnFields:
         raise TypeError(f"got {type(value).__name__} instead of an object with photo, subsets and attributes")
     photo, subsets, attributes = value.get("photo"), value.get("subsets"), value.get("attributes", {})
     if not (photo is None or isinstance(photo, str)):
-        raise TypeError(f"photo is {type(photo).__name__}, wanted text")
+        raise TypeError(f"photo is {type(photo).__name__}, expected text")
     if not (subsets is None or (isinstance(subsets, list) and all(isinstance(name, str) for name in subsets))):
         raise TypeError("subsets are no list of names")
     if not isinstance(attributes, dict):
-        raise TypeError(f"attributes are {type(attributes).__name__}, wanted an object")
+        raise TypeError(f"attributes are {type(attributes).__name__}, expected an object")
     return OwnFields(photo, None if subsets is None else frozenset(subsets), attributes)

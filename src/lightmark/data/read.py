@@ -21,7 +21,7 @@ from lightmark.errors import DataError, NoLabelsError
 from lightmark.schema import Schema
 
 LOGGER = logging.getLogger(__name__)
-_WANTED = (
+_FORMATS = (
     ".pts files with pictures beside them (300W and the like), WFLW_annotations/ with list_98pt_rect_attr_*.txt, "
     "COFW_*_color.mat, 300W-LP's .mat files, a wide .csv, COCO keypoints .json, or .tar shards of `lightmark data pack`"
 )
@@ -76,7 +76,7 @@ def _read_folder(folder: Path, schema: Schema | None, left_out: LeftOut | None) 
     for stray in strays:
         LOGGER.warning("%s; passed over", stray)
     if not samples and not left_out:
-        raise DataError(f"{folder}: no labelled faces in this folder or below; looked for {_WANTED}")
+        raise DataError(f"{folder}: no labelled faces in this folder or below; looked for {_FORMATS}")
     return samples
 
 
@@ -89,7 +89,7 @@ def _is_table(file: Path) -> bool:
 
 def _read_file(file: Path, schema: Schema | None, left_out: LeftOut | None) -> list[Sample]:
     if not file.is_file():
-        raise DataError(f"{file}: no such file or folder; wanted {_WANTED}")
+        raise DataError(f"{file}: no such file or folder; expected {_FORMATS}")
     if file.suffix.lower() == ".csv":
         return read_csv(file, schema, left_out)
     if file.suffix.lower() == ".json":
@@ -112,7 +112,7 @@ def _read_fixed(file: Path, left_out: LeftOut | None) -> list[Sample]:
         return read_cofw(file) if _is_hdf5(file) else [read_300w_lp_file(file)]
     if is_wflw_list(file):
         return read_wflw_list(file, left_out)
-    raise DataError(f"{file}: not a format read here; wanted {_WANTED}")
+    raise DataError(f"{file}: not a format read here; expected {_FORMATS}")
 
 
 def _is_hdf5(file: Path) -> bool:

@@ -18,7 +18,7 @@ def split_by_photo(samples: Sequence[Sample], share: float, seed: int) -> tuple[
     `DataError` where `share` is not between 0 and 1 or a side would be empty.
     """
     if not 0 < share < 1:
-        raise DataError(f"split_by_photo: share {share}; wanted a share between 0 and 1, 0.1 say")
+        raise DataError(f"split_by_photo: share {share}; expected a share between 0 and 1, 0.1 say")
     training: list[Sample] = []
     validation: list[Sample] = []
     for sample in samples:

@@ -117,7 +117,7 @@ def _convert(sample: Sample, schema: Schema) -> Sample:
         points = ibug68_from_wflw98(sample.points)
         return replace(sample, points=points, box=tight_box(points), schema=IBUG68, occluded=None)
     raise SchemaError(
-        f"{sample.name}: labelled with {sample.schema.name} ({sample.schema.size} points), wanted {schema.name} "
+        f"{sample.name}: labelled with {sample.schema.name} ({sample.schema.size} points), expected {schema.name} "
         f"({schema.size}); only wflw98 can be converted, to ibug68; use a model of the data's own schema"
     )
 

@@ -83,11 +83,11 @@ class ExportedModel:
             raise CheckpointError(
                 f"{self.path}: does not run on {fed.dtype} {fed.shape}, as its ModelSpec says it should: {error}"
             ) from error
-        got, wanted = [output.shape for output in outputs], [(len(fed), *shape) for shape in self._shapes()]
-        if got != wanted:
+        got, expected = [output.shape for output in outputs], [(len(fed), *shape) for shape in self._shapes()]
+        if got != expected:
             raise SpecError(
                 f"{self.path}: gives outputs of shape {_listed(got)}, its ModelSpec ({self.spec.schema.name}) "
-                f"says {_listed(wanted)}; export it again with the spec that it was trained with"
+                f"says {_listed(expected)}; export it again with the spec that it was trained with"
             )
         return [np.asarray(output, dtype=np.float32) for output in outputs]
 

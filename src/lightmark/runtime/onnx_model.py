@@ -83,8 +83,8 @@ def open_session(
     """
     content = read_onnx(path)
     onnxruntime = import_onnxruntime()
-    wanted = _provider_names(providers)
-    _require_providers(wanted, onnxruntime.get_available_providers(), "onnxruntime here has only")
+    requested = _provider_names(providers)
+    _require_providers(requested, onnxruntime.get_available_providers(), "onnxruntime here has only")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors only: they are raised, what is below them is noise
@@ -96,7 +96,7 @@ def open_session(
     except Exception as error:  # onnxruntime's errors share no base class but Exception
         raise CheckpointError(f"{path}: no ONNX model that onnxruntime opens; cut or foreign? {error}") from error
     # onnxruntime silently drops a provider whose libraries are missing: the user would not notice the CPU.
-    _require_providers(wanted, session.get_providers(), "its libraries or device are missing; what started is")
+    _require_providers(requested, session.get_providers(), "its libraries or device are missing; what started is")
     return session
 
 
@@ -106,8 +106,8 @@ def _provider_names(providers: Sequence[Provider]) -> list[str]:
     return [provider if isinstance(provider, str) else provider[0] for provider in providers]
 
 
-def _require_providers(wanted: Sequence[str], known: Sequence[str], but: str) -> None:
-    for name in wanted:
+def _require_providers(requested: Sequence[str], known: Sequence[str], but: str) -> None:
+    for name in requested:
         if name not in known:
             raise ConfigError(
                 f"provider {name}: {but} {', '.join(known)}; onnxruntime-gpu and others of its builds bring more"

@@ -71,7 +71,7 @@ def _load(path: Path) -> dict[str, Any]:
     for name in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(name), list):
             raise NoLabelsError(
-                f"{path}: no list {name!r}; it holds {content}; wanted COCO's images, annotations, categories"
+                f"{path}: no list {name!r}; it holds {content}; expected COCO's images, annotations, categories"
             )
     return document
 
@@ -89,7 +89,7 @@ def _schema(path: Path, category: dict[str, Any], schema: Schema | None) -> Sche
     where = f"{path}: category {category.get('name', category['id'])!r}"
     names = category.get("keypoints")
     if not names or not isinstance(names, list):
-        raise DataError(f"{where}: no keypoints; wanted the points' names; is this a file for detection?")
+        raise DataError(f"{where}: no keypoints; expected the points' names; is this a file for detection?")
     if schema is not None or (len(names) in {known.size for known in SCHEMAS.values()} and _EXTENSION not in category):
         return schema_for(len(names), schema, where)
     try:
@@ -111,12 +111,12 @@ def _schema(path: Path, category: dict[str, Any], schema: Schema | None) -> Sche
 
 def _is_labelled(path: Path, entry: Any) -> bool:
     if not isinstance(entry, dict):
-        raise DataError(f"{path}: an annotation is {type(entry).__name__}, wanted an object with image_id, keypoints …")
+        raise DataError(f"{path}: an annotation is {type(entry).__name__}, not an object with image_id, keypoints …")
     where = f"{path}: annotation {entry.get('id')}"
     keypoints = entry.get("keypoints")
     if not isinstance(keypoints, list) or not keypoints or len(keypoints) % 3:
         got = len(keypoints) if isinstance(keypoints, list) else keypoints
-        raise DataError(f"{where}: got keypoints {got}, wanted a list of x, y, v for each point")
+        raise DataError(f"{where}: got keypoints {got}, expected a list of x, y, v for each point")
     return any(flag != _UNLABELLED for flag in keypoints[2::3])
 
 
@@ -140,7 +140,7 @@ def _sample(
         place = picture.resolve()
     except Exception as error:  # of any type: the JSON is untrusted
         raise DataError(
-            f"{where}: {describe_error(error)}; wanted image_id and category_id of entries of this file, numbers as "
+            f"{where}: {describe_error(error)}; expected image_id and category_id of entries of this file, numbers as "
             "keypoints and bbox x, y, width, height"
         ) from error
     flags = values[:, 2]

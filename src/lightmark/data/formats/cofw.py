@@ -43,7 +43,7 @@ def _samples(path: Path, file: Any) -> list[Sample]:
     if part is None:
         names = ", ".join(sorted(map(str, file))) or "nothing"
         raise NoLabelsError(
-            f"{path}: holds {names}; wanted IsTr, phisTr, bboxesTr or IsT, phisT, "
+            f"{path}: holds {names}; expected IsTr, phisTr, bboxesTr or IsT, phisT, "
             "bboxesT as in COFW_train_color.mat and COFW_test_color.mat"
         )
     pictures, phis, boxes = (file[name] for name in _VARIABLES[part])
@@ -65,9 +65,9 @@ def _samples(path: Path, file: Any) -> list[Sample]:
 def _columns(path: Path, name: str, variable: Any, height: int, count: int) -> Array:
     """Rows (count, height) of a variable, which HDF5 stores transposed."""
     if variable.shape != (height, count):
-        raise DataError(f"{path}: {name} has shape {variable.shape}, wanted ({height}, {count}): one column a picture")
+        raise DataError(f"{path}: {name} has shape {variable.shape}, expected ({height}, {count}), a column a picture")
     if variable.dtype.kind not in "fiu":
-        raise DataError(f"{path}: {name} holds {variable.dtype}, wanted numbers")
+        raise DataError(f"{path}: {name} holds {variable.dtype}, expected numbers")
     return np.asarray(variable, dtype=np.float64).T
 
 
@@ -77,7 +77,7 @@ def _picture(path: Path, index: int, stored: Any) -> Picture:
     if pixels.dtype != np.uint8 or 0 in pixels.shape or not (
         pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
     ):
-        raise DataError(f"{path}: picture {index}: got {pixels.dtype} {pixels.shape}, wanted uint8 (H, W) or (H, W, 3)")
+        raise DataError(f"{path}: picture {index}: {pixels.dtype} {pixels.shape}, expected uint8 (H, W) or (H, W, 3)")
     return np.ascontiguousarray(pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2))
 
 

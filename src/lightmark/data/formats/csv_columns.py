@@ -78,7 +78,7 @@ def read_header(where: str, cells: Sequence[str]) -> Columns | None:
         listed = ", ".join(map(repr, unknown[:_MOST_LISTED])) + more
         fault = f"columns not understood: {listed}" if unknown else "no columns of points"
         raise NoLabelsError(
-            f"{where}: {fault}; wanted a file name and "
+            f"{where}: {fault}; expected a file name and "
             "x0, y0, x1, y1 … (or x0, x1 …, y0, y1 …), a box if there is one; is this a table of landmarks?"
         )
     return Columns(len(cells), name, points, box, corners)
@@ -88,8 +88,8 @@ def columns_in_turn(where: str, count: int) -> Columns:
     """Columns of a table without names: file name, then x and y of each point; raises `DataError` for an odd count."""
     if count < 3 or count % 2 == 0:
         raise NoLabelsError(
-            f"{where}: got {count} columns, wanted a file name and x, y of each point, so an odd number from 3 on; is "
-            "this a table of landmarks?"
+            f"{where}: got {count} columns, expected a file name and x, y of each point, so an odd number from 3 on; "
+            "is this a table of landmarks?"
         )
     return Columns(count, 0, tuple((i, i + 1) for i in range(1, count, 2)))
 
@@ -121,11 +121,11 @@ def _points(where: str, words: dict[int, str]) -> tuple[tuple[int, int], ...]:
     incomplete = [key for key, axes in axes_of.items() if len(axes) < 2]
     if incomplete:
         axis = next(iter(axes_of[incomplete[0]]))
-        raise DataError(f"{where}: point {incomplete[0]} has {axis} alone; wanted x and y of each point")
+        raise DataError(f"{where}: point {incomplete[0]} has {axis} alone; expected x and y of each point")
     keys = sorted(axes_of, key=int) if numbered else list(axes_of)
     if numbered and [int(key) for key in keys] not in [[i + first for i in range(len(keys))] for first in (0, 1)]:
         first = ", ".join(keys[:3])
-        raise DataError(f"{where}: points are numbered {first} … {keys[-1]}; wanted 0, 1, 2 … or 1, 2, 3 …")
+        raise DataError(f"{where}: points are numbered {first} … {keys[-1]}; expected 0, 1, 2 … or 1, 2, 3 …")
     return tuple((axes_of[key]["x"], axes_of[key]["y"]) for key in keys)
 
 

@@ -34,7 +34,7 @@ def read_pts(path: str | Path) -> Array:
         elif text and text not in "{}" and not text.startswith("version"):
             points.append(_point(path, number, text))
     if not points:
-        raise DataError(f"{path}: no points; wanted a line `x y` a point; is the file cut or empty?")
+        raise DataError(f"{path}: no points; expected a line `x y` a point; is the file cut or empty?")
     if declared and declared[1] != len(points):
         raise DataError(
             f"{path}: line {declared[0]}: n_points is {declared[1]}, but {len(points)} points follow; "
@@ -54,7 +54,7 @@ def _declared_count(path: str | Path, number: int, text: str) -> int:
     try:
         return int(text.partition(":")[2])
     except ValueError:
-        raise DataError(f"{path}: line {number}: got {text!r}, wanted `n_points: 68` with a whole number") from None
+        raise DataError(f"{path}: line {number}: got {text!r}, expected `n_points: 68` with a whole number") from None
 
 
 def _point(path: str | Path, number: int, text: str) -> tuple[float, float]:
@@ -62,7 +62,7 @@ def _point(path: str | Path, number: int, text: str) -> tuple[float, float]:
         x, y = (float(field) for field in text.split())
     except ValueError:
         raise DataError(
-            f"{path}: line {number}: got {text!r}, wanted two numbers `x y` with a decimal point and a space between; "
+            f"{path}: line {number}: got {text!r}, expected two numbers `x y` with decimal points and a space between; "
             "correct the line or take the file out of the folder"
         ) from None
     return x, y
@@ -121,7 +121,7 @@ def read_pts_tree(root: str | Path, schema: Schema | None = None, left_out: Left
 
 def _pts_files(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; wanted one with .pts files in it or below")
+        raise DataError(f"{root}: no such folder; expected one with .pts files in it or below")
     # Files that macOS adds to archives begin with a dot and are no labels.
     files = sorted(file for file in root.rglob("*") if file.suffix.lower() == ".pts" and not file.name.startswith("."))
     if not files:

@@ -36,7 +36,7 @@ def read_300w_lp(root: str | Path) -> list[Sample]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; wanted 300W_LP or one of its folders such as AFW")
+        raise DataError(f"{root}: no such folder; expected 300W_LP or one of its folders such as AFW")
     files = [file for file in sorted(root.rglob("*.mat")) if is_lp_label(file)]
     if not files:
         raise DataError(f"{root}: no .mat file named as in 300W-LP (AFW_134212_1_0.mat) in this folder or below")
@@ -97,7 +97,7 @@ def _variable(file: Path, label: Mapping[str, Array | None], name: str, shape: t
         raise DataError(f"{file}: no {name}; it holds {names or 'nothing'}; is this a label file of 300W-LP?")
     value = label[name]
     if value is None:
-        raise DataError(f"{file}: {name} holds no real numbers, wanted {shape} of them")
+        raise DataError(f"{file}: {name} holds no real numbers, expected {shape} of them")
     if value.shape != shape:
-        raise DataError(f"{file}: {name} has shape {value.shape}, wanted {shape}")
+        raise DataError(f"{file}: {name} has shape {value.shape}, expected {shape}")
     return value

@@ -54,7 +54,7 @@ def read_wflw_list(path: str | Path, left_out: LeftOut | None = None) -> list[Sa
     path = Path(path)
     part = _LIST_NAME.fullmatch(path.name)
     if part is None or len(path.parents) < 3:
-        raise DataError(f"{path}: no list of WFLW's; wanted {_LIST_FOLDER.as_posix()}/list_98pt_rect_attr_test.txt")
+        raise DataError(f"{path}: no list of WFLW's; expected {_LIST_FOLDER.as_posix()}/list_98pt_rect_attr_test.txt")
     pictures = path.parents[2] / "WFLW_images"
     next_index: Counter[str] = Counter()
     samples = []
@@ -77,17 +77,17 @@ def _sample(path: Path, number: int, line: str, part: str, pictures: Path, next_
     fields = line.split()
     if len(fields) != _FIELDS:
         raise DataError(
-            f"{path}: line {number}: got {len(fields)} fields, wanted {_FIELDS} (196 coordinates, 4 box numbers, "
+            f"{path}: line {number}: got {len(fields)} fields, expected {_FIELDS} (196 coordinates, 4 box numbers, "
             "6 attributes, picture name); is this the list without boxes and attributes?"
         )
     *numbers, picture = fields
     try:
         values = np.array(numbers, dtype=np.float64)
     except ValueError as error:
-        raise DataError(f"{path}: line {number}: {error}; wanted {_FIELDS - 1} numbers before {picture!r}") from None
+        raise DataError(f"{path}: line {number}: {error}; expected {_FIELDS - 1} numbers before {picture!r}") from None
     flags = values[-len(ATTRIBUTES) :]
     if not np.isin(flags, (0, 1)).all():
-        raise DataError(f"{path}: line {number}: got attributes {flags.tolist()}, wanted six of 0 or 1")
+        raise DataError(f"{path}: line {number}: got attributes {flags.tolist()}, expected six of 0 or 1")
     points = missing_as_nan(values[: 2 * WFLW98.size].reshape(-1, 2))
     attributes = {name: bool(flag) for name, flag in zip(ATTRIBUTES, flags, strict=True)}
     next_index[picture] += 1

@@ -71,7 +71,7 @@ def _read_rows(path: Path) -> list[Row]:
         table = csv.reader(file, delimiter=max(_SEPARATORS, key=head.count))
         rows = [(table.line_num, row) for row in table if row]
     if not rows:
-        raise DataError(f"{path}: empty; wanted a header row, then a row a face")
+        raise DataError(f"{path}: empty; expected a header row, then a row a face")
     return rows
 
 
@@ -92,7 +92,7 @@ def _usable_rows(path: Path, rows: Sequence[Row], columns: Columns, left_out: Le
 def _require_columns(path: Path, number: int, row: Sequence[str], columns: Columns) -> None:
     if len(row) != columns.count:
         raise DataError(
-            f"{path}: line {number}: got {len(row)} columns, wanted {columns.count} as in the first line "
+            f"{path}: line {number}: got {len(row)} columns, expected {columns.count} as in the first line "
             f"({len(columns.points)} points); correct the row or take it out"
         )
     if not row[columns.name].strip():
@@ -130,7 +130,7 @@ def _numbers(path: Path, number: int, groups: Sequence[Sequence[str]]) -> Array:
     except ValueError as error:
         comma = any("," in cell for group in groups for cell in group)
         hint = "; write numbers with a decimal point" if comma else ""
-        raise DataError(f"{path}: line {number}: {error}; wanted numbers for x and y{hint}") from None
+        raise DataError(f"{path}: line {number}: {error}; expected numbers for x and y{hint}") from None
     if np.isinf(values).any():
         raise DataError(f"{path}: line {number}: an infinite number; correct the row or take it out")
     return values

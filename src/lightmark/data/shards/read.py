@@ -192,7 +192,7 @@ def read_packed(packed: PackedPicture) -> tuple[list[Sample], bytes]:
         raise DataError("without a picture")
     labels = _labels(packed)
     if labels.get(MARK) != VERSION:
-        raise DataError(f"with .json that is not ours (version {labels.get(MARK)!r}, wanted {VERSION})")
+        raise DataError(f"with .json that is not ours (version {labels.get(MARK)!r}, expected {VERSION})")
     try:
         samples = [_sample(pictures[0], face) for face in labels["faces"]]
         checksum = labels.get("picture", {}).get("crc32")
@@ -243,7 +243,7 @@ def _verified(member: Member, checksum: int | None) -> bytes:
 def _sample(picture: Member, face: Mapping[str, Any]) -> Sample:
     points = np.array([(np.nan, np.nan) if point is None else point for point in face["points"]], dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"points of shape {points.shape}, wanted (N, 2)")
+        raise ValueError(f"points of shape {points.shape}, expected (N, 2)")
     place = picture.file / picture.name
     occluded = face.get("occluded")
     if occluded is not None and len(occluded) != len(points):
