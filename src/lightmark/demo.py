@@ -27,6 +27,7 @@ from lightmark.metrics import bootstrap_interval, interocular, nme
 from lightmark.nets.checkpoint import load_checkpoint
 from lightmark.nets.network import parameter_count
 from lightmark.provenance import git_commit
+from lightmark.runtime.shipped import DEFAULT_MODEL
 from lightmark.spec import ModelSpec
 from lightmark.train.distil import Distilled, distil
 from lightmark.train.distributed.collectives import require_single_process
@@ -47,7 +48,6 @@ WRITTEN = (
     "astronaut.png",
     *(f"report/{name}" for name in REPORT_FILES),
 )
-PHOTO_MODEL = "standard"  # the demo's student is trained on synthetic faces only
 # Held-out faces come from other seeds of the generator than any training face.
 UNSEEN_SEED_OFFSET = 1_000_000
 
@@ -80,8 +80,8 @@ def run_demo(out: Path, seed: int = 0) -> None:
 
 def show_photograph(out: Path, console: Console) -> None:
     """Draw a shipped model's landmarks on a photograph: first, so that nobody waits for a training to see some."""
-    faces = landmark_photo(Landmarker(PHOTO_MODEL), astronaut(), out / "astronaut.png")
-    console.print(f"Faces found in a photograph, no box given, by the shipped model {PHOTO_MODEL!r}: {len(faces)}")
+    faces = landmark_photo(Landmarker(DEFAULT_MODEL), astronaut(), out / "astronaut.png")
+    console.print(f"Faces found in a photograph, no box given, by the shipped model {DEFAULT_MODEL!r}: {len(faces)}")
     console.print(f"  {(out / 'astronaut.png').as_posix()}", soft_wrap=True)
 
 

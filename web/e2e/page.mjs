@@ -33,7 +33,7 @@ const folder = mkdtempSync(join(tmpdir(), "lightmark-pictures-"));
 execFileSync(options.python, [here("photographs.py"), folder]);
 writeFileSync(join(folder, "notes.txt"), "Milk, bread, and something for the weekend.");
 const file = (name) => join(folder, name);
-const FIRST = "standard"; // the model that the page begins with
+const FIRST = "fast"; // the model that the page begins with
 const fastModel = here("../../src/lightmark/models/fast.onnx");
 if (options.shots) mkdirSync(options.shots, { recursive: true });
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent.parent / "models"
 SUBSETS = ("common", "challenging", "full")  # of 300W, in the order of tables
-DEFAULT_MODEL = "standard"
+DEFAULT_MODEL = "fast"  # as accurate as `standard` on 300W at a third of the work
 DETECTORS = "detectors.json"  # the same for face detectors
 REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summary}}
 

@@ -16,7 +16,7 @@ export interface Catalogue {
 
 // int8 is slower than float32 in WebAssembly, and half precision as fast.
 const NOT_FOR_BROWSERS = /-(int8|fp16)/;
-const BEST_FIRST = ["standard", "fast"];
+const BEST_FIRST = ["fast", "standard"];
 
 /** Models of models.json for browsers, the one to begin with first. */
 export function modelsIn(listed: Record<string, Record<string, string>>, folder: string): ShippedModel[] {
