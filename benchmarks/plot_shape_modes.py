@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightmark.data.formats.pts import read_300w
+from lightmark.data.formats.pts import read_pts_tree
 from lightmark.geometry import Array, crop_matrix, tight_box, to_normalized, transform
 from lightmark.outputs import require_free
 from lightmark.schema import IBUG68
@@ -36,7 +36,7 @@ def main() -> None:
 
 def training_shapes(data: Path) -> Array:
     """normalized_points (F, 68, 2) of the 300W training faces in their upright crops."""
-    faces = [sample.points for sample in read_300w(data / "300w") if "train" in sample.subsets]
+    faces = [sample.points for sample in read_pts_tree(data / "300w") if "train" in sample.subsets]
     return np.stack([to_normalized(transform(crop_matrix(tight_box(p), SIZE, CROP_SCALE), p), SIZE) for p in faces])
 
 

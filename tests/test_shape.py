@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightmark import shape
-from lightmark.data.formats.pts import read_300w
+from lightmark.data.formats.pts import read_pts_tree
 from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError, DataError, SchemaError, WriteError
 from lightmark.geometry import Array, crop_matrix, tight_box, to_normalized, transform
@@ -532,7 +532,7 @@ SHARES = (0.80, 0.85, 0.90, 0.95, 0.97, 0.99)
 @pytest.fixture(scope="module")
 def full_set(real_data: Path) -> Array:
     """Image points (689, 68, 2) of the full test set."""
-    samples: list[Sample] = [s for s in read_300w(real_data / "300w") if "full" in s.subsets]
+    samples: list[Sample] = [s for s in read_pts_tree(real_data / "300w") if "full" in s.subsets]
     return np.stack([sample.points for sample in samples])
 
 

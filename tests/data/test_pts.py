@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmark.data.formats.pts import read_300w, read_pts, read_pts_tree
+from lightmark.data.formats.pts import read_pts, read_pts_tree
 from lightmark.data.sample import load_image
 from lightmark.errors import DataError, ImageError
 from lightmark.schema import COFW29, IBUG68, WFLW98
@@ -144,21 +144,14 @@ def test_subsets_are_found_from_a_subfolder(tmp_path, monkeypatch):
     """The official subset is known even where the root is the folder itself, given relative."""
     write_points(tmp_path / "lfpw" / "testset" / "image_0001.pts")
     monkeypatch.chdir(tmp_path / "lfpw" / "testset")
-    (sample,) = read_300w(".")
+    (sample,) = read_pts_tree(".")
     assert sample.subsets == {"test", "common", "full", "lfpw"}
     assert sample.photo == "lfpw/testset/image_0001"
 
 
-def test_300w_refuses_other_folders(tmp_path):
-    """A face outside the official folders has no subset, so the 300W reader names it."""
-    write_points(tmp_path / "mine" / "a.pts")
-    with pytest.raises(DataError, match=r"a\.jpg: lies in none of 300W's folders .* read it with read_pts_tree"):
-        read_300w(tmp_path)
-
-
 def test_real_300w_counts(real_data):
     """Every face of the real tree is read, its official subsets complete where they are complete."""
-    samples = read_300w(real_data / "300w")
+    samples = read_pts_tree(real_data / "300w")
     counts = Counter(subset for sample in samples for subset in sample.subsets)
     assert counts == {
         "train": 805 + 870 + 337,
@@ -175,7 +168,7 @@ def test_real_300w_counts(real_data):
 
 def test_real_300w_train_and_test_share_no_photograph(real_data):
     """No source photograph lies on both sides of the official split."""
-    samples = read_300w(real_data / "300w")
+    samples = read_pts_tree(real_data / "300w")
     sides = [{s.photo for s in samples if side in s.subsets} for side in ("train", "test")]
     assert not sides[0] & sides[1]
 
@@ -184,15 +177,15 @@ def test_real_300w_lp_photographs_are_afw_photographs(real_data):
     """Every turned AFW face is known to come from its AFW photograph."""
     turned = read_pts_tree(real_data / "300w_lp")
     assert len(turned) == 1011
-    assert {s.photo for s in turned} <= {s.photo for s in read_300w(real_data / "300w" / "afw")}
+    assert {s.photo for s in turned} <= {s.photo for s in read_pts_tree(real_data / "300w" / "afw")}
 
 
 def test_real_helen29_photographs_are_known_in_300w(real_data):
     """234 of the 348 faces with 29 points lie in the HELEN part of 300W's training set, none in its test set."""
     faces = read_pts_tree(real_data / "helen29")
     assert {s.schema.name for s in faces} == {COFW29.name}
-    train = {s.path.stem for s in read_300w(real_data / "300w/helen/trainset")}
-    test = {s.photo for s in read_300w(real_data / "300w/helen/testset")}
+    train = {s.path.stem for s in read_pts_tree(real_data / "300w/helen/trainset")}
+    test = {s.photo for s in read_pts_tree(real_data / "300w/helen/testset")}
     assert sum(s.path.stem in train for s in faces) == 234
     assert not {s.photo for s in faces} & test
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.io
 
-from lightmark.data.formats.w300_lp import read_300w_lp, read_300w_lp_file
+from lightmark.data.formats.w300_lp import read_300w_lp_file
+from lightmark.data.read import read_samples
 from lightmark.errors import DataError
 from lightmark.schema import IBUG68
 
@@ -32,7 +33,7 @@ def test_label_is_read_field_by_field(tmp_path):
     """Points are counted from 0, the pose is in degrees, the picture lies beside the label."""
     write_label(tmp_path / "AFW")
     (tmp_path / "AFW" / "AFW_134212_1_0.jpg").touch()
-    (face,) = read_300w_lp(tmp_path)
+    (face,) = read_samples(tmp_path)
     assert face.points[0].tolist() == [0, 100]
     assert face.points[67].tolist() == [67, 167]
     assert face.box.tolist() == [0, 100, 67, 167]
@@ -64,21 +65,21 @@ def test_mirror_images_and_landmarks_are_no_labels(tmp_path):
     write_label(tmp_path / "AFW")
     write_label(tmp_path / "AFW_Flip")
     write_turned_points(tmp_path, "AFW_134212_1_0")
-    assert len(read_300w_lp(tmp_path)) == 1
+    assert len(read_samples(tmp_path)) == 1
 
 
 def test_missing_variable_is_named(tmp_path):
     """A .mat file without pt2d says what it holds."""
     scipy.io.savemat(tmp_path / "AFW_134212_1_0.mat", {"Tex_Para": np.zeros(3)})
     with pytest.raises(DataError, match=r"no pt2d; it holds Tex_Para; is this a label file of 300W-LP\?"):
-        read_300w_lp(tmp_path)
+        read_samples(tmp_path)
 
 
 def test_variable_of_another_shape_is_named(tmp_path):
     """A variable of another shape, such as AFLW's 21 points, raises an error that names it."""
     write_label(tmp_path, pt2d=np.zeros((2, 21)))
     with pytest.raises(DataError, match=r"pt2d has shape \(2, 21\), expected \(2, 68\)"):
-        read_300w_lp(tmp_path)
+        read_samples(tmp_path)
 
 
 def test_cut_file_is_named(tmp_path):
@@ -86,10 +87,4 @@ def test_cut_file_is_named(tmp_path):
     path = write_label(tmp_path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"AFW_134212_1_0\.mat: cannot be read as a MATLAB 5 file"):
-        read_300w_lp(tmp_path)
-
-
-def test_folder_without_labels_is_named(tmp_path):
-    """A folder without 300W-LP's files says which names are looked for."""
-    with pytest.raises(DataError, match=r"no \.mat file named as in 300W-LP \(AFW_134212_1_0\.mat\)"):
-        read_300w_lp(tmp_path)
+        read_samples(tmp_path)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmark.data.formats.wflw import read_wflw, read_wflw_list
+from lightmark.data.formats.wflw import read_wflw_list
+from lightmark.data.read import read_samples
 from lightmark.data.sample import load_image
 from lightmark.errors import DataError
 from lightmark.schema import WFLW98
@@ -31,7 +32,7 @@ def write_list(root: Path, part: str, *lines: str) -> Path:
 def test_line_is_read_field_by_field(tmp_path):
     """Coordinates, box, attributes and picture name go where they belong."""
     write_list(tmp_path, "test", line(0.5, "10 20 110 140", "1 0 0 1 0 0", "37--Soccer/x.jpg"))
-    (face,) = read_wflw(tmp_path)
+    (face,) = read_samples(tmp_path)
     assert face.points[:2].tolist() == [[0.5, 0.5], [1.5, 2.5]]
     assert face.box.tolist() == [0.5, 0.5, 97.5, 194.5]
     assert face.schema is WFLW98
@@ -46,7 +47,7 @@ def test_line_is_read_field_by_field(tmp_path):
 def test_attributes_name_no_subsets_of_the_training_list(tmp_path):
     """The six subsets are test subsets: a training face in profile is not in "pose"."""
     write_list(tmp_path, "train", line(flags="1 1 1 1 1 1"))
-    (face,) = read_wflw(tmp_path)
+    (face,) = read_samples(tmp_path)
     assert face.subsets == {"train"}
     assert face.attributes["pose"] is True
 
@@ -54,7 +55,7 @@ def test_attributes_name_no_subsets_of_the_training_list(tmp_path):
 def test_faces_of_one_picture_have_names_of_their_own(tmp_path):
     """Faces of one picture have different indices."""
     write_list(tmp_path, "test", line(name="a.jpg"), line(3, name="b.jpg"), line(5, name="a.jpg"))
-    faces = read_wflw(tmp_path)
+    faces = read_samples(tmp_path)
     assert [face.attributes["index"] for face in faces] == [0, 0, 1]
     assert len({face.name for face in faces}) == 3
 
@@ -63,34 +64,28 @@ def test_both_lists_are_read(tmp_path):
     """The folder's two lists make the two subsets."""
     write_list(tmp_path, "train", line(name="a.jpg"), line(name="b.jpg"))
     write_list(tmp_path, "test", line(name="c.jpg"))
-    assert Counter(name for face in read_wflw(tmp_path) for name in face.subsets) == {"train": 2, "test": 1}
+    assert Counter(name for face in read_samples(tmp_path) for name in face.subsets) == {"train": 2, "test": 1}
 
 
 def test_line_of_another_length_is_named(tmp_path):
     """The lists without box and attributes have fewer fields."""
     write_list(tmp_path, "test", line(), "1 2 3 a.jpg")
     with pytest.raises(DataError, match=r"test\.txt: line 2: got 4 fields, expected 207 .*without boxes and"):
-        read_wflw(tmp_path)
+        read_samples(tmp_path)
 
 
 def test_word_among_the_numbers_is_named(tmp_path):
     """A field that is no number is quoted."""
     write_list(tmp_path, "test", line().replace("0.000000", "zero", 1))
     with pytest.raises(DataError, match=r"line 1: could not convert string .*: 'zero'; expected 206 numbers"):
-        read_wflw(tmp_path)
+        read_samples(tmp_path)
 
 
 def test_attribute_that_is_no_flag_is_named(tmp_path):
     """Attributes are 0 or 1."""
     write_list(tmp_path, "test", line(flags="0 0 2 0 0 0"))
     with pytest.raises(DataError, match=r"line 1: got attributes .*2\.0.* expected six of 0 or 1"):
-        read_wflw(tmp_path)
-
-
-def test_folder_without_lists_is_named(tmp_path):
-    """The error says which files were looked for and how to lay them out."""
-    with pytest.raises(DataError, match=r"no WFLW_annotations/.* unpack WFLW_annotations and WFLW_images side by side"):
-        read_wflw(tmp_path)
+        read_samples(tmp_path)
 
 
 def test_other_text_file_is_no_list(tmp_path):
@@ -101,7 +96,7 @@ def test_other_text_file_is_no_list(tmp_path):
 
 def test_real_wflw_faces(real_data):
     """98 faces in 87 pictures, every picture there, every point in or near it."""
-    faces = read_wflw(real_data / "wflw")
+    faces = read_samples(real_data / "wflw")
     assert len(faces) == 98
     assert len({face.photo for face in faces}) == 87
     assert len({face.name for face in faces}) == 98

@@ -14,7 +14,7 @@ from lightmark.data.schema_choice import schema_for
 from lightmark.data.subsets import photo_of, subsets_of
 from lightmark.errors import DataError, reader
 from lightmark.geometry import Array, Floats, labelled, tight_box
-from lightmark.schema import IBUG68, Schema
+from lightmark.schema import Schema
 
 
 @reader("a .pts file")
@@ -86,22 +86,6 @@ def format_pts(points: Floats) -> str:
     numbers[mask & is_unlabelled(numbers), 0] += 1e-6  # a labelled point at -1 -1 must not be read as a missing one
     lines = "".join(f"{x:.6f} {y:.6f}\n" for x, y in numbers)
     return f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n"
-
-
-def read_300w(root: str | Path, schema: Schema = IBUG68) -> list[Sample]:
-    """Read the faces of the 300W tree at `root`, or of one of its folders such as lfpw/trainset, with their subsets.
-
-    Subsets are "train", "test", "common", "challenging", "full", "helen", "lfpw", "ibug" (the last three: test faces
-    only). Raises `DataError` for a file outside the official folders.
-    """
-    samples = read_pts_tree(root, schema)
-    for sample in samples:
-        if not sample.subsets:
-            raise DataError(
-                f"{sample.path}: lies in none of 300W's folders (afw, ibug, helen/trainset, helen/testset, "
-                "lfpw/trainset, lfpw/testset); restore the tree, or read it with read_pts_tree"
-            )
-    return samples
 
 
 def read_pts_tree(root: str | Path, schema: Schema | None = None, left_out: LeftOut | None = None) -> list[Sample]:

@@ -27,25 +27,13 @@ from lightmark.geometry import Array, tight_box
 from lightmark.schema import IBUG68
 
 
-def read_300w_lp(root: str | Path) -> list[Sample]:
-    """Read the faces of the 300W-LP tree at `root`, or of one of its folders such as AFW, sorted by path.
-
-    The folders ..._Flip with mirror images are skipped. The attributes are "pitch", "yaw" and "roll" in degrees, with
-    the signs of the file. Raises `DataError` if there is no such file, a variable is missing or has another shape, or a
-    rotated face has no file under landmarks/.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; expected 300W_LP or one of its folders such as AFW")
-    files = [file for file in sorted(root.rglob("*.mat")) if is_lp_label(file)]
-    if not files:
-        raise DataError(f"{root}: no .mat file named as in 300W-LP (AFW_134212_1_0.mat) in this folder or below")
-    return [_sample(file, picture) for file, picture in pictures_beside(files).items()]
-
-
 @reader("a label file of 300W-LP")
 def read_300w_lp_file(path: str | Path) -> Sample:
-    """Read the face of one label file of 300W-LP; see `read_300w_lp`."""
+    """Read the face of one label file of 300W-LP.
+
+    The attributes are "pitch", "yaw" and "roll" in degrees, with the signs of the file. Raises `DataError` if a
+    variable is missing or has another shape, or a rotated face has no file under landmarks/.
+    """
     path = Path(path)
     return _sample(path, pictures_beside([path])[path])
 

@@ -27,21 +27,6 @@ def is_wflw_list(path: Path) -> bool:
     return _LIST_NAME.fullmatch(path.name) is not None
 
 
-def read_wflw(root: str | Path) -> list[Sample]:
-    """Read the faces of both lists (train, test) in the WFLW folder `root`, which also holds WFLW_images.
-
-    Raises `DataError` if neither list is there or a line is not in the official format.
-    """
-    folder = Path(root) / _LIST_FOLDER
-    lists = [file for file in (sorted(folder.iterdir()) if folder.is_dir() else []) if is_wflw_list(file)]
-    if not lists:
-        raise DataError(
-            f"{root}: no {_LIST_FOLDER.as_posix()}/list_98pt_rect_attr_train.txt or ..._test.txt below it; "
-            "unpack WFLW_annotations and WFLW_images side by side and pass the folder that holds both"
-        )
-    return [sample for file in lists for sample in read_wflw_list(file)]
-
-
 @reader("a WFLW list")
 def read_wflw_list(path: str | Path, left_out: LeftOut | None = None) -> list[Sample]:
     """Read the faces of one list; pictures are in WFLW_images, beside the WFLW_annotations of the list.
