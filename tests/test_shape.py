@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from lightmark import shape
 from lightmark.data.formats.pts import read_pts_tree
 from lightmark.data.sample import Sample
-from lightmark.errors import CheckpointError, ConfigError, DataError, SchemaError, WriteError
+from lightmark.errors import ConfigError, DataError, SchemaError
 from lightmark.geometry import Array, crop_matrix, tight_box, to_normalized, transform
 from lightmark.metrics import interocular, nme
 from lightmark.schema import IBUG68
@@ -409,119 +408,6 @@ def test_the_mean_of_each_point_is_over_the_shapes_that_have_it() -> None:
     shapes[0, 1] = np.nan
     with pytest.raises(DataError, match=r"^point 1 of two is labelled in none of 3 faces \(1 such points\); use a"):
         shape.mean_labelled(shapes, "two", "faces")
-
-
-# Files
-
-
-def test_a_file_is_bounded_by_what_it_unfolds_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the bound it is read, beyond it is refused before anything is unfolded, with both numbers."""
-    path = tmp_path / "faces.npz"
-    shape.save(line_model(), path)
-    with zipfile.ZipFile(path) as archive:
-        size = sum(part.file_size for part in archive.infolist())
-    monkeypatch.setattr(shape, "MAX_BYTES", size)
-    shape.load(path)
-    monkeypatch.setattr(shape, "MAX_BYTES", size - 1)
-    with pytest.raises(CheckpointError, match=rf"its parts unfold to {size:,} bytes, a shape model has at most"):
-        shape.load(path)
-
-
-@BOTH
-def test_a_saved_model_comes_back_whole(align: Align, tmp_path: Path) -> None:
-    """Every part is read back to the last bit."""
-    model = fit(faces(), 0.9, align)
-    shape.save(model, tmp_path / "faces.npz")
-    again = shape.load(tmp_path / "faces.npz")
-    for name in ("mean", "modes", "variances"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(model, name))
-    assert (again.align, again.explained) == (model.align, model.explained)
-
-
-def test_the_file_has_the_name_that_was_asked_for(tmp_path: Path) -> None:
-    """No suffix is added, and nothing else is left in the folder."""
-    shape.save(fit(faces()), tmp_path / "faces.model")
-    assert [path.name for path in tmp_path.iterdir()] == ["faces.model"]
-
-
-def test_a_failed_save_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk in the middle of writing costs nothing that was there."""
-    path = tmp_path / "faces.npz"
-    shape.save(fit(faces()), path)
-    before = path.read_bytes()
-
-    def fail(file: object, **_parts: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(WriteError, match="cannot be written: disk full"):
-        shape.save(fit(faces(seed=1)), path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
-    """The error names the file."""
-    with pytest.raises(CheckpointError, match=r"none\.npz: no such file"):
-        shape.load(tmp_path / "none.npz")
-
-
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
-def test_a_cut_file_is_refused_by_name(share: float, tmp_path: Path) -> None:
-    """A truncated file raises an error that names it, for any length."""
-    path = tmp_path / "faces.npz"
-    shape.save(fit(faces()), path)
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    with pytest.raises(CheckpointError, match=r"faces\.npz: not a whole \.npz file"):
-        shape.load(path)
-
-
-def test_a_file_with_a_changed_byte_is_refused_by_name(tmp_path: Path) -> None:
-    """A file with a changed byte is refused by the checksum of the archive."""
-    path = tmp_path / "faces.npz"
-    shape.save(fit(faces()), path)
-    data = bytearray(path.read_bytes())
-    position = data.index(b"modes.npy") + 200
-    data[position] ^= 0xFF
-    path.write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"faces\.npz: a damaged \.npz file"):
-        shape.load(path)
-
-
-def test_a_foreign_npz_is_refused_by_name(tmp_path: Path) -> None:
-    """Another program's arrays are no shape model."""
-    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
-    with pytest.raises(CheckpointError, match=r"other\.npz: no shape model: it lacks 'lightmark_shape'"):
-        shape.load(tmp_path / "other.npz")
-
-
-def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
-    """Objects in an .npz are refused, not run."""
-    np.savez(tmp_path / "objects.npz", lightmark_shape=np.array([print], dtype=object))
-    with pytest.raises(CheckpointError, match=r"objects\.npz: a damaged \.npz file, .*: Object arrays cannot"):
-        shape.load(tmp_path / "objects.npz")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"lightmark_shape": np.array(2)}, "its format is 2, this Lightmark reads 1"),
-        ({"align": np.array("affine")}, "align 'affine'; known: none, procrustes"),
-        ({"mean": np.zeros((3, 2))}, r"needs \(N, 2\) and \(M, N, 2\)"),
-        ({"mean": np.array("none")}, "could not convert"),
-        ({"explained": np.zeros(3)}, "array"),
-    ],
-)
-def test_a_file_of_contradictions_is_refused_by_name(
-    change: dict[str, np.ndarray], message: str, tmp_path: Path
-) -> None:
-    """What ShapeModel would refuse is reported with the file's name."""
-    path = tmp_path / "faces.npz"
-    shape.save(fit(faces()), path)
-    with np.load(path) as parts:
-        np.savez(path, **(dict(parts) | change))
-    with pytest.raises(CheckpointError, match=rf"faces\.npz: no usable shape model: .*{message}"):
-        shape.load(path)
 
 
 # Real faces: the 689 test shapes of 300W

@@ -6,25 +6,14 @@ Cootes et al., "Active Shape Models – Their Training and Application", CVIU 61
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.errors import (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    SchemaError,
-    describe_error,
-    foreign_errors_as,
-    reader,
-)
-from lightmark.files import replacing
+from lightmark.errors import ConfigError, DataError, SchemaError
 from lightmark.geometry import Array, Floats, align, invert, labelled, transform
 
 Align = Literal["none", "procrustes"]
@@ -32,8 +21,6 @@ Align = Literal["none", "procrustes"]
 REACH = 3.0  # largest weight of a mode, in standard deviations: the bound of Cootes et al.
 MAX_ITERATIONS = 100  # of Procrustes alignment, which takes about six on faces
 TOLERANCE = 1e-10  # of Procrustes alignment: change of the mean shape relative to its size
-FORMAT = 1
-MAX_BYTES = 256 * 2**20  # decompressed, against zip bombs; 400 modes of 4096 points have 26 MB
 
 
 def _identity(mean: Floats, shape: Floats) -> Array:
@@ -154,54 +141,6 @@ def _fit_labelled(modes: Array, offsets: Array, mask: NDArray[np.bool_]) -> Arra
     """Least-squares weights (M,) of `modes` (M, N, 2) for the `offsets` (N, 2) of the points in `mask` (N,)."""
     matrix = modes[:, mask].reshape(len(modes), -1).T
     return np.asarray(np.linalg.lstsq(matrix, offsets[mask].ravel())[0])
-
-
-def save(model: ShapeModel, path: str | Path) -> None:
-    """Write `model` to `path` as .npz without pickle, atomically."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            lightmark_shape=np.array(FORMAT),
-            mean=model.mean,
-            modes=model.modes,
-            variances=model.variances,
-            align=np.array(model.align),
-            explained=np.array(model.explained),
-        )
-
-
-@reader("a shape model", CheckpointError)
-def load(path: str | Path) -> ShapeModel:
-    """Load a shape model that `save` wrote; raises `CheckpointError` naming the file and the fault."""
-    parts = _read_parts(path)
-    try:
-        if int(parts["lightmark_shape"]) != FORMAT:
-            raise DataError(f"its format is {parts['lightmark_shape']}, this Lightmark reads {FORMAT}")
-        return ShapeModel(
-            mean=parts["mean"].astype(np.float64),
-            modes=parts["modes"].astype(np.float64),
-            variances=parts["variances"].astype(np.float64),
-            align=str(parts["align"]),  # type: ignore[arg-type]  # checked by ShapeModel
-            explained=float(parts["explained"]),
-        )
-    except KeyError as error:
-        raise CheckpointError(f"{path}: no shape model: it lacks {error}; write one with shape.save") from error
-    except Exception as error:  # of any type: the file is untrusted
-        raise CheckpointError(f"{path}: no usable shape model: {describe_error(error)}; fit it again") from error
-
-
-def _read_parts(path: str | Path) -> dict[str, NDArray[Any]]:
-    if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: not a whole .npz file; it is cut or of another kind: copy or fit it again")
-    with foreign_errors_as(CheckpointError, f"{path}: a damaged .npz file, copy or fit it again"):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(part.file_size for part in archive.infolist())
-        if size > MAX_BYTES:
-            raise ValueError(f"its parts unfold to {size:,} bytes, a shape model has at most {MAX_BYTES:,}")
-        with np.load(path, allow_pickle=False) as parts:
-            return dict(parts)
 
 
 def _procrustes_mean(shapes: Array, align: Align) -> tuple[Array, Array]:

@@ -23,7 +23,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image as PilImage
 
-from lightmark import shape
 from lightmark.data.formats.coco import coco_document, read_coco
 from lightmark.data.formats.cofw import read_cofw
 from lightmark.data.formats.pts import format_pts, read_pts
@@ -149,8 +148,6 @@ def seeds(tmp_path):
     wflw = " ".join(["1.5"] * 196 + ["0", "0", "9", "9"] + ["0"] * 6 + ["a/b.jpg"]) + "\n"
     rows = "name,subsets,nme_x,nme_x_inner,nme_x_jaw,size_px,normaliser_px\na,test;full,0.1,0.1,0.1,9,9\n"
     predictions = {"schema": "points3", "predictions": {"a.jpg": POINTS.tolist(), "b.jpg#0": POINTS.tolist()}}
-    model = shape.ShapeModel(POINTS, np.ones((1, 3, 2)), np.ones(1), "none", 0.9)
-    shape.save(model, tmp_path / "seed.npz")
     label = {"pt2d": np.ones((2, 68)), "Pose_Para": np.ones((1, 7), np.float32), "text": "a"}
     scipy.io.savemat(tmp_path / "seed.mat", label)
     scipy.io.savemat(tmp_path / "packed.mat", label, do_compression=True)
@@ -164,7 +161,6 @@ def seeds(tmp_path):
         "schema": (read_schema, "a.json", json.dumps(schema_to_dict(plain_schema(3))).encode()),
         "predictions": (read_predictions, "a.json", json.dumps(predictions).encode()),
         "rows": (read_rows, "faces.csv", rows.encode()),
-        "shape model": (shape.load, "a.npz", (tmp_path / "seed.npz").read_bytes()),
         "300w-lp": (read_300w_lp_file, "AFW_1_1_0.mat", (tmp_path / "seed.mat").read_bytes()),
         "300w-lp packed": (read_300w_lp_file, "AFW_1_1_0.mat", (tmp_path / "packed.mat").read_bytes()),
         "cofw": (read_cofw, "COFW_test_color.mat", (tmp_path / "cofw.mat").read_bytes()),
@@ -173,7 +169,7 @@ def seeds(tmp_path):
 
 
 FORMATS = (
-    *("pts", "wide csv", "csv in turn", "wflw", "coco", "schema", "predictions", "rows", "shape model", "300w-lp"),
+    *("pts", "wide csv", "csv in turn", "wflw", "coco", "schema", "predictions", "rows", "300w-lp"),
     *("300w-lp packed", "cofw", "shard"),
 )
 

@@ -182,6 +182,23 @@ def test_a_damaged_file_is_named(
         points(student, faces[:8], make_teacher, tmp_path / "points")
 
 
+@pytest.mark.parametrize(("offset", "value"), [(6, 1), (8, 99)], ids=["encrypted", "unknown compression"])
+def test_an_archive_that_python_cannot_unpack_is_named(
+    tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path], offset: int, value: int
+) -> None:
+    """The zip module raises RuntimeError and NotImplementedError, which no reader of ours may let through."""
+    points(student, faces[:8], make_teacher, tmp_path / "points")
+    file = tmp_path / "points/tough/copy-001.npz"
+    content = bytearray(file.read_bytes())
+    for header, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):  # of each member, then of the directory
+        for start in range(len(content)):
+            if content[start : start + 4] == header:
+                content[start + offset + shift] = value
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"tough.copy-001\.npz: not a whole file of teacher points"):
+        points(student, faces[:8], make_teacher, tmp_path / "points")
+
+
 def test_points_are_cut_into_batches_and_put_together(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -21,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightmark.data.crops.dataset import CropDataset, Key, TeacherPoints
 from lightmark.data.fingerprint import fingerprint_of_faces
 from lightmark.data.sample import Sample
-from lightmark.errors import CheckpointError, ConfigError
+from lightmark.errors import CheckpointError, ConfigError, foreign_errors_as
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, inference_batch, load_model
 from lightmark.train.config import Recipe
@@ -157,13 +155,13 @@ def _read_points(path: Path) -> tuple[Fingerprint, Floats32] | None:
     """Fingerprint and points of a cache file, None where it is missing; raises `CheckpointError` for a broken one."""
     if not path.exists():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            # Files of an older Lightmark have no fingerprint; {} matches none, so they are overwritten.
-            fingerprint = json.loads(str(file["fingerprint"])) if "fingerprint" in file else {}
-            return fingerprint, file["points"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise CheckpointError(f"{path}: not a whole file of teacher points ({error}); delete it") from error
+    with (
+        foreign_errors_as(CheckpointError, f"{path}: not a whole file of teacher points, delete it"),
+        np.load(path, allow_pickle=False) as file,
+    ):
+        # Files of an older Lightmark have no fingerprint; {} matches none, so they are overwritten.
+        fingerprint = json.loads(str(file["fingerprint"])) if "fingerprint" in file else {}
+        return fingerprint, file["points"]
 
 
 class _GeometricCrops(Dataset[Tensor]):
