@@ -14,30 +14,45 @@ from lightmark.train.config import Distillation, Recipe
 # For short trainings. With the default augmentation a network still has, after 60 epochs, a higher error on its
 # training crops than on the upright validation crops: it underfits.
 MILD = Augmentation(
-    rotation=20.0,
-    scale=0.10,
-    shift=0.04,
-    box=0.03,
-    mirror=0.5,
-    colour=0.6,
-    grey=0.05,
-    blur=0.08,
-    jpeg=0.08,
-    low_resolution=0.08,
-    noise=0.08,
-    occlusion=0.15,
-)
+    rotation=20.0, scale=0.10, shift=0.04, box=0.03, mirror=0.5, colour=0.6, grey=0.05, blur=0.08, jpeg=0.08,
+    low_resolution=0.08, noise=0.08, occlusion=0.15,
+)  # fmt: skip
 
 # For trainings of a hundred epochs and more, which overfit with milder augmentation (lab notes, 2026-11-28).
 STRONG = replace(
-    MILD,
-    rotation=35.0,
-    scale=0.18,
-    occlusion=0.3,
-    second_occlusion=0.15,
-    steep_rotation=60.0,
-    steep_share=0.15,
+    MILD, rotation=35.0, scale=0.18, occlusion=0.3, second_occlusion=0.15, steep_rotation=60.0, steep_share=0.15
 )
+
+# Of a student that continues from other weights, at full input size from the first step.
+FINE_TUNING: Mapping[str, Any] = {"warmup": 200, "early_share": 0.0, "validate_every": 500}
+
+
+def _distillation(
+    teacher: Recipe, tolerant: Mapping[str, Any], student: Mapping[str, Any], plain: str = "l1", resumes: bool = True
+) -> Distillation:
+    """Distillation named as `teacher`, the recipe of the Tough-Teacher.
+
+    `tolerant` and `student` are the settings in which those stages differ from it, `plain` is the objective of the
+    plain student. `resumes`: the Tolerant-Teacher starts from the Tough-Teacher's weights.
+    """
+    family = teacher.name
+    distilled = replace(teacher, name=f"{family}-student", objective="kd-figure", **student)
+    return Distillation(
+        name=family,
+        tough=replace(teacher, name=f"{family}-tough"),
+        tolerant=replace(teacher, name=f"{family}-tolerant", soft_variance=0.90, early_share=0.0, **tolerant),
+        student=distilled,
+        plain=replace(distilled, name=f"{family}-plain", objective=plain),
+        tolerant_starts_from_tough=resumes,
+    )
+
+
+def _with_student(first: Distillation, name: str, **changes: Any) -> Distillation:
+    """`first` under another `name`, with the settings `changes` of both its students."""
+    student = replace(first.student, name=f"{name}-student", **changes)
+    return replace(
+        first, name=name, student=student, plain=replace(student, name=f"{name}-plain", objective=first.plain.objective)
+    )
 
 
 def cpu128(seed: int = 0) -> Distillation:
@@ -49,7 +64,7 @@ def cpu128(seed: int = 0) -> Distillation:
     at 96 px, batches of 16.
     """
     teacher = Recipe(
-        name="cpu128-tough",
+        name="cpu128",
         architecture=Architecture("efficientnet-b0", "spatial", drop_path=0.05),
         size=128,
         objective="l1",
@@ -65,30 +80,8 @@ def cpu128(seed: int = 0) -> Distillation:
         log_every=100,
         seed=seed,
     )
-    student = replace(
-        teacher,
-        name="cpu128-student",
-        architecture=Architecture("mobilenetv2", "spatial"),
-        objective="kd-figure",
-        steps=15_000,
-        copies=20,
-    )
-    return Distillation(
-        name="cpu128",
-        tough=teacher,
-        tolerant=replace(
-            teacher,
-            name="cpu128-tolerant",
-            steps=1200,
-            learning_rate=5e-4,
-            early_share=0.0,
-            soft_variance=0.90,
-            validate_every=400,
-        ),
-        student=student,
-        plain=replace(student, name="cpu128-plain", objective="l1"),
-        tolerant_starts_from_tough=True,
-    )
+    student = {"architecture": Architecture("mobilenetv2", "spatial"), "steps": 15_000, "copies": 20}
+    return _distillation(teacher, {"steps": 1200, "learning_rate": 5e-4, "validate_every": 400}, student)
 
 
 def standard224(seed: int = 0) -> Distillation:
@@ -99,49 +92,21 @@ def standard224(seed: int = 0) -> Distillation:
     steps are at 160 px, which halves their cost. It has fewer copies than cpu128, since it is meant for more faces
     (`--extra`). Budget on two cores of a Zen 4: some three and a half hours, two thirds of them the teachers'.
     """
-    teacher = Recipe(
-        name="standard224-tough",
+    teacher = replace(
+        cpu128(seed).tough,
+        name="standard224",
         architecture=Architecture("efficientnet-lite2", "spatial", drop_path=0.1, pretrained=True),
         size=160,
-        objective="l1",
         steps=12_000,
-        batch=16,
         learning_rate=1e-3,
-        warmup=500,
-        ema=0.999,
         early_size=112,
-        early_share=0.5,
         augmentation=replace(MILD, rotation=30.0),
-        validate_every=1000,
-        log_every=100,
-        seed=seed,
     )
-    student = replace(
-        teacher,
-        name="standard224-student",
-        architecture=Architecture("mobilenetv2", "spatial"),
-        size=224,
-        objective="kd-figure",
-        steps=6000,
-        early_size=160,
-        copies=8,
-    )
-    return Distillation(
-        name="standard224",
-        tough=teacher,
-        tolerant=replace(
-            teacher,
-            name="standard224-tolerant",
-            steps=800,
-            learning_rate=3e-4,
-            early_share=0.0,
-            soft_variance=0.90,
-            validate_every=400,
-        ),
-        student=student,
-        plain=replace(student, name="standard224-plain", objective="l1"),
-        tolerant_starts_from_tough=True,
-    )
+    student = {
+        "architecture": Architecture("mobilenetv2", "spatial"), "size": 224, "steps": 6000, "early_size": 160,
+        "copies": 8,
+    }  # fmt: skip
+    return _distillation(teacher, {"steps": 800, "learning_rate": 3e-4, "validate_every": 400}, student)
 
 
 def standard224_second(seed: int = 0) -> Distillation:
@@ -149,7 +114,7 @@ def standard224_second(seed: int = 0) -> Distillation:
 
     For the same teachers and their cached points: `--tough`, `--tolerant`.
     """
-    return _another_student(standard224(seed), "standard224-second", steps=3500, learning_rate=5e-4)
+    return _with_student(standard224(seed), "standard224-second", steps=3500, learning_rate=5e-4, **FINE_TUNING)
 
 
 def fast128(seed: int = 0) -> Distillation:
@@ -159,7 +124,7 @@ def fast128(seed: int = 0) -> Distillation:
     time" (benchmarks/ablation.py), which overfitted to its ten copies of each face, and more faces (`--extra`).
     Rotations of up to 30° instead of 20° make its copies differ from those. Budget: 45 minutes of one core.
     """
-    return _another_student(standard224(seed), "fast128", size=128, steps=8000, early_size=None, copies=6)
+    return _with_student(standard224(seed), "fast128", size=128, steps=8000, early_size=None, copies=6, **FINE_TUNING)
 
 
 def long256(seed: int = 0) -> Distillation:
@@ -170,7 +135,7 @@ def long256(seed: int = 0) -> Distillation:
     that.
     """
     teacher = Recipe(
-        name="long256-tough",
+        name="long256",
         architecture=Architecture("efficientnet-lite2", "spatial-separable", drop_path=0.1, pretrained=True),
         size=256,
         objective="l1",
@@ -186,46 +151,16 @@ def long256(seed: int = 0) -> Distillation:
         log_every=50,
         seed=seed,
     )
-    student = replace(
-        teacher,
-        name="long256-student",
-        architecture=Architecture("mobilenetv2", "spatial-separable"),
-        objective="kd-figure",
-        steps=16_000,
-        early_size=128,
-        early_share=0.6,
-        copies=100,
-    )
-    return Distillation(
-        name="long256",
-        tough=teacher,
-        tolerant=replace(
-            teacher, name="long256-tolerant", steps=1500, learning_rate=3e-4, early_share=0.0, soft_variance=0.90
-        ),
-        student=student,
-        plain=replace(student, name="long256-plain", objective="l1"),
-        tolerant_starts_from_tough=True,
-    )
+    student = {
+        "architecture": Architecture("mobilenetv2", "spatial-separable"), "steps": 16_000, "early_size": 128,
+        "early_share": 0.6, "copies": 100,
+    }  # fmt: skip
+    return _distillation(teacher, {"steps": 1500, "learning_rate": 3e-4}, student)
 
 
 def long128(seed: int = 0) -> Distillation:
     """`long256` with a student of 128 px; its plain student may initialise one of 256 px."""
-    teachers = long256(seed)
-    student = replace(teachers.student, name="long128-student", size=128, early_size=None, early_share=0.0)
-    return replace(
-        teachers,
-        name="long128",
-        student=student,
-        plain=replace(student, name="long128-plain", objective="l1"),
-    )
-
-
-def _another_student(first: Distillation, name: str, **changes: Any) -> Distillation:
-    """`first` with other settings of its students, which continue from other weights at full input size."""
-    student = replace(
-        first.student, name=f"{name}-student", warmup=200, early_share=0.0, validate_every=500, **changes
-    )
-    return replace(first, name=name, student=student, plain=replace(student, name=f"{name}-plain", objective="l1"))
+    return _with_student(long256(seed), "long128", size=128, early_size=None, early_share=0.0)
 
 
 def paper224(seed: int = 0, faces: int = 2012) -> Distillation:
@@ -235,53 +170,34 @@ def paper224(seed: int = 0, faces: int = 2012) -> Distillation:
     core would take two weeks. The crop is this project's square one instead of the authors' stretched box, and rotation
     ±31.5° and scale ±30 % are sampled online instead of once.
     """
-    augmentation = replace(NO_AUGMENTATION, rotation=31.5, scale=0.3, shift=0.05)
-    steps = 150 * 4 * faces // 70
     teacher = Recipe(
-        name="paper224-tough",
+        name="paper224",
         architecture=Architecture("efficientnet-b3", "pooling", dropout=0.5, drop_path=0.2),
         size=224,
         objective="l2",
-        steps=steps,
+        steps=150 * 4 * faces // 70,
         batch=70,
         learning_rate=1e-3,
         weight_decay=0.0,
         schedule="inverse",
         ema=0.0,
-        augmentation=augmentation,
+        augmentation=replace(NO_AUGMENTATION, rotation=31.5, scale=0.3, shift=0.05),
         copies=4,
         seed=seed,
     )
-    student = replace(
-        teacher,
-        name="paper224-student",
-        architecture=Architecture("mobilenetv2", "pooling"),
-        objective="kd-figure",
-    )
-    return Distillation(
-        name="paper224",
-        tough=teacher,
-        tolerant=replace(teacher, name="paper224-tolerant", soft_variance=0.90),
-        student=student,
-        plain=replace(student, name="paper224-plain", objective="l2"),
-    )
+    student = {"architecture": Architecture("mobilenetv2", "pooling")}
+    return _distillation(teacher, {}, student, plain="l2", resumes=False)
 
 
 def paper224_released(seed: int = 0, faces: int = 2012) -> Distillation:
     """`paper224` with the KD-Loss of the authors' code."""
-    recipe = paper224(seed, faces)
-    student = replace(recipe.student, name="paper224-released-student", objective="kd-released")
-    return replace(recipe, name="paper224-released", student=student)
+    return _with_student(paper224(seed, faces), "paper224-released", objective="kd-released")
 
 
 def demo64(seed: int = 0) -> Distillation:
     """Small networks at 64 px for synthetic faces: two teachers, a student and a plain student in four minutes."""
-    # Mild augmentation: the synthetic faces vary widely themselves, and four minutes are short.
-    augmentation = replace(
-        NO_AUGMENTATION, rotation=8.0, scale=0.08, shift=0.03, box=0.02, mirror=0.5, colour=0.5, occlusion=0.1
-    )
     teacher = Recipe(
-        name="demo64-tough",
+        name="demo64",
         architecture=Architecture("mobilenetv2", "spatial", width=0.75),
         size=64,
         objective="l1",
@@ -289,28 +205,17 @@ def demo64(seed: int = 0) -> Distillation:
         warmup=40,
         learning_rate=3e-3,
         ema=0.98,
-        augmentation=augmentation,
+        # Mild: the synthetic faces vary widely themselves, and four minutes are short.
+        augmentation=replace(
+            NO_AUGMENTATION, rotation=8.0, scale=0.08, shift=0.03, box=0.02, mirror=0.5, colour=0.5, occlusion=0.1
+        ),
         validation=0.1,
         validate_every=100,
         log_every=20,
         seed=seed,
     )
-    student = replace(
-        teacher,
-        name="demo64-student",
-        architecture=Architecture("mobilenetv2", "spatial", width=0.35),
-        objective="kd-figure",
-        steps=450,
-        copies=4,
-    )
-    return Distillation(
-        name="demo64",
-        tough=teacher,
-        tolerant=replace(teacher, name="demo64-tolerant", steps=100, learning_rate=8e-4, soft_variance=0.90),
-        student=student,
-        plain=replace(student, name="demo64-plain", objective="l1"),
-        tolerant_starts_from_tough=True,
-    )
+    student = {"architecture": Architecture("mobilenetv2", "spatial", width=0.35), "steps": 450, "copies": 4}
+    return _distillation(teacher, {"steps": 100, "learning_rate": 8e-4}, student)
 
 
 DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
