@@ -173,6 +173,19 @@ def test_small_sets_get_advice(runs: Runs, command: str, count: int, more: tuple
     assert advice in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(("command", "expected"), [("train", "few128-plain"), ("distill", "few128")])
+def test_the_default_recipe_is_that_of_few_faces(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, command: str, expected: str
+) -> None:
+    """Twelve faces without a recipe are trained by few128, whose name the commands ask for."""
+    names: list[str] = []
+    monkeypatch.setattr(recipes, "get_recipe", lambda name, seed: names.append(name) or TINY)
+    monkeypatch.setattr(recipes, "get_distillation", lambda name, seed: names.append(name) or DISTILLED)
+    runs.commands[command] = [word for word in runs.commands[command] if word not in ("tiny", "--recipe")]
+    assert runs.invoke(command).exit_code == 0
+    assert names == [expected]
+
+
 REFUSED = ("state.safetensors", "model.safetensors", "result.json")  # first, at a checkpoint, last
 
 

@@ -162,19 +162,20 @@ def _complete_recipe(_context: click.Context, _option: click.Parameter, incomple
 
 
 @click.command(cls=Command, short_help="Train one network of a recipe")
-@click.argument("recipe", shell_complete=_complete_stage)
+@click.argument("recipe", required=False, shell_complete=_complete_stage)
 @click.option("--start", type=EXISTING, help="Checkpoint with the initial weights.")
 @TENSORBOARD
 @_stage_options
 @_run_options
 def train(
-    recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
+    recipe: str | None, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
     start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None, batch: int | None,
     precision: str | None,
 ) -> None:  # fmt: skip
     """Train one network: RECIPE is a stage such as cpu128-plain; see `lightmark recipes`.
 
-    Distilled students need their teachers: use `lightmark distill`.
+    Without RECIPE it is cpu128-plain, or few128-plain for fewer than 600 faces. Distilled students need their teachers:
+    use `lightmark distill`.
     """
     from dataclasses import replace
 
@@ -182,14 +183,16 @@ def train(
     from lightmark.train.faces import split_samples
     from lightmark.train.loop import train as run
     from lightmark.train.objectives import DISTILLED
-    from lightmark.train.recipes import get_recipe
+    from lightmark.train.recipes import default_distillation, get_recipe
 
-    chosen = get_recipe(recipe, seed)
-    if chosen.objective in DISTILLED:
+    named = get_recipe(recipe, seed) if recipe else None  # an unknown name fails before the faces are read
+    if named and named.objective in DISTILLED:
         raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
-    chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
     require_runs([out])
-    split = split_samples(with_face_boxes(training_samples(data, schema)), chosen)
+    faces = training_samples(data, schema)
+    chosen = named or get_recipe(f"{default_distillation(len(faces))}-plain", seed)
+    chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
+    split = split_samples(with_face_boxes(faces), chosen)
     announce([(chosen, out)], split.train[0].schema.size, device)
     with resumable([out]):
         made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
@@ -197,7 +200,9 @@ def train(
 
 
 @click.command(cls=Command, short_help="Train two teachers and the student that learns from them")
-@click.option("--recipe", default="cpu128", show_default=True, shell_complete=_complete_recipe)
+@click.option(
+    "--recipe", shell_complete=_complete_recipe, help="By default cpu128, or few128 for fewer than 600 faces."
+)
 @click.option("--plain", is_flag=True, help="Also train the same student without teachers, to compare.")
 @click.option("--start", type=EXISTING, help="Checkpoint with the student's initial weights.")
 @click.option("--extra", type=EXISTING, multiple=True, help="More faces, for the student only, labelled by a teacher.")
@@ -207,7 +212,7 @@ def train(
 @_stage_options
 @_run_options
 def distill(
-    recipe: str, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
+    recipe: str | None, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
     plain: bool, start: Path | None, extra: Sequence[Path], tough: Path | None, tolerant: Path | None,
     threads: int | None, tensorboard: bool, schema: Schema | None, batch: int | None, precision: str | None,
 ) -> None:  # fmt: skip
@@ -219,16 +224,17 @@ def distill(
     from dataclasses import replace
 
     from lightmark.train.distil import EXTRA_SHEET, distil
-    from lightmark.train.recipes import STAGES, get_distillation
+    from lightmark.train.recipes import STAGES, default_distillation, get_distillation
 
-    chosen = get_distillation(recipe, seed)
+    named = get_distillation(recipe, seed) if recipe else None  # an unknown name fails before the faces are read
     if (tough is None) != (tolerant is None):
         raise ConfigError("--tough and --tolerant come together: the student learns from both teachers")
-    changes = _changes(steps=steps, batch=batch, precision=precision)
-    chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), **changes) for stage in STAGES})
     stages = ["student", *(() if tough else ("tough", "tolerant")), *(("plain",) if plain else ())]
     require_runs([out / stage for stage in stages])
     faces, more = training_samples(data, schema), training_samples(extra, schema) if extra else ()
+    chosen = named or get_distillation(default_distillation(len(faces)), seed)
+    changes = _changes(steps=steps, batch=batch, precision=precision)
+    chosen = replace(chosen, **{stage: replace(getattr(chosen, stage), **changes) for stage in STAGES})
     order = [stage for stage in STAGES if stage in stages]
     announce([(getattr(chosen, stage), out / stage) for stage in order], faces[0].schema.size, device)
     with resumable([out / stage for stage in STAGES]):
