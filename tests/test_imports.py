@@ -15,7 +15,7 @@ LAYERS: tuple[set[str], ...] = (
     {"errors", "bit_depth", "provenance"},
     {"extras", "geometry", "files", "schema", "bounds", "losses"},
     {"image", "spec", "mean_head", "outputs", "metrics", "shape"},
-    {"runtime", "pose", "pnm", "draw", "nets"},
+    {"runtime", "pose", "pnm", "draw", "nets", "measures"},
     {"detectors", "face", "source", "bench"},
     {"landmarker", "data"},
     {"annotate", "evaluate"},

@@ -10,6 +10,7 @@ import numpy as np
 
 from lightmark.errors import GeometryError
 from lightmark.geometry import Array
+from lightmark.measures import Sides, eye_openness, eyes_closed, mouth_openness
 from lightmark.pose import Pose, head_pose
 from lightmark.schema import Schema
 
@@ -49,6 +50,30 @@ class Face:
             return head_pose(self.points, self.schema)
         except GeometryError:
             return None
+
+    @cached_property
+    def eye_openness(self) -> Sides[float] | None:
+        """Openness of the person's own left and right eye, from 0 (closed) to 1 (wide); None without a pose.
+
+        See `lightmark.measures.eye_openness`.
+        """
+        return None if self.pose is None else eye_openness(self.points, self.schema, self.pose)
+
+    @property
+    def eyes_closed(self) -> Sides[bool] | None:
+        """Whether the person's own left and right eye are closed; None without a pose.
+
+        See `lightmark.measures.eyes_closed`.
+        """
+        return None if self.eye_openness is None else eyes_closed(self.eye_openness)
+
+    @cached_property
+    def mouth_openness(self) -> float | None:
+        """Openness of the mouth, from 0 (closed) to 1 (wide); None without a pose.
+
+        See `lightmark.measures.mouth_openness`.
+        """
+        return None if self.pose is None else mouth_openness(self.points, self.schema, self.pose)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dict: schema name, box, points and, if known, expected_error, confidence and pose.
