@@ -18,7 +18,8 @@ import numpy as np
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
 from lightmark.demo import astronaut
-from lightmark.detectors.face_detector import choose_cells, fit_input
+from lightmark.detectors.face_detector import FaceDetector, choose_cells, fit_input
+from lightmark.detectors.keypoint_box import roll_of_keypoints
 from lightmark.face import Face
 from lightmark.files import replacing
 from lightmark.geometry import Array, crop_matrix, invert, rotation_matrix, similarity_matrix, transform, upright_box
@@ -47,6 +48,7 @@ def main() -> None:
         "reductions": reductions(),
         "fits": fits(),
         "choices": choices(rng),
+        "input_sizes": input_sizes(),
         "planes": planes(),
         "head": head_points().tolist(),
         "poses": poses(rng, face),
@@ -149,9 +151,20 @@ def choices(rng: np.random.Generator) -> dict[str, Any]:
     half = rng.uniform(15, 40, (60, 2))
     boxes = np.concatenate([middles - half, middles + half], 1).astype(np.float32)
     scores = rng.uniform(0, 1, 60).astype(np.float32)
+    keypoints = (middles[:, None] + np.random.default_rng(1).normal(0, 20, (60, 5, 2))).astype(np.float32)
     cells = choose_cells(boxes.astype(np.float64), scores, 0.3)
-    return {"boxes": boxes.ravel().tolist(), "scores": scores.tolist(), "least": 0.3, "kept": boxes[cells].tolist(),
-            "certain": scores[cells].tolist()}  # fmt: skip
+    return {"boxes": boxes.ravel().tolist(), "scores": scores.tolist(), "keypoints": keypoints.ravel().tolist(),
+            "least": 0.3, "kept": boxes[cells].tolist(), "certain": scores[cells].tolist(),
+            "rolls": roll_of_keypoints(keypoints[cells]).tolist()}  # fmt: skip
+
+
+def input_sizes() -> list[dict[str, Any]]:
+    """Sizes at which pictures are searched for faces from `min_face` on."""
+    listed = []
+    for width, height, min_face in ((640, 480, 16), (1600, 1200, 0.02), (300, 400, 2), (9000, 20, 30), (500, 500, 90)):
+        sizes = FaceDetector(min_face=min_face, threads=1).input_sizes((height, width))
+        listed.append({"picture": [width, height], "min_face": min_face, "sizes": sizes})
+    return listed
 
 
 def planes() -> dict[str, Any]:

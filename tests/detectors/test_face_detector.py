@@ -207,7 +207,7 @@ def test_the_input_grows_with_what_is_asked_for(
 
 def test_a_small_picture_is_enlarged_twice_at_most() -> None:
     """Beyond that there is no more detail to see."""
-    assert FaceDetector(threads=1, min_face=1)._input_sizes((150, 200, 3)) == [320, 400]
+    assert FaceDetector(threads=1, min_face=1).input_sizes((150, 200, 3)) == [320, 400]
 
 
 @pytest.mark.parametrize("min_face", [0, -3, float("nan"), float("inf")])

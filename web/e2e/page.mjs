@@ -169,6 +169,14 @@ await step("draws, and leaves out what is not to be shown", async () => {
   assert.equal(await drawn(), all);
 });
 
+await step("finds a far face where the smallest face is set to it", async () => {
+  await openPicture(page, 0, "far.png");
+  await bringing(page, 1, () => page.selectOption("#min-face", "0.01"));
+  await shoot(page, "far-1280-light");
+  await bringing(page, 0, () => page.selectOption("#min-face", ""));
+  await openPicture(page, 1, "astronaut.png");
+});
+
 await step("saves PNG and .pts", async () => {
   const png = await saved(page, "png");
   assert.equal(png.name, "astronaut-landmarks.png");

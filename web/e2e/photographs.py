@@ -18,13 +18,17 @@ ORIENTATION = 0x0112  # EXIF 2.3
 
 
 def main(folder: Path) -> None:
-    """Write astronaut.png, turned.jpg (upright by its EXIF only), large.jpg, blank.png and camera.mjpeg."""
+    """Write astronaut.png, turned.jpg (upright by its EXIF only), large.jpg, far.png (the face is 1/70 of it), blank.png and
+    camera.mjpeg."""
     picture = Image.fromarray(data.astronaut())
     picture.save(folder / "astronaut.png")
     exif = Image.Exif()
     exif[ORIENTATION] = 6  # to be turned clockwise by a quarter
     picture.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", quality=97, subsampling=0, exif=exif)
     picture.resize((4400, 4400)).save(folder / "large.jpg", quality=80)
+    far = Image.new("RGB", (1600, 1200), (90, 96, 104))
+    far.paste(picture.resize((100, 100), Image.Resampling.LANCZOS), (1100, 400))
+    far.save(folder / "far.png")
     Image.fromarray(np.full((240, 320, 3), 127, np.uint8)).save(folder / "blank.png")
     with (folder / "camera.mjpeg").open("wb") as film:
         for frame in range(60):

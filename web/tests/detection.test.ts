@@ -1,16 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { findFaces } from "../src/lightmark/detection";
+import { findFaces, guessesOf } from "../src/lightmark/detection";
 import type { Box } from "../src/lightmark/geometry";
-import type { Face } from "../src/lightmark/landmarker";
+import type { Face, Guess } from "../src/lightmark/landmarker";
 
 const picture = { width: 9, height: 9, data: new Uint8Array(324) };
 
 /** A detector that is sure of its first box only, and a model that gives `scores`. */
 async function found(scores: readonly (number | null)[]): Promise<(number | null)[]> {
-  const detector = { propose: async () => scores.map((_, index) => ({ box: [index, 0, 9, 9] as Box, sure: index === 0 })) };
+  const detector = { propose: async () => scores.map((_, index) => ({ box: [index, 0, 9, 9] as Box, sure: index === 0, roll: null })) };
   const landmarker = {
-    landmarks: async (_: unknown, boxes: readonly Box[]) =>
-      boxes.map((box): Face => ({ points: [], box, expected_error: null, confidence: scores[box[0]], pose: null })),
+    confirm: async (_: unknown, guesses: readonly Guess[]) =>
+      guesses.map(({ box }): Face => ({ points: [], box, expected_error: null, confidence: scores[box[0]], pose: null })),
   };
   return (await findFaces(picture, detector, landmarker)).map((face) => face.box[0]);
 }
@@ -22,5 +22,20 @@ describe("findFaces", () => {
 
   it("keeps only what the detector is sure of where the model gives no scores", async () => {
     expect(await found([null, null])).toEqual([0]);
+  });
+});
+
+describe("guessesOf", () => {
+  const box: Box = [0, 0, 9, 9];
+
+  it("begins at the roll that the detector sees, upright where it sees none", () => {
+    const guesses = guessesOf([{ box, sure: true, roll: 120 }, { box, sure: true, roll: null }]);
+    expect(guesses.map(({ roll }) => roll)).toEqual([120, 0]);
+  });
+
+  it("searches in all directions for what is only proposed where nothing is sure", () => {
+    const [sure, proposed] = [{ box, sure: true, roll: null }, { box, sure: false, roll: null }];
+    expect(guessesOf([sure, proposed]).map(({ anyDirection }) => anyDirection)).toEqual([true, false]);
+    expect(guessesOf([proposed]).map(({ anyDirection }) => anyDirection)).toEqual([true]);
   });
 });

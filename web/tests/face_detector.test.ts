@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { FaceDetector, chooseBoxes, fitWhole } from "../src/lightmark/face_detector";
+import { FaceDetector, findsOf, fitWhole, inputSizes, suppress } from "../src/lightmark/face_detector";
 import type { Session } from "../src/lightmark/runtime";
 import { furthest, golden } from "./golden";
 
@@ -11,16 +11,27 @@ describe("fitWhole", () => {
   });
 });
 
-describe("chooseBoxes", () => {
-  it("keeps what Python keeps, surest first", () => {
-    const { boxes, scores, least, kept, certain } = golden.choices;
-    const finds = chooseBoxes(boxes, scores, least);
+describe("suppress", () => {
+  it("keeps what Python keeps, surest first, with its roll", () => {
+    const { boxes, scores, keypoints, least, kept, certain, rolls } = golden.choices;
+    const finds = suppress(findsOf(boxes, scores, keypoints, least));
+    expect(furthest(finds.map((find) => find.roll), rolls)).toBeLessThan(1e-9);
     expect(furthest(finds.map((find) => find.box), kept)).toBeLessThan(1e-9);
     expect(furthest(finds.map((find) => find.score), certain)).toBeLessThan(1e-9);
   });
 
   it("keeps nothing where nothing is sure enough", () => {
-    expect(chooseBoxes([0, 0, 1, 1], [0.2], 0.3)).toEqual([]);
+    expect(findsOf([0, 0, 1, 1], [0.2], null, 0.3)).toEqual([]);
+  });
+});
+
+describe("inputSizes", () => {
+  it.each(golden.input_sizes)("searches $picture for faces from $min_face on as Python does", ({ picture, min_face, sizes }) => {
+    expect(inputSizes(picture[0], picture[1], min_face)).toEqual(sizes);
+  });
+
+  it("refuses what is no size", () => {
+    for (const size of [0, -1, NaN, Infinity]) expect(() => inputSizes(640, 480, size)).toThrow("pixels, or a share");
   });
 });
 
@@ -38,5 +49,30 @@ describe("FaceDetector", () => {
     expect(await detector.detect(picture)).toEqual(sure);
     const proposed = (await detector.propose(picture)).map(({ box, sure }) => [box[0], sure]);
     expect(proposed).toEqual([[200.5, true], [0.5, true], [100.5, false]]);
+  });
+
+  it("tells the roll of what it finds where the file has key points", async () => {
+    const keypoints = [50, 60, 50, 40, 60, 50, 70, 58, 70, 42]; // eyes one above the other, the mouth to their right
+    const session = {
+      run: async () => [[40, 40, 80, 80], [0.9], keypoints].map((data) => ({ data: Float32Array.from(data), dims: [] })),
+    } as unknown as Session;
+    const detector = new FaceDetector(session, { threshold: 0.5, possible: 0.25, multiple: 32 });
+    const [{ roll }] = await detector.propose({ width: 320, height: 320, data: new Uint8Array(320 * 320 * 4) });
+    expect(roll).toBeCloseTo(90, 6);
+  });
+
+  it("searches at a larger size, too, for small faces, and tells each face once", async () => {
+    const sizes: number[] = [];
+    const session = {
+      run: async (_: unknown, __: unknown, dims: number[]) => {
+        sizes.push(dims[2]);
+        const box = [10, 10, 20, 20].map((side) => (side * dims[2]) / 320);
+        return [box, [0.9]].map((data) => ({ data: Float32Array.from(data), dims: [] }));
+      },
+    } as unknown as Session;
+    const detector = new FaceDetector(session, { threshold: 0.5, possible: 0.25, multiple: 32 }, 10);
+    const found = await detector.propose({ width: 640, height: 640, data: new Uint8Array(640 * 640 * 4) });
+    expect(sizes).toEqual([320, 864]);
+    expect(found.length).toBe(1);
   });
 });

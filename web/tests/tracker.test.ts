@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { tightBox, type Box, type Point } from "../src/lightmark/geometry";
-import type { Face } from "../src/lightmark/landmarker";
+import type { Face, Guess } from "../src/lightmark/landmarker";
 import { heldRoll } from "../src/lightmark/roll";
 import { Tracker } from "../src/lightmark/tracker";
 
@@ -16,7 +16,7 @@ const meets = (a: Box, b: Box): boolean => a[0] < b[2] && b[0] < a[2] && a[1] < 
 const detector = {
   propose: async () => {
     looks += 1;
-    return world.map((box) => ({ box, sure: true }));
+    return world.map((box) => ({ box, sure: true, roll: null }));
   },
 };
 let asked: (number | null)[] = [];
@@ -29,6 +29,7 @@ const landmarker = {
       const face = world.find((one) => meets(one, box));
       return { points: corners(face ?? box), box, expected_error: null, confidence: face ? 1 : 0, pose: null };
     }),
+  confirm: (_: unknown, guesses: readonly Guess[]) => landmarker.landmarks(_, guesses.map(({ box }) => box)),
 };
 
 beforeEach(() => {

@@ -126,7 +126,7 @@ class FaceDetector:
         """
         picture = require_image(image)
         minimum = self.threshold if threshold is None else threshold
-        parts = [self._at_size(picture, size, minimum) for size in self._input_sizes(picture.shape)]
+        parts = [self._at_size(picture, size, minimum) for size in self.input_sizes(picture.shape)]
         if len(parts) == 1:
             return parts[0]
         boxes, scores = (np.concatenate([part[field] for part in parts]) for field in (0, 1))
@@ -134,7 +134,7 @@ class FaceDetector:
         keypoints = [part.keypoints for part in parts if part.keypoints is not None]
         return Detections(boxes[chosen], scores[chosen], np.concatenate(keypoints)[chosen] if keypoints else None)
 
-    def _input_sizes(self, shape: tuple[int, ...]) -> list[int]:
+    def input_sizes(self, shape: tuple[int, ...]) -> list[int]:
         """Input sizes at which a picture (H, W) is searched."""
         if self._min_face is None:
             return [self._input_size]

@@ -3,7 +3,19 @@ var LIKELY$1 = .5;
 /** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
 async function findFaces(picture, detector, landmarker) {
 	const proposals = await detector.propose(picture);
-	return (await landmarker.landmarks(picture, proposals.map((proposal) => proposal.box))).filter((face, index) => stands(proposals[index], face));
+	return (await landmarker.confirm(picture, guessesOf(proposals))).filter((face, index) => stands(proposals[index], face));
+}
+/**
+* Where to look for the faces proposed. Beside a box that the detector is sure of, what is only proposed is hardly ever a
+* face: it is not searched for in all directions.
+*/
+function guessesOf(proposals) {
+	const alone = proposals.every(({ sure }) => !sure);
+	return proposals.map(({ box, sure, roll }) => ({
+		box,
+		roll: roll ?? 0,
+		anyDirection: sure || alone
+	}));
 }
 /** Whether what was proposed is a face after all. */
 function stands(proposal, face) {
@@ -392,6 +404,74 @@ function blend({ data, width, height }, x32, y32, into, to) {
 		into[to + channel] = (upper * north + lower * south + whole / 2) / whole;
 	}
 }
+// src/lightmark/schema.ts
+/** Schemas: how many points there are, what groups they form and which of them lines join. */
+/** The schema in a model's metadata; throws for a missing key or an index without point. */
+function schemaFromJson(data) {
+	const { name, mirror, edges = [], groups = {} } = data;
+	if (typeof name !== "string" || !Array.isArray(mirror) || mirror.length === 0) throw new LightmarkError("its schema lacks a name or `mirror`");
+	const known = (index) => Number.isInteger(index) && index >= 0 && index < mirror.length;
+	if (!mirror.every(known) || !edges.every((edge) => edge.length === 2 && edge.every(known))) throw new LightmarkError(`its schema ${name} names points that its ${mirror.length} points do not hold`);
+	return {
+		name,
+		size: mirror.length,
+		mirror,
+		edges,
+		groups
+	};
+}
+/** The 68 points that WFLW's 98 imply; inner eyelids lie at ⅓ and ⅔ along the eyelid. */
+function ibug68FromWflw98(points) {
+	const found = new Array(68);
+	for (let index = 0; index < 17; index++) found[index] = points[2 * index];
+	for (let index = 0; index < 5; index++) found[17 + index] = points[33 + index];
+	for (let index = 0; index < 5; index++) found[22 + index] = points[42 + index];
+	for (let index = 0; index < 9; index++) found[27 + index] = points[51 + index];
+	for (const [first68, first98] of [[36, 60], [42, 68]]) {
+		const between = (near, far) => {
+			const [a, b] = [points[first98 + near], points[first98 + far]];
+			return [(2 * a[0] + b[0]) / 3, (2 * a[1] + b[1]) / 3];
+		};
+		found[first68] = points[first98];
+		found[first68 + 1] = between(1, 2);
+		found[first68 + 2] = between(3, 2);
+		found[first68 + 3] = points[first98 + 4];
+		found[first68 + 4] = between(5, 6);
+		found[first68 + 5] = between(7, 6);
+	}
+	for (let index = 0; index < 20; index++) found[48 + index] = points[76 + index];
+	return found;
+}
+/**
+* Roll in degrees, counter-clockwise: for 68 and WFLW's 98 points the mean direction of the line between the eyes and of
+* the one from mouth to eyes, for others that of the model's template on them; 0 where there is none.
+*/
+function faceRoll({ schema, template }, points) {
+	if (spansFace(schema)) return rollOf(schema.size === 98 ? ibug68FromWflw98(points) : points);
+	const [x, y] = template ? turnOf(template, points) : [1, 0];
+	return Math.atan2(0 - y, x) * DEGREES$1;
+}
+/** Roll to take out of the next crop of a face: `held` as long as the face lies within `STEEP_ROLL` of it. */
+function heldRoll(held, roll) {
+	if (!(Math.abs(wrapDegrees(roll - held)) > 25)) return held;
+	return Math.abs(roll) > 25 ? roll : 0;
+}
+function spansFace({ name, size }) {
+	return size === 68 && ["ibug68", "points68"].includes(name) || size === 98 && ["wflw98", "points98"].includes(name);
+}
+function rollOf(points) {
+	return rollOfFeatures(middle(points.slice(36, 42)), middle(points.slice(42, 48)), points[48], points[54]);
+}
+/** Roll of a face from its eyes' centres and its mouth's corners (roll_of_features in lightmark/geometry.py). */
+function rollOfFeatures(right, left, rightMouth, leftMouth) {
+	const mouth = middle([rightMouth, leftMouth]);
+	const [across, down] = [[left[0] - right[0], left[1] - right[1]], [mouth[0] - (right[0] + left[0]) / 2, mouth[1] - (right[1] + left[1]) / 2]];
+	return Math.atan2(0 - (across[1] - down[0]), across[0] + down[1]) * DEGREES$1;
+}
+function middle(points) {
+	const sum = points.reduce(([a, b], [x, y]) => [a + x, b + y], [0, 0]);
+	return [sum[0] / points.length, sum[1] / points.length];
+}
 // src/lightmark/onnx_file.ts
 /** What an ONNX file says of itself, read from its bytes without a runtime. */
 var IR_VERSION = 1;
@@ -596,44 +676,6 @@ var Stopwatch = class {
 		return costs;
 	}
 };
-// src/lightmark/schema.ts
-/** Schemas: how many points there are, what groups they form and which of them lines join. */
-/** The schema in a model's metadata; throws for a missing key or an index without point. */
-function schemaFromJson(data) {
-	const { name, mirror, edges = [], groups = {} } = data;
-	if (typeof name !== "string" || !Array.isArray(mirror) || mirror.length === 0) throw new LightmarkError("its schema lacks a name or `mirror`");
-	const known = (index) => Number.isInteger(index) && index >= 0 && index < mirror.length;
-	if (!mirror.every(known) || !edges.every((edge) => edge.length === 2 && edge.every(known))) throw new LightmarkError(`its schema ${name} names points that its ${mirror.length} points do not hold`);
-	return {
-		name,
-		size: mirror.length,
-		mirror,
-		edges,
-		groups
-	};
-}
-/** The 68 points that WFLW's 98 imply; inner eyelids lie at ⅓ and ⅔ along the eyelid. */
-function ibug68FromWflw98(points) {
-	const found = new Array(68);
-	for (let index = 0; index < 17; index++) found[index] = points[2 * index];
-	for (let index = 0; index < 5; index++) found[17 + index] = points[33 + index];
-	for (let index = 0; index < 5; index++) found[22 + index] = points[42 + index];
-	for (let index = 0; index < 9; index++) found[27 + index] = points[51 + index];
-	for (const [first68, first98] of [[36, 60], [42, 68]]) {
-		const between = (near, far) => {
-			const [a, b] = [points[first98 + near], points[first98 + far]];
-			return [(2 * a[0] + b[0]) / 3, (2 * a[1] + b[1]) / 3];
-		};
-		found[first68] = points[first98];
-		found[first68 + 1] = between(1, 2);
-		found[first68 + 2] = between(3, 2);
-		found[first68 + 3] = points[first98 + 4];
-		found[first68 + 4] = between(5, 6);
-		found[first68 + 5] = between(7, 6);
-	}
-	for (let index = 0; index < 20; index++) found[48 + index] = points[76 + index];
-	return found;
-}
 // src/lightmark/spec.ts
 /** ModelSpec: what a landmark model takes and gives, as its file says (lightmark/spec.py). */
 var METADATA_KEY = "lightmark";
@@ -736,8 +778,12 @@ function cropBytes(crops) {
 // src/lightmark/face_detector.ts
 /** FaceDetector: Lightmark's own small network for faces (lightmark/detectors/face_detector.py). */
 var LONGEST = 320;
+var SMALLEST$1 = 320 / 24;
+var MOST_LONGEST = 1920;
+var MOST_ZOOM = 2;
 var SAME_IOU = .4;
 var MOST = 400;
+var KEYPOINTS = 5;
 /** How a whole picture comes to `longest` pixels on its longer side, in the upper left corner of a larger one. */
 function fitWhole(width, height, longest, multiple) {
 	const zoom = longest / Math.max(width, height);
@@ -759,33 +805,62 @@ function fitWhole(width, height, longest, multiple) {
 		height: padded(height)
 	};
 }
-/** Of the cells' `boxes` (four numbers each) those whose score is at least `least`; of several on one face the surest. */
-function chooseBoxes(boxes, scores, least) {
+/** What the network's cells found: `boxes` (four numbers each) and `keypoints`, where the score is at least `least`. */
+function findsOf(boxes, scores, keypoints, least) {
 	const finds = [];
-	for (let cell = 0; cell < scores.length; cell++) if (scores[cell] >= least) {
+	for (let cell = 0; cell < scores.length; cell++) {
+		if (scores[cell] < least) continue;
 		const at = cell * 4;
+		const box = [
+			boxes[at],
+			boxes[at + 1],
+			boxes[at + 2],
+			boxes[at + 3]
+		];
 		finds.push({
-			box: [
-				boxes[at],
-				boxes[at + 1],
-				boxes[at + 2],
-				boxes[at + 3]
-			],
-			score: scores[cell]
+			box,
+			score: scores[cell],
+			roll: keypoints && rollOfCell(keypoints, cell)
 		});
 	}
-	finds.sort((a, b) => b.score - a.score);
+	return finds;
+}
+function rollOfCell(keypoints, cell) {
+	const at = (keypoint) => {
+		const start = (cell * KEYPOINTS + keypoint) * 2;
+		return [keypoints[start], keypoints[start + 1]];
+	};
+	return rollOfFeatures(at(0), at(1), at(3), at(4));
+}
+/** Of several finds on one face the surest. */
+function suppress(found) {
+	const finds = [...found].sort((a, b) => b.score - a.score);
 	const kept = [];
 	for (const find of finds.slice(0, MOST)) if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
 	return kept;
 }
+/** Pixels of the longer side at which a picture is searched for faces from `minFace` on: see `FaceDetector`. */
+function inputSizes(width, height, minFace) {
+	if (minFace === null) return [LONGEST];
+	if (!(minFace > 0 && minFace < Infinity)) throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
+	const longer = Math.max(width, height);
+	const share = minFace < 1 ? minFace : minFace / longer;
+	const finer = Math.min(Math.ceil(SMALLEST$1 / share), MOST_LONGEST, MOST_ZOOM * longer);
+	return finer > LONGEST ? [LONGEST, finer] : [LONGEST];
+}
 var FaceDetector = class {
 	session;
 	spec;
+	minFace;
 	stopwatch = new Stopwatch();
-	constructor(session, spec) {
+	/**
+	* `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
+	* 1/24 of that side. For smaller ones the picture is searched at a larger size, too.
+	*/
+	constructor(session, spec, minFace = null) {
 		this.session = session;
 		this.spec = spec;
+		this.minFace = minFace;
 	}
 	/** Tight 68-point boxes in pixels of `picture`, the largest first; they may reach over its edges. */
 	async detect(picture) {
@@ -793,11 +868,22 @@ var FaceDetector = class {
 	}
 	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
 	async propose(picture) {
-		const { matrix, width, height } = fitWhole(picture.width, picture.height, LONGEST, this.spec.multiple);
+		const finds = [];
+		for (const longest of inputSizes(picture.width, picture.height, this.minFace)) finds.push(...await this.search(picture, longest));
+		const { threshold } = this.spec;
+		return largestFirst(suppress(finds).map(({ box, score, roll }) => ({
+			box,
+			sure: score >= threshold,
+			roll
+		})));
+	}
+	/** What may be faces in `picture`, seen at `longest` pixels. */
+	async search(picture, longest) {
+		const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
 		const began = performance.now();
 		const seen = warp(picture, matrix, width, height);
 		const cropped = performance.now();
-		const [boxes, scores] = await this.session.run("uint8", seen.data, [
+		const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [
 			1,
 			height,
 			width,
@@ -805,11 +891,10 @@ var FaceDetector = class {
 		]);
 		this.stopwatch.add(began, cropped, performance.now());
 		const back = invert(matrix);
-		const { threshold, possible } = this.spec;
-		return largestFirst(chooseBoxes(boxes.data, scores.data, possible).map(({ box, score }) => ({
-			box: transformBox(back, box),
-			sure: score >= threshold
-		})));
+		return findsOf(boxes.data, scores.data, keypoints?.data ?? null, this.spec.possible).map((find) => ({
+			...find,
+			box: transformBox(back, find.box)
+		}));
 	}
 	/** Run once on a blank picture, so that the first one is not the slowest. */
 	async warmUp() {
@@ -1153,41 +1238,12 @@ function cross([a, b, c], [d, e, f]) {
 function sum(rows, value) {
 	return rows.reduce((total, row, index) => total + value(row, index), 0);
 }
-/**
-* Roll in degrees, counter-clockwise: for 68 and WFLW's 98 points the mean direction of the line between the eyes and of
-* the one from mouth to eyes, for others that of the model's template on them; 0 where there is none.
-*/
-function faceRoll({ schema, template }, points) {
-	if (spansFace(schema)) return rollOf(schema.size === 98 ? ibug68FromWflw98(points) : points);
-	const [x, y] = template ? turnOf(template, points) : [1, 0];
-	return Math.atan2(0 - y, x) * DEGREES$1;
-}
-/** Roll to take out of the next crop of a face: `held` as long as the face lies within `STEEP_ROLL` of it. */
-function heldRoll(held, roll) {
-	if (!(Math.abs(wrapDegrees(roll - held)) > 25)) return held;
-	return Math.abs(roll) > 25 ? roll : 0;
-}
-function spansFace({ name, size }) {
-	return size === 68 && ["ibug68", "points68"].includes(name) || size === 98 && ["wflw98", "points98"].includes(name);
-}
-function rollOf(points) {
-	const [right, left, mouth] = [
-		middle(points.slice(36, 42)),
-		middle(points.slice(42, 48)),
-		middle([points[48], points[54]])
-	];
-	const [across, down] = [[left[0] - right[0], left[1] - right[1]], [mouth[0] - (right[0] + left[0]) / 2, mouth[1] - (right[1] + left[1]) / 2]];
-	return Math.atan2(0 - (across[1] - down[0]), across[0] + down[1]) * DEGREES$1;
-}
-function middle(points) {
-	const sum = points.reduce(([a, b], [x, y]) => [a + x, b + y], [0, 0]);
-	return [sum[0] / points.length, sum[1] / points.length];
-}
 // src/lightmark/landmarker.ts
 /** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 var BATCH = 32;
 var SURE = .99;
 var LIKELY = .5;
+var TURNED = .9;
 var QUARTERS = [
 	90,
 	180,
@@ -1208,14 +1264,26 @@ var Landmarker = class {
 	* its face's axes, turned about its centre. Where one is missing, it is found.
 	*/
 	async landmarks(picture, boxes, angles = []) {
-		const requests = boxes.map((box, index) => {
+		const known = boxes.map((box, index) => {
 			const roll = angles[index] ?? null;
 			return {
 				box: requireBox(box),
 				roll: roll ?? 0,
-				guessed: roll === null
+				guessed: roll === null,
+				anyDirection: true
 			};
 		});
+		return this.faces(picture, known);
+	}
+	/** One face a guess, in their order. */
+	confirm(picture, guesses) {
+		return this.faces(picture, guesses.map((guess) => ({
+			...guess,
+			box: requireBox(guess.box),
+			guessed: true
+		})));
+	}
+	async faces(picture, requests) {
 		const firsts = await this.answers(picture, requests);
 		const upright = await this.upright(picture, requests, firsts);
 		return requests.map(({ box }, index) => {
@@ -1241,16 +1309,18 @@ var Landmarker = class {
 	}
 	/** Answers from crops in which the faces are upright; `firsts` where they are, or the model sees a face nowhere. */
 	async upright(picture, requests, firsts) {
-		const seconds = await this.aligned(picture, requests, await this.turned(picture, requests, firsts));
+		const turned = await this.turned(picture, requests, firsts);
+		const seconds = await this.aligned(picture, requests, turned);
 		return firsts.map((first, index) => {
 			const second = seconds[index];
-			return second.confidence >= Math.max(Math.min(first.confidence, SURE), LIKELY) ? second : first;
+			const least = turned[index] === first ? LIKELY : TURNED;
+			return second.confidence >= Math.max(Math.min(first.confidence, SURE), least) ? second : first;
 		});
 	}
 	/** The most confident answers of all quarter turns, for those of `firsts` of which the model is not sure. */
 	async turned(picture, requests, firsts) {
 		const best = [...firsts];
-		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && firsts[index].confidence < SURE);
+		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && requests[index].anyDirection && firsts[index].confidence < SURE);
 		const turns = QUARTERS.flatMap((turn) => unsure.map((index) => ({
 			...requests[index],
 			roll: requests[index].roll + turn
@@ -1468,7 +1538,7 @@ var Tracker = class {
 		const proposals = await this.detector.propose(picture);
 		this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
 		const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
-		const sure = (await this.landmarker.landmarks(picture, fresh.map((one) => one.box))).filter((face, index) => stands(fresh[index], face) && this.holds(face, picture));
+		const sure = (await this.landmarker.confirm(picture, guessesOf(fresh))).filter((face, index) => stands(fresh[index], face) && this.holds(face, picture));
 		const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
 		for (const face of closer) if (this.inSight().length < MOST_FACES && this.holds(face, picture)) this.takeUp(face, seconds);
 	}

@@ -2,7 +2,7 @@
 import type { Proposal } from "./face_detector";
 import type { Box } from "./geometry";
 import type { Picture } from "./image";
-import type { Face, Place } from "./landmarker";
+import type { Face, Guess, Place } from "./landmarker";
 
 const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
 
@@ -14,16 +14,26 @@ export interface Finder {
 /** What finds the points in boxes, whose roll in degrees may be known. */
 export interface Marker {
   landmarks(picture: Picture, boxes: readonly Box[], angles?: readonly (number | null)[]): Promise<Face[]>;
+  confirm(picture: Picture, guesses: readonly Guess[]): Promise<Face[]>;
   placeOf(face: Face, held?: number): Place;
 }
 
 /** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
 export async function findFaces(
-  picture: Picture, detector: Finder, landmarker: Pick<Marker, "landmarks">,
+  picture: Picture, detector: Finder, landmarker: Pick<Marker, "confirm">,
 ): Promise<Face[]> {
   const proposals = await detector.propose(picture);
-  const faces = await landmarker.landmarks(picture, proposals.map((proposal) => proposal.box));
+  const faces = await landmarker.confirm(picture, guessesOf(proposals));
   return faces.filter((face, index) => stands(proposals[index], face));
+}
+
+/**
+ * Where to look for the faces proposed. Beside a box that the detector is sure of, what is only proposed is hardly ever a
+ * face: it is not searched for in all directions.
+ */
+export function guessesOf(proposals: readonly Proposal[]): Guess[] {
+  const alone = proposals.every(({ sure }) => !sure);
+  return proposals.map(({ box, sure, roll }) => ({ box, roll: roll ?? 0, anyDirection: sure || alone }));
 }
 
 /** Whether what was proposed is a face after all. */

@@ -1,23 +1,32 @@
 /** FaceDetector: Lightmark's own small network for faces (lightmark/detectors/face_detector.py). */
-import { invert, largestFirst, overlap, transformBox, type Box, type Matrix } from "./geometry";
+import { LightmarkError } from "./errors";
+import { invert, largestFirst, overlap, transformBox, type Box, type Matrix, type Point } from "./geometry";
 import { warp, type Picture } from "./image";
+import { rollOfFeatures } from "./roll";
 import { openSession, readBytes, type RuntimeOptions, type Session } from "./runtime";
 import { Stopwatch } from "./stopwatch";
 import { detectorFromMetadata, type DetectorSpec } from "./spec";
 
 const LONGEST = 320; // pixels of the longer side that the network sees
+const SMALLEST = 320 / 24; // pixels of the smallest faces that it was trained on
+const MOST_LONGEST = 1920;
+const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 const MOST = 400; // finds a picture that are looked at, surest first
+const KEYPOINTS = 5; // eye centres, nose tip, mouth corners; the person's right before the left
 
 export interface Find {
   readonly box: Box;
   readonly score: number;
+  /** Roll in degrees, counter-clockwise; null where the file has no key points. */
+  readonly roll: number | null;
 }
 
 /** A box that may frame a face; whether the detector is sure of it, or a landmark model is to judge. */
 export interface Proposal {
   readonly box: Box;
   readonly sure: boolean;
+  readonly roll: number | null;
 }
 
 export interface Fit {
@@ -37,16 +46,31 @@ export function fitWhole(width: number, height: number, longest: number, multipl
   return { matrix: [zoom, 0, shift, 0, zoom, shift], width: padded(width), height: padded(height) };
 }
 
-/** Of the cells' `boxes` (four numbers each) those whose score is at least `least`; of several on one face the surest. */
-export function chooseBoxes(boxes: ArrayLike<number>, scores: ArrayLike<number>, least: number): Find[] {
+/** What the network's cells found: `boxes` (four numbers each) and `keypoints`, where the score is at least `least`. */
+export function findsOf(
+  boxes: ArrayLike<number>, scores: ArrayLike<number>, keypoints: ArrayLike<number> | null, least: number,
+): Find[] {
   const finds: Find[] = [];
   for (let cell = 0; cell < scores.length; cell++) {
-    if (scores[cell] >= least) {
-      const at = cell * 4;
-      finds.push({ box: [boxes[at], boxes[at + 1], boxes[at + 2], boxes[at + 3]], score: scores[cell] });
-    }
+    if (scores[cell] < least) continue;
+    const at = cell * 4;
+    const box: Box = [boxes[at], boxes[at + 1], boxes[at + 2], boxes[at + 3]];
+    finds.push({ box, score: scores[cell], roll: keypoints && rollOfCell(keypoints, cell) });
   }
-  finds.sort((a, b) => b.score - a.score);
+  return finds;
+}
+
+function rollOfCell(keypoints: ArrayLike<number>, cell: number): number {
+  const at = (keypoint: number): Point => {
+    const start = (cell * KEYPOINTS + keypoint) * 2;
+    return [keypoints[start], keypoints[start + 1]];
+  };
+  return rollOfFeatures(at(0), at(1), at(3), at(4));
+}
+
+/** Of several finds on one face the surest. */
+export function suppress(found: readonly Find[]): Find[] {
+  const finds = [...found].sort((a, b) => b.score - a.score);
   const kept: Find[] = [];
   for (const find of finds.slice(0, MOST)) {
     if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
@@ -54,12 +78,29 @@ export function chooseBoxes(boxes: ArrayLike<number>, scores: ArrayLike<number>,
   return kept;
 }
 
+/** Pixels of the longer side at which a picture is searched for faces from `minFace` on: see `FaceDetector`. */
+export function inputSizes(width: number, height: number, minFace: number | null): number[] {
+  if (minFace === null) return [LONGEST];
+  if (!(minFace > 0 && minFace < Infinity)) {
+    throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
+  }
+  const longer = Math.max(width, height);
+  const share = minFace < 1 ? minFace : minFace / longer;
+  const finer = Math.min(Math.ceil(SMALLEST / share), MOST_LONGEST, MOST_ZOOM * longer);
+  return finer > LONGEST ? [LONGEST, finer] : [LONGEST];
+}
+
 export class FaceDetector {
   readonly stopwatch = new Stopwatch();
 
+  /**
+   * `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
+   * 1/24 of that side. For smaller ones the picture is searched at a larger size, too.
+   */
   constructor(
     private readonly session: Session,
     private readonly spec: DetectorSpec,
+    public minFace: number | null = null,
   ) {}
 
   /** Tight 68-point boxes in pixels of `picture`, the largest first; they may reach over its edges. */
@@ -69,16 +110,25 @@ export class FaceDetector {
 
   /** The boxes that `detect` gives and those of what may be faces, the largest first. */
   async propose(picture: Picture): Promise<Proposal[]> {
-    const { matrix, width, height } = fitWhole(picture.width, picture.height, LONGEST, this.spec.multiple);
+    const finds: Find[] = [];
+    for (const longest of inputSizes(picture.width, picture.height, this.minFace)) {
+      finds.push(...(await this.search(picture, longest)));
+    }
+    const { threshold } = this.spec;
+    return largestFirst(suppress(finds).map(({ box, score, roll }) => ({ box, sure: score >= threshold, roll })));
+  }
+
+  /** What may be faces in `picture`, seen at `longest` pixels. */
+  private async search(picture: Picture, longest: number): Promise<Find[]> {
+    const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
     const began = performance.now();
     const seen = warp(picture, matrix, width, height);
     const cropped = performance.now();
-    const [boxes, scores] = await this.session.run("uint8", seen.data, [1, height, width, 3]);
+    const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [1, height, width, 3]);
     this.stopwatch.add(began, cropped, performance.now());
     const back = invert(matrix);
-    const { threshold, possible } = this.spec;
-    const finds = chooseBoxes(boxes.data, scores.data, possible);
-    return largestFirst(finds.map(({ box, score }) => ({ box: transformBox(back, box), sure: score >= threshold })));
+    const finds = findsOf(boxes.data, scores.data, keypoints?.data ?? null, this.spec.possible);
+    return finds.map((find) => ({ ...find, box: transformBox(back, find.box) }));
   }
 
   /** Run once on a blank picture, so that the first one is not the slowest. */

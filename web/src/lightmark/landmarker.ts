@@ -15,6 +15,7 @@ const BATCH = 32; // crops that run at once: a crowd costs time, not memory
 
 const SURE = 0.99; // confidence of every upright face (lightmark/landmarker.py)
 const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
+const TURNED = 0.9; // the same where the answer began with a crop turned by a quarter or a half: more looks, more mistakes
 const QUARTERS = [90, 180, -90];
 
 /** Landmarks in image pixels and the 68-point box they were sought in; what a model does not tell is null. */
@@ -34,8 +35,13 @@ export interface Place {
   readonly roll: number;
 }
 
+/** A face's box and, in degrees, a first guess of its roll; one that turns out wrong is searched for in all directions, or not. */
+export interface Guess extends Place {
+  readonly anyDirection: boolean;
+}
+
 /** A face's box; `roll` in degrees is what it is, or a first guess. */
-interface Request extends Place {
+interface Request extends Guess {
   readonly guessed: boolean;
 }
 
@@ -60,10 +66,19 @@ export class Landmarker {
    * its face's axes, turned about its centre. Where one is missing, it is found.
    */
   async landmarks(picture: Picture, boxes: readonly Box[], angles: readonly (number | null)[] = []): Promise<Face[]> {
-    const requests = boxes.map((box, index): Request => {
+    const known = boxes.map((box, index): Request => {
       const roll = angles[index] ?? null;
-      return { box: requireBox(box), roll: roll ?? 0, guessed: roll === null };
+      return { box: requireBox(box), roll: roll ?? 0, guessed: roll === null, anyDirection: true };
     });
+    return this.faces(picture, known);
+  }
+
+  /** One face a guess, in their order. */
+  confirm(picture: Picture, guesses: readonly Guess[]): Promise<Face[]> {
+    return this.faces(picture, guesses.map((guess) => ({ ...guess, box: requireBox(guess.box), guessed: true })));
+  }
+
+  private async faces(picture: Picture, requests: Request[]): Promise<Face[]> {
     const firsts = await this.answers(picture, requests);
     const upright = await this.upright(picture, requests, firsts);
     return requests.map(({ box }, index) => {
@@ -85,17 +100,21 @@ export class Landmarker {
 
   /** Answers from crops in which the faces are upright; `firsts` where they are, or the model sees a face nowhere. */
   private async upright(picture: Picture, requests: Request[], firsts: Answer[]): Promise<Answer[]> {
-    const seconds = await this.aligned(picture, requests, await this.turned(picture, requests, firsts));
+    const turned = await this.turned(picture, requests, firsts);
+    const seconds = await this.aligned(picture, requests, turned);
     return firsts.map((first, index) => {
       const second = seconds[index];
-      return second.confidence >= Math.max(Math.min(first.confidence, SURE), LIKELY) ? second : first;
+      const least = turned[index] === first ? LIKELY : TURNED;
+      return second.confidence >= Math.max(Math.min(first.confidence, SURE), least) ? second : first;
     });
   }
 
   /** The most confident answers of all quarter turns, for those of `firsts` of which the model is not sure. */
   private async turned(picture: Picture, requests: Request[], firsts: Answer[]): Promise<Answer[]> {
     const best = [...firsts];
-    const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && firsts[index].confidence < SURE);
+    const unsure = [...firsts.keys()].filter(
+      (index) => requests[index].guessed && requests[index].anyDirection && firsts[index].confidence < SURE,
+    );
     const turns = QUARTERS.flatMap((turn) =>
       unsure.map((index) => ({ ...requests[index], roll: requests[index].roll + turn })),
     );

@@ -27,7 +27,12 @@ function spansFace({ name, size }: Schema): boolean {
 }
 
 function rollOf(points: readonly Point[]): number {
-  const [right, left, mouth] = [middle(points.slice(36, 42)), middle(points.slice(42, 48)), middle([points[48], points[54]])];
+  return rollOfFeatures(middle(points.slice(36, 42)), middle(points.slice(42, 48)), points[48], points[54]);
+}
+
+/** Roll of a face from its eyes' centres and its mouth's corners (roll_of_features in lightmark/geometry.py). */
+export function rollOfFeatures(right: Point, left: Point, rightMouth: Point, leftMouth: Point): number {
+  const mouth = middle([rightMouth, leftMouth]);
   const [across, down] = [
     [left[0] - right[0], left[1] - right[1]],
     [mouth[0] - (right[0] + left[0]) / 2, mouth[1] - (right[1] + left[1]) / 2],

@@ -18,6 +18,7 @@ const frame = byId("frame");
 const canvas = byId<HTMLCanvasElement>("view");
 const modelChoice = byId<HTMLSelectElement>("model");
 const backendChoice = byId<HTMLSelectElement>("backend");
+const minFaceChoice = byId<HTMLSelectElement>("min-face");
 const pictureFile = byId<HTMLInputElement>("picture-file");
 const modelFile = byId<HTMLInputElement>("model-file");
 const chips = [...document.querySelectorAll<HTMLInputElement>(".chips input")];
@@ -194,7 +195,7 @@ async function analyse(): Promise<void> {
   busy("Looking for faces …");
   try {
     const [looked, loaded] = [shot, model];
-    const found = await engine.find({ kind: "detect", bitmap: looked.bitmap, seconds: 0 });
+    const found = await engine.find({ kind: "detect", bitmap: looked.bitmap, seconds: 0, minFace: minFace() });
     if (mine !== turn) return;
     chosen = 0;
     show({ shot: looked, found, model: loaded });
@@ -290,7 +291,7 @@ async function follow(mine: number, asked: number): Promise<void> {
     const seconds = performance.now() / 1000;
     await loading;
     const loaded = model;
-    const found = await engine.find({ kind: "track", bitmap, seconds });
+    const found = await engine.find({ kind: "track", bitmap, seconds, minFace: minFace() });
     if (!camera.running || mine !== turn || !loaded || !found.bitmap) return;
     times.push(performance.now());
     const before = shot;
@@ -378,12 +379,20 @@ function listen(): void {
   byId("notice-close").addEventListener("click", quiet);
   modelChoice.addEventListener("change", () => void again(modelChoice.value));
   backendChoice.addEventListener("change", () => void again(shownModel));
+  minFaceChoice.addEventListener("change", () => {
+    quiet();
+    if (!camera.running) void analyse().catch(complain);
+  });
   canvas.addEventListener("click", (event) => {
     const index = view.faceAt(event);
     if (index !== null) choose(index);
   });
   document.addEventListener("paste", (event) => void paste(event));
   listenForDrops();
+}
+
+function minFace(): number | null {
+  return minFaceChoice.value === "" ? null : Number(minFaceChoice.value);
 }
 
 async function again(name: string): Promise<void> {

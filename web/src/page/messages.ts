@@ -19,6 +19,8 @@ export interface FindRequest {
   readonly kind: "detect" | "track";
   readonly bitmap: ImageBitmap;
   readonly seconds: number;
+  /** Smallest face to look for, as a share of the picture's longer side; null for the detector's own. */
+  readonly minFace: number | null;
 }
 
 export interface ForgetRequest {

@@ -66,8 +66,9 @@ async function load({ name, model, detector: detectorUrl, ort, backend, threads 
   };
 }
 
-async function find({ kind, bitmap, seconds }: FindRequest, models: Models): Promise<Found> {
+async function find({ kind, bitmap, seconds, minFace }: FindRequest, models: Models): Promise<Found> {
   const { detector, landmarker, tracker } = models;
+  detector.minFace = minFace;
   const began = performance.now();
   canvas ??= new OffscreenCanvas(bitmap.width, bitmap.height);
   const picture = toPicture(bitmap, canvas);
