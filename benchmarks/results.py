@@ -64,7 +64,7 @@ def script(name: str, *words: str) -> tuple[str, ...]:
 def report(model: str) -> Result:
     """Accuracy on 300W's test faces, confidence included, with the plots that the model card shows."""
     folder = f"reports/{model}"
-    plots = {f"{folder}/{name}.png": f"docs/figures/{model}-{name}.png" for name in ("calibration", "presence")}
+    plots = {f"{folder}/{name}.png": f"docs/figures/{model}-{name}.png" for name in ("calibration", "roc")}
     return Result(
         f"shipped/{model}.report.json",
         (model,),

@@ -11,8 +11,8 @@ from lightmark.errors import SpecError
 from lightmark.evaluate.confidence import (
     NEGATIVES_PER_FACE,
     calibrate,
-    compare_confidence,
     measure_confidence,
+    measure_roc,
     negative_confidence,
 )
 from lightmark.evaluate.predict import FaceOutputs, predict_outputs
@@ -100,25 +100,25 @@ def test_one_constant_a_point_gains_nothing() -> None:
     assert calibrate(1.5 * constant, errors).gain.value < 0
 
 
-def test_presence_that_knows_loses_no_face() -> None:
-    """Scores apart: area 1, nothing lost, nothing wrong at one half."""
-    found = compare_confidence(np.array([0.7, 0.9]), np.linspace(0, 0.4, 200))
-    assert (found.auc, found.right_lost, found.right_below_half, found.wrong_from_half) == (1, 0, 0, 0)
+def test_perfect_confidence_misses_no_face() -> None:
+    """Separate scores: area 1, no face missed, no false positive at 0.5."""
+    found = measure_roc(np.array([0.7, 0.9]), np.linspace(0, 0.4, 200))
+    assert (found.auc, found.missed, found.missed_at_half, found.false_positives_at_half) == (1, 0, 0, 0)
 
 
-def test_one_wrong_crop_in_a_hundred_may_pass() -> None:
+def test_one_negative_crop_in_a_hundred_may_exceed_the_threshold() -> None:
     """Two of 200 negative crops exceed the threshold; a face with the confidence of a negative crop is lost."""
     wrong = np.arange(200) / 200
-    found = compare_confidence(np.array([0.1, 0.985, 0.99, 1.0]), wrong)
+    found = measure_roc(np.array([0.1, 0.985, 0.99, 1.0]), wrong)
     assert found.threshold == pytest.approx(0.985)
     assert (wrong > found.threshold).sum() == 2
-    assert found.right_lost == 0.5
-    assert (found.right_below_half, found.wrong_from_half) == (0.25, 0.5)
+    assert found.missed == 0.5
+    assert (found.missed_at_half, found.false_positives_at_half) == (0.25, 0.5)
 
 
-def test_few_wrong_crops_let_none_pass() -> None:
+def test_no_negative_crop_of_few_exceeds_the_threshold() -> None:
     """One of forty would be more than 1 %."""
-    assert compare_confidence(np.array([0.5]), np.arange(40) / 40).threshold == pytest.approx(39 / 40)
+    assert measure_roc(np.array([0.5]), np.arange(40) / 40).threshold == pytest.approx(39 / 40)
 
 
 def test_errors_are_shares_of_the_crop(model, blob_samples) -> None:
@@ -129,16 +129,16 @@ def test_errors_are_shares_of_the_crop(model, blob_samples) -> None:
     assert measure_confidence(model, blob_samples, found).calibration.ratio.value == pytest.approx(1)
 
 
-def test_the_model_is_run_on_wrong_crops_only(model, blob_samples) -> None:
+def test_the_model_is_run_on_negative_crops_only(model, blob_samples) -> None:
     """The faces themselves have been looked at already."""
     found = predict_outputs(model, blob_samples)
     assert model.crops == 12
     confidence = measure_confidence(model, blob_samples, found)
     assert model.crops == 12 + 12 * NEGATIVES_PER_FACE
-    assert (len(confidence.presence.right), len(confidence.presence.wrong)) == (12, 12 * NEGATIVES_PER_FACE)
+    assert (len(confidence.roc.faces), len(confidence.roc.negatives)) == (12, 12 * NEGATIVES_PER_FACE)
 
 
-def test_wrong_crops_depend_on_the_seed_and_on_nothing_else(model, blob_samples) -> None:
+def test_negative_crops_depend_on_the_seed_alone(model, blob_samples) -> None:
     """Neither on the batch nor on the faces before."""
     whole = negative_confidence(model, blob_samples, seed=3)
     np.testing.assert_array_equal(negative_confidence(model, blob_samples, seed=3, batch=5), whole)
@@ -150,7 +150,7 @@ def test_a_model_without_confidence_is_refused(blob_samples, centroid_model) -> 
     """The error names the command that trains a confidence head."""
     found = predict_outputs(centroid_model, blob_samples)
     assert (found.expected_error, found.confidence) == (None, None)
-    with pytest.raises(SpecError, match=r"gives points only; teach it with `lightmark confidence`"):
+    with pytest.raises(SpecError, match=r"gives points only; `lightmark confidence` trains the rest"):
         measure_confidence(centroid_model, blob_samples, found)
 
 

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 from lightmark.errors import MissingExtraError
-from lightmark.evaluate.confidence import Confidence, calibrate, compare_confidence
+from lightmark.evaluate.confidence import Confidence, calibrate, measure_roc
 from lightmark.evaluate.report.plots import (
     CALIBRATION,
-    PRESENCE,
-    calibration_png,
+    ROC,
     draw_calibration,
-    draw_presence,
+    draw_roc,
     plots,
-    presence_png,
+    png,
     require_matplotlib,
 )
 from lightmark.evaluate.run import make_report
@@ -59,8 +58,8 @@ def test_curves_reach_the_share_of_faces_within_the_error(blob_samples) -> None:
 @pytest.fixture
 def confident(blob_samples):
     """A report on points one pixel off, expected to be a tenth of a crop off."""
-    right, wrong = np.linspace(0.4, 1, 12), np.linspace(0, 0.6, 48)
-    confidence = Confidence(calibrate(np.full((12, 3), 0.1), np.full((12, 3), 0.2)), compare_confidence(right, wrong))
+    faces, negatives = np.linspace(0.4, 1, 12), np.linspace(0, 0.6, 48)
+    confidence = Confidence(calibrate(np.full((12, 3), 0.1), np.full((12, 3), 0.2)), measure_roc(faces, negatives))
     points = np.stack([sample.points + 1 for sample in blob_samples])
     return make_report(blob_samples, points, "t", confidence=confidence)
 
@@ -68,9 +67,9 @@ def confident(blob_samples):
 def test_confidence_has_two_plots(confident, blob_samples) -> None:
     """Both in the page and as PNG; a report without has neither."""
     plain = [plot.title for plot in plots(replace(confident, confidence=None))]
-    assert [plot.title for plot in plots(confident)] == [*plain, CALIBRATION[0], PRESENCE[0]]
-    for png in (calibration_png(confident), presence_png(confident)):
-        assert png.startswith(b"\x89PNG")
+    assert [plot.title for plot in plots(confident)] == [*plain, CALIBRATION.title, ROC.title]
+    for plot in (CALIBRATION, ROC):
+        assert png(plot, confident).startswith(b"\x89PNG")
 
 
 def test_calibration_shows_bins_and_the_diagonal(confident) -> None:
@@ -85,12 +84,12 @@ def test_calibration_shows_bins_and_the_diagonal(confident) -> None:
     np.testing.assert_allclose(np.asarray(bins.get_ydata(), float), 20)
 
 
-def test_presence_shows_the_roc(confident) -> None:
-    """From the crops kept while no wrong one passes to all of them."""
+def test_the_roc_goes_from_no_false_positive_to_all(confident) -> None:
+    """From the face crops found without a false positive to all of them."""
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    draw_presence(axes, confident)
-    accepted, kept = axes.get_lines()[0].get_data()
-    assert kept[accepted <= 100 / 48].max() == pytest.approx(100 * 8 / 12)
-    assert (accepted[-1], kept[-1]) == (100, 100)
+    draw_roc(axes, confident)
+    false_rate, true_rate = axes.get_lines()[0].get_data()
+    assert true_rate[false_rate <= 100 / 48].max() == pytest.approx(100 * 8 / 12)
+    assert (false_rate[-1], true_rate[-1]) == (100, 100)

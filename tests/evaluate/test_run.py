@@ -246,10 +246,10 @@ def test_confidence_is_measured_where_the_model_has_it(tree_300w, tmp_path) -> N
     """In every form of the report, with two pictures."""
     report = evaluate_model("fast", tree_300w, report_dir=tmp_path / "r", subset="ibug")
     written = {file.name for file in (tmp_path / "r").iterdir()}
-    assert written == {*FILES, "calibration.png", "presence.png"}
+    assert written == {*FILES, "calibration.png", "roc.png"}
     data = json.loads((tmp_path / "r" / "report.json").read_text())["confidence"]
-    assert data["presence"]["right_crops"] == 3
-    assert data["presence"]["auc"] == report.confidence.presence.auc
+    assert data["roc"]["face_crops"] == 3
+    assert data["roc"]["auc"] == report.confidence.roc.auc
     assert data["calibration"]["actual_over_expected"]["value"] == report.confidence.calibration.ratio.value
     assert len(data["calibration"]["bins"]) == 10
     for text in ((tmp_path / "r" / name).read_text() for name in ("report.md", "report.html")):
@@ -264,7 +264,7 @@ def test_a_report_without_confidence_is_as_ever(tree_300w, model_68, tmp_path) -
     assert report.confidence is None
     assert sorted(file.name for file in (tmp_path / "r").iterdir()) == FILES
     assert "confidence" not in json.loads((tmp_path / "r" / "report.json").read_text())
-    assert "presence" not in (tmp_path / "r" / "report.md").read_text()
+    assert "Expected errors" not in (tmp_path / "r" / "report.md").read_text()
 
 
 def test_a_confident_report_is_compared_with_one_that_is_not(tree_300w, model_68, tmp_path) -> None:

@@ -29,7 +29,7 @@ from lightmark.spec import ModelSpec, spec_crop_matrix
 
 BINS = 10
 NEGATIVES_PER_FACE = 4  # 1 % of the negative crops of 300W's 689 test faces are then 28
-TOLERATED = 0.01  # false positive rate at the threshold
+FALSE_POSITIVE_RATE = 0.01  # at the threshold
 HALF = 0.5
 NEGATIVE_STREAM = 20  # random stream of the negative crops, independent of others with the same seed
 
@@ -58,28 +58,28 @@ class Calibration:
 
 
 @dataclass(frozen=True, eq=False)
-class Presence:
-    """Confidence of `right` crops (F,), of faces, and of `wrong` ones (W,), negative crops of `misplaced_matrix`.
+class ConfidenceRoc:
+    """Confidence of face crops `faces` (F,) and of `negatives` (W,), the negative crops of `misplaced_matrix`.
 
-    `threshold` is the confidence that at most 1 % of the negative crops exceed, `right_lost` the share of face crops
-    that do not exceed it; `right_below_half` and `wrong_from_half` are the error rates at a threshold of 0.5.
+    `threshold` is the confidence that at most `FALSE_POSITIVE_RATE` of the negative crops exceed, `missed` the share of
+    face crops that do not exceed it; `missed_at_half` and `false_positives_at_half` are rates at a threshold of 0.5.
     """
 
-    right: Array
-    wrong: Array
+    faces: Array
+    negatives: Array
     auc: float
     threshold: float
-    right_lost: float
-    right_below_half: float
-    wrong_from_half: float
+    missed: float
+    missed_at_half: float
+    false_positives_at_half: float
 
 
 @dataclass(frozen=True, eq=False)
 class Confidence:
-    """Evaluation of expected errors (`calibration`) and of the confidence that a crop shows a face (`presence`)."""
+    """Evaluation of expected errors (`calibration`) and of the confidence that a crop shows a face (`roc`)."""
 
     calibration: Calibration
-    presence: Presence
+    roc: ConfidenceRoc
 
 
 def measure_confidence(
@@ -90,12 +90,12 @@ def measure_confidence(
     Raises `SpecError` for outputs of a model without confidence.
     """
     if outputs.expected_error is None or outputs.confidence is None:
-        raise SpecError("measure_confidence: the model gives points only; teach it with `lightmark confidence` first")
+        raise SpecError("measure_confidence: the model gives points only; `lightmark confidence` trains the rest")
     target = np.stack([sample.points for sample in samples])
     errors = point_errors(outputs.points, target) / _crop_sides(model.spec, samples)[:, None]
     return Confidence(
         calibrate(outputs.expected_error, errors, seed),
-        compare_confidence(outputs.confidence, negative_confidence(model, samples, seed, batch)),
+        measure_roc(outputs.confidence, negative_confidence(model, samples, seed, batch)),
     )
 
 
@@ -115,18 +115,18 @@ def calibrate(expected: Array, errors: Array, seed: int = 0, bins: int = BINS) -
     )
 
 
-def compare_confidence(right: Array, wrong: Array) -> Presence:
-    """Metrics of the confidence of face crops `right` (F,) and negative crops `wrong` (W,)."""
-    passing = int(TOLERATED * len(wrong))
-    threshold = float(np.sort(wrong)[len(wrong) - 1 - passing])
-    return Presence(
-        right=right,
-        wrong=wrong,
-        auc=roc_auc(right, wrong),
+def measure_roc(faces: Array, negatives: Array) -> ConfidenceRoc:
+    """ROC of the confidence of face crops `faces` (F,) and negative crops `negatives` (W,)."""
+    false_positives = int(FALSE_POSITIVE_RATE * len(negatives))
+    threshold = float(np.sort(negatives)[len(negatives) - 1 - false_positives])
+    return ConfidenceRoc(
+        faces=faces,
+        negatives=negatives,
+        auc=roc_auc(faces, negatives),
         threshold=threshold,
-        right_lost=float((right <= threshold).mean()),
-        right_below_half=float((right < HALF).mean()),
-        wrong_from_half=float((wrong >= HALF).mean()),
+        missed=float((faces <= threshold).mean()),
+        missed_at_half=float((faces < HALF).mean()),
+        false_positives_at_half=float((negatives >= HALF).mean()),
     )
 
 
@@ -145,7 +145,7 @@ def _negative_crops(spec: ModelSpec, samples: Sequence[Sample], seed: int) -> It
 
 def confidence_to_dict(confidence: Confidence) -> dict[str, Any]:
     """JSON-ready dict of the metrics."""
-    calibration, presence = confidence.calibration, confidence.presence
+    calibration, roc = confidence.calibration, confidence.roc
     return {
         "calibration": {
             "unit": "share of the crop's side",
@@ -157,15 +157,15 @@ def confidence_to_dict(confidence: Confidence) -> dict[str, Any]:
                 for one in calibration.bins
             ],
         },
-        "presence": {
-            "right_crops": len(presence.right),
-            "wrong_crops": len(presence.wrong),
-            "auc": presence.auc,
-            "wrong_tolerated": TOLERATED,
-            "threshold": presence.threshold,
-            "right_lost": presence.right_lost,
-            "right_below_half": presence.right_below_half,
-            "wrong_from_half": presence.wrong_from_half,
+        "roc": {
+            "face_crops": len(roc.faces),
+            "negative_crops": len(roc.negatives),
+            "auc": roc.auc,
+            "false_positive_rate": FALSE_POSITIVE_RATE,
+            "threshold": roc.threshold,
+            "missed": roc.missed,
+            "missed_at_half": roc.missed_at_half,
+            "false_positives_at_half": roc.false_positives_at_half,
         },
     }
 

@@ -20,7 +20,7 @@ from lightmark.evaluate.models import open_model
 from lightmark.evaluate.predict import predict_outputs, require_level, to_schema
 from lightmark.evaluate.predictions import match_predictions, read_predictions, write_predictions
 from lightmark.evaluate.report.html import render_html, worst_tiles
-from lightmark.evaluate.report.plots import calibration_png, presence_png, require_matplotlib, robustness_png
+from lightmark.evaluate.report.plots import CALIBRATION, ROC, png, require_matplotlib, robustness_png
 from lightmark.evaluate.report.rows import face_names, face_rows, nme_key, one_schema, write_rows
 from lightmark.evaluate.report.summary import (
     ALL,
@@ -46,17 +46,17 @@ USUAL_THRESHOLD = 0.10
 # All files that a report may have.
 REPORT_FILES = (
     *("report.json", "report.md", "report.html", "faces.csv", "predictions.json"),
-    *("robustness.png", "calibration.png", "presence.png"),
+    *("robustness.png", "calibration.png", "roc.png"),
 )
 LABEL_BOX_NOTE = "Each crop was cut around the tight box of the labels; a detector's boxes are worse."
 ROBUSTNESS_NOTE = (
-    "Faces are spoilt only downwards: one smaller than a level is left out of it, so compare a level with the same "
-    "faces untouched. JPEG and noise act on faces reduced to 128 px."
+    "Faces are only reduced, never enlarged: one that is smaller than a level is left out of it, so compare a level "
+    "with the same faces untouched. JPEG and noise act on faces reduced to 128 px."
 )
 CONFIDENCE_NOTE = (
-    "The likelihood gain is over one constant a point, its mean error on these very faces, which no model could know "
-    "beforehand: that favours the constant. Wrong crops are cut from the same pictures, four each: squares of 0.25 to "
-    "3 times the face's own crop, near it or anywhere, that overlap it by an IoU of at most 0.4."
+    "The likelihood gain is over one constant a point, its mean error on these same faces, which no model could know "
+    "beforehand: that favours the constant. Negative crops are cut from the same pictures, four each: squares of 0.25 "
+    "to 3 times the face's own crop, near it or anywhere, that overlap it by an IoU of at most 0.4."
 )
 MISSING_NOTE = "{} of {} points are not labelled, in {} faces: a face's error is the mean over its labelled points."
 LEFT_OUT_NOTE = "{} faces are left out, since point {} or {}, whose distance divides errors, is not labelled: {}."
@@ -180,7 +180,7 @@ def write_report(
 ) -> None:
     """Write report.json, faces.csv, report.md, report.html and predictions.json into `folder`, atomically.
 
-    A report with robustness curves also has robustness.png, one with confidence calibration.png and presence.png;
+    A report with robustness curves also has robustness.png, one with confidence calibration.png and roc.png;
     otherwise these files of an earlier report are removed. `samples` and the predicted `points` (F, N, 2) are those of
     the report's rows. Raises `MissingExtraError` without matplotlib, `WriteError` if the folder cannot be written.
     """
@@ -193,8 +193,8 @@ def write_report(
     write_rows(folder / "faces.csv", report.rows, report.key)
     write_predictions(folder / "predictions.json", report.schema, face_names(samples, root), points)
     _write_picture(folder / "robustness.png", robustness_png(report) if report.robustness else None)
-    _write_picture(folder / "calibration.png", calibration_png(report) if report.confidence else None)
-    _write_picture(folder / "presence.png", presence_png(report) if report.confidence else None)
+    _write_picture(folder / "calibration.png", png(CALIBRATION, report) if report.confidence else None)
+    _write_picture(folder / "roc.png", png(ROC, report) if report.confidence else None)
 
 
 def _write_picture(path: Path, png: bytes | None) -> None:

@@ -1,9 +1,9 @@
-"""The plots of a report as SVG, and PNGs of its robustness and its confidence."""
+"""Plots of a report as SVG and PNG."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from lightmark.errors import MissingExtraError
-from lightmark.evaluate.confidence import TOLERATED
-from lightmark.evaluate.report.summary import ALL, Report, RobustnessCurve
+from lightmark.evaluate.confidence import FALSE_POSITIVE_RATE
+from lightmark.evaluate.report.summary import ALL, JitterPoint, Report, RobustnessCurve, RobustnessPoint
 from lightmark.metrics import ced, roc_curve
 
 if TYPE_CHECKING:
@@ -21,77 +21,70 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, distinguishable for colour-blind readers.
 COLOURS = ("#0f8bd0", "#d55e00", "#1aa37a", "#cc6fa5", "#b8860b", "#8c7ae6", "#808890")
-MOST_CURVES = 1 + len(COLOURS)
+MAX_CURVES = 1 + len(COLOURS)
 PANEL_COLUMNS = 3
 INK, FAINT = "#1d232b", "#d7dce2"  # text and curves; grid and axes
 PNG_DPI = 110
-SMALLEST_NME = 1e-4  # a perfect face still has a place on the logarithmic axis: 0.01 %
-
+SMALLEST_NME = 1e-4  # lower limit on the logarithmic axes, 0.01 %, so that a face without error has a place
+LEGEND: dict[str, Any] = {"fontsize": 8, "labelcolor": INK, "frameon": False}
 
 Draw: TypeAlias = "Callable[[Axes, Report], None]"
-Titled: TypeAlias = "tuple[str, str, Draw]"  # with a title and a sentence for those who cannot see it
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot's title, a sentence for those who cannot see it, and its SVG."""
+    """Title, alternative text for screen readers, and drawing function of a plot."""
 
     title: str
     description: str
-    svg: bytes
+    draw: Draw
 
 
 def require_matplotlib() -> None:
-    """Raise `MissingExtraError` with the line that installs matplotlib unless it is there."""
+    """Raise `MissingExtraError` with the install command if matplotlib is missing."""
     try:
-        import matplotlib  # noqa: F401  # only whether it is there
+        import matplotlib  # noqa: F401  # only asked whether it is there
     except ModuleNotFoundError as error:
         raise MissingExtraError('a report\'s plots need matplotlib: pip install "lightmark[report]"') from error
 
 
 def plots(report: Report) -> list[Plot]:
-    """Error curve, groups, error against size; box jitter and robustness where asked for; confidence where there is."""
-    whole = report.summaries[ALL]
-    made = [
-        _plot("Cumulative error", "Share of faces up to each error, one curve a subset.", draw_curves, report),
-        _plot("Error against face size", "Every face, and the mean of each size.", draw_sizes, report),
-    ]
-    if whole.groups:
-        made.insert(1, _plot("Error by group of points", "Mean error of each group of points.", draw_groups, report))
-    judged = [CALIBRATION, PRESENCE] if report.confidence else []
-    return made + [_plot(*drawing, report) for drawing in _disturbed(report) + judged]
+    """Plots of a report: errors, groups, face sizes; box jitter, robustness and confidence if it has them."""
+    groups = [GROUPS] if report.summaries[ALL].groups else []
+    confidence = [CALIBRATION, ROC] if report.confidence else []
+    return [CURVES, *groups, SIZES, *robustness_plots(report), *confidence]
+
+
+def svg(plot: Plot, report: Report) -> bytes:
+    """SVG of a plot without its title; the same report gives the same bytes."""
+    metadata = {"Date": None, "Creator": None}  # matplotlib would write the time and its version
+    return _save(lambda figure: plot.draw(figure.subplots(), report), (5.2, 3.5), "svg", metadata)
+
+
+def png(plot: Plot, report: Report) -> bytes:
+    """PNG of a plot with its title."""
+    return _png(lambda figure: _draw_titled(figure.subplots(), plot, report))
 
 
 def robustness_png(report: Report) -> bytes:
-    """PNG with a panel for box jitter, where it was asked for, and for each robustness curve that has points."""
+    """PNG of `draw_panels`."""
     return _png(lambda figure: draw_panels(figure, report))
 
 
-def calibration_png(report: Report) -> bytes:
-    """PNG of `draw_calibration`, for a report with confidence."""
-    return _png(partial(_draw_titled, CALIBRATION, report))
-
-
-def presence_png(report: Report) -> bytes:
-    """PNG of `draw_presence`, for a report with confidence."""
-    return _png(partial(_draw_titled, PRESENCE, report))
-
-
 def draw_panels(figure: Figure, report: Report) -> None:
-    """The panels of `robustness_png`, on one scale of errors: which disturbance hurts most is seen at a glance."""
-    panels = _disturbed(report)
-    rows = max(1, -(-len(panels) // PANEL_COLUMNS))
+    """A panel for box jitter and for each robustness curve, if the report has them; all have one scale."""
+    panels = robustness_plots(report)
     columns = max(1, min(PANEL_COLUMNS, len(panels)))
+    rows = max(1, -(-len(panels) // columns))
     figure.set_size_inches(5.2 * columns, 3.7 * rows)
     places = figure.subplots(rows, columns, squeeze=False).ravel()
-    for place, (title, _, draw) in zip(places, panels, strict=False):
-        draw(place, report)
-        place.set_title(title, loc="left")
-    top = max(place.dataLim.ymax for place in places[: len(panels)]) if panels else 1.0
-    for index, place in enumerate(places):
-        place.set_ylim(0, 1.05 * max(top, 100 * SMALLEST_NME))
+    for axes, plot in zip(places, panels, strict=False):
+        _draw_titled(axes, plot, report)
+    top = max((axes.dataLim.ymax for axes in places[: len(panels)]), default=1.0)
+    for index, axes in enumerate(places):
+        axes.set_ylim(0, 1.05 * max(top, 100 * SMALLEST_NME))
         if index >= len(panels):
-            place.set_axis_off()
+            axes.set_axis_off()
 
 
 def draw_curves(axes: Axes, report: Report) -> None:
@@ -103,7 +96,7 @@ def draw_curves(axes: Axes, report: Report) -> None:
     axes.lines[0].set_linewidth(2.4)
     axes.axvline(100 * report.threshold, color=INK, linewidth=0.8, linestyle=":")
     axes.set(xlim=(0, 100 * end), ylim=(0, 101), xlabel=f"NME %, {report.normaliser}", ylabel="faces, %")
-    axes.legend(loc="best", fontsize=8, labelcolor=INK, frameon=False)
+    axes.legend(loc="best", **LEGEND)
 
 
 def draw_groups(axes: Axes, report: Report) -> None:
@@ -136,34 +129,26 @@ def draw_sizes(axes: Axes, report: Report) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="best", fontsize=8, labelcolor=INK, frameon=False)
+    axes.legend(loc="best", **LEGEND)
 
 
 def draw_jitter(axes: Axes, report: Report) -> None:
-    """NME over the share of box jitter, with its interval."""
+    """NME against the box jitter, with its interval."""
     levels = [100 * point.level for point in report.box_jitter]
-    lows, values, highs = (
-        [100 * getattr(point.nme, end) for point in report.box_jitter] for end in ("low", "value", "high")
-    )
-    axes.fill_between(levels, lows, highs, color=COLOURS[0], alpha=0.25, linewidth=0)
-    axes.plot(levels, values, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8)
+    _draw_intervals(axes, levels, report.box_jitter)
     axes.set(xticks=levels, xlabel="box off by up to, % of its size", ylabel=f"NME %, {report.normaliser}")
     axes.set_ylim(bottom=0)
 
 
 def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report) -> None:
-    """NME at each level of a disturbance with its interval, one step a level; dashed, the same faces untouched.
+    """NME at each level of a disturbance with its interval, levels equally spaced; dashed, the same faces undisturbed.
 
-    Where levels have different numbers of faces, the number stands below the level.
+    If levels have different numbers of faces, the number is below the level.
     """
     steps = range(len(curve.points))
-    lows, values, highs = (
-        [100 * getattr(point.nme, end) for point in curve.points] for end in ("low", "value", "high")
-    )
-    axes.fill_between(steps, lows, highs, color=COLOURS[0], alpha=0.25, linewidth=0)
-    axes.plot(steps, values, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8, label="at this level")
-    untouched = [100 * point.untouched for point in curve.points]
-    axes.plot(steps, untouched, color=INK, linewidth=1.0, linestyle="--", label="same faces untouched")
+    _draw_intervals(axes, steps, curve.points, "at this level")
+    undisturbed = [100 * point.untouched for point in curve.points]
+    axes.plot(steps, undisturbed, color=INK, linewidth=1.0, linestyle="--", label="same faces untouched")
     counts = {point.faces for point in curve.points}
     below = "" if len(counts) == 1 else "\n{}"
     labels = [f"{point.level:g}{below.format(point.faces)}" for point in curve.points]
@@ -171,11 +156,20 @@ def draw_robustness(curve: RobustnessCurve, axes: Axes, report: Report) -> None:
     axes.set_xticks(steps, labels)
     axes.set(xlabel=f"{curve.axis}\n{faces}", ylabel=f"NME %, {report.normaliser}")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="best", fontsize=8, labelcolor=INK, frameon=False)
+    axes.legend(loc="best", **LEGEND)
+
+
+def _draw_intervals(
+    axes: Axes, x: Sequence[float], points: Sequence[JitterPoint | RobustnessPoint], label: str | None = None
+) -> None:
+    """Curve of the points' NME in percent over `x`, with their intervals as a band."""
+    low, value, high = ([100 * getattr(point.nme, end) for point in points] for end in ("low", "value", "high"))
+    axes.fill_between(x, low, high, color=COLOURS[0], alpha=0.25, linewidth=0)
+    axes.plot(x, value, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8, label=label)
 
 
 def draw_calibration(axes: Axes, report: Report) -> None:
-    """Mean actual error of each bin of expected errors with its interval, and the diagonal of a model that knows."""
+    """Mean actual error of each bin of expected errors with its interval, and the diagonal of perfect calibration."""
     assert report.confidence is not None
     bins = report.confidence.calibration.bins
     expected = [100 * one.expected for one in bins]
@@ -188,56 +182,45 @@ def draw_calibration(axes: Axes, report: Report) -> None:
         expected, actual, reach, color=COLOURS[0], marker="o", markersize=4.5, linewidth=1.8, capsize=3, label=label
     )
     axes.set(xlim=(0, end), ylim=(0, end), xlabel="expected error, % of the crop's side", ylabel="actual error, %")
-    axes.legend(loc="upper left", fontsize=8, labelcolor=INK, frameon=False)
+    axes.legend(loc="upper left", **LEGEND)
 
 
-def draw_presence(axes: Axes, report: Report) -> None:
-    """ROC curve of the presence, false accepts on a logarithmic scale; dotted, the share of them that is tolerated."""
+def draw_roc(axes: Axes, report: Report) -> None:
+    """ROC curve of the confidence, false positives on a logarithmic scale; dotted, `FALSE_POSITIVE_RATE`."""
     assert report.confidence is not None
     from matplotlib.ticker import StrMethodFormatter
 
-    presence = report.confidence.presence
-    accepted, kept = roc_curve(presence.right, presence.wrong)
-    least = 1 / len(presence.wrong)
-    axes.step(100 * np.maximum(accepted, least), 100 * kept, where="post", color=COLOURS[0], linewidth=1.8)
-    axes.axvline(100 * TOLERATED, color=INK, linewidth=0.8, linestyle=":")
-    floor = min(99.0, 100 * float(kept[accepted < 1.5 * least].max()))
+    roc = report.confidence.roc
+    false_rate, true_rate = roc_curve(roc.faces, roc.negatives)
+    least = 1 / len(roc.negatives)
+    axes.step(100 * np.maximum(false_rate, least), 100 * true_rate, where="post", color=COLOURS[0], linewidth=1.8)
+    axes.axvline(100 * FALSE_POSITIVE_RATE, color=INK, linewidth=0.8, linestyle=":")
+    floor = min(99.0, 100 * float(true_rate[false_rate < 1.5 * least].max()))
     axes.set(xscale="log", xlim=(100 * least, 100), ylim=(max(0.0, 2 * floor - 100), 100 + (100 - floor) / 15))
-    wrong, right = (f"of {len(scores)}" for scores in (presence.wrong, presence.right))
-    axes.set(xlabel=f"{wrong} wrong crops accepted, %", ylabel=f"{right} right crops kept, %")
+    axes.set(
+        xlabel=f"false positives of {len(roc.negatives)} negative crops, %",
+        ylabel=f"true positives of {len(roc.faces)} face crops, %",
+    )
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.annotate(f"AUC {presence.auc:.4f}", (0.97, 0.05), xycoords="axes fraction", ha="right")
+    axes.annotate(f"AUC {roc.auc:.4f}", (0.97, 0.05), xycoords="axes fraction", ha="right")
 
 
-CALIBRATION: Titled = (
-    "Expected and actual errors",
-    "Mean actual error of points of like expected error.",
-    draw_calibration,
+CURVES = Plot("Cumulative error", "Share of faces up to each error, one curve a subset.", draw_curves)
+GROUPS = Plot("Error by group of points", "Mean error of each group of points.", draw_groups)
+SIZES = Plot("Error against face size", "Every face, and the mean of each size.", draw_sizes)
+JITTER = Plot("Error when the box is off", "Mean error at each share of box jitter.", draw_jitter)
+CALIBRATION = Plot(
+    "Expected and actual errors", "Mean actual error of points of similar expected error.", draw_calibration
 )
-PRESENCE: Titled = (
-    "Presence: right and wrong crops",
-    "Share of right crops kept at each share of wrong ones accepted.",
-    draw_presence,
-)
+ROC = Plot("ROC of the confidence", "True positive rate at each false positive rate.", draw_roc)
 
 
-def _draw_titled(titled: Titled, report: Report, figure: Figure) -> None:
-    title, _, draw = titled
-    figure.set_size_inches(5.2, 3.9)
-    axes = figure.subplots()
-    draw(axes, report)
-    axes.set_title(title, loc="left")
-
-
-def _disturbed(report: Report) -> list[Titled]:
-    """Title, description and drawing of box jitter and of each robustness curve that has points."""
-    jitter: list[Titled] = [
-        ("Error when the box is off", "Mean error at each share of box jitter.", draw_jitter)
-    ]
-    return (jitter if report.box_jitter else []) + [
-        (f"Error when {curve.when}", f"Mean error by {curve.axis}.", partial(draw_robustness, curve))
-        for curve in report.robustness
-        if curve.points
+def robustness_plots(report: Report) -> list[Plot]:
+    """Plots of box jitter and of each robustness curve that has points."""
+    curves = [curve for curve in report.robustness if curve.points]
+    return ([JITTER] if report.box_jitter else []) + [
+        Plot(f"Error when {curve.when}", f"Mean error by {curve.axis}.", partial(draw_robustness, curve))
+        for curve in curves
     ]
 
 
@@ -248,37 +231,31 @@ def _distinct_subsets(report: Report) -> list[tuple[str, list[float]]]:
         faces = tuple(i for i, row in enumerate(report.rows) if subset == ALL or subset in row.subsets)
         labels.setdefault(faces, []).append(subset)
     return [
-        (" = ".join(names), [report.rows[i].nme for i in faces]) for faces, names in list(labels.items())[:MOST_CURVES]
+        (" = ".join(names), [report.rows[i].nme for i in faces]) for faces, names in list(labels.items())[:MAX_CURVES]
     ]
 
 
-def _plot(title: str, description: str, draw: Draw, report: Report) -> Plot:
-    return Plot(title, description, _svg(draw, report))
-
-
-def _svg(draw: Draw, report: Report) -> bytes:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_style()):
-        figure = Figure(figsize=(5.2, 3.5), layout="constrained")
-        axes = figure.subplots()
-        draw(axes, report)
-        stream = io.BytesIO()
-        # No date and no tool name: the same report gives the same bytes.
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue()
+def _draw_titled(axes: Axes, plot: Plot, report: Report) -> None:
+    plot.draw(axes, report)
+    axes.set_title(plot.title, loc="left")
 
 
 def _png(draw: Callable[[Figure], None]) -> bytes:
+    return _save(draw, (5.2, 3.9), "png", {"Software": None})
+
+
+def _save(
+    draw: Callable[[Figure], None], inches: tuple[float, float], file_format: str, metadata: dict[str, None]
+) -> bytes:
+    """Bytes of a figure of width and height `inches` that `draw` fills."""
     import matplotlib
     from matplotlib.figure import Figure
 
+    stream = io.BytesIO()
     with matplotlib.rc_context(_style()):
-        figure = Figure(layout="constrained")
+        figure = Figure(figsize=inches, layout="constrained")
         draw(figure)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        figure.savefig(stream, format=file_format, dpi=PNG_DPI, metadata=metadata)
     return stream.getvalue()
 
 

@@ -1,8 +1,9 @@
-"""One row a face: what was measured on it, and the CSV that keeps it."""
+"""Metrics of each face as a row, and their CSV file."""
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from lightmark.geometry import Floats, labelled
 from lightmark.metrics import labelled_mean, nme, point_errors
 from lightmark.schema import Schema
 
-# Nine digits survive any statistic quoted from the table; seventeen only make it unreadable.
+# Nine digits suffice for any statistic of the table; seventeen would make it unreadable.
 FORMAT = ".9g"
 _MEASURES = ("size_px", "normaliser_px", "points")
 
@@ -27,8 +28,8 @@ _MEASURES = ("size_px", "normaliser_px", "points")
 class FaceRow:
     """Errors of one face, as fractions of its normaliser; `size_px` is the longer side of its box.
 
-    Each is the mean over labelled points, of which there are `points`. `nme_inner` leaves out the jaw, where anything
-    else is labelled; `groups` holds the NME of each group of points of the schema, NaN where none of it is labelled.
+    Each is the mean over the labelled points, whose number is `points`. `nme_inner` is without the jaw, unless only the
+    jaw is labelled; `groups` are the NME of the schema's groups of points, NaN for a group without labelled points.
     """
 
     name: str
@@ -42,19 +43,19 @@ class FaceRow:
 
 
 def face_rows(samples: Sequence[Sample], points: Floats, root: Path | None = None) -> list[FaceRow]:
-    """Rows of `samples` with predicted `points` (F, N, 2), named by their path below `root` where they lie there.
+    """Rows of `samples` with predicted `points` (F, N, 2); names are paths relative to `root` if they are below it.
 
-    Raises `SchemaError` for samples of several schemas, `DataError` for a label that gives no normaliser or a name
-    that comes twice.
+    Raises `SchemaError` for samples of several schemas, `DataError` for labels without a normaliser and for
+    two faces of the same name.
     """
     schema = one_schema(samples)
-    truth = np.stack([sample.points for sample in samples])
+    target = np.stack([sample.points for sample in samples])
     normaliser = normalisers_of(samples)
-    whole = nme(points, truth, normaliser)
-    shares = point_errors(points, truth) / normaliser[:, None]
+    errors = nme(points, target, normaliser)
+    shares = point_errors(points, target) / normaliser[:, None]
     inner = labelled_mean(shares[:, list(schema.inner or range(schema.size))])
     groups = {group: labelled_mean(shares[:, list(members)]) for group, members in schema.groups.items()}
-    counts = labelled(truth).sum(axis=1)
+    counts = labelled(target).sum(axis=1)
     boxes = face_boxes(samples)
     sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     names = face_names(samples, root)
@@ -62,9 +63,9 @@ def face_rows(samples: Sequence[Sample], points: Floats, root: Path | None = Non
         FaceRow(
             name=names[i],
             subsets=tuple(sorted(sample.subsets)),
-            nme=float(whole[i]),
-            nme_inner=float(whole[i] if np.isnan(inner[i]) else inner[i]),
-            groups={group: float(errors[i]) for group, errors in groups.items()},
+            nme=float(errors[i]),
+            nme_inner=float(errors[i] if np.isnan(inner[i]) else inner[i]),
+            groups={group: float(values[i]) for group, values in groups.items()},
             size_px=float(sizes[i]),
             normaliser_px=float(normaliser[i]),
             points=int(counts[i]),
@@ -74,19 +75,16 @@ def face_rows(samples: Sequence[Sample], points: Floats, root: Path | None = Non
 
 
 def face_names(samples: Sequence[Sample], root: Path | None = None) -> list[str]:
-    """Names of faces that do not depend on where the data lie; raises `DataError` for one that comes twice."""
+    """Names of faces relative to `root`, independent of its place; raises `DataError` for two faces of one name."""
     prefix = "" if root is None else f"{root.as_posix()}/"
     names = [sample.name.removeprefix(prefix) for sample in samples]
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise DataError(f"{name}: two faces have this name; give each its own `index` attribute")
-        seen.add(name)
+    if doubled := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{doubled[0]}: two faces have this name; give each its own `index` attribute")
     return names
 
 
 def one_schema(samples: Sequence[Sample]) -> Schema:
-    """The schema that all `samples` have; raises `SchemaError` where they differ."""
+    """Common schema of all `samples`; raises `SchemaError` if they differ."""
     if not samples:
         raise DataError("no faces to evaluate; needs at least one")
     schema = samples[0].schema
@@ -97,12 +95,12 @@ def one_schema(samples: Sequence[Sample]) -> Schema:
 
 
 def nme_key(schema: Schema) -> str:
-    """Name under which errors are written, with the normaliser in it, such as `nme_inter_ocular`."""
+    """Column name of the NME, which includes the normaliser, such as `nme_inter_ocular`."""
     return "nme_" + schema.normaliser_name.replace("-", "_").replace(" ", "_")
 
 
 def write_rows(path: str | Path, rows: Sequence[FaceRow], key: str) -> None:
-    """Write `rows` as CSV, errors under the column `key`; the file is whole or not there."""
+    """Write `rows` as CSV with the NME in the column `key`, atomically."""
     groups = list(rows[0].groups)
     columns = [key, f"{key}_inner", *(f"{key}_{group}" for group in groups)]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -116,7 +114,7 @@ def write_rows(path: str | Path, rows: Sequence[FaceRow], key: str) -> None:
 
 @reader("a table of faces")
 def read_rows(path: str | Path) -> tuple[str, list[FaceRow]]:
-    """The errors' column and the rows of a CSV that `write_rows` wrote; raises `DataError` naming file and line."""
+    """Read a CSV of `write_rows`: the name of the NME column and the rows; raises `DataError` naming file and line."""
     with Path(path).open(encoding="utf-8", newline="") as file:
         table = csv.reader(file)
         header = next(table, [])

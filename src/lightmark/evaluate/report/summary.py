@@ -1,4 +1,4 @@
-"""A report: rows of faces summed up by subset, group of points and size, with all that is needed to make it again."""
+"""Report: statistics of the faces' rows by subset, group of points and face size, with provenance; its JSON."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lightmark.metrics import RESAMPLES, Interval, bootstrap_interval, percentil
 
 REPORT_VERSION = 1
 ALL = "all"
-# Edges of the bins of face size: from a face in a crowd to a portrait, fixed so that reports can be laid side by side,
-# and off the powers of two, to which sets are often reduced: an edge there would cut a crowd of equal faces in two.
+# Edges of the bins of face size, from a face in a crowd to a portrait: fixed, so that reports can be compared, and no
+# powers of two, to which data sets are often resized, so that an edge there would split faces of nearly equal size.
 SIZE_EDGES_PX = (0.0, 40.0, 60.0, 80.0, 120.0, 160.0, 240.0, 320.0, 480.0, float("inf"))
 
 
@@ -33,9 +33,9 @@ class SizeBin:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the faces of one subset say together; errors are fractions, intervals are bootstrapped over faces.
+    """Statistics of the faces of one subset; errors are fractions, intervals are bootstrapped over faces.
 
-    `points` labelled points were measured in all; a group is measured on the faces that have any of it labelled.
+    `points` is the number of labelled points; a group's NME is over the faces with a labelled point of it.
     """
 
     faces: int
@@ -53,7 +53,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class JitterPoint:
-    """NME and failure rate when boxes are spoilt by the share `level` of their size."""
+    """NME and failure rate with boxes perturbed by up to the share `level` of their size."""
 
     level: float
     nme: Interval
@@ -62,7 +62,7 @@ class JitterPoint:
 
 @dataclass(frozen=True)
 class RobustnessPoint:
-    """NME of the `faces` large enough for a `level`, and the mean NME of the very same faces `untouched`."""
+    """NME of the `faces` that are large enough for a `level`, and the mean NME of the same faces `untouched`."""
 
     level: float
     faces: int
@@ -72,7 +72,7 @@ class RobustnessPoint:
 
 @dataclass(frozen=True)
 class RobustnessCurve:
-    """A disturbance at its levels, mildest first; `when` ends "error when …", `axis` says what a level is."""
+    """NME at the levels of a disturbance, mildest first; `when` ends "error when …", `axis` names the level's unit."""
 
     name: str
     when: str
@@ -82,10 +82,10 @@ class RobustnessCurve:
 
 @dataclass(frozen=True)
 class Report:
-    """An evaluation: `rows` of faces, `summaries` by subset ("all" first), and `origin`, what made them.
+    """Report of an evaluation: `rows` of faces, `summaries` by subset ("all" first), and `origin`, their provenance.
 
-    `key` names the error with its normaliser, such as "nme_inter_ocular"; `threshold` is the fraction beyond which a
-    face fails; `confidence` is None for what has none; `notes` say in words what the numbers do not.
+    `key` names the error with its normaliser, such as "nme_inter_ocular"; `threshold` is the NME above
+    which a face is a failure; `confidence` is None for a model without; `notes` are sentences for the reader.
     """
 
     title: str
@@ -104,20 +104,20 @@ class Report:
 
 
 def summaries_by_subset(rows: Sequence[FaceRow], threshold: float, seed: int) -> dict[str, Summary]:
-    """Summary of all faces under "all", then of each named subset, larger ones first."""
+    """Summary of all faces under "all", then of each subset, largest first."""
     subsets: dict[str, list[FaceRow]] = {}
     for row in rows:
         for subset in row.subsets:
             subsets.setdefault(subset, []).append(row)
     for split in ("train", "test"):
         if len(subsets.get(split, ())) == len(rows):
-            del subsets[split]  # the split says nothing beside "all" when nothing else was evaluated
+            del subsets[split]  # it has the same faces as "all"
     ordered = sorted(subsets.items(), key=lambda item: (-len(item[1]), item[0]))
     return {name: summarise(faces, threshold, seed) for name, faces in [(ALL, list(rows)), *ordered]}
 
 
 def summarise(rows: Sequence[FaceRow], threshold: float, seed: int) -> Summary:
-    """Summary of `rows`, at least one; failures are errors above `threshold`, a fraction."""
+    """Summary of `rows`, at least one; an NME above `threshold`, a fraction, is a failure."""
     errors = np.array([row.nme for row in rows])
     return Summary(
         faces=len(rows),
@@ -130,9 +130,9 @@ def summarise(rows: Sequence[FaceRow], threshold: float, seed: int) -> Summary:
         p90=percentile(errors, 90),
         p95=percentile(errors, 95),
         groups={
-            group: bootstrap_interval(found, seed=seed)
+            group: bootstrap_interval(errors_of_group, seed=seed)
             for group in rows[0].groups
-            if (found := [row.groups[group] for row in rows if not np.isnan(row.groups[group])])
+            if (errors_of_group := [row.groups[group] for row in rows if not np.isnan(row.groups[group])])
         },
         sizes=_size_bins(rows, seed),
     )
@@ -148,7 +148,7 @@ def _size_bins(rows: Sequence[FaceRow], seed: int) -> tuple[SizeBin, ...]:
 
 
 def report_to_json(report: Report) -> str:
-    """JSON text of everything but the rows, which `faces.csv` holds; the same run gives the same text."""
+    """JSON text of a report without its rows, which are in `faces.csv`; the same run gives the same text."""
     data = {
         "lightmark_report": REPORT_VERSION,
         "title": report.title,

@@ -1,4 +1,4 @@
-"""A report in words and tables: for the terminal and as Markdown."""
+"""Text of a report with its tables, for a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightmark.evaluate.confidence import TOLERATED, Confidence
+from lightmark.evaluate.confidence import FALSE_POSITIVE_RATE, Confidence
 from lightmark.evaluate.report.summary import ALL, Report, RobustnessCurve, SizeBin
 from lightmark.metrics import Interval
 from lightmark.schema import FACE_BOX
@@ -14,7 +14,7 @@ from lightmark.schema import FACE_BOX
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, column names and cells, the first column being names."""
+    """Table with a heading; the first column has the names of the rows."""
 
     heading: str
     columns: tuple[str, ...]
@@ -22,7 +22,7 @@ class Table:
 
 
 def tables(report: Report) -> list[Table]:
-    """By subset, group of points and face size; by box jitter and disturbance where asked for; confidence if any."""
+    """Tables by subset, group of points, face size, box jitter, disturbance, and of the confidence; no empty ones."""
     made = [_subset_table(report), _group_table(report), _size_table(report), _jitter_table(report)]
     made += [_robustness_table(curve) for curve in report.robustness]
     made += [_confidence_table(report.confidence)] if report.confidence else []
@@ -30,7 +30,7 @@ def tables(report: Report) -> list[Table]:
 
 
 def legend(report: Report) -> str:
-    """One sentence on what the numbers are."""
+    """Sentence that defines the metrics of the tables."""
     by_box = report.normaliser == FACE_BOX
     divisor = "the longer side of the face's box" if by_box else f"its {report.normaliser} distance"
     return (
@@ -40,34 +40,34 @@ def legend(report: Report) -> str:
 
 
 def render_text(report: Report) -> str:
-    """The report for a terminal."""
+    """Text of the report for a terminal."""
     parts = [report.title, legend(report), *(f"Note: {note}" for note in report.notes)]
     parts += [f"{table.heading}\n{align_columns(table)}" for table in tables(report)]
     return "\n\n".join(parts) + "\n"
 
 
 def render_markdown(report: Report) -> str:
-    """The report as Markdown, with what made it."""
+    """The report as Markdown, with its provenance."""
     parts = [f"# {report.title}", legend(report)]
     if report.notes:
         parts.append("\n".join(f"- {note}" for note in report.notes))
     parts += [f"## {table.heading}\n\n{_markdown_table(table)}" for table in tables(report)]
-    made_by = "\n".join(f"- {name}: `{value}`" for name, value in origin_lines(report))
-    return "\n\n".join([*parts, f"## What made this\n\n{made_by}"]) + "\n"
+    provenance = "\n".join(f"- {name}: `{value}`" for name, value in origin_lines(report))
+    return "\n\n".join([*parts, f"## Provenance\n\n{provenance}"]) + "\n"
 
 
 def origin_lines(report: Report) -> list[tuple[str, str]]:
-    """What made the report, as names and values; nested facts get dotted names."""
+    """Provenance of the report as names and values; nested names are joined by dots."""
     return [("seed", str(report.seed)), *_flatten(report.origin)]
 
 
 def percent(fraction: float, decimals: int = 2) -> str:
-    """A fraction in percent, such as "3.56 %"."""
+    """Text of a fraction in percent, such as "3.56 %"."""
     return f"{100 * fraction:.{decimals}f} %"
 
 
 def percent_interval(interval: Interval, decimals: int = 2) -> str:
-    """An interval in percent without the sign, such as "3.56 [3.41, 3.72]"."""
+    """Text of an interval in percent without the sign, such as "3.56 [3.41, 3.72]"."""
     value, low, high = (f"{100 * number:.{decimals}f}" for number in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
 
@@ -77,12 +77,12 @@ def _fraction_interval(interval: Interval) -> str:
 
 
 def size_name(size: SizeBin) -> str:
-    """A bin of face size, such as "80–120 px"."""
+    """Text of a bin of face sizes, such as "80–120 px"."""
     return f"{size.low:g}–{size.high:g} px" if size.high != float("inf") else f"{size.low:g} px and more"
 
 
 def align_columns(table: Table) -> str:
-    """The table in columns padded with spaces, numbers to the right."""
+    """Text of the table, columns padded with spaces, all but the first right-aligned."""
     rows = [table.columns, *table.cells]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
     return "\n".join("  ".join(_pad(row, widths)).rstrip() for row in rows)
@@ -126,7 +126,7 @@ def _group_table(report: Report) -> Table:
 
 
 def _group_cell(interval: Interval | None) -> str:
-    """A dash where no face of a subset has a point of the group labelled."""
+    """NME in percent, or a dash if no face of the subset has a labelled point of the group."""
     return "–" if interval is None else f"{100 * interval.value:.2f}"
 
 
@@ -154,21 +154,18 @@ def _robustness_table(curve: RobustnessCurve) -> Table:
 
 
 def _confidence_table(confidence: Confidence) -> Table:
-    calibration, presence = confidence.calibration, confidence.presence
-    wrong = f"{len(presence.wrong)} wrong crops"
+    calibration, roc = confidence.calibration, confidence.roc
+    at_threshold = f"at a false positive rate of {percent(FALSE_POSITIVE_RATE, 0)} (threshold {roc.threshold:.3g})"
     cells = (
         ("mean actual over mean expected error", _fraction_interval(calibration.ratio)),
         ("Spearman, expected and actual error within a point", f"{calibration.spearman:.3f}"),
         ("likelihood gain over a constant a point, nats", _fraction_interval(calibration.gain)),
-        (f"presence: AUC, {len(presence.right)} right crops against {wrong}", f"{presence.auc:.4f}"),
-        (
-            f"right crops lost where {percent(TOLERATED, 0)} of wrong ones pass (score above {presence.threshold:.3g})",
-            percent(presence.right_lost, 1),
-        ),
-        ("right crops below a score of 0.5", percent(presence.right_below_half, 1)),
-        ("wrong crops from a score of 0.5", percent(presence.wrong_from_half, 1)),
+        (f"AUC, {len(roc.faces)} face crops against {len(roc.negatives)} negative crops", f"{roc.auc:.4f}"),
+        (f"face crops missed {at_threshold}", percent(roc.missed, 1)),
+        ("face crops missed at a threshold of 0.5", percent(roc.missed_at_half, 1)),
+        ("false positives at a threshold of 0.5", percent(roc.false_positives_at_half, 1)),
     )
-    return Table("Confidence: expected errors, in shares of the crop's side, and presence", ("measure", "value"), cells)
+    return Table("Expected errors (relative to the crop's side) and confidence", ("measure", "value"), cells)
 
 
 def _flatten(facts: Any, prefix: str = "") -> list[tuple[str, str]]:
