@@ -40,8 +40,7 @@ from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.subsets import REPEATS_TEST
 from lightmark.errors import DataError, MissingExtraError, SchemaError
-from lightmark.evaluate.models import open_model
-from lightmark.evaluate.predict import face_boxes, predict, same_points, to_schema
+from lightmark.evaluate.predict import face_boxes, open_model, predict, same_points, to_schema
 from lightmark.evaluate.report.rows import FaceRow, face_names, face_rows, nme_key
 from lightmark.evaluate.report.summary import ALL
 from lightmark.evaluate.run import CONVERTED_NOTE, LABEL_BOX_NOTE, choose_faces

@@ -36,8 +36,7 @@ from lightmark.data.sample import Sample
 from lightmark.data.synthetic.head import make_head, mean_points
 from lightmark.data.synthetic.scene import random_expression, random_identity
 from lightmark.data.synthetic.view import Pose, view_head
-from lightmark.evaluate.models import open_model
-from lightmark.evaluate.predict import predict
+from lightmark.evaluate.predict import open_model, predict
 from lightmark.files import replacing
 from lightmark.geometry import Array, rotation_angles, tight_box
 from lightmark.mean_head import RIGID, head_points

@@ -25,12 +25,10 @@ import numpy as np
 from rich.progress import track as with_progress
 
 from box_map import FIVE, SETS, five_of
-from lightmark.data.normaliser import normalisers_of
 from lightmark.data.read import read_samples
-from lightmark.data.sample import Sample, load_image
+from lightmark.data.sample import Sample, load_image, normalisers_of
 from lightmark.evaluate.face_boxes import find_face_boxes, with_face_boxes
-from lightmark.evaluate.models import open_model
-from lightmark.evaluate.predict import predict
+from lightmark.evaluate.predict import open_model, predict
 from lightmark.export.exporter import export_formats
 from lightmark.face import Face
 from lightmark.files import replacing, sha256_of

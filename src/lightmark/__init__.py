@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # for editors and type checkers; the table below is what runs
     from lightmark.data.read import read_samples as read_samples
     from lightmark.data.sample import Sample as Sample
     from lightmark.errors import LightmarkError as LightmarkError
-    from lightmark.evaluate.models import open_model as open_model
+    from lightmark.evaluate.predict import open_model as open_model
     from lightmark.evaluate.predict import predict as predict
     from lightmark.evaluate.run import evaluate_model as evaluate_model
     from lightmark.face import Face as Face
@@ -45,7 +45,7 @@ _MODULES = {
     "evaluate_model": "lightmark.evaluate.run",
     "interocular": "lightmark.metrics",
     "nme": "lightmark.metrics",
-    "open_model": "lightmark.evaluate.models",
+    "open_model": "lightmark.evaluate.predict",
     "predict": "lightmark.evaluate.predict",
     "read_samples": "lightmark.data.read",
     "to_picture": "lightmark.source",

@@ -15,8 +15,7 @@ from lightmark.data.sample import Sample, load_image
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.draw import contact_sheet, draw_faces, face_tile, write_png
 from lightmark.errors import MissingExtraError
-from lightmark.evaluate.models import open_model
-from lightmark.evaluate.predict import predict
+from lightmark.evaluate.predict import open_model, predict
 from lightmark.evaluate.run import REPORT_FILES, make_report, write_report
 from lightmark.face import Face
 from lightmark.files import replacing

@@ -14,7 +14,7 @@ from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError, SchemaError
 from lightmark.evaluate.label_offsets import FAR, FEWEST, format_offsets, label_offsets
-from lightmark.evaluate.models import open_model
+from lightmark.evaluate.predict import open_model
 from lightmark.geometry import tight_box
 from lightmark.schema import IBUG68
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 from lightmark.data.sample import Sample
-from lightmark.errors import ConfigError, DataError, SchemaError, SpecError
-from lightmark.evaluate.predict import face_boxes, jitter_boxes, predict, to_schema
+from lightmark.errors import CheckpointError, ConfigError, DataError, MissingExtraError, SchemaError, SpecError
+from lightmark.evaluate.predict import face_boxes, jitter_boxes, open_model, predict, to_schema
 from lightmark.geometry import tight_box, to_normalized, transform
 from lightmark.metrics import interocular, nme
 from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98, plain_schema
@@ -183,3 +184,22 @@ def test_other_conversions_are_refused(labelled, expected) -> None:
     """Only WFLW's points imply another set's."""
     with pytest.raises(SchemaError, match=rf"labelled with {labelled.name} .*expected {expected.name} .*only wflw98"):
         to_schema([face_of(labelled)], expected)
+
+
+def test_an_onnx_file_opens(model_68) -> None:
+    """The exported model answers with its 68 points."""
+    assert open_model(model_68())(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 68, 2)
+
+
+def test_another_suffix_is_refused(tmp_path) -> None:
+    """The error says how model files end."""
+    with pytest.raises(CheckpointError, match=r"m\.pth: got a file ending in '\.pth', a model ends in \.onnx, "):
+        open_model(tmp_path / "m.pth")
+
+
+def test_a_checkpoint_without_torch_says_what_to_install(tmp_path, monkeypatch) -> None:
+    """The message holds the install line."""
+    monkeypatch.delitem(sys.modules, "lightmark.nets.checkpoint", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[train\]"'):
+        open_model(tmp_path / "m.safetensors")

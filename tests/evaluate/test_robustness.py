@@ -27,6 +27,7 @@ from lightmark.evaluate.robustness import (
     JITTER_LEVELS,
     add_noise,
     blur_face,
+    box_jitter_curve,
     compress_face,
     reduce_face,
     robustness_curves,
@@ -259,6 +260,30 @@ def test_panels_share_a_scale_that_holds_every_curve(oracle) -> None:
     assert [place.get_ylim() for place in figure.axes] == [pytest.approx((0, 63))] * 2
 
 
+def test_levels_are_sorted_and_single(centroid_model, blob_samples) -> None:
+    """Whatever order they come in, each level is one point of the curve."""
+    curve = box_jitter_curve(centroid_model, blob_samples, [0.1, 0.0, 0.1], 0.1)
+    assert [point.level for point in curve] == [0.0, 0.1]
+
+
+def test_level_zero_is_the_plain_error(centroid_model, blob_samples) -> None:
+    """The curve starts at the report's own number."""
+    truth = np.stack([sample.points for sample in blob_samples])
+    errors = nme(predict(centroid_model, blob_samples), truth, interocular(truth, centroid_model.spec.schema))
+    (point,) = box_jitter_curve(centroid_model, blob_samples, [0.0], 0.1)
+    assert point.nme.value == pytest.approx(errors.mean())
+
+
+def test_a_model_that_looks_at_nothing_suffers(fixed_model, blob_samples) -> None:
+    """Points at fixed places of the crop move with the perturbed box."""
+    normalized_points = np.array([[0.3, 0.3], [0.5, 0.7], [0.7, 0.3]])
+    model = fixed_model(ModelSpec(blob_samples[0].schema, size=32, crop_scale=2.0), normalized_points)
+    curve = box_jitter_curve(model, blob_samples, [0.0, 0.2, 0.4], 0.1)
+    values = [point.nme.value for point in curve]
+    assert values == sorted(values)
+    assert values[-1] > 2 * values[0]
+
+
 def _evaluate(model: Path, tree: Path, out: Path, *options: str) -> Result:
     words = ["evaluate", str(model), "--data", str(tree), "--report", str(out), *options]
     result = CliRunner().invoke(main, words)
@@ -279,7 +304,7 @@ def test_the_flag_writes_the_curves(tree_300w, model_68, tmp_path) -> None:
     page, markdown = ((tmp_path / "r" / f"report.{kind}").read_text() for kind in ("html", "md"))
     for text in (printed, page, markdown):
         assert "When the face is small" in text
-        assert "one smaller than a level is left out" in text
+        assert "smaller than a level is left out of it" in text
     assert "Error when the face is small" in page
     assert Image.open(tmp_path / "r" / "robustness.png").format == "PNG"
 

@@ -197,12 +197,13 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
     """With the step, what to do, and where the run's files are; other parts may be what they like."""
     state = TrainingState(step=6)
     state.count({"loss": torch.tensor(1.0), "main": torch.tensor(float("nan"))})
-    means = finite_means(state, "tiny", tmp_path, "sleep over it")
+    means = finite_means(state, "tiny", tmp_path)
     assert (means["loss"], state.step, state.counted) == (1.0, 7, 0)
     state.count({"loss": torch.tensor(float("inf"))})
-    expected = f"tiny: the loss is not finite at step 8; sleep over it; what was saved before stays in {tmp_path}"
+    advice = "lower the learning rate, or look for broken labels with `lightmark data check`"
+    expected = f"tiny: the loss is not finite at step 8; {advice}; what was saved before stays in {tmp_path}"
     with pytest.raises(TrainingError) as caught:
-        finite_means(state, "tiny", tmp_path, "sleep over it")
+        finite_means(state, "tiny", tmp_path)
     assert str(caught.value) == expected
 
 

@@ -55,7 +55,7 @@ def data_check(path: Path, against: Path | None, sheet: Path | None, force: bool
 def _compare_labels(model: Path, samples: Sequence[Sample], path: Path) -> bool:
     """Print the offsets of the labels of `samples` from the points of `model`; whether they are all small."""
     from lightmark.evaluate.label_offsets import format_offsets, label_offsets
-    from lightmark.evaluate.models import open_model
+    from lightmark.evaluate.predict import open_model
 
     offsets = label_offsets(open_model(model), samples, path if path.is_dir() else path.parent)
     click.echo(f"\n{format_offsets(offsets, model.name)}")

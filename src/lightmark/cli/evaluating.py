@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the whole ModelSpec as JSON.")
 def info(model: Path, as_json: bool) -> None:
     """Print points, input, outputs, costs and training of MODEL (a shipped name, a checkpoint or an exported file)."""
-    from lightmark.evaluate.models import open_model
+    from lightmark.evaluate.predict import open_model
     from lightmark.spec import describe_spec, spec_to_json
 
     spec = open_model(model).spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lightmark.data.shards.tar import Member, read_member
 from lightmark.errors import DataError, GeometryError
 from lightmark.geometry import Array, labelled, longer_side, require_box, tight_box
 from lightmark.image import Picture
+from lightmark.metrics import interocular
 from lightmark.schema import Schema
 from lightmark.source import to_picture
 from lightmark.spec import spans_face
@@ -99,3 +100,15 @@ def encoded_picture(sample: Sample) -> bytes:
 def encoded_suffix(sample: Sample) -> str:
     """File suffix for the bytes of `encoded_picture`."""
     return ".png" if sample.image is not None else sample.path.suffix
+
+
+def normalisers_of(samples: Sequence[Sample]) -> Array:
+    """Lengths (F,), in image pixels, that the errors of `samples`, all of one schema, are divided by.
+
+    The distance of the two points that the schema names, NaN where one of them is missing; the longer side of the
+    face's box, around which crops are cut, where it names none.
+    """
+    schema = samples[0].schema
+    if schema.normaliser:
+        return interocular(np.stack([sample.points for sample in samples]), schema)
+    return np.array([longer_side(sample.box) for sample in samples])

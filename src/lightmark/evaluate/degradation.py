@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.data.missing import with_normaliser
-from lightmark.data.normaliser import normalisers_of
 from lightmark.data.read import read_samples
-from lightmark.data.sample import Sample
+from lightmark.data.sample import Sample, normalisers_of
 from lightmark.evaluate.compare import PairedSummary, summarise_pair
-from lightmark.evaluate.models import open_model
-from lightmark.evaluate.predict import predict, to_schema
+from lightmark.evaluate.predict import open_model, predict, to_schema
 from lightmark.evaluate.report.text import Table, align_columns
 from lightmark.evaluate.run import choose_faces
 from lightmark.metrics import Array, nme

@@ -7,25 +7,27 @@ from numpy.typing import NDArray
 
 from lightmark.geometry import Array, overlaps
 
-FOUND_IOU = 0.5
-HIT, FALSE, NEITHER = 1, 0, -1
-Verdicts = NDArray[np.int64]
+MATCH_IOU = 0.5
+TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
 
 
-def match_boxes(found: Array, boxes: Array, counts: NDArray[np.bool_], least: float = FOUND_IOU) -> Verdicts:
-    """HIT, FALSE or NEITHER (M,) for each of `found` (M, 4), surest first, given the labelled `boxes` (F, 4).
+def match_boxes(
+    detections: Array, boxes: Array, counts: NDArray[np.bool_], min_iou: float = MATCH_IOU
+) -> NDArray[np.int64]:
+    """TRUE_POSITIVE, FALSE_POSITIVE or IGNORED (M,) for each of `detections` (M, 4), sorted by score, highest first.
 
-    A detection is a hit if its IoU with a box that no higher-scored detection has matched is at least `least`; a second
-    detection of the box is a false positive. One on an ignored box (`counts` (F,) false) is neither.
+    A detection is a true positive if its IoU with one of the labelled `boxes` (F, 4) that no detection of a higher
+    score has matched is at least `min_iou`; a second detection of a box is a false positive. Detections of a box with
+    `counts` (F,) false are ignored.
     """
-    verdicts = np.full(len(found), FALSE)
-    if len(boxes) == 0 or len(found) == 0:
-        return verdicts
-    shares, taken = overlaps(found, boxes), np.zeros(len(boxes), bool)
-    for index, row in enumerate(shares):
-        free = np.where(taken, 0.0, row)
+    matches = np.full(len(detections), FALSE_POSITIVE)
+    if len(boxes) == 0 or len(detections) == 0:
+        return matches
+    ious, matched = overlaps(detections, boxes), np.zeros(len(boxes), bool)
+    for index, row in enumerate(ious):
+        free = np.where(matched, 0.0, row)
         best = int(free.argmax())
-        if free[best] >= least:
-            verdicts[index] = HIT if counts[best] else NEITHER
-            taken[best] = counts[best]
-    return verdicts
+        if free[best] >= min_iou:
+            matches[index] = TRUE_POSITIVE if counts[best] else IGNORED
+            matched[best] = counts[best]
+    return matches

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.data.missing import with_normaliser
-from lightmark.data.normaliser import normalisers_of
-from lightmark.data.sample import Sample
+from lightmark.data.sample import Sample, normalisers_of
 from lightmark.errors import DataError
 from lightmark.evaluate.predict import predict, to_schema
 from lightmark.evaluate.report.rows import face_names

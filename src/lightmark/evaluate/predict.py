@@ -1,20 +1,23 @@
-"""Run a model on labelled faces, one forward pass per face."""
+"""Open a model of any kind, and run it on labelled faces, one forward pass per face."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.data.sample import Sample, load_image
-from lightmark.errors import ConfigError, DataError, GeometryError, SchemaError, SpecError
+from lightmark.errors import ConfigError, DataError, GeometryError, MissingExtraError, SchemaError, SpecError
 from lightmark.geometry import Array, from_normalized, invert, tight_box, transform
 from lightmark.image import Picture, warp
 from lightmark.runtime.exported_model import CropModel
+from lightmark.runtime.model_file import open_exported
+from lightmark.runtime.shipped import model_path
 from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, plain_schema
 from lightmark.spec import ModelSpec, Outputs, spec_crop_matrix
 
@@ -29,6 +32,26 @@ class FaceOutputs:
     points: Array
     expected_error: Array | None = None
     confidence: Array | None = None
+
+
+def open_model(path: str | Path, threads: int | None = None) -> CropModel:
+    """Open the model at `path`: a shipped name, an exported file or a `.safetensors` checkpoint.
+
+    `threads` is used for exported files only. Raises `CheckpointError` or `SpecError` naming the file,
+    `MissingExtraError` for a checkpoint without torch or a format whose runtime is not installed.
+    """
+    path = model_path(path)
+    return _open_checkpoint(path) if path.suffix == ".safetensors" else open_exported(path, threads)
+
+
+def _open_checkpoint(path: Path) -> CropModel:
+    try:
+        from lightmark.nets.checkpoint import load_model
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f'{path}: a checkpoint needs {error.name}: pip install "lightmark[train]", or evaluate an .onnx export'
+        ) from error
+    return load_model(path)
 
 
 def predict(

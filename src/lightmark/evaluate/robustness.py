@@ -1,4 +1,4 @@
-"""Robustness curves: NME on small, blurred, compressed and noisy faces."""
+"""Robustness curves: NME on small, blurred, compressed and noisy faces, and with perturbed boxes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from lightmark.data.normaliser import normalisers_of
-from lightmark.data.sample import Sample, load_image
+from lightmark.data.sample import Sample, load_image, normalisers_of
 from lightmark.evaluate.predict import predict
-from lightmark.evaluate.report.summary import RobustnessCurve, RobustnessPoint
+from lightmark.evaluate.report.summary import JitterPoint, RobustnessCurve, RobustnessPoint
 from lightmark.geometry import Array, longer_side, transform
 from lightmark.image import compress_jpeg
 from lightmark.metrics import bootstrap_interval, nme
@@ -60,6 +59,28 @@ def robustness_curves(
         RobustnessCurve(one.name, one.when, one.axis, _points(one.levels, errors[:, start:end], original, seed))
         for one, start, end in zip(disturbances, ends[:-1], ends[1:], strict=True)
     )
+
+
+def box_jitter_curve(
+    model: CropModel,
+    samples: Sequence[Sample],
+    levels: Sequence[float],
+    threshold: float,
+    seed: int = 0,
+    batch: int = 32,
+) -> tuple[JitterPoint, ...]:
+    """NME and failure rate at each level of box jitter, relative to the box's size as in `jitter_boxes`.
+
+    The random error of a face's box has the same direction at all levels. Raises what `predict` raises.
+    """
+    target = np.stack([sample.points for sample in samples])
+    normaliser = normalisers_of(samples)
+    points = []
+    for level in sorted(set(levels)):
+        errors = nme(predict(model, samples, batch, level, seed), target, normaliser)
+        failures = bootstrap_interval(errors > threshold, seed=seed)
+        points.append(JitterPoint(level, bootstrap_interval(errors, seed=seed), failures))
+    return tuple(points)
 
 
 def reduce_face(sample: Sample, side_px: float) -> Sample | None:

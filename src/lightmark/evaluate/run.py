@@ -15,9 +15,7 @@ from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, DataError
 from lightmark.evaluate.confidence import Confidence, measure_confidence
 from lightmark.evaluate.face_boxes import with_face_boxes
-from lightmark.evaluate.jitter import box_jitter_curve
-from lightmark.evaluate.models import open_model
-from lightmark.evaluate.predict import predict_outputs, require_level, to_schema
+from lightmark.evaluate.predict import open_model, predict_outputs, require_level, to_schema
 from lightmark.evaluate.predictions import match_predictions, read_predictions, write_predictions
 from lightmark.evaluate.report.html import render_html, worst_tiles
 from lightmark.evaluate.report.plots import CALIBRATION, ROC, png, require_matplotlib, robustness_png
@@ -31,7 +29,7 @@ from lightmark.evaluate.report.summary import (
     summaries_by_subset,
 )
 from lightmark.evaluate.report.text import render_markdown
-from lightmark.evaluate.robustness import Disturbance, robustness_curves
+from lightmark.evaluate.robustness import Disturbance, box_jitter_curve, robustness_curves
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, Floats, labelled
 from lightmark.provenance import git_commit, versions

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,20 +202,12 @@ def _graph(plan: _Plan, file_format: FileFormat) -> Any:
     return model
 
 
+# Conversion settings, ModelProto, ModelSpec and output file.
+Writer: TypeAlias = Callable[[_Plan, Any, ModelSpec, Path], None]
+
+
 def _write_onnx(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
     write_model(graph, {METADATA_KEY: spec_to_json(spec)}, out)
-
-
-def _write_openvino(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
-    from lightmark.export.openvino import write_openvino
-
-    write_openvino(graph, spec, out)
-
-
-def _write_litert(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
-    from lightmark.export.litert import write_litert
-
-    write_litert(graph, spec, out)
 
 
 def _write_litert_int8(plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
@@ -223,36 +216,27 @@ def _write_litert_int8(plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> N
     write_litert_int8(graph, spec, out, plan.calibrated_on)
 
 
-def _write_coreml(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
-    from lightmark.export.coreml import write_coreml
+def _writer(name: str) -> Writer:
+    """Writer that calls `lightmark.export.NAME.write_NAME`, which needs the packages of that format only."""
 
-    write_coreml(graph, spec, out)
+    def write(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
+        getattr(import_module(f"lightmark.export.{name}"), f"write_{name}")(graph, spec, out)
 
-
-def _write_ncnn(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
-    from lightmark.export.ncnn import write_ncnn
-
-    write_ncnn(graph, spec, out)
-
-
-def _write_executorch(_plan: _Plan, graph: Any, spec: ModelSpec, out: Path) -> None:
-    from lightmark.export.executorch import write_executorch
-
-    write_executorch(graph, spec, out)
+    return write
 
 
 QUANTISERS: Mapping[FileFormat, Callable[[Any, OnnxModel, NDArray[np.uint8]], Any]] = {
     "onnx-int8": quantise,
     "onnx-int8-vnni": quantise_full_range,
 }
-WRITERS: Mapping[FileFormat, Callable[[_Plan, Any, ModelSpec, Path], None]] = {
+WRITERS: Mapping[FileFormat, Writer] = {
     **dict.fromkeys(PRECISIONS, _write_onnx),
-    "openvino": _write_openvino,
-    "litert": _write_litert,
     "litert-int8": _write_litert_int8,
-    "coreml": _write_coreml,
-    "ncnn": _write_ncnn,
-    "executorch": _write_executorch,
+    "openvino": _writer("openvino"),
+    "litert": _writer("litert"),
+    "coreml": _writer("coreml"),
+    "ncnn": _writer("ncnn"),
+    "executorch": _writer("executorch"),
 }
 
 

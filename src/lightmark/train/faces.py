@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightmark.data.normaliser import normalisers_of
-from lightmark.data.sample import Sample, load_image
+from lightmark.data.sample import Sample, load_image, normalisers_of
 from lightmark.data.split import split_by_photo
 from lightmark.errors import ConfigError
 from lightmark.geometry import Array, from_normalized, invert, matrix_scale, to_normalized, transform

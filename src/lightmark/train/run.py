@@ -21,8 +21,6 @@ from lightmark.train.state import TrainingState, finite_means, load_state, save_
 from lightmark.train.step import AnyRecipe, Net, Trainee, learning_rate
 from lightmark.train.tensorboard import TensorBoardLog
 
-ADVICE = "lower the learning rate, or look for broken labels with `lightmark data check`"
-
 
 class Validation(NamedTuple):
     """Value of a validation, the column of the log that it goes into, and its text for the progress bar."""
@@ -69,7 +67,7 @@ def run_steps(
             validation_due = last or state.step % recipe.validate_every == 0
             if validation_due or state.step % recipe.log_every == 0:
                 rate = learning_rate(recipe, state.step - 1)
-                means = finite_means(state, recipe.name, out, ADVICE)
+                means = finite_means(state, recipe.name, out)
                 state.rows.append({"step": state.step, "learning_rate": rate, **means})
             if not validation_due:
                 continue

@@ -58,12 +58,13 @@ class TrainingState:
         return json.dumps({**vars(self), "sums": sums})
 
 
-def finite_means(state: TrainingState, name: str, out: Path, advice: str) -> dict[str, float]:
-    """Means of the parts since the last call; raises `TrainingError` with `advice` where the loss is not finite."""
+def finite_means(state: TrainingState, name: str, out: Path) -> dict[str, float]:
+    """Means of the parts since the last call; raises `TrainingError` where the loss is not finite."""
     means = state.take_means()
     if not math.isfinite(means["loss"]):
         raise TrainingError(
-            f"{name}: the loss is not finite at step {state.step}; {advice}; what was saved before stays in {out}"
+            f"{name}: the loss is not finite at step {state.step}; lower the learning rate, or look for broken labels "
+            f"with `lightmark data check`; what was saved before stays in {out}"
         )
     return means
 

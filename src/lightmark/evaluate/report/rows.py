@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmark.data.normaliser import normalisers_of
-from lightmark.data.sample import Sample
+from lightmark.data.sample import Sample, normalisers_of
 from lightmark.errors import DataError, SchemaError, reader
 from lightmark.evaluate.predict import face_boxes, same_points
 from lightmark.files import replacing

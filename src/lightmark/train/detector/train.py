@@ -18,7 +18,7 @@ from lightmark.data.check.inspection import require_trainable
 from lightmark.data.sample import Sample
 from lightmark.detectors.face_detector import DETECTOR_KEY, choose_cells
 from lightmark.errors import ConfigError, SchemaError
-from lightmark.evaluate.detection import HIT, NEITHER, match_boxes
+from lightmark.evaluate.detection import IGNORED, TRUE_POSITIVE, match_boxes
 from lightmark.evaluate.predict import same_points
 from lightmark.files import make_folder
 from lightmark.geometry import labelled
@@ -159,7 +159,7 @@ def take_detector_step(
 
 def validate(trainee: Trainee[FaceDetectorNet], mosaics: MosaicDataset, count: int) -> float:
     """Average precision of the EMA weights at an IoU of 0.5 over `count` mosaics."""
-    scores, hits, faces = [], [], 0
+    scores, matches, faces = [], [], 0
     for number in range(count):
         rng = np.random.default_rng((mosaics.seed, mosaics.stream, number))
         mosaic = draw_mosaic(mosaics.sources, mosaics.rules, rng)
@@ -169,10 +169,10 @@ def validate(trainee: Trainee[FaceDetectorNet], mosaics: MosaicDataset, count: i
         every_box, every_score = boxes[0].double().cpu().numpy(), logits[0].sigmoid().cpu().numpy()
         cells = choose_cells(every_box, every_score, 0.05)
         scores.append(every_score[cells])
-        hits.append(match_boxes(every_box[cells], mosaic.boxes, mosaic.counts))
+        matches.append(match_boxes(every_box[cells], mosaic.boxes, mosaic.counts))
         faces += int(mosaic.counts.sum())
-    counted = np.concatenate(hits) != NEITHER
-    return average_precision(np.concatenate(scores)[counted], np.concatenate(hits)[counted] == HIT, faces)
+    counted = np.concatenate(matches) != IGNORED
+    return average_precision(np.concatenate(scores)[counted], np.concatenate(matches)[counted] == TRUE_POSITIVE, faces)
 
 
 def _batches(sources: Sources, recipe: DetectorRecipe, step: int, workers: int) -> Iterator[MosaicBatch]:

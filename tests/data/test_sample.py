@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lightmark.data.missing import with_normaliser
-from lightmark.data.normaliser import normalisers_of
-from lightmark.data.sample import Sample
+from lightmark.data.sample import Sample, normalisers_of
 from lightmark.errors import SchemaError
 from lightmark.evaluate.report.rows import face_rows, nme_key
 from lightmark.metrics import interocular
