@@ -14,8 +14,8 @@ ROOT = Path(lightmark.__file__).parent
 LAYERS: tuple[set[str], ...] = (
     {"errors", "bit_depth", "provenance"},
     {"extras", "geometry", "files", "schema", "bounds", "losses"},
-    {"image", "spec", "mean_head", "outputs", "metrics", "shape"},
-    {"runtime", "pose", "pnm", "draw", "nets", "measures"},
+    {"image", "spec", "mean_head", "outputs", "metrics", "shape", "schemes"},
+    {"runtime", "pose", "pnm", "draw", "nets", "measures", "alignment"},
     {"detectors", "face", "source", "bench"},
     {"landmarker", "data"},
     {"annotate", "evaluate"},

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from itertools import product
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from lightmark.errors import GeometryError, SchemaError
 from lightmark.face import Face
 from lightmark.geometry import rotation_angles, rotation_matrix, tight_box
 from lightmark.mean_head import HALF, RIGID, head_points
-from lightmark.pose import fit_rotation, head_pose
+from lightmark.pose import assumed_camera, fit_rotation, head_pose, head_transform
 from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
 
 
@@ -188,3 +189,84 @@ def test_angles_come_back_from_the_rotation() -> None:
     expected = rotation_matrix(-40, 15, 25)
     found = fit_rotation(project(expected)[list(RIGID)], head_points())
     assert rotation_angles(found) == pytest.approx((-40, 15, 25), abs=1e-5)
+
+
+GLASSES = np.array([[-0.5, 0, 0.1], [0, 0, 0.3], [0.5, 0, 0.1], [0.55, 0.2, 0.0], [0.6, 0.0, -0.9], [-0.6, 0.0, -0.9]])
+CAMERA = np.array([[800.0, 0, 310], [0, 820.0, 250], [0, 0, 1]])
+
+
+def photograph(angles: tuple[float, float, float], place: tuple[float, float, float], camera: np.ndarray) -> tuple:
+    """Points (68, 2) of the mean head by a pinhole camera, and the transform (4, 4) that took it there (OpenCV's)."""
+    flip = np.diag([1.0, 1.0, -1.0])
+    known = np.eye(4)
+    known[:3, :3], known[:3, 3] = flip @ rotation_matrix(*angles) @ flip, place
+    points = np.full((68, 2), 1234.5)
+    points[list(RIGID)] = seen(known, head_points() @ flip, camera)
+    return points, known
+
+
+def seen(matrix: np.ndarray, solid: np.ndarray, camera: np.ndarray) -> np.ndarray:
+    """Pixels (N, 2) by OpenCV of points (N, 3) that `matrix` moves."""
+    turn, _ = cv2.Rodrigues(matrix[:3, :3])
+    return cv2.projectPoints(solid, turn, matrix[:3, 3], camera, None)[0][:, 0]
+
+
+VIEWS = [((0, 0, 0), (0, 0, 8)), ((30, -20, 15), (2, -1, 5)), ((-60, 10, 0), (-1.5, 1, 4)), ((20, 20, -160), (0, 0, 3))]
+
+
+@pytest.mark.parametrize(("angles", "place"), VIEWS)
+def test_the_transform_is_the_heads_in_the_cameras_axes(angles: tuple, place: tuple) -> None:
+    """Rotation, and translation in units of the head, under perspective and off the middle of the picture."""
+    points, known = photograph(angles, place, CAMERA)
+    found = head_transform(points, IBUG68, CAMERA)
+    np.testing.assert_allclose(found, known, atol=2e-3)
+    np.testing.assert_allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(found[:3, :3]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("angles", "place"), VIEWS)
+def test_glasses_drawn_by_opengl_lie_where_opencv_draws_them(angles: tuple, place: tuple) -> None:
+    """The same mesh and axes, out of the face and upwards in OpenGL's axes, to the same pixels."""
+    width, height, near, far = 640, 480, 0.1, 100.0
+    points, known = photograph(angles, place, CAMERA)
+    (fx, _, cx), (_, fy, cy) = CAMERA[:2]
+    clip = np.array([
+        [2 * fx / width, 0, 1 - 2 * (cx + 0.5) / width, 0],
+        [0, 2 * fy / height, 2 * (cy + 0.5) / height - 1, 0],
+        [0, 0, -(far + near) / (far - near), -2 * far * near / (far - near)],
+        [0, 0, -1, 0],
+    ])
+    mesh = np.vstack([GLASSES, np.eye(3), np.zeros(3)])
+    matrix = head_transform(points, IBUG68, CAMERA, "opengl")
+    x, y, z, w = (clip @ matrix @ np.column_stack([mesh, np.ones(len(mesh))]).T)
+    assert (np.abs(z / w) < 1).all()
+    pixels = np.column_stack([(x / w + 1) * width / 2 - 0.5, (1 - y / w) * height / 2 - 0.5])
+    np.testing.assert_allclose(pixels, seen(known, mesh * [1, -1, -1], CAMERA), atol=0.5)
+
+
+def test_a_face_that_looks_into_the_camera_is_not_turned() -> None:
+    """In either convention; it lies before the camera, along OpenCV's z and against OpenGL's."""
+    points, _ = photograph((0, 0, 0), (0.5, 0.25, 10), assumed_camera(640, 480))
+    face = Face(points, tight_box(points), IBUG68)
+    np.testing.assert_allclose(face.transform(assumed_camera(640, 480))[:3, 3], [0.5, 0.25, 10], atol=1e-3)
+    matrix = face.transform(assumed_camera(640, 480), "opengl")
+    np.testing.assert_allclose(matrix[:3], np.column_stack([np.eye(3), [0.5, -0.25, -10]]), atol=1e-3)
+
+
+def test_the_assumed_camera_sees_63_degrees() -> None:
+    """From the upper edge of the picture to the lower, about its middle."""
+    camera = assumed_camera(640, 480)
+    edges = np.linalg.solve(camera, [[319.5, 319.5], [-0.5, 479.5], [1, 1]])
+    np.testing.assert_allclose(np.degrees(np.arctan(edges[1])), [-31.5, 31.5])
+    np.testing.assert_allclose(edges[0], 0, atol=1e-12)
+
+
+def test_a_transform_needs_a_camera_and_known_points() -> None:
+    """None for other schemas; errors that say what was wrong of camera and axes."""
+    points, _ = photograph((0, 0, 0), (0, 0, 8), CAMERA)
+    assert head_transform(np.zeros((29, 2)), COFW29, CAMERA) is None
+    for camera in (np.eye(4), np.zeros((3, 3)), np.full((3, 3), np.nan)):
+        with pytest.raises(GeometryError, match=r"needs a \(3, 3\) matrix with positive focal lengths"):
+            head_transform(points, IBUG68, camera)
+    with pytest.raises(GeometryError, match="axes 'vulkan': needs one of opencv, opengl"):
+        head_transform(points, IBUG68, CAMERA, "vulkan")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from lightmark.alignment import AlignedCrop, Template, align_crop
 from lightmark.errors import GeometryError
 from lightmark.geometry import Array
+from lightmark.image import Picture
 from lightmark.measures import Sides, eye_openness, eyes_closed, mouth_openness
-from lightmark.pose import Pose, head_pose
+from lightmark.pose import Axes, Pose, head_pose, head_transform
 from lightmark.schema import Schema
+from lightmark.schemes import conversion, five_points
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,46 @@ class Face:
         See `lightmark.measures.mouth_openness`.
         """
         return None if self.pose is None else mouth_openness(self.points, self.schema, self.pose)
+
+    @property
+    def five_points(self) -> Array:
+        """Right eye, left eye, nose tip, right and left mouth corner (5, 2), as recognition models order them.
+
+        Left and right are the person's own. Raises `SchemaError` for schemas without them, see
+        `lightmark.schemes.five_points`.
+        """
+        return five_points(self.points, self.schema)
+
+    def aligned(self, image: Picture, size: int = 112, template: Template | ArrayLike = "arcface") -> AlignedCrop:
+        """Upright crop of the face in `image`, as recognition models are given it, and its matrix (2, 3).
+
+        `template`: "arcface", "ffhq", or where the `five_points` go in the crop (5, 2). See
+        `lightmark.alignment.align_crop`.
+        """
+        return align_crop(image, self.five_points, size, template)
+
+    def transform(self, camera: ArrayLike, axes: Axes = "opencv") -> Array | None:
+        """Rigid transform (4, 4) from head to camera coordinates; None without a pose.
+
+        For an unknown camera pass `lightmark.pose.assumed_camera(width, height)`. Axes and units:
+        `lightmark.pose.head_transform`.
+        """
+        return None if self.pose is None else head_transform(self.points, self.schema, camera, axes)
+
+    def inside(self, width: int, height: int) -> NDArray[np.bool_]:
+        """Mask (N,) of the points within a picture of `width`×`height` pixels: the others are guesses."""
+        x, y = self.points.T
+        return np.asarray((x >= -0.5) & (y >= -0.5) & (x < width - 0.5) & (y < height - 0.5))
+
+    def to(self, scheme: str) -> Face:
+        """This face with the points of another scheme: "ibug68", "ibug51", "five" or "cofw29".
+
+        Expected errors are the weighted means of those of the source points. Raises `SchemaError` for unknown
+        conversions; `lightmark.schemes.conversion` says which are exact.
+        """
+        schema, weights = conversion(self.schema, scheme)
+        errors = None if self.expected_error is None else np.abs(weights) @ self.expected_error
+        return replace(self, points=weights @ self.points, schema=schema, expected_error=errors)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dict: schema name, box, points and, if known, expected_error, confidence and pose.

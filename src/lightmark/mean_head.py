@@ -34,3 +34,13 @@ def head_points() -> Array:
     points = dict(HALF)
     points |= {IBUG68.mirror[index]: (-x, y, z) for index, (x, y, z) in HALF.items()}
     return np.array([points[index] for index in RIGID])
+
+
+def head_scale(points: Array, rotation: Array) -> float:
+    """Size of a head in the unit of its `points` (31, 2) of `RIGID`: the distance of the outer eye corners, unturned.
+
+    The scale by which the mean head, turned by `rotation` (3, 3), comes closest to the points (least squares).
+    """
+    projected = head_points() @ rotation[:2].T
+    projected -= projected.mean(axis=0)
+    return float(np.vdot(projected, points) / np.vdot(projected, projected))

@@ -11,7 +11,7 @@ import numpy as np
 
 from lightmark.errors import SchemaError
 from lightmark.geometry import Array, Floats, rotation_matrix
-from lightmark.mean_head import RIGID, head_points
+from lightmark.mean_head import RIGID, head_scale
 from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, require_points
 
 if TYPE_CHECKING:
@@ -85,16 +85,5 @@ def _opening(points: Array, pose: Pose, upper: list[int], lower: list[int], slop
     rotation = rotation_matrix(pose.yaw, pose.pitch, pose.roll)
     down = rotation[:2, 1] - slope * rotation[:2, 2]  # the axis z points to the viewer
     gap = points[lower].mean(axis=0) - points[upper].mean(axis=0)
-    opening = gap @ down / max(down @ down, LEAST_VIEW) / head_scale(points, rotation)
+    opening = gap @ down / max(down @ down, LEAST_VIEW) / head_scale(points[list(RIGID)], rotation)
     return float(np.clip(opening / wide, 0.0, 1.0))
-
-
-def head_scale(points: Array, rotation: Array) -> float:
-    """Size of the head in pixels, as the distance of the outer eye corners seen from the front.
-
-    The scale by which the mean head's brows, nose and eyes, turned by `rotation` (3, 3), fit `points` (68, 2) best.
-    """
-    rigid = points[list(RIGID)]
-    projected = head_points() @ rotation[:2].T
-    projected -= projected.mean(axis=0)
-    return float(np.vdot(projected, rigid) / np.vdot(projected, projected))

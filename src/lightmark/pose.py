@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lightmark.errors import GeometryError
 from lightmark.geometry import Array, Floats, rotation_angles
-from lightmark.mean_head import RIGID, head_points
+from lightmark.mean_head import RIGID, head_points, head_scale
 from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, require_points
 
 # Standard deviation of labels from the mean head along each axis, in eye distances: 0.034 in the plane, over the
@@ -21,6 +23,10 @@ WIDTH_SPREAD = 0.06
 STEPS = 30  # Gauss-Newton iterations: usually about five, most for profiles unlike the mean head
 SMALL_STEP = 1e-6  # radians, and shares of scale and width
 LONGEST_TURN = 0.5  # radians per step: the linearisation is not valid for larger rotations
+PERSPECTIVE_STEPS, PERSPECTIVE_CHANGE = 20, 1e-4  # of POSIT: most, and the depth's share at which it ends
+VERTICAL_FIELD = 63.0  # degrees: what MediaPipe's face geometry takes for an unknown camera
+
+Axes: TypeAlias = Literal["opencv", "opengl"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,67 @@ def head_pose(points: Floats, schema: Schema) -> Pose | None:
     """
     if not knows_pose(schema):
         return None
-    require_points(points, schema, "head_pose")
+    return Pose(*rotation_angles(fit_rotation(_rigid_points(points, schema, "head_pose"), head_points())))
+
+
+def assumed_camera(width: int, height: int) -> Array:
+    """Camera matrix (3, 3) for pictures of an unknown camera: 63° from top to bottom, as MediaPipe assumes.
+
+    Pass your camera's own, as cv2.calibrateCamera returns it, where you know it: a focal length that is wrong by a
+    share makes `head_transform`'s distance wrong by that share.
+    """
+    focal = height / 2 / math.tan(math.radians(VERTICAL_FIELD / 2))
+    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
+
+
+def head_transform(points: Floats, schema: Schema, camera: ArrayLike, axes: Axes = "opencv") -> Array | None:
+    """Rigid transform (4, 4) from head to camera coordinates, for a pinhole `camera` (3, 3) without distortion.
+
+    The head's origin lies between the outer eye corners and its unit is their distance, so translation is in units of
+    the head. `opencv`: x to the picture's right, y down, z away from the camera, into the head. `opengl`: x to the
+    right, y up, z towards the camera, out of the face. A face that looks into the camera has no rotation in either.
+    The width that differs from the mean head's is left out. None unless `points` (N, 2) are the 68 or WFLW's 98.
+
+    `head_pose` with perspective: POSIT (DeMenthon and Davis 1995) fits in scaled orthographic projection the points
+    moved to where it would show them, and repeats. Raises as `head_pose`, and `GeometryError` for another camera.
+    """
+    if not knows_pose(schema):
+        return None
+    if axes not in get_args(Axes):
+        raise GeometryError(f"axes {axes!r}: needs one of {', '.join(get_args(Axes))}")
+    rays, solid = _rays(_rigid_points(points, schema, "head_transform"), camera), head_points()
+    rotation: Array | None = None
+    nearer: Array = np.zeros(len(solid))  # by which each point is nearer than the origin, as a share of its distance
+    for _ in range(PERSPECTIVE_STEPS):
+        flat = rays * (1 - nearer)[:, None]
+        rotation = fit_rotation(flat, solid, rotation)
+        placed = solid @ rotation.T
+        scale = head_scale(flat, rotation)
+        previous, nearer = nearer, scale * placed[:, 2]
+        if np.abs(nearer - previous).max() < PERSPECTIVE_CHANGE:
+            break
+    centre = flat.mean(axis=0) / scale - placed[:, :2].mean(axis=0)
+    flip = np.array([1.0, 1.0, -1.0])  # the mean head's z points to the viewer
+    transform = np.eye(4)
+    transform[:3, :3], transform[:3, 3] = rotation * np.outer(flip, flip), [*centre, 1 / scale]
+    return transform if axes == "opencv" else np.asarray(transform * np.outer(OPENGL, OPENGL))
+
+
+OPENGL = np.array([1.0, -1.0, -1.0, 1.0])  # signs of OpenCV's axes
+
+
+def _rays(points: Array, camera: ArrayLike) -> Array:
+    """Points (N, 2) at distance 1 from a camera that looks along z."""
+    matrix = np.asarray(camera, dtype=np.float64)
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or not (matrix[0, 0] > 0 and matrix[1, 1] > 0):
+        raise GeometryError(f"camera of shape {matrix.shape}: needs a (3, 3) matrix with positive focal lengths")
+    return np.asarray(np.linalg.solve(matrix, np.column_stack([points, np.ones(len(points))]).T)[:2].T)
+
+
+def _rigid_points(points: Floats, schema: Schema, where: str) -> Array:
+    require_points(points, schema, where)
     points68 = points if schema.size == IBUG68.size else ibug68_from_wflw98(points)
-    return Pose(*rotation_angles(fit_rotation(np.asarray(points68, dtype=np.float64)[list(RIGID)], head_points())))
+    return np.asarray(points68, dtype=np.float64)[list(RIGID)]
 
 
 def knows_pose(schema: Schema) -> bool:
@@ -60,10 +124,14 @@ def knows_pose(schema: Schema) -> bool:
     return any((schema.name, schema.mirror) == (known.name, known.mirror) for known in (IBUG68, WFLW98))
 
 
-def fit_rotation(points: Array, solid: Array) -> Array:
-    """Rotation (3, 3) that fits `solid` (N, 3) to `points` (N, 2) by least squares; see `head_pose`."""
+def fit_rotation(points: Array, solid: Array, start: Array | None = None) -> Array:
+    """Rotation (3, 3) that fits `solid` (N, 3) to `points` (N, 2) by least squares; see `head_pose`.
+
+    A rotation `start` near the solution saves steps.
+    """
     points, solid = points - points.mean(axis=0), solid - solid.mean(axis=0)
     rotation, scale = _affine_start(points, solid)
+    rotation = rotation if start is None else start
     width = 0.0  # logarithm of the factor
     for _ in range(STEPS):
         widened = solid * [np.exp(width), 1, 1]
