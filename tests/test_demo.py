@@ -13,11 +13,11 @@ from PIL import Image
 
 from lightmark import demo
 from lightmark.detectors.cascade import CascadeDetector
-from lightmark.draw import BOX_COLOUR, GREEN, SIZE
 from lightmark.errors import MissingExtraError
 from lightmark.face import Face
 from lightmark.geometry import Array
 from lightmark.image import Picture
+from lightmark.overlay import BOX_COLOUR, PLAIN, SIZE
 from lightmark.schema import Schema
 from lightmark.source import to_picture
 from lightmark.train.recipes import STAGES, demo64
@@ -74,7 +74,7 @@ def test_the_face_of_a_photograph_is_found_and_drawn(tmp_path: Path) -> None:
     assert face.points.shape == (5, 2)
     drawn = to_picture(tmp_path / "photo.png")
     assert drawn.shape == (SIZE, SIZE, 3)
-    assert pixels_of(drawn, GREEN) > 5
+    assert pixels_of(drawn, PLAIN) > 5
     assert pixels_of(drawn, BOX_COLOUR) > SIZE / 2
 
 

@@ -5,23 +5,15 @@ import pytest
 from PIL import ImageFont
 
 from lightmark.draw import (
-    BOX_COLOUR,
     GREEN,
-    SIZE,
     TARGET,
-    box_corners,
     contact_sheet,
-    draw_faces,
-    draw_faces_in_place,
     draw_landmarks,
     face_tile,
     wrap_caption,
     write_png,
 )
 from lightmark.errors import ImageError, SchemaError, WriteError
-from lightmark.face import Face
-from lightmark.geometry import tight_box
-from lightmark.image import Picture
 from lightmark.schema import IBUG68, Schema
 from lightmark.source import to_picture
 
@@ -204,38 +196,3 @@ def test_png_below_a_file_is_refused(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(WriteError, match=r"taken/face\.png: cannot be written"):
         write_png(black(), tmp_path / "taken" / "face.png")
-
-
-FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
-FIVE_POINTS = np.array([[0.25, 0.3], [0.75, 0.3], [0.5, 0.55], [0.35, 0.8], [0.65, 0.8]])
-
-
-def near(picture: Picture, colour: tuple[int, int, int]) -> np.ndarray:
-    """Places (K, 2), x then y, where `picture` has about that colour."""
-    rows, columns = np.nonzero(np.abs(picture.astype(int) - colour).max(axis=2) < 12)
-    return np.stack([columns, rows], axis=1)
-
-
-def test_all_faces_lie_inside_the_drawing() -> None:
-    """The square takes in the points and boxes of every face, and draws them in its own pixels."""
-    boxes = np.array([[40.0, 30.0, 60.0, 50.0], [150.0, 90.0, 190.0, 120.0]])
-    faces = [Face(box[:2] + FIVE_POINTS * (box[2:] - box[:2]), box, FIVE) for box in boxes]
-    drawn = draw_faces(np.zeros((140, 200, 3), np.uint8), faces)
-    x0, y0, x1, y1 = tight_box(near(drawn, BOX_COLOUR))
-    # 150 px from box to box, in a square of 1.8 times that.
-    assert x1 - x0 == pytest.approx(SIZE / 1.8, abs=8)
-    assert (x0 + x1) / 2 == pytest.approx((SIZE - 1) / 2, abs=4)
-    assert (y0 + y1) / 2 == pytest.approx((SIZE - 1) / 2, abs=4)
-
-
-def test_box_corners_span_the_box() -> None:
-    """Four corners, whose tight box is the box."""
-    box = np.array([3.0, 5.0, 11.0, 20.0])
-    assert len(np.unique(box_corners(box), axis=0)) == 4
-    np.testing.assert_array_equal(tight_box(box_corners(box)), box)
-
-
-def test_a_picture_without_faces_is_unchanged() -> None:
-    """Nothing is drawn, and nothing moves."""
-    grey = np.full((80, 100, 3), 128, np.uint8)
-    np.testing.assert_array_equal(draw_faces_in_place(grey, []), grey)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.draw import contact_sheet, draw_faces, face_tile, write_png
+from lightmark.draw import contact_sheet, face_tile, write_png
 from lightmark.errors import MissingExtraError
 from lightmark.evaluate.predict import open_model, predict
 from lightmark.evaluate.run import REPORT_FILES, make_report, write_report
@@ -25,6 +25,7 @@ from lightmark.landmarker import Landmarker
 from lightmark.metrics import bootstrap_interval, interocular, nme
 from lightmark.nets.checkpoint import load_checkpoint
 from lightmark.nets.network import parameter_count
+from lightmark.overlay import draw_faces
 from lightmark.provenance import git_commit
 from lightmark.runtime.shipped import DEFAULT_MODEL
 from lightmark.spec import ModelSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -18,9 +18,6 @@ from lightmark.geometry import Array, Floats, box_centre, crop_matrix, longer_si
 from lightmark.image import Picture, require_image, warp
 from lightmark.schema import Schema, require_points
 
-if TYPE_CHECKING:
-    from lightmark.face import Face
-
 Colour: TypeAlias = tuple[int, int, int]
 
 GREEN: Colour = (64, 255, 96)
@@ -32,10 +29,6 @@ SHIFT = 8  # fraction bits of cv2's fixed-point coordinates; 4 bits would put sm
 FAR = 1e6  # coordinates are clipped to ±FAR, since cv2's fixed-point numbers have 32 bits
 MAX_STROKE = 50  # pixels, also for outlier points very far apart
 GAP = 4  # pixels between the tiles of a contact sheet
-BOX = Schema("box", mirror=(1, 0, 3, 2), normaliser=(0, 1), edges=((0, 1), (1, 3), (3, 2), (2, 0)))
-BOX_COLOUR: Colour = (255, 176, 0)  # amber, apart from the points' green in hue
-SIZE = 768  # pixels a side of the drawn picture: enlarges a face of 80 px enough to judge each point
-MARGIN = 1.8  # side of the drawn square relative to the box of all faces
 
 
 def draw_landmarks(
@@ -173,28 +166,3 @@ def _cut_to_width(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFon
     while text and font.getlength(text + "…") > width - 2:
         text = text[:-1]
     return text + "…"
-
-
-def draw_faces(image: Picture, faces: list[Face]) -> Picture:
-    """Square crop of `image` around all `faces` (at least one), with boxes, points and edges drawn."""
-    everything = np.concatenate([np.concatenate([face.points, box_corners(face.box)]) for face in faces])
-    matrix = crop_matrix(tight_box(everything), SIZE, MARGIN)
-    return _drawn(warp(image, matrix, SIZE), faces, matrix)
-
-
-def draw_faces_in_place(image: Picture, faces: list[Face]) -> Picture:
-    """Full `image` at its own size with the boxes, points and edges of `faces` drawn; unchanged without faces."""
-    return _drawn(image, faces, np.eye(2, 3))
-
-
-def _drawn(canvas: Picture, faces: list[Face], matrix: Array) -> Picture:
-    for face in faces:
-        canvas = draw_landmarks(canvas, transform(matrix, box_corners(face.box)), BOX, BOX_COLOUR)
-        canvas = draw_landmarks(canvas, transform(matrix, face.points), face.schema)
-    return canvas
-
-
-def box_corners(box: Array) -> Array:
-    """Corners (4, 2) of `box` (4,): top left, top right, bottom left, bottom right."""
-    x0, y0, x1, y1 = box
-    return np.array([[x0, y0], [x1, y0], [x0, y1], [x1, y1]])

@@ -20,8 +20,8 @@ from lightmark.cli import main
 from lightmark.cli.detecting import detect as detect_command
 from lightmark.data.formats.pts import read_pts
 from lightmark.detectors.open import FixedBoxes
-from lightmark.draw import GREEN
 from lightmark.landmarker import Landmarker
+from lightmark.overlay import PLAIN
 from lightmark.schema import Schema
 from lightmark.source import MAX_PIXELS, to_picture
 from lightmark.spec import ModelSpec, spec_to_json
@@ -169,7 +169,7 @@ def test_pts_and_drawings_keep_folders(detect: Callable[..., Result], photos: Pa
     drawn = to_picture(tmp_path / "drawn" / "one.png")
     assert drawn.shape == (60, 80, 3)
     column, row = np.rint(points[2]).astype(int)
-    np.testing.assert_allclose(drawn[row, column], GREEN, atol=40)
+    np.testing.assert_allclose(drawn[row, column], PLAIN, atol=40)
     np.testing.assert_array_equal(to_picture(tmp_path / "drawn" / "none.png"), to_picture(photos / "none.webp"))
 
 
@@ -290,3 +290,36 @@ def test_damaged_exif_is_no_noise(detect: Callable[..., Result], photos: Path) -
     with warnings.catch_warnings(record=True) as heard:
         assert detect(photos / "odd.jpg").exit_code == 0
     assert heard == []
+
+
+def test_a_picture_is_drawn_in_the_styles_that_are_named(
+    detect: Callable[..., Result], photos: Path, tmp_path: Path
+) -> None:
+    """The corners of the box alone, the points alone, both; unknown styles and those the model cannot show fail."""
+    drawn = {}
+    for style in ("box", "points", "box,points"):
+        assert detect(photos / "one.jpg", "--draw", tmp_path / style, "--style", style).exit_code == 0
+        drawn[style] = to_picture(tmp_path / style / "one.png")
+    assert not np.array_equal(drawn["box"], drawn["points"])
+    assert np.abs(drawn["box,points"].astype(int) - drawn["points"]).max() > 20
+    for style, text in (("dots", "'dots': give some of box, filled"), ("axes", "style axes: needs the head's pose")):
+        result = detect(photos / "one.jpg", "--draw", tmp_path / "no", "--style", style)
+        assert result.exit_code == 2
+        assert text in result.stderr
+    assert not (tmp_path / "no").exists()
+
+
+def test_anonymised_pictures_show_no_face_and_no_points(detect: Callable[..., Result], tmp_path: Path) -> None:
+    """The face is blurred and not drawn; the original is never written over; --draw is needed."""
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "one.png")
+    assert detect(tmp_path / "one.png", "--draw", tmp_path / "drawn", "--anonymise", "faces").exit_code == 0
+    hidden = to_picture(tmp_path / "drawn" / "one.png").astype(float)
+    assert hidden[12:48, 22:58].std() < 5 < noise[12:48, 22:58].std()
+    np.testing.assert_array_equal(hidden[:, 75:], noise[:, 75:])
+    result = detect(tmp_path / "one.png", "--draw", tmp_path, "--anonymise", "faces", "--force")
+    assert (result.exit_code, "one.png: is one of the inputs" in result.stderr) == (2, True)
+    np.testing.assert_array_equal(to_picture(tmp_path / "one.png"), noise)
+    for part, text in (("faces", "--style and --anonymise are for drawn pictures"), ("eyes", "no group of points")):
+        result = detect(tmp_path / "one.png", "--anonymise", part, *(["--draw", tmp_path / "no"] * (part == "eyes")))
+        assert (result.exit_code, text in result.stderr) == (2, True)

@@ -21,6 +21,7 @@ from lightmark.cli import main
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.face import Face, table_columns
 from lightmark.image import Picture
+from lightmark.landmarker import Landmarker
 from lightmark.schema import IBUG68
 from lightmark.video import track as footage
 from lightmark.video.frames import Frame, VideoReader
@@ -295,11 +296,11 @@ def raise_in_frame(monkeypatch: pytest.MonkeyPatch, index: int, number: int) -> 
     """Have this process receive the signal `number` while frame `index` is drawn."""
     draw, calls = footage.draw_tracked, []
 
-    def interrupted(image: Picture, faces: Sequence[TrackedFace]) -> Picture:
+    def interrupted(image: Picture, *arguments: Any) -> Picture:
         if len(calls) == index:
             signal.raise_signal(number)
         calls.append(index)
-        return draw(image, faces)
+        return draw(image, *arguments)
 
     monkeypatch.setattr(footage, "draw_tracked", interrupted)
 
@@ -387,3 +388,59 @@ def test_faces_are_drawn_in_their_colour_and_the_picture_stays() -> None:
     assert (image == 50).all()
     for number in (0, 1):
         assert (np.abs(drawn.astype(int) - id_colour(number)).max(axis=2) < 30).any()
+
+
+def test_the_overlay_is_drawn_in_the_styles_that_are_named(film: Path, tmp_path: Path) -> None:
+    """Points alone change less than the default; without an overlay there is nothing to draw."""
+    change = []
+    for name, options in (("points", ["--style", "points"]), ("default", []), ("axes", ["--style", "axes"])):
+        assert track(film, "--out", tmp_path / f"{name}.mp4", *options)[0] == 0
+        with VideoReader(film) as before, VideoReader(tmp_path / f"{name}.mp4") as after:
+            change.append(
+                np.mean([np.abs(a.image.astype(int) - b.image).mean() for a, b in zip(before, after, strict=True)])
+            )
+    assert 0 < change[0] < change[1]
+    status, said = track(film, "--records", tmp_path / "rows.csv", "--style", "points")
+    assert (status, "--style and --anonymise are for a drawn video" in said) == (2, True)
+
+
+def test_every_frame_of_an_anonymised_video_is_blurred(film: Path, tmp_path: Path) -> None:
+    """From the first frame on, heads are of smooth colour, and neither points nor ids are drawn."""
+    assert track(film, "--out", tmp_path / "out.mp4", "--anonymise", "faces")[0] == 0
+    landmarker = Landmarker("fast", threads=1)
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        frames = [frame.image for frame in reader]
+    assert len(frames) == FRAMES
+    for image in frames:
+        assert landmarker.detect(image) == []
+
+
+class Striped(Camera):
+    """A camera before stripes, which a blur takes away."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in super().__iter__():
+            yield Frame(frame.index, frame.seconds, np.tile(np.uint8([[[40]], [[200]]]), (24, 64, 3)))
+
+
+class Blinded(Marks):
+    """Has just lost the one face that it followed."""
+
+    def update(self, image: Picture, seconds: float) -> list[TrackedFace]:
+        """No face is in sight."""
+        return []
+
+    def hidden_faces(self) -> list[Face]:
+        """The face that was lost."""
+        return [tracked(0).face]
+
+
+def test_a_face_just_lost_stays_blurred(tmp_path: Path) -> None:
+    """A frame in which the model is not sure must not show what all others hide."""
+    out = tmp_path / "out.mp4"
+    track_video(Striped(), Blinded(), out, anonymise="faces")  # type: ignore[arg-type]  # stubs
+    plain = tmp_path / "plain.mp4"
+    track_video(Striped(), Blinded(), plain)  # type: ignore[arg-type]  # stubs
+    with VideoReader(out) as hidden, VideoReader(plain) as shown:
+        for a, b in zip(hidden, shown, strict=True):
+            assert a.image[18:36, 26:44].std() < 5 < 40 < b.image[18:36, 26:44].std()

@@ -166,6 +166,18 @@ def test_a_face_covered_for_a_moment_keeps_its_id() -> None:
     assert found[-1][0].age == pytest.approx(16 / FPS)
 
 
+def test_a_lost_face_is_known_at_its_last_place_for_a_while() -> None:
+    """Within the patience; a face in sight is not hidden."""
+    tracker = tracker_of(Blobs(), patience=0.2)
+    film(tracker, [scene((40, 40, 200))])
+    assert tracker.hidden_faces() == []
+    film(tracker, [scene()], start=0.1)
+    (lost,) = tracker.hidden_faces()
+    np.testing.assert_array_equal(lost.points[0], [40, 40])
+    film(tracker, [scene()], start=0.3)
+    assert tracker.hidden_faces() == []
+
+
 def test_a_face_away_for_longer_comes_back_as_another() -> None:
     """After an empty stretch beyond `patience`, ids go on counting and are never given again."""
     frames = [scene((60, 40, 200))] * 4 + [scene()] * 20 + [scene((60, 40, 200))] * 3

@@ -11,13 +11,26 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import FORCE, MIN_FACE, MODEL, OUT_FOLDER, OUT_PLACE, WORD, Command, require_outputs
+from lightmark.cli.options import (
+    ANONYMISE,
+    FORCE,
+    MIN_FACE,
+    MODEL,
+    OUT_FOLDER,
+    OUT_PLACE,
+    STYLE,
+    WORD,
+    Command,
+    require_outputs,
+)
 from lightmark.cli.signals import terminable
 from lightmark.cli.streams import set_machine_output
 from lightmark.errors import ConfigError, ImageError
 from lightmark.runtime.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from lightmark.anonymise import Part
+    from lightmark.overlay import Style
     from lightmark.photos.inputs import Input
     from lightmark.photos.results import Add, FileFormat
     from lightmark.schema import Schema
@@ -33,6 +46,8 @@ UNREAD = 1
     help="By default the suffix of --out; without --out a table on a terminal, else jsonl.",
 )  # fmt: skip
 @click.option("--draw", type=OUT_FOLDER, help="Also write each picture with its faces drawn, as PNG below this folder.")
+@STYLE
+@ANONYMISE
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
 @click.option(
     "--detector", type=WORD, default="auto", show_default=True,
@@ -50,9 +65,9 @@ UNREAD = 1
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def detect(
-    inputs: Sequence[str], out: Path | None, file_format: FileFormat | None, draw: Path | None, model: Path,
-    detector: str, min_confidence: float | None, max_pixels: int, min_face: float | None, threads: int | None,
-    force: bool,
+    inputs: Sequence[str], out: Path | None, file_format: FileFormat | None, draw: Path | None,
+    styles: Sequence[Style] | None, anonymise: Part | None, model: Path, detector: str, min_confidence: float | None,
+    max_pixels: int, min_face: float | None, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Find faces and their landmarks in pictures.
 
@@ -74,12 +89,18 @@ def detect(
     from lightmark.photos.inputs import find_inputs, places_with
     from lightmark.photos.results import planned_files
 
+    if draw is None and (styles is not None or anonymise is not None):
+        raise ConfigError("--style and --anonymise are for drawn pictures: give their folder with --draw")
     file_format = file_format or _format_of(out)
     pictures, failures = find_inputs(inputs)
     sources = [one.path for one in pictures if one.path is not None]
     require_outputs(planned_files(out, file_format, draw, pictures), sources)
     total = len(pictures) + len(failures)
     landmarker = Landmarker(model, detector, threads, min_confidence=min_confidence, min_face=min_face)
+    if draw is not None:
+        from lightmark.overlay import require_drawable
+
+        require_drawable(landmarker.spec.schema, styles, anonymise)
     with (
         terminable("what is whole in folders stays"),
         quiet_pillow(),
@@ -92,6 +113,8 @@ def detect(
             read_standard_input=_read_standard_input,
             max_pixels=max_pixels,
             overlays=[] if draw is None else [draw / place for place in places_with(".png", pictures)],
+            styles=styles,
+            anonymise=anonymise,
         )
     if out is not None or draw is not None:
         places = " and ".join(str(place) for place in (out, draw) if place is not None)

@@ -124,6 +124,27 @@ MIN_FACE = click.option(
     "--min-face", type=click.FloatRange(0, min_open=True),
     help="Smallest face to detect: pixels, or below 1 a share of the longer side; about 1/24 without it.",
 )  # fmt: skip
+STYLES = ("box", "filled", "mesh", "lines", "points", "axes")  # of lightmark.overlay, which would load OpenCV
+
+
+def style_list(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """Callback of an option that takes drawing styles with commas between; None without it."""
+    if text is None:
+        return None
+    styles = tuple(dict.fromkeys(text.split(",")))
+    if not set(styles) <= set(STYLES):
+        raise click.BadParameter(f"{text!r}: give some of {', '.join(STYLES)} with commas between, such as mesh,points")
+    return styles
+
+
+STYLE = click.option(
+    "--style", "styles", callback=style_list,
+    help=f"How faces are drawn: {', '.join(STYLES)}, or several with commas between; box,lines,points by default.",
+)  # fmt: skip
+ANONYMISE = click.option(
+    "--anonymise", type=click.Choice(["faces", "eyes"]),
+    help="Blur the heads or the eyes of the faces found beyond recovery; drawn only what --style names.",
+)  # fmt: skip
 FORCE = click.option("--force", is_flag=True, help="Overwrite existing files; inputs are never overwritten.")
 
 

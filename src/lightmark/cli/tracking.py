@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import FORCE, MIN_FACE, MODEL, OUT_FILE, OUT_LINES, WORD, Command
+from lightmark.cli.options import ANONYMISE, FORCE, MIN_FACE, MODEL, OUT_FILE, OUT_LINES, STYLE, WORD, Command
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lightmark.anonymise import Part
+    from lightmark.overlay import Style
     from lightmark.video.frames import Frame, VideoReader
     from lightmark.video.smoothing import Smoothing
     from lightmark.video.track import TrackingSummary
@@ -27,6 +29,8 @@ STANDARD_OUTPUT = Path("-")  # of --records
 @click.command(cls=Command, short_help="Track faces through a video, a camera or a stream")
 @click.argument("source", type=WORD)
 @click.option("--out", type=OUT_FILE, help="Video to write with points, boxes and ids: .mp4, .m4v, .mov, .mkv.")
+@STYLE
+@ANONYMISE
 @click.option(
     "--records",
     type=OUT_LINES,
@@ -36,7 +40,7 @@ STANDARD_OUTPUT = Path("-")  # of --records
 @click.option(
     "--detector", type=WORD, default="auto", show_default=True, help="Face detector for new faces, as for detect."
 )
-@click.option("--redetect", type=int, default=10, show_default=True, help="Run the detector every N frames.")
+@click.option("--redetect", type=int, help="Run the detector every N frames; 10 by default, with --anonymise 1.")
 @click.option(
     "--min-confidence",
     type=float,
@@ -53,9 +57,10 @@ STANDARD_OUTPUT = Path("-")  # of --records
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def track(
-    source: str, out: Path | None, records: Path | None, model: Path, detector: str, redetect: int,
-    min_confidence: float, max_faces: int | None, min_cutoff: float | None, beta: float | None,
-    d_cutoff: float | None, raw: bool, min_face: float | None, threads: int | None, force: bool,
+    source: str, out: Path | None, styles: Sequence[Style] | None, anonymise: Part | None, records: Path | None,
+    model: Path, detector: str, redetect: int | None, min_confidence: float, max_faces: int | None,
+    min_cutoff: float | None, beta: float | None, d_cutoff: float | None, raw: bool, min_face: float | None,
+    threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Track the faces of SOURCE: a video file, a camera's number (0 is the first) or a stream's URL.
 
@@ -63,14 +68,17 @@ def track(
     for a camera or stream ended by Ctrl-C; 130 for a file ended so; 143 on SIGTERM; 2 on an error, with nothing
     written.
     """
+    if out is None and (styles is not None or anonymise is not None):
+        raise ConfigError("--style and --anonymise are for a drawn video: give its file with --out")
     if out is None and records is None:
         raise ConfigError("nothing to write: give --out for a video with the points drawn, --records for their numbers")
     quieten_opencv()
     from lightmark.landmarker import Landmarker
+    from lightmark.overlay import require_drawable
     from lightmark.video.frames import VideoReader, parse_source
     from lightmark.video.records import require_records_name
     from lightmark.video.track import track_video
-    from lightmark.video.tracker import Tracker, Tracking
+    from lightmark.video.tracker import TRACKING, Tracker, Tracking
     from lightmark.video.writer import require_video_name
 
     if out is not None:
@@ -78,11 +86,15 @@ def track(
     if records is not None:
         require_records_name(records)
     smoothing = None if raw else chosen_smoothing(min_cutoff, beta, d_cutoff)
+    if redetect is None:
+        redetect = 1 if anonymise else TRACKING.redetect  # a new face is blurred from its first frame on
     tracking = Tracking(redetect=redetect, min_confidence=min_confidence, max_faces=max_faces)
     with VideoReader(parse_source(source)) as reader:
-        tracker = Tracker(Landmarker(model, detector, threads, min_face=min_face), tracking, smoothing)
+        landmarker = Landmarker(model, detector, threads, min_face=min_face)
+        require_drawable(landmarker.spec.schema, styles, anonymise)
+        tracker = Tracker(landmarker, tracking, smoothing)
         with progress_bar(reader) as progress:
-            done = track_video(reader, tracker, out, records, progress)
+            done = track_video(reader, tracker, out, records, progress, styles, anonymise)
     report(source, done, reader, [path for path in (out, records) if path is not None])
     if done.stopped_by is not None and not (reader.live and done.stopped_by == signal.SIGINT):
         sys.exit(128 + done.stopped_by)

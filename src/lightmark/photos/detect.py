@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightmark.errors import LightmarkError, WriteError
 from lightmark.face import Face
@@ -13,6 +13,10 @@ from lightmark.image import Picture
 from lightmark.landmarker import Landmarker
 from lightmark.photos.inputs import Input
 from lightmark.source import to_picture
+
+if TYPE_CHECKING:
+    from lightmark.anonymise import Part
+    from lightmark.overlay import Style
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +42,13 @@ def detect_inputs(
     read_standard_input: Callable[[], bytes],
     max_pixels: int,
     overlays: Sequence[Path] = (),
+    styles: Sequence[Style] | None = None,
+    anonymise: Part | None = None,
 ) -> list[str]:
     """Detect the faces of each of `inputs` and call `add` with each result; returns a message for each failed input.
 
     One picture is in memory at a time. `overlays`, none or one per input, are PNG files for the picture with its faces
-    drawn.
+    drawn in `styles`, and blurred first as `anonymise` says; see `lightmark.overlay.overlaid`.
     """
     failures = []
     for index, one in enumerate(inputs):
@@ -56,9 +62,10 @@ def detect_inputs(
             failures.append(" ".join(str(error).split()))
             continue
         if overlays:
-            from lightmark.draw import draw_faces_in_place, write_png
+            from lightmark.draw import write_png
+            from lightmark.overlay import overlaid
 
-            write_png(draw_faces_in_place(picture, detection.faces), overlays[index])
+            write_png(overlaid(picture, detection.faces, styles, anonymise), overlays[index])
     return failures
 
 

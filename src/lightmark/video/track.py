@@ -7,15 +7,17 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 import cv2
 
-from lightmark.draw import BOX, Colour, box_corners, draw_landmarks
+from lightmark.anonymise import Part, anonymised
+from lightmark.draw import Colour
 from lightmark.geometry import tight_box
 from lightmark.image import Picture
+from lightmark.overlay import DEFAULT_STYLES, Style, draw_face
 from lightmark.video.frames import Frame, VideoReader
 from lightmark.video.records import writing_records
 from lightmark.video.tracker import TrackedFace, Tracker
@@ -46,14 +48,19 @@ def track_video(
     out: Path | None = None,
     records: Path | None = None,
     progress: Callable[[Frame, Sequence[TrackedFace]], None] = lambda frame, faces: None,
+    styles: Sequence[Style] | None = None,
+    anonymise: Part | None = None,
 ) -> TrackingSummary:
     """Track the faces of `reader` to its end; write an overlay video to `out` and rows to `records`.
 
-    The overlay has the frames of the reader at their times, and its sound; for rows see `writing_records`. SIGINT
+    The overlay has the frames of the reader at their times, and its sound; for rows see `writing_records`. Faces are
+    drawn in `styles`; where `anonymise` names a part, it is blurred first, also of a face just lost, at its last place,
+    and without `styles` nothing is drawn. SIGINT
     (Ctrl-C) and SIGTERM stop after the current frame and keep both files, as does an unplugged camera or a truncated
     file. Any other error leaves neither file. `progress` is called after every frame. Raises `VideoError` if a file
     cannot be written or there is no frame.
     """
+    shown = styles if styles is not None else DEFAULT_STYLES if anonymise is None else ()
     ids: set[int] = set()
     frames, seconds = 0, 0.0
     with ExitStack() as stack:
@@ -63,7 +70,10 @@ def track_video(
         for frame in reader:
             faces = tracker.update(frame.image, frame.seconds)
             if film is not None:
-                film.write(draw_tracked(frame.image, faces), frame.seconds)
+                image = frame.image
+                if anonymise is not None:
+                    image = anonymised(image, [*(one.face for one in faces), *tracker.hidden_faces()], anonymise)
+                film.write(draw_tracked(image, faces, shown), frame.seconds)
             for face in faces:
                 ids.add(face.id)
                 if write is not None:
@@ -108,13 +118,12 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def draw_tracked(image: Picture, faces: Sequence[TrackedFace]) -> Picture:
-    """Copy of `image` with the points, edges, tight box and id of each of `faces`, in the colour of its id."""
+def draw_tracked(image: Picture, faces: Sequence[TrackedFace], styles: Sequence[Style] = DEFAULT_STYLES) -> Picture:
+    """Copy of `image` with each of `faces` drawn in `styles`, and its id, in the colour of its id."""
     canvas = image.copy()
-    for tracked in faces:
+    for tracked in faces if styles else ():
         colour, box = id_colour(tracked.id), tight_box(tracked.face.points)
-        canvas = draw_landmarks(canvas, box_corners(box), BOX, colour)
-        canvas = draw_landmarks(canvas, tracked.face.points, tracked.face.schema, colour)
+        draw_face(canvas, replace(tracked.face, box=box), styles, colour)
         write_id(canvas, tracked.id, (float(box[0]), float(box[1])), float(max(box[2:] - box[:2])), colour)
     return canvas
 

@@ -134,6 +134,10 @@ class Tracker:
         self._tracks = [track for track in self._tracks if seconds - track.last_seen <= self._tracking.patience]
         return [self._result(track) for track in self._visible()]
 
+    def hidden_faces(self) -> list[Face]:
+        """Last faces, at their last places, of the tracks lost within the last `patience` seconds."""
+        return [track.face for track in self._tracks if track.hidden]
+
     def _is_cut(self, image: Picture) -> bool:
         """Whether there is a scene cut between the previous frame and `image`."""
         before, self._thumbnail = self._thumbnail, thumbnail_of(image)
