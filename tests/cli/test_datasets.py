@@ -55,7 +55,7 @@ def write_coco(folder: Path) -> str:
         "categories": [{"id": 1, "name": "five", "keypoints": list("abcde")}],
     }
     (folder / "labels.json").write_text(json.dumps(document))
-    return f"{folder / 'labels.json'}: annotation 1: KeyError: 9"
+    return f"{folder / 'labels.json'}: annotation 1: KeyError: '9'"
 
 
 @pytest.fixture(params=[write_pts_files, write_table, write_coco], ids=["pts", "csv", "coco"])
@@ -92,7 +92,7 @@ def test_check_draws_the_rest(broken, tmp_path: Path) -> None:
     assert (result.exit_code, (tmp_path / "sheet.png").exists()) == (1, True), result.output
 
 
-@pytest.mark.parametrize(("form", "name"), [("coco", "out.json"), ("pts", "out")])
+@pytest.mark.parametrize(("form", "name"), [("coco", "out.json"), ("cvat", "out.xml"), ("pts", "out"), ("yolo", "out")])
 def test_convert_writes_the_rest(broken, form: str, name: str, tmp_path: Path) -> None:
     """Status 1, the fault by its place, and two faces written."""
     folder, place = broken

@@ -149,7 +149,7 @@ def test_unknown_image_is_named(tmp_path):
     """An annotation of an image that is not listed is named."""
     content = document()
     content["annotations"][2]["image_id"] = 99
-    with pytest.raises(DataError, match=r"annotation 3: KeyError: 99; expected image_id and category_id"):
+    with pytest.raises(DataError, match=r"annotation 3: KeyError: '99'; expected image_id and category_id"):
         read_coco(write(tmp_path, content))
 
 
@@ -173,3 +173,44 @@ def test_cut_json_is_named(tmp_path):
     (tmp_path / "faces.json").write_text('{"images": [')
     with pytest.raises(DataError, match=r"faces\.json: cannot be read as JSON"):
         read_coco(tmp_path / "faces.json")
+
+
+def test_files_of_labelling_tools_are_read(tmp_path):
+    """Byte order mark, ids as texts, a category of boxes, an empty track, no bbox, backslashes: all as exported."""
+    content = document()
+    content["categories"].insert(0, {"id": 0, "name": "faces", "supercategory": "none"})  # Roboflow
+    for image in content["images"]:
+        image["id"] = str(image["id"])
+    first, track, box = content["annotations"]
+    del first["bbox"]
+    track |= {"keypoints": [], "num_keypoints": 0, "bbox": [0, 0, 0, 0], "attributes": {"track_id": 0}}  # CVAT
+    box |= {"category_id": 0}
+    del box["keypoints"]
+    content["images"][0]["file_name"] = "a\\one.jpg"
+    path = tmp_path / "faces.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+    (face,) = read_coco(path)
+    assert face.points.tolist() == [[1, 2], [3.5, 4], [5, 6]]
+    assert face.path == tmp_path / "a" / "one.jpg"
+    assert dict(face.attributes) == {"labelled_size": (100, 80)}
+
+
+@pytest.mark.parametrize(
+    "place", ["images/a/one.jpg", "images/default/one.jpg", "images/one.jpg", "annotations/one.jpg"]
+)
+def test_pictures_are_found_where_tools_put_them(tmp_path, place):
+    """CVAT's annotations/person_keypoints_default.json has its pictures in images/default/ beside annotations/."""
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).touch()
+    path = write(tmp_path / "annotations", document())
+    path = path.rename(path.with_name("person_keypoints_default.json"))
+    assert read_coco(path)[0].path == tmp_path / place
+
+
+def test_keypoints_follow_the_names_of_a_schema(tmp_path):
+    """A category with the names of the schema in another order is brought into its order."""
+    schema = Schema("mine", (0, 1, 2), (0, 1), point_names=("chin", "left", "right"))
+    face = read_coco(write(tmp_path, document()), schema=schema)[0]
+    assert face.points.tolist() == [[5, 6], [1, 2], [3.5, 4]]
+    assert face.occluded.tolist() == [False, False, True]

@@ -160,5 +160,5 @@ def test_convert_reads_and_writes(tmp_path, faces):
 def test_unknown_format_is_named(tmp_path, faces):
     """A format that is not written is refused with those that are."""
     write_pts(faces, tmp_path / "out")
-    with pytest.raises(DataError, match=r"no format 'voc' to convert to; known: coco, pts"):
+    with pytest.raises(DataError, match=r"no format 'voc' to convert to; known: coco, cvat, pts, yolo"):
         convert(tmp_path / "out", tmp_path / "x", "voc")  # type: ignore[arg-type]  # the error is the point

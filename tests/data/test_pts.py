@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -195,3 +196,45 @@ def test_real_scut86_has_a_plain_schema(real_data):
     samples = read_pts_tree(real_data / "scut86")
     assert {s.schema.name for s in samples} == {"points86"}
     assert Counter(name for s in samples for name in s.subsets) == {"train": 825, "test": 549}
+
+
+@pytest.mark.parametrize(
+    ("label", "picture"),
+    [
+        ("annotations/a.pts", "images/a.png"),
+        ("landmarks/p/q/a.pts", "pictures/p/q/a.jpg"),
+        ("set/pts/a.pts", "set/cropped_imgs/a.JPG"),
+    ],
+)
+def test_pictures_may_lie_in_a_folder_of_their_own(tmp_path, label, picture):
+    """A folder of labels has the pictures in the folder beside it, with the same folders below."""
+    for name in (label, picture):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / label).write_text("1 2\n3 4\n")
+    (tmp_path / picture).touch()
+    (face,) = read_pts_tree(tmp_path)
+    assert face.path == tmp_path / picture
+
+
+def test_picture_of_another_set_is_not_taken(tmp_path):
+    """testset/image_0001 is another picture than trainset/image_0001."""
+    for name in ("trainset/image_0001.pts", "testset/image_0001.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1 2\n3 4\n")
+    (face,) = read_pts_tree(tmp_path)
+    assert face.path == tmp_path / "trainset" / "image_0001.jpg"
+
+
+def test_frames_of_300_vw_are_read(tmp_path):
+    """annot/000002.pts labels the second frame of the video beside annot/; all frames are one photograph."""
+    (tmp_path / "300VW" / "001" / "annot").mkdir(parents=True)
+    writer = cv2.VideoWriter(str(tmp_path / "300VW/001/vid.avi"), cv2.VideoWriter.fourcc(*"FFV1"), 25, (64, 48))
+    for number in range(3):
+        writer.write(np.full((48, 64, 3), 50 * number, np.uint8))
+        (tmp_path / f"300VW/001/annot/{number + 1:06}.pts").write_text("version: 1\nn_points: 2\n{\n1 2\n3 4\n}\n")
+    writer.release()
+    faces = read_pts_tree(tmp_path)
+    assert [int(np.median(load_image(face))) for face in faces] == [0, 50, 100]
+    assert {face.photo for face in faces} == {"300VW/001"}
+    assert len({face.name for face in faces}) == 3
+    assert faces[0].points.tolist() == [[0, 1], [2, 3]]

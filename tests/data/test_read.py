@@ -108,7 +108,7 @@ def test_data_without_subsets_says_so(tmp_path):
 def test_folder_without_labels_lists_what_was_looked_for(tmp_path):
     """A folder of pictures alone names every format that is read."""
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(DataError, match=r"no labelled faces .* looked for \.pts .*WFLW_annotations.*COFW.*\.csv.*COCO"):
+    with pytest.raises(DataError, match=r"no labelled faces .* looked for \.pts .*WFLW.*COFW.*COCO.*YOLO.*\.csv"):
         read_samples(tmp_path)
 
 

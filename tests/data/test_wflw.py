@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lightmark.data.formats.wflw import read_wflw_list
 from lightmark.data.read import read_samples
 from lightmark.data.sample import load_image
 from lightmark.errors import DataError
@@ -70,14 +69,14 @@ def test_both_lists_are_read(tmp_path):
 def test_line_of_another_length_is_named(tmp_path):
     """The lists without box and attributes have fewer fields."""
     write_list(tmp_path, "test", line(), "1 2 3 a.jpg")
-    with pytest.raises(DataError, match=r"test\.txt: line 2: got 4 fields, expected 207 .*without boxes and"):
+    with pytest.raises(DataError, match=r"test\.txt: line 2: got 4 fields, expected 207 .*without box and"):
         read_samples(tmp_path)
 
 
 def test_word_among_the_numbers_is_named(tmp_path):
     """A field that is no number is quoted."""
     write_list(tmp_path, "test", line().replace("0.000000", "zero", 1))
-    with pytest.raises(DataError, match=r"line 1: could not convert string .*: 'zero'; expected 206 numbers"):
+    with pytest.raises(DataError, match=r"line 1: got 207 fields, .*; 'zero' is no number"):
         read_samples(tmp_path)
 
 
@@ -88,10 +87,32 @@ def test_attribute_that_is_no_flag_is_named(tmp_path):
         read_samples(tmp_path)
 
 
-def test_other_text_file_is_no_list(tmp_path):
-    """A list of another name is refused."""
-    with pytest.raises(DataError, match=r"other\.txt: no list of WFLW's"):
-        read_wflw_list(tmp_path / "a" / "b" / "other.txt")
+def test_list_without_boxes_is_read(tmp_path):
+    """list_98pt_test_largepose.txt has 196 numbers and a name, which may have spaces; its name gives the subsets."""
+    path = tmp_path / "WFLW_annotations" / "list_98pt_test" / "list_98pt_test_largepose.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text(" ".join([str(i) for i in range(196)] + ["7--Cheering/7 Cheering 2 a.jpg"]) + "\n")
+    (face,) = read_samples(path)
+    assert face.points[-1].tolist() == [194, 195]
+    assert face.path == tmp_path / "WFLW_images" / "7--Cheering" / "7 Cheering 2 a.jpg"
+    assert (face.subsets, dict(face.attributes)) == ({"test", "pose"}, {"index": 0})
+
+
+def test_name_with_spaces_is_read_from_a_list_with_boxes(tmp_path):
+    """What follows the 206 numbers is the name."""
+    write_list(tmp_path, "test", line(name="0--Parade/0 Parade 12.jpg"))
+    assert read_samples(tmp_path)[0].path == tmp_path / "WFLW_images" / "0--Parade" / "0 Parade 12.jpg"
+
+
+def test_faces_of_several_lists_are_read_once(tmp_path):
+    """The folder holds the test faces up to eight times: with boxes, without, and in the lists of the subsets."""
+    write_list(tmp_path, "test", line(name="a.jpg"))
+    plain = " ".join([*line(name="a.jpg").split()[:196], "a.jpg"]) + "\n"
+    for name in ("list_98pt_test.txt", "list_98pt_test_blur.txt", "list_98pt_train.txt"):
+        path = tmp_path / "WFLW_annotations" / "list_98pt_test" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(plain)
+    assert Counter(name for face in read_samples(tmp_path) for name in face.subsets) == {"test": 1, "train": 1}
 
 
 def test_real_wflw_faces(real_data):

@@ -25,10 +25,18 @@ from PIL import Image as PilImage
 
 from lightmark.data.formats.coco import coco_document, read_coco
 from lightmark.data.formats.cofw import read_cofw
+from lightmark.data.formats.cvat import cvat_xml, read_cvat
+from lightmark.data.formats.dlib_xml import read_dlib
+from lightmark.data.formats.label_studio import read_label_studio
+from lightmark.data.formats.labelme import read_labelme
+from lightmark.data.formats.numbered_txt import read_numbered
+from lightmark.data.formats.pixels_csv import read_pixels_csv
 from lightmark.data.formats.pts import format_pts, read_pts
+from lightmark.data.formats.via import read_via
 from lightmark.data.formats.w300_lp import read_300w_lp_file
 from lightmark.data.formats.wflw import read_wflw_list
 from lightmark.data.formats.wide_csv import read_csv
+from lightmark.data.formats.yolo_pose import read_yolo
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.shards.read import is_shard, read_shard
 from lightmark.errors import LightmarkError
@@ -92,14 +100,60 @@ def picture(kind="PNG", **options):
     return stream.getvalue()
 
 
-def coco(tmp_path):
-    """A COCO document of two faces with all fields of ours."""
-    faces = [
+def labelled_faces(tmp_path):
+    """Two faces of a picture with all fields of ours."""
+    return [
         Sample(tmp_path / "a.png", POINTS + i, np.array([1.0, 2, 5, 6]), plain_schema(3), "a", frozenset({"train"}),
                {"index": i, "yaw": 3.0, "rect": (1, 2, 3, 4)}, np.array([True, False, False]))
         for i in range(2)
     ]  # fmt: skip
-    return coco_document(faces, [tmp_path / "a.png"] * 2, [(9, 8)] * 2, tmp_path)
+
+
+def coco(tmp_path):
+    """A COCO document of two faces with all fields of ours."""
+    return coco_document(labelled_faces(tmp_path), [tmp_path / "a.png"] * 2, [(9, 8)] * 2, tmp_path)
+
+
+def labelme():
+    """A file of labelme with two faces."""
+    shapes = [
+        {"label": name, "points": [[1.5, 2], [3, 4]][:count], "group_id": group, "shape_type": kind, "flags": {}}
+        for name, group, kind, count in (("a", 1, "point", 1), ("b", 2, "point", 1), ("c", 1, "rectangle", 2))
+    ]
+    return {"version": "5.4.1", "shapes": shapes, "imagePath": "a.png", "imageHeight": 9, "imageWidth": 8}
+
+
+def via():
+    """A project of VIA with a picture and a point."""
+    region = {"shape_attributes": {"name": "point", "cx": 1, "cy": 2}, "region_attributes": {"name": "a", "face": "1"}}
+    return {"_via_img_metadata": {"a.png12": {"filename": "a.png", "size": 12, "regions": [region]}}}
+
+
+def label_studio():
+    """A task of Label Studio with a point and its parent."""
+    point = {"type": "keypointlabels", "id": "p", "original_width": 8, "original_height": 9, "image_rotation": 0,
+             "value": {"x": 1, "y": 2, "keypointlabels": ["a"]}}  # fmt: skip
+    relation = {"type": "relation", "from_id": "p", "to_id": "b"}
+    annotation = {"was_cancelled": False, "ground_truth": False, "result": [point, relation]}
+    data = {"image": "/data/local-files/?d=a.png"}
+    return [{"id": 1, "data": data, "annotations": [annotation], "file_upload": "a.png"}]
+
+
+TRACK = (
+    b'<annotations><meta><task><source>a.avi</source></task></meta><track id="0" label="f" group_id="1">'
+    b'<skeleton frame="0"><points label="a" outside="0" points="1,2"/></skeleton></track></annotations>'
+)
+DLIB = (
+    b"<?xml version='1.0'?><dataset><images><image file='a.png'><box top='1' left='2' width='3' height='4'>"
+    b"<part name='a' x='1' y='2'/><part name='b' x='3' y='4'/></box></image></images></dataset>"
+)
+YOLO = b"0 0.5 0.5 0.5 0.5 0.1 0.2 2 0.3 0.4 1\n0 0.5 0.5 0.5 0.5 0.1 0.2 2 0.3 0.4 1\n"
+YAML = "kpt_shape: [2, 3]\nflip_idx: [1, 0]\nnames:\n  0: face\nkpt_names:\n  0:\n    - a\n    - b\n"
+PIXELS = b"a_x,a_y,b_x,b_y,Image\n1,2,3,4,1 2 3 4\n,,5,6,1 2 3 255\n"
+VIA_CSV = (
+    b"filename,region_shape_attributes,region_attributes\n"
+    b'a.png,"{""name"":""point"",""cx"":1,""cy"":2}","{""name"":""a""}"\n'
+)
 
 
 def spec():
@@ -152,12 +206,25 @@ def seeds(tmp_path):
     scipy.io.savemat(tmp_path / "seed.mat", label)
     scipy.io.savemat(tmp_path / "packed.mat", label, do_compression=True)
     write_cofw(tmp_path / "cofw.mat")
+    (tmp_path / "fuzz").mkdir()
+    (tmp_path / "fuzz" / "a.png").write_bytes(picture())
+    cvat = cvat_xml(labelled_faces(tmp_path), [tmp_path / "a.png"] * 2, [(9, 8)] * 2, tmp_path)
     return {
         "pts": (read_pts, "a.pts", format_pts(POINTS).encode()),
         "wide csv": (read_csv, "a.csv", b"file,left,top,right,bottom,x0,y0,x1,y1\na.jpg,1,2,3,4,5,6,7,8\n"),
         "csv in turn": (read_csv, "a.csv", b",0,1,2,3\na.jpg,1.5,2,,\nb.jpg,1,2,3,4\n"),
         "wflw": (read_wflw_list, "W/l/list_98pt_rect_attr_test.txt", wflw.encode()),
         "coco": (read_coco, "a.json", json.dumps(coco(tmp_path)).encode()),
+        "labelme": (read_labelme, "a.json", json.dumps(labelme()).encode()),
+        "via": (read_via, "a.json", json.dumps(via()).encode()),
+        "via csv": (read_via, "a.csv", VIA_CSV),
+        "label studio": (read_label_studio, "a.json", json.dumps(label_studio()).encode()),
+        "cvat": (read_cvat, "a.xml", cvat),
+        "cvat track": (read_cvat, "a.xml", TRACK),
+        "dlib": (read_dlib, "a.xml", DLIB),
+        "yolo": (read_yolo, "a.txt", YOLO),
+        "numbered": (read_numbered, "a.txt", b"2\n1 2\n3 4.5\n"),
+        "pixels": (read_pixels_csv, "a.csv", PIXELS),
         "schema": (read_schema, "a.json", json.dumps(schema_to_dict(plain_schema(3))).encode()),
         "predictions": (read_predictions, "a.json", json.dumps(predictions).encode()),
         "rows": (read_rows, "faces.csv", rows.encode()),
@@ -170,8 +237,26 @@ def seeds(tmp_path):
 
 FORMATS = (
     *("pts", "wide csv", "csv in turn", "wflw", "coco", "schema", "predictions", "rows", "300w-lp"),
-    *("300w-lp packed", "cofw", "shard"),
+    *("300w-lp packed", "cofw", "shard", "labelme", "via", "via csv", "label studio", "cvat", "cvat track", "dlib"),
+    *("yolo", "numbered", "pixels"),
 )
+
+
+def test_changed_yaml(tmp_path):
+    """data.yaml above a label file of YOLO-pose."""
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "a.txt").write_bytes(YOLO)
+    path = tmp_path / "data.yaml"
+    path.write_text(YAML)
+    assert read_yolo(tmp_path / "a.txt")[0].schema.point_names == ("a", "b")
+
+    @fuzz
+    @given(changes())
+    def run(edits):
+        path.write_bytes(changed(YAML.encode(), edits))
+        only_ours(read_yolo, tmp_path / "a.txt")
+
+    run()
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -179,7 +264,7 @@ def test_changed_bytes(tmp_path, name):
     """Label files, tables and models with bytes changed, taken out and put in."""
     read, place, seed = seeds(tmp_path)[name]
     path = tmp_path / "fuzz" / place
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(seed)
     assert only_ours(read, path) is not None or name == "shard", "the seed itself is read"
 
@@ -222,6 +307,11 @@ def replaced(value, where, new):
 
 DOCUMENTS = {
     "coco": lambda tmp_path: (lambda text: read_coco(write(tmp_path / "a.json", text)), coco(tmp_path)),
+    "labelme": lambda tmp_path: ((lambda text: read_labelme(write(tmp_path / "a.json", text))), labelme()),
+    "via": lambda tmp_path: ((lambda text: read_via(write(tmp_path / "a.json", text))), via()),
+    "label studio": lambda tmp_path: (
+        (lambda text: read_label_studio(write(tmp_path / "a.json", text))), label_studio()
+    ),
     "spec": lambda _: (lambda text: spec_from_json(text, "m.onnx"), spec()),
     "schema": lambda tmp_path: (
         lambda text: read_schema(write(tmp_path / "a.json", text)), schema_to_dict(plain_schema(3))

@@ -13,6 +13,7 @@ from lightmark.cli.options import EXISTING, FORCE, MODEL, OUT_FILE, OUT_FOLDER, 
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
+    from lightmark.data.convert import FileFormat
     from lightmark.data.sample import Sample
     from lightmark.schema import Schema
 
@@ -65,14 +66,14 @@ def _compare_labels(model: Path, samples: Sequence[Sample], path: Path) -> bool:
 @data.command("convert", cls=Command)
 @click.argument("source", type=EXISTING)
 @click.argument("out", type=OUT_PLACE)
-@click.option("--to", "file_format", type=click.Choice(["coco", "pts"]), required=True)
+@click.option("--to", "file_format", type=click.Choice(["coco", "cvat", "pts", "yolo"]), required=True)
 @click.option("--subset", help="Only this official subset.")
 @FORCE
 @SCHEMA
 def data_convert(
-    source: Path, out: Path, file_format: Literal["coco", "pts"], subset: str | None, force: bool, schema: Schema | None
+    source: Path, out: Path, file_format: FileFormat, subset: str | None, force: bool, schema: Schema | None
 ) -> None:
-    """Write SOURCE as one COCO keypoints JSON or as a folder of .pts files.
+    """Write SOURCE as one COCO keypoints JSON or CVAT XML, or as a folder of .pts or YOLO-pose files.
 
     Faces whose picture or labels are broken are left out and listed; then the exit status is 1.
     """

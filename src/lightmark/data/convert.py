@@ -1,4 +1,4 @@
-"""Conversion of samples to COCO keypoints JSON or to a tree of `.pts` files with pictures."""
+"""Conversion of samples to COCO keypoints JSON, CVAT XML, or folders of `.pts` or YOLO-pose files with pictures."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from lightmark.data.check.inspection import inspect_picture
 from lightmark.data.formats.coco import coco_document
+from lightmark.data.formats.cvat import cvat_xml
 from lightmark.data.formats.pts import format_pts
+from lightmark.data.formats.yolo_pose import yolo_lines, yolo_yaml
 from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, encoded_picture, encoded_suffix, load_image
+from lightmark.data.shards.pack import by_picture
 from lightmark.errors import DataError
 from lightmark.files import replacing
 from lightmark.geometry import labelled
 from lightmark.outputs import require_free
 from lightmark.schema import Schema
 
-FileFormat = Literal["coco", "pts"]
+FileFormat = Literal["coco", "cvat", "pts", "yolo"]
 
 
 def convert(
@@ -70,14 +74,33 @@ def write_coco(
     `inputs`; `DataError` for points that are not finite; `ImageError` for an unreadable picture, since COCO needs its
     size.
     """
-    path = Path(path)
+
+    def encode(*arguments: Any) -> bytes:
+        return json.dumps(coco_document(*arguments), allow_nan=False).encode()
+
+    _write_beside_pictures(samples, Path(path), encode, force, inputs)
+
+
+def write_cvat(
+    samples: Sequence[Sample], path: str | Path, force: bool = False, inputs: Sequence[Path] = ()
+) -> None:
+    """Write `samples` as "CVAT for images" XML with paths of the pictures relative to its folder; as `write_coco`."""
+    for sample in samples:
+        _require_labels(sample)
+    _write_beside_pictures(samples, Path(path), cvat_xml, force, inputs)
+
+
+def _write_beside_pictures(
+    samples: Sequence[Sample], path: Path, encode: Callable[..., bytes], force: bool, inputs: Sequence[Path]
+) -> None:
+    """Write one label file, of the bytes of `encode`, and the pictures that are no files in a folder beside it."""
     inside = _pictures_without_file(samples, path.with_suffix(""))
     _require_free([path, *inside.values()], samples, inputs, force)
     pictures = [inside.get(i, sample.path) for i, sample in enumerate(samples)]
-    document = coco_document(samples, pictures, [_size(sample) for sample in samples], path.parent)
+    content = encode(samples, pictures, [_size(sample) for sample in samples], path.parent)
     for i, picture in inside.items():
         _write_whole(picture, encoded_picture(samples[i]))
-    _write_whole(path, json.dumps(document, allow_nan=False).encode())
+    _write_whole(path, content)
 
 
 def write_pts(
@@ -100,9 +123,40 @@ def write_pts(
         _write_whole(label, text.encode())
 
 
+def write_yolo(
+    samples: Sequence[Sample], folder: str | Path, force: bool = False, inputs: Sequence[Path] = ()
+) -> None:
+    """Write data.yaml, and labels/ and images/ with a file each for every picture, into `folder`, as YOLO-pose.
+
+    A point outside its picture becomes a missing one (`yolo_lines`). Raises as `write_pts` does, and `DataError` for
+    faces of several schemas, since all need the same number of points.
+    """
+    folder = Path(folder)
+    names = sorted({sample.schema.name for sample in samples})
+    if len(names) != 1:
+        found = ", ".join(names) or "no schema"
+        raise DataError(f"{folder}: faces of {found}; YOLO-pose holds those of one: convert one at a time")
+    faces = by_picture(samples)
+    # One label file a picture: its stem has no index, but where the picture itself is inside another file.
+    firsts = [group[0] if group[0].image is not None else replace(group[0], attributes={}) for group in faces]
+    stems = _stems(firsts)
+    pictures = [_beside(folder / "images" / stem, encoded_suffix(one)) for stem, one in zip(stems, firsts, strict=True)]
+    labels = [_beside(folder / "labels" / stem, ".txt") for stem in stems]
+    _require_free([folder / "data.yaml", *labels, *pictures], samples, inputs, force)
+    for sample in samples:
+        _require_labels(sample)
+    texts = [yolo_lines(group, _size(one)) for group, one in zip(faces, firsts, strict=True)]
+    for one, label, picture, text in zip(firsts, labels, pictures, texts, strict=True):
+        _write_whole(picture, encoded_picture(one))
+        _write_whole(label, text.encode())
+    _write_whole(folder / "data.yaml", yolo_yaml(samples[0].schema).encode())
+
+
 _WRITERS: dict[str, Callable[[Sequence[Sample], str | Path, bool, Sequence[Path]], None]] = {
     "coco": write_coco,
+    "cvat": write_cvat,
     "pts": write_pts,
+    "yolo": write_yolo,
 }
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from lightmark.data.shards.tar import Member, read_member
+from lightmark.data.video_frame import VideoFrame, read_frame
 from lightmark.errors import DataError, GeometryError
 from lightmark.geometry import Array, labelled, longer_side, require_box, tight_box
 from lightmark.image import Picture
@@ -32,9 +33,9 @@ class Sample:
     readers set; for other points `lightmark.evaluate.face_boxes` replaces it by the box of the 68 points that the
     shipped model predicts. A missing (unlabelled) point is NaN in both coordinates (`lightmark.geometry.labelled`).
     `photo` names the source photograph or person: samples that share it must not be split between training and
-    validation. `image` holds the pixels where the label file contains them, `member` their place in a packed shard;
-    else `path` is read. `occluded` (N,) is true for occluded points, None where the set has no such labels. `subsets`
-    are names such as "common" or "pose".
+    validation. `image` holds the pixels where the label file contains them, `member` their place in a packed shard or
+    a video; else `path` is read. `occluded` (N,) is true for occluded points, None where the set has no such labels.
+    `subsets` are names such as "common" or "pose".
     """
 
     path: Path
@@ -46,7 +47,7 @@ class Sample:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     occluded: NDArray[np.bool_] | None = None
     image: Picture | None = None
-    member: Member | None = None
+    member: Member | VideoFrame | None = None
 
     @property
     def name(self) -> str:
@@ -59,6 +60,8 @@ def load_image(sample: Sample) -> Picture:
     """RGB uint8 (H, W, 3) of the sample's picture; raises `ImageError` naming the file."""
     if sample.image is not None:
         return sample.image
+    if isinstance(sample.member, VideoFrame):
+        return read_frame(sample.member)
     if sample.member is not None:
         return to_picture(read_member(sample.member), name=sample.path.as_posix())
     return to_picture(sample.path)
@@ -85,9 +88,9 @@ def encoded_picture(sample: Sample) -> bytes:
 
     Raises `DataError` or `ImageError` naming the file.
     """
-    if sample.image is not None:
+    if sample.image is not None or isinstance(sample.member, VideoFrame):
         stream = io.BytesIO()
-        PilImage.fromarray(sample.image).save(stream, format="PNG")
+        PilImage.fromarray(load_image(sample)).save(stream, format="PNG")
         return stream.getvalue()
     if sample.member is not None:
         return read_member(sample.member)
@@ -99,7 +102,8 @@ def encoded_picture(sample: Sample) -> bytes:
 
 def encoded_suffix(sample: Sample) -> str:
     """File suffix for the bytes of `encoded_picture`."""
-    return ".png" if sample.image is not None else sample.path.suffix
+    in_memory = sample.image is not None or isinstance(sample.member, VideoFrame)
+    return ".png" if in_memory else sample.path.suffix
 
 
 def normalisers_of(samples: Sequence[Sample]) -> Array:

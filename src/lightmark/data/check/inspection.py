@@ -6,6 +6,7 @@ Pictures are read once and hashed. Their headers are parsed; pixels are decoded 
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,9 @@ import numpy as np
 
 from lightmark.data.sample import Sample
 from lightmark.data.shards.tar import read_member
+from lightmark.data.video_frame import VideoFrame
 from lightmark.errors import DataError, GeometryError, ImageError
+from lightmark.files import sha256_of
 from lightmark.geometry import labelled, require_box, tight_box
 from lightmark.metrics import interocular
 from lightmark.source import header_size, to_picture
@@ -94,6 +97,10 @@ def inspect_picture(sample: Sample) -> PictureFacts:
     if sample.image is not None:
         height, width = sample.image.shape[:2]
         return PictureFacts(_sha256(str(sample.image.shape).encode() + sample.image.tobytes()), (width, height))
+    if isinstance(sample.member, VideoFrame):
+        stat = _stat(sample.member.file)
+        content = _sha256_of_video(sample.member.file, stat.st_size, stat.st_mtime_ns)
+        return PictureFacts(f"frame {sample.member.number} of {content}", None)
     if sample.member is not None:
         # The bytes were verified when the shard was read; reading many gigabytes again would add nothing.
         checksum = sample.member.crc32
@@ -104,11 +111,20 @@ def inspect_picture(sample: Sample) -> PictureFacts:
 
 
 def _inspect_path(path: Path) -> PictureFacts:
+    stat = _stat(path)
+    return _inspect_file(path, stat.st_size, stat.st_mtime_ns)
+
+
+def _stat(path: Path) -> os.stat_result:
     try:
-        stat = path.stat()
+        return path.stat()
     except OSError as error:
         raise ImageError(f"{path}: no such picture; {NEXT}") from error
-    return _inspect_file(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache
+def _sha256_of_video(path: Path, size: int, modified_ns: int) -> str:
+    return sha256_of(path)
 
 
 # Cached, since the stages of a distillation use the same pictures, and several faces may share one. Size and time of

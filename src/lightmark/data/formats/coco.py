@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightmark.data.formats.documents import read_json
 from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.own_fields import own_fields
+from lightmark.data.pictures import named_picture
 from lightmark.data.sample import LABELLED_SIZE, Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.data.subsets import photo_of, subsets_of
-from lightmark.errors import DataError, NoLabelsError, SchemaError, describe_error, foreign_errors_as, reader
+from lightmark.errors import DataError, NoLabelsError, SchemaError, describe_error, reader
 from lightmark.geometry import Array, labelled, tight_box
 from lightmark.schema import SCHEMAS, Schema, plain_schema, schema_from_dict, schema_to_dict
 
 # COCO's visibility flags: 0 not labelled, 1 labelled but occluded, 2 labelled and visible.
-_UNLABELLED, _OCCLUDED, _VISIBLE = 0, 1, 2
+UNLABELLED, OCCLUDED, VISIBLE = 0, 1, 2
 # Key of a category or annotation for what COCO has no field for; other readers ignore unknown keys.
 _EXTENSION = "lightmark"
 _IN_COCO_FIELDS = ("index", "rect", LABELLED_SIZE)  # attributes that COCO's own fields hold
@@ -34,52 +35,60 @@ def read_coco(
     pictures: str | Path | None = None,
     schema: Schema | None = None,
     left_out: LeftOut | None = None,
+    document: Any = None,
 ) -> list[Sample]:
-    """Read the faces of a COCO keypoints file; pictures are in the folder `pictures`, by default that of the file.
+    """Read the faces of a COCO keypoints file; pictures are in the folder `pictures`, or found by `named_picture`.
 
-    Coordinates count from 0. Flag 1 sets `occluded`, flag 0 is a missing point, whatever its coordinates. Annotations
-    without a labelled point, such as COCO's crowds, are skipped. The attributes are "rect" (x0, y0, x1, y1), the bbox;
+    `document` is its JSON value, where it was read before. Coordinates count from 0, as COCO's; CVAT and Label Studio
+    write those of a canvas into such files, half a pixel more, and nothing in them tells. Flag 1 sets `occluded`, flag
+    0 is a missing point, whatever its coordinates. Annotations without a labelled point, such as COCO's crowds and
+    CVAT's empty tracks, and those of categories without keypoints (Roboflow, Label Studio) are skipped. Ids may be
+    texts. The attributes are "rect" (x0, y0, x1, y1), the bbox;
     "labelled_size", the width and height of the image; and "index", the number of the face in a picture with several.
     The default `schema` is that of the category: its "lightmark" entry, the built-in schema of that many points, or a
     plain one with the names and the skeleton of the category. Raises `DataError` naming a broken annotation; with
     `left_out` the message is added there instead.
     """
     path = Path(path)
-    document = _load(path)
+    document = _require_lists(path, read_json(path) if document is None else document)
     images = _by_id(path, document, "images")
-    schemas = {key: _schema(path, entry, schema) for key, entry in _by_id(path, document, "categories").items()}
+    categories = _by_id(path, document, "categories")
+    # A category of boxes beside one of keypoints has no schema; if there is no other, it is the error.
+    of_points = {key: entry for key, entry in categories.items() if entry.get("keypoints")} or categories
+    schemas = {key: _ordered(_schema(path, entry, schema), entry["keypoints"]) for key, entry in of_points.items()}
+    boxes = categories.keys() - schemas.keys()
     labelled = []
     for entry in document["annotations"]:
         with leaving_out(left_out):
-            labelled += [entry] if _is_labelled(path, entry) else []
-    faces_of = Counter(entry.get("image_id") for entry in labelled)
-    next_index: Counter[Any] = Counter()
+            labelled += [entry] if _is_labelled(path, entry, boxes) else []
+    faces_of = Counter(str(entry.get("image_id")) for entry in labelled)
+    next_index: Counter[str] = Counter()
     samples = []
     for entry in labelled:
-        key = entry.get("image_id")
+        key = str(entry.get("image_id"))
         index = next_index[key] if faces_of[key] > 1 else None
         next_index[key] += 1
         with leaving_out(left_out):
-            samples.append(_sample(path, entry, images, schemas, Path(pictures or path.parent), index))
+            folder = None if pictures is None else Path(pictures)
+            samples.append(_sample(path, entry, images, schemas, folder, index))
     return samples
 
 
-def _load(path: Path) -> dict[str, Any]:
-    with foreign_errors_as(DataError, f"{path}: cannot be read as JSON"):
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+def _require_lists(path: Path, document: Any) -> dict[str, Any]:
+    """`document` with the lists of COCO; raises `NoLabelsError` without."""
     content = list(document) if isinstance(document, dict) else type(document).__name__
     for name in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(name), list):
             raise NoLabelsError(
                 f"{path}: no list {name!r}; it holds {content}; expected COCO's images, annotations, categories"
             )
-    return document
+    return dict(document)
 
 
-def _by_id(path: Path, document: dict[str, Any], name: str) -> dict[Any, dict[str, Any]]:
-    """Entries of the list `name` by their id."""
+def _by_id(path: Path, document: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    """Entries of the list `name` by their id as a text, since tools write 7 in one place and "7" in another."""
     try:
-        return {entry["id"]: dict(entry) for entry in document[name]}
+        return {str(entry["id"]): dict(entry) for entry in document[name]}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: an entry of {name!r} has no id: {error!r}") from error
 
@@ -109,33 +118,44 @@ def _schema(path: Path, category: dict[str, Any], schema: Schema | None) -> Sche
         raise DataError(f"{where}: {error}; skeleton counts keypoints from 1") from error
 
 
-def _is_labelled(path: Path, entry: Any) -> bool:
+def _ordered(schema: Schema, names: Sequence[Any]) -> tuple[Schema, list[int]]:
+    """Schema of a category with `names`, and the indices of its keypoints in the order of the schema's names."""
+    place = {str(name): i for i, name in enumerate(names)}
+    if place.keys() == set(schema.point_names) and len(place) == schema.size:
+        return schema, [place[name] for name in schema.point_names]
+    return schema, list(range(schema.size))
+
+
+def _is_labelled(path: Path, entry: Any, boxes: Set[str]) -> bool:
+    """Whether an annotation has a labelled point; False for the categories `boxes`, which have none."""
     if not isinstance(entry, dict):
         raise DataError(f"{path}: an annotation is {type(entry).__name__}, not an object with image_id, keypoints …")
     where = f"{path}: annotation {entry.get('id')}"
-    keypoints = entry.get("keypoints")
-    if not isinstance(keypoints, list) or not keypoints or len(keypoints) % 3:
+    keypoints = entry.get("keypoints", [])
+    if keypoints == [] or str(entry.get("category_id")) in boxes:
+        return False
+    if not isinstance(keypoints, list) or len(keypoints) % 3:
         got = len(keypoints) if isinstance(keypoints, list) else keypoints
         raise DataError(f"{where}: got keypoints {got}, expected a list of x, y, v for each point")
-    return any(flag != _UNLABELLED for flag in keypoints[2::3])
+    return any(flag != UNLABELLED for flag in keypoints[2::3])
 
 
 def _sample(
     path: Path,
     entry: dict[str, Any],
-    images: Mapping[Any, dict[str, Any]],
-    schemas: Mapping[Any, Schema],
-    pictures: Path,
+    images: Mapping[str, dict[str, Any]],
+    schemas: Mapping[str, tuple[Schema, list[int]]],
+    pictures: Path | None,
     index: int | None,
 ) -> Sample:
     where = f"{path}: annotation {entry.get('id')}"
     try:
-        image = images[entry["image_id"]]
-        picture = pictures / image["file_name"]
+        image = images[str(entry["image_id"])]
+        picture = named_picture(path, image["file_name"], pictures)
         size = _size(image)
-        schema = schemas[entry["category_id"]]
+        category, order = schemas[str(entry["category_id"])]
         values = np.array(entry["keypoints"], dtype=np.float64).reshape(-1, 3)
-        x, y, width, height = (float(value) for value in entry["bbox"])
+        x, y, width, height = (float(value) for value in entry.get("bbox") or [np.nan] * 4)
         extension = own_fields(entry.get(_EXTENSION, {}))
         place = picture.resolve()
     except Exception as error:  # of any type: the JSON is untrusted
@@ -143,21 +163,23 @@ def _sample(
             f"{where}: {describe_error(error)}; expected image_id and category_id of entries of this file, numbers as "
             "keypoints and bbox x, y, width, height"
         ) from error
+    schema_for(len(values), category, where)
+    values = values[order]
     flags = values[:, 2]
-    missing = (flags == _UNLABELLED) | np.isnan(values[:, :2]).any(axis=1)
+    missing = (flags == UNLABELLED) | np.isnan(values[:, :2]).any(axis=1)
     points = np.where(missing[:, None], np.nan, values[:, :2])
     return Sample(
         path=picture,
         points=points,
         box=tight_box(points),
-        schema=schema_for(len(points), schema, where),
+        schema=category,
         photo=photo_of(place) if extension.photo is None else extension.photo,
         subsets=subsets_of(place) if extension.subsets is None else extension.subsets,
         attributes=dict(extension.attributes)
-        | {"rect": (x, y, x + width, y + height)}
+        | ({} if np.isnan(x) else {"rect": (x, y, x + width, y + height)})
         | size
         | ({} if index is None else {"index": index}),
-        occluded=flags == _OCCLUDED,
+        occluded=flags == OCCLUDED,
     )
 
 
@@ -227,7 +249,7 @@ def coco_annotation(
     Missing points are 0, 0 with flag 0, as in COCO.
     """
     mask = labelled(points)
-    flags = np.where(mask, np.where(occluded, _OCCLUDED, _VISIBLE), _UNLABELLED)
+    flags = np.where(mask, np.where(occluded, OCCLUDED, VISIBLE), UNLABELLED)
     points = np.where(mask[:, None], points, 0.0)
     x0, y0, x1, y1 = box.tolist()
     return {

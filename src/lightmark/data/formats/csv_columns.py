@@ -45,7 +45,8 @@ _MOST_LISTED = 5  # columns in an error message
 class Columns:
     """Indices of the columns of a table: `count` columns, the file name's, and x and y of each point.
 
-    `box` is the columns of a box: its `corners`, or one corner and the size.
+    `box` is the columns of a box: its `corners`, or one corner and the size. `point_names` is empty if the points are
+    numbered.
     """
 
     count: int
@@ -53,6 +54,7 @@ class Columns:
     points: tuple[tuple[int, int], ...]
     box: tuple[int, int, int, int] | None = None
     corners: bool = True
+    point_names: tuple[str, ...] = ()
 
 
 def read_header(where: str, cells: Sequence[str]) -> Columns | None:
@@ -68,7 +70,7 @@ def read_header(where: str, cells: Sequence[str]) -> Columns | None:
     rest = dict(enumerate(words))
     name = next((i for i, word in rest.items() if word in NAMES), 0)
     del rest[name]
-    points = _points(where, rest)
+    point_names, points = _points(where, rest)
     for column in [column for point in points for column in point]:
         del rest[column]
     box, corners = _take_box(rest)
@@ -81,7 +83,7 @@ def read_header(where: str, cells: Sequence[str]) -> Columns | None:
             f"{where}: {fault}; expected a file name and "
             "x0, y0, x1, y1 … (or x0, x1 …, y0, y1 …), a box if there is one; is this a table of landmarks?"
         )
-    return Columns(len(cells), name, points, box, corners)
+    return Columns(len(cells), name, points, box, corners, point_names)
 
 
 def columns_in_turn(where: str, count: int) -> Columns:
@@ -106,8 +108,8 @@ def _is_count(words: Sequence[str]) -> bool:
     return list(words) in [[str(i + first) for i in range(len(words))] for first in (0, 1)]
 
 
-def _points(where: str, words: dict[int, str]) -> tuple[tuple[int, int], ...]:
-    """Columns of x and y of each point: numbered points by their number, otherwise named points in their order."""
+def _points(where: str, words: dict[int, str]) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+    """Names, and columns of x and y, of each point: numbered points by number and without names, or in their order."""
     axes_of: dict[str, dict[str, int]] = {}
     numbered = {i: match for i, word in words.items() if (match := _NUMBERED.fullmatch(word))}
     in_box = {i for names, _ in BOXES for i, word in words.items() if word in names}
@@ -126,7 +128,7 @@ def _points(where: str, words: dict[int, str]) -> tuple[tuple[int, int], ...]:
     if numbered and [int(key) for key in keys] not in [[i + first for i in range(len(keys))] for first in (0, 1)]:
         first = ", ".join(keys[:3])
         raise DataError(f"{where}: points are numbered {first} … {keys[-1]}; expected 0, 1, 2 … or 1, 2, 3 …")
-    return tuple((axes_of[key]["x"], axes_of[key]["y"]) for key in keys)
+    return () if numbered else tuple(keys), tuple((axes_of[key]["x"], axes_of[key]["y"]) for key in keys)
 
 
 def _take_box(rest: dict[int, str]) -> tuple[tuple[int, int, int, int] | None, bool]:

@@ -1,4 +1,4 @@
-"""`.pts` files, one per face beside its picture: 300W, HELEN, 300W-LP, SCUT-FBP5500 and your own."""
+"""`.pts` files, one per face: 300W, 300-VW, HELEN, 300W-LP, SCUT-FBP5500 and your own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lightmark.data.pictures import pictures_beside
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.data.subsets import photo_of, subsets_of
+from lightmark.data.video_frame import VideoFrame, videos_among
 from lightmark.errors import DataError, reader
 from lightmark.geometry import Array, Floats, labelled, tight_box
 from lightmark.schema import Schema
@@ -89,18 +90,38 @@ def format_pts(points: Floats) -> str:
 
 
 def read_pts_tree(root: str | Path, schema: Schema | None = None, left_out: LeftOut | None = None) -> list[Sample]:
-    """Read the faces of all `.pts` files in `root` and below, sorted by path, each with the picture beside it.
+    """Read the faces of all `.pts` files in `root` and below, sorted by path, each with its picture.
+
+    That is the picture beside it, or the one in a folder of pictures (`pictures_beside`). For 300-VW, whose labels are
+    annot/000001.pts …, it is the frame of that number, from 1, of the video beside annot/.
 
     The default `schema` depends on the number of points of each file: IBUG68, WFLW98 and COFW29 for 68, 98 and 29,
     otherwise a plain schema. A face without a picture is returned too, so that `check` can count it; loading its
     picture raises an error. Raises `DataError` if there is no `.pts` file, and for a file that cannot be read or does
     not fit `schema`; with `left_out` the message is added there instead.
     """
-    samples = []
+    samples, videos = [], _Videos()
     for file, picture in pictures_beside(_pts_files(Path(root))).items():
         with leaving_out(left_out):
-            samples.append(_sample(file, picture, schema))
+            samples.append(_sample(file, picture, schema, videos.frame_of(file, picture)))
     return samples
+
+
+class _Videos:
+    """Videos beside the folders annot/ of 300-VW, each folder listed once."""
+
+    def __init__(self) -> None:
+        self._videos: dict[Path, list[Path]] = {}
+
+    def frame_of(self, file: Path, picture: Path) -> VideoFrame | None:
+        """Frame that a label file in annot/ is for; None elsewhere, and where `picture` exists."""
+        if file.parent.name.lower() != "annot" or not file.stem.isdigit() or picture.is_file():
+            return None
+        folder = file.parents[1]
+        if folder not in self._videos:
+            self._videos[folder] = videos_among(folder.iterdir())
+        videos = self._videos[folder]
+        return VideoFrame(videos[0], int(file.stem) - 1) if len(videos) == 1 else None
 
 
 def _pts_files(root: Path) -> list[Path]:
@@ -113,14 +134,16 @@ def _pts_files(root: Path) -> list[Path]:
     return files
 
 
-def _sample(file: Path, picture: Path, schema: Schema | None) -> Sample:
+def _sample(file: Path, picture: Path, schema: Schema | None, frame: VideoFrame | None) -> Sample:
     points = read_pts(file)
-    place = file.resolve()
+    # All frames of a video are one photograph, called as the folder of the video: they show one person.
+    place = (file.parent if frame is not None else picture if picture.is_file() else file).resolve()
     return Sample(
-        path=picture,
+        path=picture if frame is None else frame.path,
         points=points,
         box=tight_box(points),
         schema=schema_for(len(points), schema, file),
-        photo=photo_of(place),
+        photo=photo_of(place) if frame is None else f"{place.parents[1].name}/{place.parent.name}",
         subsets=subsets_of(place),
+        member=frame,
     )

@@ -6,6 +6,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ from lightmark.data.schema_choice import schema_for
 from lightmark.data.subsets import photo_of, subsets_of
 from lightmark.errors import DataError, reader
 from lightmark.geometry import Array, tight_box
-from lightmark.schema import Schema
+from lightmark.schema import SCHEMAS, Schema
 
 # training_frames_keypoints.csv and test_frames_keypoints.csv are cut from YouTube Faces: name of the person, frame.
 _YTF_TABLE = re.compile(r"(training|test)_frames_keypoints\.csv")
@@ -51,7 +52,7 @@ def read_csv(path: str | Path, schema: Schema | None = None, left_out: LeftOut |
         raise DataError(f"{path}: no face below the header row; is the file cut?")
     rows = _usable_rows(path, rows, columns, left_out)
     faces_of = Counter(row[columns.name].strip() for _, row in rows)
-    schema = schema_for(len(columns.points), schema, path)
+    schema = _schema(columns, schema, path)
     next_index: Counter[str] = Counter()
     samples = []
     for number, row in rows:
@@ -61,6 +62,14 @@ def read_csv(path: str | Path, schema: Schema | None = None, left_out: LeftOut |
         with leaving_out(left_out):
             samples.append(_sample(path, number, row, columns, schema, index))
     return samples
+
+
+def _schema(columns: Columns, schema: Schema | None, path: Path) -> Schema:
+    """`schema`, or by default the one of that many points, with their names."""
+    chosen = schema_for(len(columns.points), schema, path)
+    if schema is not None or not columns.point_names or chosen in SCHEMAS.values():
+        return chosen
+    return replace(chosen, point_names=columns.point_names)
 
 
 def _read_rows(path: Path) -> list[Row]:

@@ -18,6 +18,7 @@ from PIL import Image as PilImage
 
 from lightmark.data.sample import LABELLED_SIZE, Sample, encoded_picture, encoded_suffix, label_box, load_image
 from lightmark.data.shards.read import MANIFEST, MARK, UNFINISHED, VERSION, face_labels, read_manifest
+from lightmark.data.shards.tar import Member
 from lightmark.errors import ConfigError, DataError, LightmarkError
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, require_box, transform
@@ -151,7 +152,7 @@ def _fingerprint(
     digest = hashlib.sha256(repr(options).encode())
     for sample in samples:
         try:
-            size = sample.path.stat().st_size if sample.member is None else sample.member.size
+            size = sample.member.size if isinstance(sample.member, Member) else sample.path.stat().st_size
         except OSError:  # a missing picture, or one inside another file
             size = -1
         digest.update(repr((sample.name, sample.schema.name, sorted(sample.subsets), size)).encode("utf-8", "replace"))
