@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,10 @@ from lightmark.image import Picture
 from lightmark.overlay import (
     AXES,
     BOX_COLOUR,
+    CLOSED_EYE,
     COLOURS,
     MESH,
+    OPEN_EYE,
     PLAIN,
     SIZE,
     STYLES,
@@ -129,6 +133,24 @@ def test_the_axes_turn_with_the_head() -> None:
         assert way @ direction > 0.8 * np.linalg.norm(way)
 
 
+def test_eyes_show_their_state_on_the_persons_own_side() -> None:
+    """A closed left eye is red, on the picture's right, an open one green; also on a turned head."""
+    points = synthetic_samples(1, seed=0)[0].points * 2
+    upper, lower = [43, 44], [47, 46]
+    points[upper] = points[lower] = (points[upper] + points[lower]) / 2
+    points[[37, 38]] -= [0, 6]
+    for turned in (False, True):
+        place = np.stack([320 - points[:, 1], points[:, 0]], axis=1) if turned else points
+        face = Face(place, tight_box(place), IBUG68)
+        drawn = draw_faces_in_place(np.zeros((320, 320, 3), np.uint8), [face], ["eyes"])
+        red, green = near(drawn, CLOSED_EYE), near(drawn, OPEN_EYE)
+        assert 10 < len(red) < len(green)
+        left, right = place[42:48].mean(axis=0), place[36:42].mean(axis=0)
+        for found, own, other in ((red, left, right), (green, right, left)):
+            middle = found.mean(axis=0)
+            assert np.linalg.norm(middle - own) < np.linalg.norm(middle - other)
+
+
 def test_unknown_points_are_left_out() -> None:
     """Points of NaN vanish with their lines in every style; the others are drawn, and nothing fails."""
     points = synthetic_samples(1, seed=0)[0].points
@@ -136,7 +158,7 @@ def test_unknown_points_are_left_out() -> None:
     face = Face(points, np.array([20.0, 20.0, 140.0, 140.0]), IBUG68)
     for style in STYLES:
         drawn = draw_faces_in_place(np.zeros((160, 160, 3), np.uint8), [face], [style])
-        assert drawn.any() == (style != "axes"), style  # a pose needs every point
+        assert drawn.any() == (style not in ("axes", "eyes")), style  # a pose needs every point
 
 
 @pytest.mark.parametrize("style", list(STYLES))
@@ -173,6 +195,8 @@ def test_axes_of_points_without_a_pose_are_refused() -> None:
     """The error names the schema; other styles are drawn for any points."""
     with pytest.raises(ConfigError, match="style axes: needs the head's pose, which five does not give"):
         require_drawable(FIVE, ["points", "axes"])
+    with pytest.raises(ConfigError, match="style eyes: needs"):
+        require_drawable(FIVE, ["eyes"])
     require_drawable(FIVE, ["points", "filled"])
     require_drawable(WFLW98, ["axes"])
 
@@ -204,3 +228,15 @@ def test_a_picture_without_faces_is_unchanged() -> None:
     drawn = draw_faces_in_place(grey, [])
     np.testing.assert_array_equal(drawn, grey)
     assert not np.shares_memory(drawn, grey)
+
+
+def test_the_page_has_the_same_styles_and_colours() -> None:
+    """The page's source names each style, and every colour as CSS writes it."""
+    source = Path(__file__).parents[1] / "web" / "src" / "page" / "drawing.ts"
+    if not source.exists():
+        pytest.skip("the package alone, without the page's sources")
+    text = source.read_text(encoding="utf-8")
+    for style in STYLES:
+        assert f'"{style}"' in text
+    for colour in (BOX_COLOUR, PLAIN, MESH, *COLOURS.values(), *AXES):
+        assert "#{:02x}{:02x}{:02x}".format(*colour) in text

@@ -20,7 +20,7 @@ from lightmark.image import Picture, require_image, warp
 from lightmark.pose import knows_pose
 from lightmark.schema import Schema
 
-Style = Literal["box", "filled", "mesh", "lines", "points", "axes"]
+Style = Literal["box", "filled", "mesh", "lines", "points", "axes", "eyes"]
 DEFAULT_STYLES: tuple[Style, ...] = ("box", "lines", "points")
 
 # The page draws with the same colours and widths (web/src/page/drawing.ts).
@@ -35,6 +35,7 @@ COLOURS: dict[str, Colour] = {
 }
 MESH: Colour = (219, 234, 254)
 AXES: tuple[Colour, ...] = ((248, 113, 113), (74, 222, 128), (96, 165, 250))
+OPEN_EYE, CLOSED_EYE = PLAIN, AXES[0]
 HALO: Colour = (0, 0, 0)
 HALO_ALPHA = 0.45
 THINNEST, THICKEST = 0.7, 50.0  # pixels of a stroke: still visible; also for outlier points very far apart
@@ -91,10 +92,11 @@ def draw_face(canvas: Picture, face: Face, styles: Sequence[Style], colour: Colo
 def require_drawable(schema: Schema, styles: Sequence[Style] | None = None, part: Part | None = None) -> None:
     """Raise `ConfigError` for a style, or a part of the face to blur, that points of `schema` do not show."""
     require_part(part, schema)
-    if "axes" in (styles or ()) and not knows_pose(schema):
-        raise ConfigError(
-            f"style axes: needs the head's pose, which {schema.name} does not give; a model of ibug68 or wflw98 does"
-        )
+    for style in {"axes", "eyes"} & set(styles or ()):
+        if not knows_pose(schema):
+            raise ConfigError(
+                f"style {style}: needs the head's pose, which {schema.name} does not give; ibug68 and wflw98 do"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +271,23 @@ def _draw_axes(pen: _Pen, face: Face, _colour: Colour | None) -> None:
         pen.discs(end[None], [AXES[index]], 2.0)
 
 
+def _draw_eyes(pen: _Pen, face: Face, colour: Colour | None) -> None:
+    """Eyelids in the colour of open or closed, and below each eye a bar as long as it is open."""
+    if face.eye_openness is None or face.eyes_closed is None:
+        return
+    lids = [line for line in chains(face.schema) if line[0] in face.schema.groups["eyes"] and line[0] == line[-1]]
+    # The schemas begin with the eye on the picture's left, the person's right, and each eye at its corner on the left.
+    state = (face.eyes_closed.right, face.eyes_closed.left), (face.eye_openness.right, face.eye_openness.left)
+    for line, closed, openness in zip(lids, *state, strict=True):
+        tone, eye = CLOSED_EYE if closed else OPEN_EYE, face.points[line[:-1]]
+        pen.fill([eye], tone, 0.35)
+        pen.line([face.points[line]], tone, 0.8)
+        across = eye[len(eye) // 2] - eye[0]
+        start = eye.mean(axis=0) - across / 2 + 0.55 * np.array([-across[1], across[0]])
+        pen.line([np.stack([start, start + across])], HALO, 2.0)
+        pen.line([np.stack([start, start + openness * across])], tone, 2.0)
+
+
 Draw: TypeAlias = Callable[[_Pen, Face, "Colour | None"], None]
 STYLES: dict[Style, Draw] = {  # from the bottom to the top
     "box": _draw_box,
@@ -277,4 +296,5 @@ STYLES: dict[Style, Draw] = {  # from the bottom to the top
     "lines": _draw_lines,
     "points": _draw_points,
     "axes": _draw_axes,
+    "eyes": _draw_eyes,
 }

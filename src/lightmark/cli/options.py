@@ -124,7 +124,7 @@ MIN_FACE = click.option(
     "--min-face", type=click.FloatRange(0, min_open=True),
     help="Smallest face to detect: pixels, or below 1 a share of the longer side; about 1/24 without it.",
 )  # fmt: skip
-STYLES = ("box", "filled", "mesh", "lines", "points", "axes")  # of lightmark.overlay, which would load OpenCV
+STYLES = ("box", "filled", "mesh", "lines", "points", "axes", "eyes")  # of lightmark.overlay, which would load OpenCV
 
 
 def style_list(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
