@@ -185,9 +185,17 @@ def poses(rng: np.random.Generator, face: Sample) -> list[dict[str, Any]]:
         listed.append((points, IBUG68))
     return [
         {"points": points.tolist(), "schema": schema.name, "pose": asdict(head_pose(points, schema)),  # type: ignore[arg-type]  # every one of these has a pose
+         "openness": openness(Face(points, points[0], schema)),
          "roll": face_roll(ModelSpec(schema, 64), points)}
         for points, schema in listed
     ]
+
+
+def openness(face: Face) -> list[float]:
+    """Of the left eye, the right eye and the mouth."""
+    assert face.eye_openness is not None
+    assert face.mouth_openness is not None
+    return [*face.eye_openness, face.mouth_openness]
 
 
 def wflw98(rng: np.random.Generator) -> dict[str, Any]:

@@ -157,15 +157,15 @@ await step("turns a photograph as its EXIF says, and reduces one that is too lar
 await step("draws, and leaves out what is not to be shown", async () => {
   const drawn = () => page.evaluate(() => document.getElementById("view").toDataURL());
   const all = await drawn();
-  for (const layer of ["points", "edges", "box"]) await page.click(`.chips label:has([name=${layer}])`);
+  for (const layer of ["points", "lines", "box"]) await page.click(`.chips label:has([name=${layer}])`);
   const bare = await drawn();
   assert.notEqual(all, bare);
-  for (const layer of ["expected_error", "pose"]) {
+  for (const layer of ["expected_error", "axes", "filled", "mesh", "eyes"]) {
     await page.click(`.chips label:has([name=${layer}])`);
     assert.notEqual(await drawn(), bare, layer);
     await page.click(`.chips label:has([name=${layer}])`);
   }
-  for (const layer of ["points", "edges", "box"]) await page.click(`.chips label:has([name=${layer}])`);
+  for (const layer of ["points", "lines", "box"]) await page.click(`.chips label:has([name=${layer}])`);
   assert.equal(await drawn(), all);
 });
 
@@ -334,7 +334,7 @@ if (options.shots) {
         await openSample(page, 4, "meeting.jpg");
         await shoot(page, `meeting-${width}-${scheme}`);
         await openPicture(page, 1, "astronaut.png");
-        for (const layer of ["expected_error", "pose"]) await page.click(`.chips label:has([name=${layer}])`);
+        for (const layer of ["expected_error", "axes"]) await page.click(`.chips label:has([name=${layer}])`);
         await shoot(page, `astronaut-${width}-${scheme}`);
       }
     }
