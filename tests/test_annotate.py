@@ -144,6 +144,22 @@ def test_rows_hold_what_detect_finds(source, tmp_path):
             assert stored["pose"]["yaw"] == pytest.approx(face.pose.yaw, abs=1e-2)
 
 
+def test_measures_are_stored_on_request(tmp_path):
+    """In columns of their own; the same folder is not continued without them."""
+    folder = write_loose(tmp_path / "in", 1)
+    (row,) = run(folder, tmp_path / "out", measures=True)
+    (face,) = Landmarker(threads=1).detect(FACES[0])
+    (stored,) = row["faces"]
+    assert stored["eye_openness"] == pytest.approx(face.eye_openness._asdict(), abs=1e-3)
+    assert stored["mouth_openness"] == pytest.approx(face.mouth_openness, abs=1e-3)
+    assert stored["eyes_closed"] == face.eyes_closed._asdict()
+    assert stored["inside"] == face.inside(160, 160).tolist()
+    assert np.shape(stored["transform"]) == (4, 4)
+    assert np.allclose(stored["five_points"], face.five_points, atol=1e-3)
+    with pytest.raises(ConfigError, match="measures True, now None"):
+        run(folder, tmp_path / "out")
+
+
 def test_parts_say_what_made_them(source, tmp_path):
     """Model, its hash, schema and version lie in each part's metadata."""
     run(source, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightmark.alignment import AlignedCrop, Template, align_crop
-from lightmark.errors import GeometryError
+from lightmark.errors import GeometryError, SchemaError
 from lightmark.geometry import Array
 from lightmark.image import Picture
 from lightmark.measures import Sides, eye_openness, eyes_closed, mouth_openness
-from lightmark.pose import Axes, Pose, head_pose, head_transform
+from lightmark.pose import Axes, Pose, assumed_camera, head_pose, head_transform
 from lightmark.schema import Schema
 from lightmark.schemes import conversion, five_points
 
@@ -119,10 +120,11 @@ class Face:
         errors = None if self.expected_error is None else np.abs(weights) @ self.expected_error
         return replace(self, points=weights @ self.points, schema=schema, expected_error=errors)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, size: tuple[int, int] | None = None) -> dict[str, Any]:
         """JSON-ready dict: schema name, box, points and, if known, expected_error, confidence and pose.
 
-        Pixels are rounded to three decimals, far below the error of any point.
+        With the `size` (width, height) of the picture also `measures` of the face. Pixels are rounded to three
+        decimals, far below the error of any point.
         """
         fields: dict[str, Any] = {"schema": self.schema.name}
         fields |= {"box": _rounded(self.box), "points": _rounded(self.points)}
@@ -132,27 +134,59 @@ class Face:
             fields["confidence"] = round(self.confidence, CONFIDENCE_DECIMALS)
         if self.pose is not None:
             fields["pose"] = {angle: round(degrees, PIXEL_DECIMALS) for angle, degrees in asdict(self.pose).items()}
+        return fields if size is None else fields | self.measures(*size)
+
+    def measures(self, width: int, height: int) -> dict[str, Any]:
+        """JSON-ready dict of what is measured on the points, in a picture of `width`×`height` pixels.
+
+        `inside`, and where the schema has them `five_points`, and where there is a pose `eye_openness` and
+        `eyes_closed` (left, right: the person's own), `mouth_openness` and the `transform` (OpenCV's axes) for
+        `assumed_camera`.
+        """
+        fields: dict[str, Any] = {"inside": self.inside(width, height).tolist()}
+        with suppress(SchemaError):
+            fields["five_points"] = _rounded(self.five_points)
+        if self.eye_openness is not None and self.eyes_closed is not None:
+            openness = {side: round(value, PIXEL_DECIMALS) for side, value in self.eye_openness._asdict().items()}
+            fields |= {"eye_openness": openness, "eyes_closed": self.eyes_closed._asdict()}
+        if self.mouth_openness is not None:
+            fields["mouth_openness"] = round(self.mouth_openness, PIXEL_DECIMALS)
+        matrix = self.transform(assumed_camera(width, height))
+        if matrix is not None:
+            fields["transform"] = matrix.round(TRANSFORM_DECIMALS).tolist()
         return fields
 
 
-PIXEL_DECIMALS, CONFIDENCE_DECIMALS = 3, 4
+PIXEL_DECIMALS, CONFIDENCE_DECIMALS, TRANSFORM_DECIMALS = 3, 4, 6
+MEASURES = ("eye_openness_left", "eye_openness_right", "mouth_openness", "yaw", "pitch", "roll")
 
 
-def table_columns(points: int) -> list[str]:
-    """Column names of `table_cells` for faces with `points` points."""
+def table_columns(points: int, measures: bool = False) -> list[str]:
+    """Column names of `table_cells` for faces with `points` points, with `measures` also `MEASURES`."""
     named = [f"{axis}{index}" for index in range(points) for axis in "xy"]
     box = ["box_x0", "box_y0", "box_x1", "box_y1"]
-    return ["confidence", "expected_error", *box, *named, *(f"expected_error{index}" for index in range(points))]
+    errors = (f"expected_error{index}" for index in range(points))
+    return ["confidence", "expected_error", *box, *named, *errors, *(MEASURES if measures else ())]
 
 
-def table_cells(face: Face) -> list[str]:
-    """Table row of a face: confidence, mean expected error, box, points, expected errors; "" if unknown."""
+def table_cells(face: Face, measures: bool = False) -> list[str]:
+    """Table row of a face: confidence, mean expected error, box, points, expected errors; "" if unknown.
+
+    With `measures` also those named in `MEASURES`.
+    """
     confidence = "" if face.confidence is None else f"{face.confidence:.{CONFIDENCE_DECIMALS}f}"
     if face.expected_error is None:
         mean, errors = "", [""] * len(face.points)
     else:
         mean, errors = _pixels(face.expected_error.mean()), [_pixels(error) for error in face.expected_error]
-    return [confidence, mean, *map(_pixels, [*face.box, *face.points.ravel()]), *errors]
+    measured = _measured(face) if measures else []
+    return [confidence, mean, *map(_pixels, [*face.box, *face.points.ravel()]), *errors, *measured]
+
+
+def _measured(face: Face) -> list[str]:
+    if face.pose is None or face.eye_openness is None or face.mouth_openness is None:
+        return [""] * len(MEASURES)
+    return [_pixels(value) for value in (*face.eye_openness, face.mouth_openness, *asdict(face.pose).values())]
 
 
 def _pixels(number: float) -> str:

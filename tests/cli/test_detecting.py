@@ -193,6 +193,15 @@ def test_faces_below_the_least_confidence_are_left_out(photos: Path, model: Path
     assert [len(lines(one)[0]["faces"]) for one in (few, all_of_them)] == [0, 1]
 
 
+def test_measures_are_given_on_request(detect: Callable[..., Result], photos: Path) -> None:
+    """As keys of JSON; formats that have no place for them are refused before anything is read."""
+    face = lines(detect(photos / "one.jpg", "--measures"))[0]["faces"][0]
+    assert len(face["inside"]) == len(face["points"])
+    result = detect(photos, "--measures", "--format", "coco")
+    assert result.exit_code == 2
+    assert "--measures: coco has no place for them; use json, jsonl or csv" in result.stderr
+
+
 def test_a_least_confidence_needs_a_model_with_confidence(detect: Callable[..., Result], photos: Path) -> None:
     """--min-confidence with a model without confidence raises an error."""
     result = detect(photos, "--min-confidence", "0.5")

@@ -86,6 +86,18 @@ def test_csv_has_a_column_a_number(film: Path, tmp_path: Path) -> None:
         assert float(row["confidence"]) == other["confidence"]
 
 
+def test_measures_are_columns_on_request(film: Path, tmp_path: Path) -> None:
+    """Of the records, without which there is no place for them."""
+    track(film, "--records", tmp_path / "rows.csv", "--measures")
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["frame", "seconds", "id", *table_columns(68, measures=True)]
+    assert all(0 <= float(row["eye_openness_left"]) <= 1 for row in rows)
+    status, said = track(film, "--out", tmp_path / "out.mp4", "--measures")
+    assert status == 2
+    assert "--measures: are numbers; name the file for them with --records" in said
+
+
 def test_raw_points_are_those_of_the_model(film: Path, tmp_path: Path) -> None:
     """`--raw` differs from the default after the first frame, and a huge cutoff from it by nothing that counts."""
     options = {"raw": ["--raw"], "smooth": [], "quick": ["--min-cutoff", "1e6"]}

@@ -14,11 +14,14 @@ from PIL import Image
 from lightmark.data.formats.coco import read_coco
 from lightmark.data.formats.pts import read_pts
 from lightmark.data.read import read_samples
+from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import ConfigError, DataError, WriteError
-from lightmark.face import Face
+from lightmark.face import MEASURES, Face
+from lightmark.geometry import tight_box
 from lightmark.photos.detect import Detection
 from lightmark.photos.inputs import Input
 from lightmark.photos.results import WRITERS, FileFormat, open_results, planned_files, pts_writer
+from lightmark.pose import assumed_camera
 from lightmark.schema import IBUG68
 from lightmark.video.frames import Frame
 from lightmark.video.records import writing_records
@@ -49,10 +52,10 @@ def detection(name: str, *faces: Face) -> Detection:
 FOUND = [detection("a/one.jpg", face(), face(50)), detection("none.png"), detection("ñ.jpg", face(confidence=None))]
 
 
-def written(file_format: str, found: list[Detection] = FOUND) -> str:
+def written(file_format: str, found: list[Detection] = FOUND, measures: bool = False) -> str:
     """Text of the format."""
     stream = io.StringIO()
-    with WRITERS[file_format](stream, IBUG68, Path()) as add:
+    with WRITERS[file_format](stream, IBUG68, Path(), measures) as add:
         for one in found:
             add(one)
     return stream.getvalue()
@@ -80,7 +83,7 @@ def test_nothing_found_is_an_empty_array() -> None:
 def test_a_line_is_out_before_the_next_picture() -> None:
     """Who reads along sees each picture when it is done."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    with WRITERS["jsonl"](stream, IBUG68, Path()) as add:
+    with WRITERS["jsonl"](stream, IBUG68, Path(), False) as add:
         add(FOUND[0])
         assert json.loads(stream.buffer.getvalue())["file"] == "a/one.jpg"  # type: ignore[attr-defined]  # BytesIO
 
@@ -91,7 +94,7 @@ def test_an_array_that_is_broken_off_is_closed(file_format: str) -> None:
     stream = io.StringIO()
 
     def interrupted() -> None:
-        with WRITERS[file_format](stream, IBUG68, Path()) as add:
+        with WRITERS[file_format](stream, IBUG68, Path(), False) as add:
             add(FOUND[0])
             raise KeyboardInterrupt
 
@@ -255,3 +258,48 @@ def test_tables_of_detect_and_track_have_the_same_columns_of_a_face(tmp_path: Pa
     shared = [name for name in of_detect if name not in ("file", "face")]
     assert [name for name in of_track if name not in ("frame", "seconds", "id")] == shared
     assert [of_track[name] for name in shared] == [of_detect[name] for name in shared]
+
+
+def measured() -> Face:
+    """A procedural face, which has a pose, a part of it left of the picture."""
+    points = synthetic_samples(1, seed=0)[0].points - [40, 0]
+    return Face(points, tight_box(points), IBUG68)
+
+
+def test_measures_are_in_json_on_request() -> None:
+    """The numbers of the face, as plain values; without the request nothing is added."""
+    one = measured()
+    plain, more = (
+        json.loads(written("jsonl", [detection("x.jpg", one)], measures))["faces"][0] for measures in (False, True)
+    )
+    names = {"inside", "five_points", "eye_openness", "eyes_closed", "mouth_openness", "transform"}
+    assert more.keys() - plain.keys() == names
+    assert more["inside"] == one.inside(200, 100).tolist()
+    assert 0 < sum(more["inside"]) < 68
+    assert more["eye_openness"] == pytest.approx(one.eye_openness._asdict(), abs=1e-3)
+    assert more["eyes_closed"] == one.eyes_closed._asdict()
+    assert more["mouth_openness"] == pytest.approx(one.mouth_openness, abs=1e-3)
+    np.testing.assert_allclose(more["five_points"], one.five_points, atol=1e-3)
+    np.testing.assert_allclose(more["transform"], one.transform(assumed_camera(200, 100)), atol=1e-6)
+
+
+def test_measures_are_columns_of_tables_on_request(tmp_path: Path) -> None:
+    """The same in those of detect and track; empty where a face has no pose."""
+    flat = Face(np.zeros((68, 2)), np.array([0.0, 0, 1, 1]), IBUG68)
+    full, empty = csv.DictReader(io.StringIO(written("csv", [detection("x.jpg", measured(), flat)], True)))
+    assert float(full["eye_openness_left"]) == pytest.approx(measured().eye_openness.left, abs=1e-3)
+    assert float(full["yaw"]) == pytest.approx(measured().pose.yaw, abs=1e-3)
+    assert [empty[name] for name in MEASURES] == [""] * len(MEASURES)
+    assert not set(MEASURES) & set(next(csv.reader(io.StringIO(written("csv")))))
+    with writing_records(tmp_path / "rows.csv", measures=True) as write:
+        write(Frame(0, 0.0, np.zeros((100, 200, 3), np.uint8)), TrackedFace(0, measured(), POINTS, 0.0))
+    (row,) = csv.DictReader((tmp_path / "rows.csv").open(newline=""))
+    assert [row[name] for name in MEASURES] == [full[name] for name in MEASURES]
+
+
+def test_lines_of_track_hold_the_measures(tmp_path: Path) -> None:
+    """As those of detect do."""
+    with writing_records(tmp_path / "rows.jsonl", measures=True) as write:
+        write(Frame(0, 0.0, np.zeros((100, 200, 3), np.uint8)), TrackedFace(0, measured(), POINTS, 0.0))
+    row = json.loads((tmp_path / "rows.jsonl").read_text())
+    assert {name: row[name] for name in measured().measures(200, 100)} == measured().measures(200, 100)

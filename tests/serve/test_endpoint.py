@@ -30,7 +30,7 @@ from lightmark.landmarker import Landmarker
 from lightmark.schema import Schema
 from lightmark.serve.app import build_app
 from lightmark.serve.endpoint import Endpoint, Limits
-from lightmark.serve.openapi import FACE, PICTURE
+from lightmark.serve.openapi import FACE, FACE_MEASURES, PICTURE
 from lightmark.serve.workers import Workers
 
 Ask: TypeAlias = Callable[..., Any]  # method, path, body, headers → answer
@@ -115,7 +115,7 @@ def test_the_answer_is_that_of_the_command(serving: Serving) -> None:
     assert answer.json == json.loads(said.stdout)
     assert len(answer.json["faces"]) == 1
     assert set(answer.json) == set(PICTURE["properties"])
-    assert set(answer.json["faces"][0]) == set(FACE["properties"])
+    assert set(answer.json["faces"][0]) == set(FACE["properties"]) - set(FACE_MEASURES)
 
 
 @pytest.mark.parametrize("kind", ["image/png", "IMAGE/X-ANYTHING", "application/octet-stream; version=1"])
@@ -175,7 +175,19 @@ def test_min_confidence_is_a_probability(ask: Ask, value: str) -> None:
 
 def test_a_misspelt_parameter_is_refused(ask: Ask) -> None:
     """It would otherwise silently do nothing."""
-    assert "the only one is min_confidence" in reason(ask("POST", f"{PATH}?minscore=0.5", encoded("PNG"), JPEG), 422)
+    said = reason(ask("POST", f"{PATH}?minscore=0.5", encoded("PNG"), JPEG), 422)
+    assert "there are min_confidence and measures" in said
+
+
+def test_measures_are_given_where_the_query_asks(ask: Ask) -> None:
+    """As `detect --measures` gives them; with other words 422."""
+    plain, asked, refused = (
+        ask("POST", f"{PATH}?measures={word}", encoded("PNG"), JPEG) for word in ("false", "true", "1")
+    )
+    assert "inside" not in plain.json["faces"][0]
+    assert len(asked.json["faces"][0]["inside"]) == len(asked.json["faces"][0]["points"])
+    assert asked.json["faces"][0].keys() - plain.json["faces"][0].keys() <= set(FACE_MEASURES)
+    assert "needs true or false" in reason(refused, 422)
 
 
 def test_min_confidence_needs_a_model_with_confidence(serving: Serving) -> None:

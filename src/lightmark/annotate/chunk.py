@@ -37,6 +37,7 @@ class Settings:
     threads: int = 1
     version: str = __version__
     min_face: float | None = None
+    measures: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def described(settings: Settings) -> dict[str, Any]:
         "min_face": settings.min_face,
         "max_pixels": settings.max_pixels,
         "image_column": settings.column,
+        # Only where asked for: folders begun by earlier releases go on without it.
+        **({"measures": True} if settings.measures else {}),
     }
 
 
@@ -114,7 +117,7 @@ def _row(landmarker: Landmarker, key: str, encoded: Encoded, settings: Settings)
     try:
         picture = decode(encoded, key, settings.max_pixels)
         height, width = picture.shape[:2]
-        return good_row(key, height, width, landmarker.detect(picture))
+        return good_row(key, height, width, landmarker.detect(picture), settings.measures)
     except LightmarkError as error:
         return bad_row(key, _reason(str(error), _names(encoded, key)))
 

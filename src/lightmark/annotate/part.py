@@ -33,9 +33,10 @@ def part_path(out: Path, number: int) -> Path:
     return out / f"part-{number:06}.parquet"
 
 
-def good_row(key: str, height: int, width: int, faces: Sequence[Face]) -> dict[str, Any]:
-    """Row of a readable picture."""
-    return {"key": key, "width": width, "height": height, "faces": [_face(face) for face in faces], "error": None}
+def good_row(key: str, height: int, width: int, faces: Sequence[Face], measures: bool = False) -> dict[str, Any]:
+    """Row of a readable picture, whose faces have their `measures` on request."""
+    rows = [_face(face.to_dict((width, height) if measures else None)) for face in faces]
+    return {"key": key, "width": width, "height": height, "faces": rows, "error": None}
 
 
 def bad_row(key: str, reason: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[
     import pyarrow as pa
     from pyarrow import parquet
 
-    schema = _schema().with_metadata({METADATA_KEY: json.dumps(settings)})
+    schema = _schema(bool(settings.get("measures"))).with_metadata({METADATA_KEY: json.dumps(settings)})
     with replacing(path) as temporary:
         parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
 
@@ -82,25 +83,36 @@ def _kind(reason: str) -> str:
     return re.sub(r"\d[\d,.]*", "…", reason)
 
 
-def _face(face: Face) -> dict[str, Any]:
-    fields = face.to_dict()
-    return {name: fields.get(name) for name in ("box", "confidence", "points", "expected_error", "pose")}
+FIELDS = ("box", "confidence", "points", "expected_error", "pose")
+MEASURES = ("inside", "five_points", "eye_openness", "eyes_closed", "mouth_openness", "transform")
 
 
-def _schema() -> Any:
+def _face(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fields.get(name) for name in (FIELDS + MEASURES if "inside" in fields else FIELDS)}
+
+
+def _schema(measures: bool) -> Any:
     """Arrow schema; coordinates are pixels of the upright picture in float32, accurate to 0.001 up to 16,000."""
     import pyarrow as pa
 
     number = pa.float32()
-    face = pa.struct(
-        {
-            "box": pa.list_(number, 4),
-            "confidence": number,
-            "points": pa.list_(pa.list_(number, 2)),
-            "expected_error": pa.list_(number),
-            "pose": pa.struct({"yaw": number, "pitch": number, "roll": number}),
+    fields = {
+        "box": pa.list_(number, 4),
+        "confidence": number,
+        "points": pa.list_(pa.list_(number, 2)),
+        "expected_error": pa.list_(number),
+        "pose": pa.struct({"yaw": number, "pitch": number, "roll": number}),
+    }
+    if measures:
+        fields |= {
+            "inside": pa.list_(pa.bool_()),
+            "five_points": pa.list_(pa.list_(number, 2)),
+            "eye_openness": pa.struct({"left": number, "right": number}),
+            "eyes_closed": pa.struct({"left": pa.bool_(), "right": pa.bool_()}),
+            "mouth_openness": number,
+            "transform": pa.list_(pa.list_(number, 4)),
         }
-    )
+    face = pa.struct(fields)
     return pa.schema(
         {
             "key": pa.string(),

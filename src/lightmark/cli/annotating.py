@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lightmark.cli.detecting import UNREAD, quiet_pillow
-from lightmark.cli.options import EXISTING, MIN_FACE, OUT_FOLDER, WORD, Command
+from lightmark.cli.options import EXISTING, MEASURES, MIN_FACE, OUT_FOLDER, WORD, Command
 from lightmark.cli.signals import INTERRUPTED, terminable
 from lightmark.errors import ConfigError
 from lightmark.runtime.shipped import DEFAULT_MODEL
@@ -43,6 +43,7 @@ LINE_EVERY = 30.0  # seconds between progress lines without a terminal
 @click.option(
     "--min-confidence", type=click.FloatRange(0, 1), help="Drop faces whose confidence is below this value (0–1)."
 )  # fmt: skip
+@MEASURES
 @MIN_FACE
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
@@ -57,8 +58,8 @@ LINE_EVERY = 30.0  # seconds between progress lines without a terminal
 @click.option("--pictures-per-part", type=click.IntRange(1), default=256, show_default=True)
 def annotate(
     source: Path, out: Path, engine: str, workers: int | None, threads: int, address: str | None, model: str,
-    detector: str, min_confidence: float | None, min_face: float | None, max_pixels: int, image_column: str,
-    pictures_per_part: int,
+    detector: str, min_confidence: float | None, measures: bool, min_face: float | None, max_pixels: int,
+    image_column: str, pictures_per_part: int,
 ) -> None:  # fmt: skip
     """Find the landmarks of all pictures in SOURCE, as Parquet with a row a picture.
 
@@ -82,7 +83,9 @@ def annotate(
         raise ConfigError("--workers and --address are for --engine ray; local is one process")
     if engine == "ray":
         require_extra(("ray", "pyarrow"), "ray", "annotate with Ray (--engine local does without it)")
-    settings = Settings(model, detector, min_confidence, max_pixels, image_column, threads, min_face=min_face)
+    settings = Settings(
+        model, detector, min_confidence, max_pixels, image_column, threads, min_face=min_face, measures=measures
+    )
     try:
         with quiet_pillow(), terminable("finished parts stay, and the same command goes on"):
             job = open_job(source, out, settings, pictures_per_part)

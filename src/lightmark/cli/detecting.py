@@ -14,6 +14,7 @@ import click
 from lightmark.cli.options import (
     ANONYMISE,
     FORCE,
+    MEASURES,
     MIN_FACE,
     MODEL,
     OUT_FOLDER,
@@ -61,13 +62,14 @@ UNREAD = 1
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
     help="Refuse larger pictures before they are decoded.",
 )  # fmt: skip
+@MEASURES
 @MIN_FACE
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def detect(
     inputs: Sequence[str], out: Path | None, file_format: FileFormat | None, draw: Path | None,
     styles: Sequence[Style] | None, anonymise: Part | None, model: Path, detector: str, min_confidence: float | None,
-    max_pixels: int, min_face: float | None, threads: int | None, force: bool,
+    max_pixels: int, measures: bool, min_face: float | None, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Find faces and their landmarks in pictures.
 
@@ -92,6 +94,8 @@ def detect(
     if draw is None and (styles is not None or anonymise is not None):
         raise ConfigError("--style and --anonymise are for drawn pictures: give their folder with --draw")
     file_format = file_format or _format_of(out)
+    if measures and file_format not in ("json", "jsonl", "csv"):
+        raise ConfigError(f"--measures: {file_format or 'the table'} has no place for them; use json, jsonl or csv")
     pictures, failures = find_inputs(inputs)
     sources = [one.path for one in pictures if one.path is not None]
     require_outputs(planned_files(out, file_format, draw, pictures), sources)
@@ -104,7 +108,7 @@ def detect(
     with (
         terminable("what is whole in folders stays"),
         quiet_pillow(),
-        _results(out, file_format, landmarker.spec.schema, pictures, force) as add,
+        _results(out, file_format, landmarker.spec.schema, pictures, force, measures) as add,
     ):
         failures += detect_inputs(
             landmarker,
@@ -140,7 +144,8 @@ def _format_of(out: Path | None) -> FileFormat | None:
 
 @contextmanager
 def _results(
-    out: Path | None, file_format: FileFormat | None, schema: Schema, inputs: Sequence[Input], force: bool
+    out: Path | None, file_format: FileFormat | None, schema: Schema, inputs: Sequence[Input], force: bool,
+    measures: bool,
 ) -> Iterator[Add]:
     from lightmark.photos.results import WRITERS, open_results, print_table
 
@@ -149,10 +154,10 @@ def _results(
             yield add
     elif out is None:
         set_machine_output()
-        with WRITERS[file_format](sys.stdout, schema, Path()) as add:
+        with WRITERS[file_format](sys.stdout, schema, Path(), measures) as add:
             yield add
     else:
-        with open_results(file_format, out, schema, inputs, force) as add:
+        with open_results(file_format, out, schema, inputs, force, measures) as add:
             yield add
 
 

@@ -145,6 +145,10 @@ ANONYMISE = click.option(
     "--anonymise", type=click.Choice(["faces", "eyes"]),
     help="Blur the heads or the eyes of the faces found beyond recovery; drawn only what --style names.",
 )  # fmt: skip
+MEASURES = click.option(
+    "--measures", is_flag=True,
+    help="Also write openness of eyes and mouth, head pose, five points, and which points are in the picture.",
+)  # fmt: skip
 FORCE = click.option("--force", is_flag=True, help="Overwrite existing files; inputs are never overwritten.")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import ANONYMISE, FORCE, MIN_FACE, MODEL, OUT_FILE, OUT_LINES, STYLE, WORD, Command
+from lightmark.cli.options import ANONYMISE, FORCE, MEASURES, MIN_FACE, MODEL, OUT_FILE, OUT_LINES, STYLE, WORD, Command
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,14 +53,15 @@ STANDARD_OUTPUT = Path("-")  # of --records
 @click.option("--beta", type=float, help="Smoothing: growth of the cutoff with speed, in Hz per face size and second.")
 @click.option("--d-cutoff", type=float, help="Smoothing: cutoff in Hz of the speed estimate.")
 @click.option("--raw", is_flag=True, help="Raw points of the model, not smoothed.")
+@MEASURES
 @MIN_FACE
 @click.option("--threads", type=click.IntRange(1), help="CPU threads of the model; all cores by default.")
 @FORCE
 def track(
     source: str, out: Path | None, styles: Sequence[Style] | None, anonymise: Part | None, records: Path | None,
     model: Path, detector: str, redetect: int | None, min_confidence: float, max_faces: int | None,
-    min_cutoff: float | None, beta: float | None, d_cutoff: float | None, raw: bool, min_face: float | None,
-    threads: int | None, force: bool,
+    min_cutoff: float | None, beta: float | None, d_cutoff: float | None, raw: bool, measures: bool,
+    min_face: float | None, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Track the faces of SOURCE: a video file, a camera's number (0 is the first) or a stream's URL.
 
@@ -72,6 +73,8 @@ def track(
         raise ConfigError("--style and --anonymise are for a drawn video: give its file with --out")
     if out is None and records is None:
         raise ConfigError("nothing to write: give --out for a video with the points drawn, --records for their numbers")
+    if measures and records is None:
+        raise ConfigError("--measures: are numbers; name the file for them with --records")
     quieten_opencv()
     from lightmark.landmarker import Landmarker
     from lightmark.overlay import require_drawable
@@ -94,7 +97,7 @@ def track(
         require_drawable(landmarker.spec.schema, styles, anonymise)
         tracker = Tracker(landmarker, tracking, smoothing)
         with progress_bar(reader) as progress:
-            done = track_video(reader, tracker, out, records, progress, styles, anonymise)
+            done = track_video(reader, tracker, out, records, progress, styles, anonymise, measures)
     report(source, done, reader, [path for path in (out, records) if path is not None])
     if done.stopped_by is not None and not (reader.live and done.stopped_by == signal.SIGINT):
         sys.exit(128 + done.stopped_by)

@@ -28,9 +28,9 @@ class Detection:
     height: int
     faces: list[Face]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, measures: bool = False) -> dict[str, Any]:
         """Plain values for JSON: file, width, height, and the faces as `Face.to_dict` gives them."""
-        faces = [face.to_dict() for face in self.faces]
+        faces = [face.to_dict((self.width, self.height) if measures else None) for face in self.faces]
         return {"file": self.source.name, "width": self.width, "height": self.height, "faces": faces}
 
 

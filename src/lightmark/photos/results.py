@@ -29,39 +29,39 @@ SUFFIXES: dict[str, FileFormat] = {".json": "json", ".jsonl": "jsonl", ".csv": "
 
 
 @contextmanager
-def write_json(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+def write_json(stream: TextIO, schema: Schema, folder: Path, measures: bool = False) -> Iterator[Add]:
     """Writer of a JSON array with an object per picture; the array is closed even after an interruption."""
     with _json_list(stream) as put:
-        yield lambda detection: put(detection.to_dict())
+        yield lambda detection: put(detection.to_dict(measures))
 
 
 @contextmanager
-def write_json_lines(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+def write_json_lines(stream: TextIO, schema: Schema, folder: Path, measures: bool = False) -> Iterator[Add]:
     """Writer of JSON Lines, one object per picture, flushed after each line."""
 
     def add(detection: Detection) -> None:
-        stream.write(json.dumps(detection.to_dict()) + "\n")
+        stream.write(json.dumps(detection.to_dict(measures)) + "\n")
         stream.flush()
 
     yield add
 
 
 @contextmanager
-def write_csv(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+def write_csv(stream: TextIO, schema: Schema, folder: Path, measures: bool = False) -> Iterator[Add]:
     """Writer of CSV with a row per face: file, index in the picture, `table_columns`; none for a picture without faces.
     """
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["file", "face", *table_columns(schema.size)])
+    table.writerow(["file", "face", *table_columns(schema.size, measures)])
 
     def add(detection: Detection) -> None:
         for index, face in enumerate(detection.faces):
-            table.writerow([detection.source.name, index, *table_cells(face)])
+            table.writerow([detection.source.name, index, *table_cells(face, measures)])
 
     yield add
 
 
 @contextmanager
-def write_coco(stream: TextIO, schema: Schema, folder: Path) -> Iterator[Add]:
+def write_coco(stream: TextIO, schema: Schema, folder: Path, measures: bool = False) -> Iterator[Add]:
     """Writer of COCO keypoints: all points visible, bbox the face's box, `score` the confidence if there is one.
 
     Names of pictures are relative to `folder`, as COCO's readers expect. Annotations are written one by one, and the
@@ -114,7 +114,7 @@ def _json_list(stream: TextIO) -> Iterator[Callable[[dict[str, Any]], None]]:
         stream.write("[]\n" if before == "[\n" else "\n]\n")
 
 
-Writer: TypeAlias = Callable[[TextIO, Schema, Path], AbstractContextManager[Add]]
+Writer: TypeAlias = Callable[[TextIO, Schema, Path, bool], AbstractContextManager[Add]]
 WRITERS: dict[str, Writer] = {
     "json": write_json,
     "jsonl": write_json_lines,
@@ -125,11 +125,18 @@ WRITERS: dict[str, Writer] = {
 
 @contextmanager
 def open_results(
-    file_format: FileFormat, out: Path, schema: Schema, inputs: Sequence[Input], force: bool = False
+    file_format: FileFormat,
+    out: Path,
+    schema: Schema,
+    inputs: Sequence[Input],
+    force: bool = False,
+    measures: bool = False,
 ) -> Iterator[Add]:
-    """Context with a function that adds detections to the file `out`, written atomically, or the folder `out` for .pts.
+    """Context with a function that adds detections to the file `out`, written atomically, or the folder `out` for
+    .pts.
 
-    `force` replaces existing files. Raises `WriteError` if it cannot be written.
+    `force` replaces existing files; `measures` are added to JSON and CSV, see `Face.measures`. Raises `WriteError`
+    if it cannot be written.
     """
     if file_format == "pts":
         yield pts_writer(out, inputs, force)
@@ -138,7 +145,7 @@ def open_results(
         replacing(out) as temporary,
         # File names may have bytes that are not UTF-8; surrogateescape writes them unchanged.
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-        WRITERS[file_format](stream, schema, out.parent) as add,
+        WRITERS[file_format](stream, schema, out.parent, measures) as add,
     ):
         yield add
 

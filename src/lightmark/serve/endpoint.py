@@ -80,16 +80,17 @@ class Endpoint:
     async def __call__(self, request: Request) -> Response:
         """JSON response for one picture; raises `HTTPException` with the reason for an invalid request."""
         require_picture_type(request)
-        min_confidence = self._min_confidence(request)
+        require_known_parameters(request)
+        min_confidence, measures = self._min_confidence(request), measures_asked(request)
         require_length(request, self.limits.max_bytes)
         try:
-            return Response(await self._detect(request, min_confidence), media_type="application/json")
+            return Response(await self._detect(request, min_confidence, measures), media_type="application/json")
         except BusyError as error:
             raise HTTPException(503, "all places in the queue are taken; try again", RETRY) from error
         except ClientDisconnect:
             return Response(status_code=LEFT)
 
-    async def _detect(self, request: Request, min_confidence: float | None) -> bytes:
+    async def _detect(self, request: Request, min_confidence: float | None, measures: bool) -> bytes:
         body_read = False
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -97,7 +98,8 @@ class Endpoint:
                 with self._budget.share() as share:
                     body = await read_body(request, self.limits.max_bytes, share)
                     body_read = True
-                    detect = partial(detect_faces, self._landmarker, body, self.limits.max_pixels, min_confidence)
+                    pixels = self.limits.max_pixels
+                    detect = partial(detect_faces, self._landmarker, body, pixels, min_confidence, measures)
                     with self._workers.place() as place:
                         return await while_connected(request, place.run(detect))
         except TimeoutError as error:
@@ -111,9 +113,6 @@ class Endpoint:
             raise HTTPException(422, str(error)) from error
 
     def _min_confidence(self, request: Request) -> float | None:
-        for name in request.query_params:
-            if name != "min_confidence":
-                raise HTTPException(422, "unknown query parameter; the only one is min_confidence")
         text = request.query_params.get("min_confidence")
         if text is None:
             return None
@@ -126,6 +125,20 @@ class Endpoint:
         if not self._landmarker.spec.confidence:
             raise HTTPException(422, "min_confidence: the model of this server gives no confidence; leave it out")
         return value
+
+
+def require_known_parameters(request: Request) -> None:
+    """Raise `HTTPException` 422 for a query with other parameters than min_confidence and measures."""
+    if not request.query_params.keys() <= {"min_confidence", "measures"}:
+        raise HTTPException(422, "unknown query parameter; there are min_confidence and measures")
+
+
+def measures_asked(request: Request) -> bool:
+    """Whether the query asks for measures; raises `HTTPException` 422 for another value than true or false."""
+    text = request.query_params.get("measures", "false")
+    if text not in ("true", "false"):
+        raise HTTPException(422, "measures: needs true or false")
+    return text == "true"
 
 
 def require_picture_type(request: Request) -> None:
@@ -188,11 +201,13 @@ async def disconnected(request: Request) -> None:
         pass
 
 
-def detect_faces(landmarker: Landmarker, body: bytes, max_pixels: int, min_confidence: float | None) -> bytes:
+def detect_faces(
+    landmarker: Landmarker, body: bytes, max_pixels: int, min_confidence: float | None, measures: bool = False
+) -> bytes:
     """JSON of the faces in an encoded picture with at least `min_confidence`; raises what `to_picture` raises."""
     picture = to_picture(body, max_pixels, "picture")
     faces = landmarker.detect(picture)
     if min_confidence is not None:
         faces = [face for face in faces if face.confidence is not None and face.confidence >= min_confidence]
     detection = Detection(Input(None, Path()), picture.shape[1], picture.shape[0], faces)
-    return json.dumps(detection.to_dict()).encode()
+    return json.dumps(detection.to_dict(measures)).encode()

@@ -19,6 +19,28 @@ POSE = {
     "required": ["yaw", "pitch", "roll"],
     "properties": {name: {"type": "number"} for name in ("yaw", "pitch", "roll")},
 }
+SIDES = {"left": {"type": "number"}, "right": {"type": "number"}}
+FACE_MEASURES: dict[str, Any] = {
+    "inside": {"type": "array", "items": {"type": "boolean"}, "description": "Which points are in the picture."},
+    "five_points": {
+        "type": "array", "items": {**NUMBERS, "minItems": 2, "maxItems": 2},
+        "description": "The person's right eye, left eye, nose tip, right and left mouth corner.",
+    },
+    "eye_openness": {
+        "type": "object", "properties": SIDES,
+        "description": "Openness of the person's own left and right eye, from 0 (closed) to 1 (wide).",
+    },
+    "eyes_closed": {
+        "type": "object", "properties": {"left": {"type": "boolean"}, "right": {"type": "boolean"}},
+        "description": "Whether the eyes are closed.",
+    },
+    "mouth_openness": {"type": "number", "description": "Openness of the mouth, from 0 (closed) to 1 (wide)."},
+    "transform": {
+        "type": "array", "items": {**NUMBERS, "minItems": 4, "maxItems": 4}, "minItems": 4, "maxItems": 4,
+        "description": "From the head to a camera of 63 degrees from top to bottom, in OpenCV's axes and units of the "
+        "distance of the outer eye corners.",
+    },
+}  # fmt: skip
 FACE = {
     "type": "object",
     "required": ["schema", "box", "points"],
@@ -29,6 +51,7 @@ FACE = {
         "expected_error": {**NUMBERS, "description": "How many pixels off each point is to be expected."},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1, "description": "Probability of a face."},
         "pose": POSE,
+        **FACE_MEASURES,
     },
 }
 PICTURE = {
@@ -48,6 +71,12 @@ MIN_SCORE = {
     "in": "query",
     "description": "Drop faces whose confidence is below this value (0–1).",
     "schema": {"type": "number", "minimum": 0, "maximum": 1},
+}
+MEASURES = {
+    "name": "measures",
+    "in": "query",
+    "description": "Also give the measures of each face: from inside to transform.",
+    "schema": {"type": "boolean", "default": False},
 }
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
@@ -74,7 +103,7 @@ def _landmarks(limits: Limits) -> dict[str, Any]:
         413: f"The body is larger than {limits.max_bytes:,} bytes.",
         415: "The Content-Type is no picture's, or the picture's format needs what this server has not installed.",
         422: f"The bytes are no whole picture of at most {limits.max_pixels:,} pixels, or min_confidence is no number "
-        "from 0 to 1, or the query has other parameters.",
+        "from 0 to 1, or measures neither true nor false, or the query has other parameters.",
         503: f"The queue is full, or there was no answer within {seconds}; Retry-After says when to try again.",
     }
     return {
@@ -82,7 +111,7 @@ def _landmarks(limits: Limits) -> dict[str, Any]:
         "summary": "Find the faces of a picture and their landmarks",
         "description": "The body is the picture's bytes as they are: JPEG, PNG, WebP, GIF, BMP, TIFF, JPEG 2000, PNM, "
         "and AVIF and HEIC where the server can read them. A picture without a face is no error.",
-        "parameters": [MIN_SCORE],
+        "parameters": [MIN_SCORE, MEASURES],
         "requestBody": {"required": True, "content": {"image/*": BINARY, "application/octet-stream": BINARY}},
         "responses": {
             "200": _json("The faces.", {"$ref": f"{SCHEMAS}/Picture"}),

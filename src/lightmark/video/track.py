@@ -50,15 +50,16 @@ def track_video(
     progress: Callable[[Frame, Sequence[TrackedFace]], None] = lambda frame, faces: None,
     styles: Sequence[Style] | None = None,
     anonymise: Part | None = None,
+    measures: bool = False,
 ) -> TrackingSummary:
     """Track the faces of `reader` to its end; write an overlay video to `out` and rows to `records`.
 
-    The overlay has the frames of the reader at their times, and its sound; for rows see `writing_records`. Faces are
-    drawn in `styles`; where `anonymise` names a part, it is blurred first, also of a face just lost, at its last place,
-    and without `styles` nothing is drawn. SIGINT
-    (Ctrl-C) and SIGTERM stop after the current frame and keep both files, as does an unplugged camera or a truncated
-    file. Any other error leaves neither file. `progress` is called after every frame. Raises `VideoError` if a file
-    cannot be written or there is no frame.
+    The overlay has the frames of the reader at their times, and its sound; for rows, with `measures` on request,
+    see `writing_records`. Faces are drawn in `styles`; where `anonymise` names a part, it is blurred first, also of
+    a face just lost, at its last place, and without `styles` nothing is drawn. SIGINT (Ctrl-C) and SIGTERM stop
+    after the current frame and keep both files, as does an unplugged camera or a truncated file. Any other error
+    leaves neither file. `progress` is called after every frame. Raises `VideoError` if a file cannot be written or
+    there is no frame.
     """
     shown = styles if styles is not None else DEFAULT_STYLES if anonymise is None else ()
     ids: set[int] = set()
@@ -66,7 +67,7 @@ def track_video(
     with ExitStack() as stack:
         stop = stack.enter_context(stop_signals())
         film = None if out is None else stack.enter_context(writing_video(out, reader.sound))
-        write = None if records is None else stack.enter_context(writing_records(records))
+        write = None if records is None else stack.enter_context(writing_records(records, measures))
         for frame in reader:
             faces = tracker.update(frame.image, frame.seconds)
             if film is not None:
