@@ -23,6 +23,7 @@ from lightmark.face import Face, table_columns
 from lightmark.image import Picture
 from lightmark.landmarker import Landmarker
 from lightmark.schema import IBUG68
+from lightmark.source import to_picture
 from lightmark.video import track as footage
 from lightmark.video.frames import Frame, VideoReader
 from lightmark.video.track import draw_tracked, id_colour, stop_signals, track_video
@@ -137,6 +138,8 @@ def test_the_video_itself_is_never_replaced(film: Path) -> None:
         ((), "nothing to write: give --out"),
         (("--out", "film.gif"), "video is written as .mp4"),
         (("--records", "rows.xml"), "records are written as .jsonl, .csv"),
+        (("--events", "events.xml"), "events are written as .csv, .jsonl"),
+        (("--plot", "plot.jpg"), "the plot is a PNG"),
         (("--records", "rows.csv", "--redetect", "0"), "redetect 0: needs"),
         (("--records", "rows.csv", "--beta", "-1"), "beta -1.0: needs"),
         (("--records", "rows.csv", "--detector", "nobody"), "no detector called 'nobody'"),
@@ -456,3 +459,23 @@ def test_a_face_just_lost_stays_blurred(tmp_path: Path) -> None:
     with VideoReader(out) as hidden, VideoReader(plain) as shown:
         for a, b in zip(hidden, shown, strict=True):
             assert a.image[18:36, 26:44].std() < 5 < 40 < b.image[18:36, 26:44].std()
+
+
+def test_events_and_plot_are_files_of_their_own(film: Path, tmp_path: Path) -> None:
+    """Beside no other output, and named at the end."""
+    pytest.importorskip("matplotlib")
+    events, plot = tmp_path / "events.csv", tmp_path / "plot.png"
+    status, said = track(film, "--events", events, "--plot", plot)
+    assert status == 0
+    assert said.endswith(f"{events}\n{plot}\n")
+    assert events.read_text().startswith("id,event,start,end,seconds,depth")
+    assert to_picture(plot).shape == (650, 900, 3)
+
+
+def test_a_slow_film_is_said_to_hide_blinks(film_of: FilmOf, tmp_path: Path) -> None:
+    """With its rate, where events were asked for."""
+    slow = film_of(tmp_path / "slow.mp4", [portrait()] * 5, [index / 8 for index in range(5)])
+    status, said = track(slow, "--events", tmp_path / "events.jsonl")
+    assert status == 0
+    assert "8.0 frames a second are too few to see every blink: none is listed" in said
+    assert "too few" not in track(slow, "--records", tmp_path / "rows.csv")[1]

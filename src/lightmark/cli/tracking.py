@@ -36,6 +36,8 @@ STANDARD_OUTPUT = Path("-")  # of --records
     type=OUT_LINES,
     help="One row per face and frame: .jsonl or .csv, or - for JSON Lines on standard output.",
 )
+@click.option("--events", type=OUT_FILE, help="Table of blinks, closed eyes, open mouths and nods: .csv or .jsonl.")
+@click.option("--plot", type=OUT_FILE, help="Plot of openness, head pose and events over time, as PNG.")
 @click.option("--model", type=MODEL, default="fast", show_default=True, help="A shipped model or an ONNX file.")
 @click.option(
     "--detector", type=WORD, default="auto", show_default=True, help="Face detector for new faces, as for detect."
@@ -59,9 +61,9 @@ STANDARD_OUTPUT = Path("-")  # of --records
 @FORCE
 def track(
     source: str, out: Path | None, styles: Sequence[Style] | None, anonymise: Part | None, records: Path | None,
-    model: Path, detector: str, redetect: int | None, min_confidence: float, max_faces: int | None,
-    min_cutoff: float | None, beta: float | None, d_cutoff: float | None, raw: bool, measures: bool,
-    min_face: float | None, threads: int | None, force: bool,
+    events: Path | None, plot: Path | None, model: Path, detector: str, redetect: int | None, min_confidence: float,
+    max_faces: int | None, min_cutoff: float | None, beta: float | None, d_cutoff: float | None, raw: bool,
+    measures: bool, min_face: float | None, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
     """Track the faces of SOURCE: a video file, a camera's number (0 is the first) or a stream's URL.
 
@@ -71,8 +73,11 @@ def track(
     """
     if out is None and (styles is not None or anonymise is not None):
         raise ConfigError("--style and --anonymise are for a drawn video: give its file with --out")
-    if out is None and records is None:
-        raise ConfigError("nothing to write: give --out for a video with the points drawn, --records for their numbers")
+    if all(path is None for path in (out, records, events, plot)):
+        raise ConfigError(
+            "nothing to write: give --out for a video with the points drawn, --records for their numbers, --events for "
+            "blinks and nods, or --plot"
+        )
     if measures and records is None:
         raise ConfigError("--measures: are numbers; name the file for them with --records")
     quieten_opencv()
@@ -80,6 +85,7 @@ def track(
     from lightmark.overlay import require_drawable
     from lightmark.video.frames import VideoReader, parse_source
     from lightmark.video.records import require_records_name
+    from lightmark.video.timeline import require_events_name, require_plot_name, require_signals
     from lightmark.video.track import track_video
     from lightmark.video.tracker import TRACKING, Tracker, Tracking
     from lightmark.video.writer import require_video_name
@@ -88,6 +94,10 @@ def track(
         require_video_name(out)
     if records is not None:
         require_records_name(records)
+    if events is not None:
+        require_events_name(events)
+    if plot is not None:
+        require_plot_name(plot)
     smoothing = None if raw else chosen_smoothing(min_cutoff, beta, d_cutoff)
     if redetect is None:
         redetect = 1 if anonymise else TRACKING.redetect  # a new face is blurred from its first frame on
@@ -95,10 +105,12 @@ def track(
     with VideoReader(parse_source(source)) as reader:
         landmarker = Landmarker(model, detector, threads, min_face=min_face)
         require_drawable(landmarker.spec.schema, styles, anonymise)
+        if events is not None or plot is not None:
+            require_signals(landmarker.spec.schema)
         tracker = Tracker(landmarker, tracking, smoothing)
         with progress_bar(reader) as progress:
-            done = track_video(reader, tracker, out, records, progress, styles, anonymise, measures)
-    report(source, done, reader, [path for path in (out, records) if path is not None])
+            done = track_video(reader, tracker, out, records, progress, styles, anonymise, measures, events, plot)
+    report(source, done, reader, [path for path in (out, records, events, plot) if path is not None])
     if done.stopped_by is not None and not (reader.live and done.stopped_by == signal.SIGINT):
         sys.exit(128 + done.stopped_by)
 
@@ -161,6 +173,8 @@ def report(source: str, done: TrackingSummary, reader: VideoReader, written: Seq
     if done.sound_left_out:
         codecs = ", ".join(done.sound_left_out)
         click.echo(f"the overlay is without sound ({codecs}), which its format cannot hold; .mkv holds most", err=True)
+    if done.slow_rate is not None:
+        click.echo(f"{done.slow_rate:.1f} frames a second are too few to see every blink: none is listed", err=True)
     for path in written:
         if path != STANDARD_OUTPUT:
             click.echo(path, err=STANDARD_OUTPUT in written)  # standard output may hold only rows

@@ -20,6 +20,7 @@ from lightmark.image import Picture
 from lightmark.overlay import DEFAULT_STYLES, Style, draw_face
 from lightmark.video.frames import Frame, VideoReader
 from lightmark.video.records import writing_records
+from lightmark.video.timeline import Timeline, write_events, write_plot
 from lightmark.video.tracker import TrackedFace, Tracker
 from lightmark.video.writer import writing_video
 
@@ -32,6 +33,7 @@ class TrackingSummary:
 
     `stopped_by` is the number of the signal that ended it, or None. `cut_short` is true if a file ended well before the
     frame count in its header. `sound_left_out` holds the audio codecs that the overlay's format does not support.
+    `slow_rate` is the frame rate if it is too low for blinks to be listed.
     """
 
     frames: int
@@ -40,6 +42,7 @@ class TrackingSummary:
     stopped_by: int | None
     cut_short: bool
     sound_left_out: tuple[str, ...] = ()
+    slow_rate: float | None = None
 
 
 def track_video(
@@ -51,15 +54,17 @@ def track_video(
     styles: Sequence[Style] | None = None,
     anonymise: Part | None = None,
     measures: bool = False,
+    events: Path | None = None,
+    plot: Path | None = None,
 ) -> TrackingSummary:
     """Track the faces of `reader` to its end; write an overlay video to `out` and rows to `records`.
 
-    The overlay has the frames of the reader at their times, and its sound; for rows, with `measures` on request,
-    see `writing_records`. Faces are drawn in `styles`; where `anonymise` names a part, it is blurred first, also of
-    a face just lost, at its last place, and without `styles` nothing is drawn. SIGINT (Ctrl-C) and SIGTERM stop
-    after the current frame and keep both files, as does an unplugged camera or a truncated file. Any other error
-    leaves neither file. `progress` is called after every frame. Raises `VideoError` if a file cannot be written or
-    there is no frame.
+    The overlay has the frames of the reader at their times, and its sound; for rows see `writing_records`. Faces are
+    drawn in `styles`; where `anonymise` names a part, it is blurred first, also of a face just lost, at its last place,
+    and without `styles` nothing is drawn. `measures` adds openness and pose to the rows; `events` is the file of the
+    table of events, `plot` a PNG of the signals, both written at the end. SIGINT (Ctrl-C) and SIGTERM stop after the
+    current frame and keep the files, as does an unplugged camera or a truncated file. Any other error leaves none.
+    `progress` is called after every frame. Raises `VideoError` if a file cannot be written or there is no frame.
     """
     shown = styles if styles is not None else DEFAULT_STYLES if anonymise is None else ()
     ids: set[int] = set()
@@ -68,6 +73,7 @@ def track_video(
         stop = stack.enter_context(stop_signals())
         film = None if out is None else stack.enter_context(writing_video(out, reader.sound))
         write = None if records is None else stack.enter_context(writing_records(records, measures))
+        timeline = None if events is plot is None else Timeline()
         for frame in reader:
             faces = tracker.update(frame.image, frame.seconds)
             if film is not None:
@@ -75,6 +81,8 @@ def track_video(
                 if anonymise is not None:
                     image = anonymised(image, [*(one.face for one in faces), *tracker.hidden_faces()], anonymise)
                 film.write(draw_tracked(image, faces, shown), frame.seconds)
+            if timeline is not None:
+                timeline.add(frame.seconds, faces)
             for face in faces:
                 ids.add(face.id)
                 if write is not None:
@@ -86,10 +94,15 @@ def track_video(
         else:
             if film is not None:
                 film.write_rest_of_sound()
+        if timeline is not None and events is not None:
+            write_events(events, timeline.events())
+        if timeline is not None and plot is not None:
+            write_plot(plot, timeline)
     # Frame counts in headers are approximate; a truncated file lacks more than a few frames.
     cut_short = not stop and reader.total is not None and frames < 0.95 * reader.total - 2
     left_out = () if film is None else film.sound_left_out
-    return TrackingSummary(frames, seconds, frozenset(ids), stop[0] if stop else None, cut_short, left_out)
+    slow_rate = None if timeline is None else timeline.slow_rate()
+    return TrackingSummary(frames, seconds, frozenset(ids), stop[0] if stop else None, cut_short, left_out, slow_rate)
 
 
 @contextmanager
