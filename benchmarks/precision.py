@@ -34,7 +34,7 @@ from lightmark.export.formats import FORMATS, FileFormat, files_of
 from lightmark.files import replacing, sha256_of
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
-from lightmark.runtime.shipped import model_path
+from lightmark.runtime.shipped import model_path, shipped_hashes
 
 RUNTIMES: dict[str, str] = {"litert": "LiteRT", "openvino": "OpenVINO", "ncnn": "ncnn", "executorch": "ExecuTorch"}
 SUBSET = "common"
@@ -65,6 +65,7 @@ def main() -> None:
     result = {
         "command": ["python", *sys.argv],
         "commit": git_commit(),
+        "models": shipped_hashes(*options.model),
         "versions": versions(),
         "machine": processor_kind() | {"cores": 1},
         "how": HOW,

@@ -127,11 +127,11 @@ RECORDED = (
     ),
     Result("serve-load.json", ("fast",), script("serve_load")),
     Result("serve-abuse.json", ("fast",), script("serve_abuse")),
-    Result("annotate.json", ("standard",), script("annotate")),
+    Result("annotate.json", ("fast",), script("annotate")),
     Result(
         "precision.json",
         STUDENTS,
-        script("precision", "--data", "300w", "--model", "standard", "--model", "fast", "--rounds", "60"),
+        script("precision", "--data", "300w", "--model", "standard", "--model", "fast", "--rounds", "30"),
         {name: f"benchmarks/results/{name}" for name in ("precision.json", "precision.md")},
         needs="the extras openvino, litert, ncnn and executorch, not all in one environment",
     ),
