@@ -97,8 +97,9 @@ def five_points(points: Floats, schema: Schema) -> Array:
     """The five points (5, 2) of face recognition: right eye, left eye, nose tip, right and left mouth corner.
 
     Sides are the person's own: the right eye is on the left of the picture, as in the order of RetinaFace, InsightFace
-    and MTCNN, which call it left. An eye's centre is the mean of its lid points. Raises `SchemaError` for schemas that
-    do not contain them.
+    and MTCNN, which call it left. An eye's centre is the mean of its lid points. By the points of `fast` on 300W's test
+    faces they are 1.2 px off the labels' in a crop of 112 (benchmarks/results/measures.json). Raises `SchemaError` for
+    schemas that do not contain them.
     """
     return convert_points(points, schema, FIVE.name)
 
