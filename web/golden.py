@@ -18,7 +18,7 @@ import numpy as np
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
 from lightmark.demo import astronaut
-from lightmark.detectors.face_detector import FaceDetector, choose_cells, fit_input
+from lightmark.detectors.face_detector import Detections, FaceDetector, choose_cells, fit_input
 from lightmark.detectors.keypoint_box import roll_of_keypoints
 from lightmark.face import Face
 from lightmark.files import replacing
@@ -48,7 +48,7 @@ def main() -> None:
         "reductions": reductions(),
         "fits": fits(),
         "choices": choices(rng),
-        "input_sizes": input_sizes(),
+        "finer_inputs": finer_inputs(),
         "planes": planes(),
         "head": head_points().tolist(),
         "poses": poses(rng, face),
@@ -158,12 +158,16 @@ def choices(rng: np.random.Generator) -> dict[str, Any]:
             "rolls": roll_of_keypoints(keypoints[cells]).tolist()}  # fmt: skip
 
 
-def input_sizes() -> list[dict[str, Any]]:
-    """Sizes at which pictures are searched for faces from `min_face` on."""
+def finer_inputs() -> list[dict[str, Any]]:
+    """Second input sizes of pictures, after the detection of a face with this side."""
     listed = []
-    for width, height, min_face in ((640, 480, 16), (1600, 1200, 0.02), (300, 400, 2), (9000, 20, 30), (500, 500, 90)):
-        sizes = FaceDetector(min_face=min_face, threads=1).input_sizes((height, width))
-        listed.append({"picture": [width, height], "min_face": min_face, "sizes": sizes})
+    for width, height, min_face, side in (
+        (640, 480, 16, 30), (1600, 1200, 0.02, 30), (300, 400, 2, 30), (9000, 20, 30, 30), (500, 500, 90, 30),
+        (640, 480, None, 30), (900, 1200, None, 30), (900, 1200, None, 199), (900, 1200, None, 200), (961, 5, None, 9),
+    ):  # fmt: skip
+        near = Detections(np.array([[0.0, 0, side, 1]]), np.ones(1))
+        finer = FaceDetector(min_face=min_face, threads=1).finer_input((height, width), near)
+        listed.append({"picture": [width, height], "min_face": min_face, "side": side, "finer": finer})
     return listed
 
 

@@ -17,6 +17,7 @@ from lightmark.detectors import face_detector
 from lightmark.detectors.face_detector import (
     DETECTOR_KEY,
     MAX_DETECTIONS,
+    Detections,
     FaceDetector,
     choose_cells,
     fit_input,
@@ -180,34 +181,53 @@ def test_small_faces_are_detected_when_asked_for() -> None:
     assert len(sizes) == 2
     assert sizes[0] == pytest.approx(200, rel=0.2)
     assert sizes[1] == pytest.approx(30, rel=0.25)
-    assert len(FaceDetector(threads=1)(picture)) == 1
+    assert len(FaceDetector(threads=1, min_face=0.1)(picture)) == 1
+
+
+NOTHING = Detections(np.zeros((0, 4)), np.zeros(0))
 
 
 @pytest.mark.parametrize(
-    ("min_face", "sizes"),
+    ("min_face", "shape", "finer"),
     [
-        (None, [320]),
-        (24, [320, 712]),  # 1280 / 24 · 320 / 24
-        (0.01, [320, 1334]),
-        (0.5, [320]),
-        (100, [320]),
-        (2, [320, 1920]),
+        (24, (960, 1280), 712),  # 1280 / 24 · 320 / 24
+        (0.01, (960, 1280), 1334),
+        (0.5, (960, 1280), None),
+        (100, (960, 1280), None),
+        (2, (960, 1280), 1920),
+        (1, (150, 200), 400),  # a small picture is enlarged twice at most
+        (None, (480, 640), None),
+        (None, (960, 1280), 800),
+        (None, (970, 400), 800),
     ],
 )
-def test_the_input_grows_with_what_is_asked_for(
-    min_face: float | None, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+def test_the_second_input_is_as_large_as_small_faces_need(
+    min_face: float | None, shape: tuple[int, int], finer: int | None
 ) -> None:
-    """Only where 320 px do not show such faces, and up to a limit."""
-    detector, asked = FaceDetector(threads=1, min_face=min_face), []
-    search = detector._at_size
-    monkeypatch.setattr(detector, "_at_size", lambda image, size, *rest: asked.append(size) or search(image, 32, *rest))
-    detector(np.zeros((960, 1280, 3), np.uint8))
-    assert asked == sizes
+    """Up to a limit; where no size is asked for, only in a large picture."""
+    assert FaceDetector(threads=1, min_face=min_face).finer_input(shape, NOTHING) == finer
 
 
-def test_a_small_picture_is_enlarged_twice_at_most() -> None:
-    """Beyond that there is no more detail to see."""
-    assert FaceDetector(threads=1, min_face=1).input_sizes((150, 200, 3)) == [320, 400]
+def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
+    """A detection of a sixth of the longer side shows that people are near; a smaller one, or a proposal, does not."""
+    detector = FaceDetector(threads=1)
+
+    def after(side: float, score: float) -> int | None:
+        near = Detections(np.array([[10.0, 10, 10 + side, 20]]), np.array([score]))
+        return detector.finer_input((900, 1200), near)
+
+    assert after(200, detector.threshold) is None
+    assert after(199, detector.threshold) == 800
+    assert after(200, detector.threshold - 0.01) == 800
+
+
+def test_a_second_search_that_nobody_asked_for_needs_higher_scores(tmp_path: Path) -> None:
+    """Halfway between those of proposals and detections; with `min_face` proposals count as in the first search."""
+    outputs = {"boxes": CELLS[None] / 4, "scores": np.array([[0.55, 0.1, 0.1, 0.65]])}
+    path = write_detector(tmp_path / "d.onnx", outputs)  # 0.7, proposals from 0.5
+    picture = np.zeros((1200, 1600, 3), np.uint8)
+    assert len(FaceDetector(path).propose(picture).boxes) == 3  # two of the first search, one of the second
+    assert len(FaceDetector(path, min_face=20).propose(picture).boxes) == 4
 
 
 @pytest.mark.parametrize("min_face", [0, -3, float("nan"), float("inf")])

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { FaceDetector, findsOf, fitWhole, inputSizes, suppress } from "../src/lightmark/face_detector";
+import { FaceDetector, findsOf, fitWhole, finerInput, suppress } from "../src/lightmark/face_detector";
 import type { Session } from "../src/lightmark/runtime";
 import { furthest, golden } from "./golden";
 
@@ -21,17 +21,17 @@ describe("suppress", () => {
   });
 
   it("keeps nothing where nothing is sure enough", () => {
-    expect(findsOf([0, 0, 1, 1], [0.2], null, 0.3)).toEqual([]);
+    expect(findsOf([0, 0, 1, 1], [0.2], [], 0.3)).toEqual([]);
   });
 });
 
-describe("inputSizes", () => {
-  it.each(golden.input_sizes)("searches $picture for faces from $min_face on as Python does", ({ picture, min_face, sizes }) => {
-    expect(inputSizes(picture[0], picture[1], min_face)).toEqual(sizes);
+describe("finerInput", () => {
+  it.each(golden.finer_inputs)("searches $picture for faces from $min_face on as Python does", (one) => {
+    expect(finerInput(one.picture[0], one.picture[1], one.min_face, one.side)).toEqual(one.finer);
   });
 
   it("refuses what is no size", () => {
-    for (const size of [0, -1, NaN, Infinity]) expect(() => inputSizes(640, 480, size)).toThrow("pixels, or a share");
+    for (const size of [0, -1, NaN, Infinity]) expect(() => finerInput(640, 480, size, 0)).toThrow("pixels, or a share");
   });
 });
 
@@ -41,6 +41,7 @@ describe("FaceDetector", () => {
       run: async () => [
         { data: Float32Array.from([0, 0, 10, 10, 100, 100, 140, 140, 50, 50, 60, 60, 20, 90, 50, 95]), dims: [1, 4, 4] },
         { data: Float32Array.from([0.9, 0.8, 0.3, 0.2]), dims: [1, 4] },
+        { data: new Float32Array(40), dims: [1, 4, 5, 2] },
       ],
     } as unknown as Session;
     const detector = new FaceDetector(session, { threshold: 0.5, possible: 0.25, multiple: 32 });
@@ -51,7 +52,7 @@ describe("FaceDetector", () => {
     expect(proposed).toEqual([[200.5, true], [0.5, true], [100.5, false]]);
   });
 
-  it("tells the roll of what it finds where the file has key points", async () => {
+  it("tells the roll of what it finds", async () => {
     const keypoints = [50, 60, 50, 40, 60, 50, 70, 58, 70, 42]; // eyes one above the other, the mouth to their right
     const session = {
       run: async () => [[40, 40, 80, 80], [0.9], keypoints].map((data) => ({ data: Float32Array.from(data), dims: [] })),
@@ -67,7 +68,7 @@ describe("FaceDetector", () => {
       run: async (_: unknown, __: unknown, dims: number[]) => {
         sizes.push(dims[2]);
         const box = [10, 10, 20, 20].map((side) => (side * dims[2]) / 320);
-        return [box, [0.9]].map((data) => ({ data: Float32Array.from(data), dims: [] }));
+        return [box, [0.9], new Array(10).fill(0)].map((data) => ({ data: Float32Array.from(data), dims: [] }));
       },
     } as unknown as Session;
     const detector = new FaceDetector(session, { threshold: 0.5, possible: 0.25, multiple: 32 }, 10);

@@ -25,6 +25,9 @@ NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keep
 SMALLEST_FACE = 320 / 24  # pixels of the input: what the detector was trained to see
 MAX_INPUT = 1920  # pixels: 36 times the work of 320
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
+# In a photograph larger than LARGE_PICTURE pixels without a face of at least the share NEAR_FACE of its longer side,
+# people are expected to be far away: it is searched at up to FAR_INPUT pixels, too.
+LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 800
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
 
@@ -51,11 +54,12 @@ class FaceDetector:
     `model` is the name of a shipped detector or the path of a detector file. A picture is scaled so that its longer
     side has `input_size` pixels; the minimum face size is about 1/24 of that side, so a larger input detects smaller
     faces and takes more time. For faces down to `min_face`, in pixels or, below 1, as a share of the picture's longer
-    side, the picture is also searched at the larger input that they need, up to `MAX_INPUT`: large faces are detected
-    as before. A detection needs a score of at least `threshold` (None: the threshold stored in the
-    file). Detections above a second, lower threshold from the file are only proposals, which a landmark model with a
-    confidence head accepts or rejects. `threads` is the number of CPU threads (None: one per core). Raises
-    `CheckpointError` or `SpecError` for an unusable file, `ConfigError` for numbers out of range.
+    side, the picture is also searched at the larger input that they need, up to `MAX_INPUT`; without it only a large
+    picture without a near face is, at up to `FAR_INPUT` pixels. Large faces are detected as before. A detection needs a
+    score of at least `threshold` (None: the threshold stored in the file). Detections above a second, lower threshold
+    from the file are only proposals, which a landmark model with a confidence head accepts or rejects. `threads` is the
+    number of CPU threads (None: one per core). Raises `CheckpointError` or `SpecError` for an unusable file,
+    `ConfigError` for numbers out of range.
     """
 
     def __init__(
@@ -126,22 +130,31 @@ class FaceDetector:
         """
         picture = require_image(image)
         minimum = self.threshold if threshold is None else threshold
-        parts = [self._at_size(picture, size, minimum) for size in self.input_sizes(picture.shape)]
-        if len(parts) == 1:
-            return parts[0]
+        near = self._at_size(picture, self._input_size, minimum)
+        finer = self.finer_input(picture.shape, near)
+        if finer is None:
+            return near
+        if self._min_face is None:  # nobody asked: in so many more places, what is hardly likely is hardly ever a face
+            minimum = max(minimum, (self.threshold + self._possible) / 2)
+        parts = [near, self._at_size(picture, finer, minimum)]
         boxes, scores = (np.concatenate([part[field] for part in parts]) for field in (0, 1))
-        chosen = choose_cells(boxes, scores, minimum)
+        chosen = choose_cells(boxes, scores, 0.0)  # each part has dropped what scores too low
         keypoints = [part.keypoints for part in parts if part.keypoints is not None]
         return Detections(boxes[chosen], scores[chosen], np.concatenate(keypoints)[chosen] if keypoints else None)
 
-    def input_sizes(self, shape: tuple[int, ...]) -> list[int]:
-        """Input sizes at which a picture (H, W) is searched."""
-        if self._min_face is None:
-            return [self._input_size]
+    def finer_input(self, shape: tuple[int, ...], near: Detections) -> int | None:
+        """Second input size at which a picture (H, W) is searched after the detections `near`; None for none."""
         longer = max(shape[:2])
-        share = self._min_face if self._min_face < 1 else self._min_face / longer
-        finer = min(math.ceil(SMALLEST_FACE / share), MAX_INPUT, MAX_ENLARGEMENT * longer)
-        return [self._input_size, finer] if finer > self._input_size else [self._input_size]
+        if self._min_face is None:
+            certain = near.boxes[near.scores >= self.threshold]
+            sides = (certain[:, 2:] - certain[:, :2]).max(axis=1, initial=0.0)
+            if longer <= LARGE_PICTURE or (sides >= NEAR_FACE * longer).any():
+                return None
+            finer = min(FAR_INPUT, longer)
+        else:
+            share = self._min_face if self._min_face < 1 else self._min_face / longer
+            finer = min(math.ceil(SMALLEST_FACE / share), MAX_INPUT, MAX_ENLARGEMENT * longer)
+        return finer if finer > self._input_size else None
 
     def _at_size(self, picture: Picture, input_size: int, minimum: float) -> Detections:
         """Detections with a score of at least `minimum` at one input size."""

@@ -781,6 +781,10 @@ var LONGEST = 320;
 var SMALLEST$1 = 320 / 24;
 var MOST_LONGEST = 1920;
 var MOST_ZOOM = 2;
+/** A picture larger than this, without a face of at least NEAR of its longer side, is searched at up to FAR pixels, too. */
+var LARGE = 960;
+var NEAR = 1 / 6;
+var FAR = 800;
 var SAME_IOU = .4;
 var MOST = 400;
 var KEYPOINTS = 5;
@@ -839,14 +843,20 @@ function suppress(found) {
 	for (const find of finds.slice(0, MOST)) if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
 	return kept;
 }
-/** Pixels of the longer side at which a picture is searched for faces from `minFace` on: see `FaceDetector`. */
-function inputSizes(width, height, minFace) {
-	if (minFace === null) return [LONGEST];
-	if (!(minFace > 0 && minFace < Infinity)) throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
+/**
+* Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
+* `largest` is the side of the largest face that the first search is sure of.
+*/
+function finerInput(width, height, minFace, largest) {
 	const longer = Math.max(width, height);
+	if (minFace === null) {
+		const finer = longer > LARGE && largest < NEAR * longer ? Math.min(FAR, longer) : 0;
+		return finer > LONGEST ? finer : null;
+	}
+	if (!(minFace > 0 && minFace < Infinity)) throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
 	const share = minFace < 1 ? minFace : minFace / longer;
 	const finer = Math.min(Math.ceil(SMALLEST$1 / share), MOST_LONGEST, MOST_ZOOM * longer);
-	return finer > LONGEST ? [LONGEST, finer] : [LONGEST];
+	return finer > LONGEST ? finer : null;
 }
 var FaceDetector = class {
 	session;
@@ -855,7 +865,7 @@ var FaceDetector = class {
 	stopwatch = new Stopwatch();
 	/**
 	* `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
-	* 1/24 of that side. For smaller ones the picture is searched at a larger size, too.
+	* 1/24 of that side, less in large pictures. For smaller ones the picture is searched at a larger size, too.
 	*/
 	constructor(session, spec, minFace = null) {
 		this.session = session;
@@ -868,17 +878,20 @@ var FaceDetector = class {
 	}
 	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
 	async propose(picture) {
-		const finds = [];
-		for (const longest of inputSizes(picture.width, picture.height, this.minFace)) finds.push(...await this.search(picture, longest));
-		const { threshold } = this.spec;
+		const { threshold, possible } = this.spec;
+		const finds = await this.search(picture, LONGEST, possible);
+		const sides = finds.map(({ box, score }) => score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0);
+		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
+		const least = this.minFace === null ? (threshold + possible) / 2 : possible;
+		if (finer !== null) finds.push(...await this.search(picture, finer, least));
 		return largestFirst(suppress(finds).map(({ box, score, roll }) => ({
 			box,
 			sure: score >= threshold,
 			roll
 		})));
 	}
-	/** What may be faces in `picture`, seen at `longest` pixels. */
-	async search(picture, longest) {
+	/** What may be faces in `picture`, seen at `longest` pixels, by a score of at least `least`. */
+	async search(picture, longest, least) {
 		const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
 		const began = performance.now();
 		const seen = warp(picture, matrix, width, height);
@@ -891,7 +904,7 @@ var FaceDetector = class {
 		]);
 		this.stopwatch.add(began, cropped, performance.now());
 		const back = invert(matrix);
-		return findsOf(boxes.data, scores.data, keypoints?.data ?? null, this.spec.possible).map((find) => ({
+		return suppress(findsOf(boxes.data, scores.data, keypoints?.data ?? null, least)).map((find) => ({
 			...find,
 			box: transformBox(back, find.box)
 		}));

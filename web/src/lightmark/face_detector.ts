@@ -11,6 +11,10 @@ const LONGEST = 320; // pixels of the longer side that the network sees
 const SMALLEST = 320 / 24; // pixels of the smallest faces that it was trained on
 const MOST_LONGEST = 1920;
 const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
+/** A picture larger than this, without a face of at least NEAR of its longer side, is searched at up to FAR pixels, too. */
+const LARGE = 960;
+const NEAR = 1 / 6;
+const FAR = 800;
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 const MOST = 400; // finds a picture that are looked at, surest first
 const KEYPOINTS = 5; // eye centres, nose tip, mouth corners; the person's right before the left
@@ -78,16 +82,22 @@ export function suppress(found: readonly Find[]): Find[] {
   return kept;
 }
 
-/** Pixels of the longer side at which a picture is searched for faces from `minFace` on: see `FaceDetector`. */
-export function inputSizes(width: number, height: number, minFace: number | null): number[] {
-  if (minFace === null) return [LONGEST];
+/**
+ * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
+ * `largest` is the side of the largest face that the first search is sure of.
+ */
+export function finerInput(width: number, height: number, minFace: number | null, largest: number): number | null {
+  const longer = Math.max(width, height);
+  if (minFace === null) {
+    const finer = longer > LARGE && largest < NEAR * longer ? Math.min(FAR, longer) : 0;
+    return finer > LONGEST ? finer : null;
+  }
   if (!(minFace > 0 && minFace < Infinity)) {
     throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
   }
-  const longer = Math.max(width, height);
   const share = minFace < 1 ? minFace : minFace / longer;
   const finer = Math.min(Math.ceil(SMALLEST / share), MOST_LONGEST, MOST_ZOOM * longer);
-  return finer > LONGEST ? [LONGEST, finer] : [LONGEST];
+  return finer > LONGEST ? finer : null;
 }
 
 export class FaceDetector {
@@ -95,7 +105,7 @@ export class FaceDetector {
 
   /**
    * `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
-   * 1/24 of that side. For smaller ones the picture is searched at a larger size, too.
+   * 1/24 of that side, less in large pictures. For smaller ones the picture is searched at a larger size, too.
    */
   constructor(
     private readonly session: Session,
@@ -110,16 +120,18 @@ export class FaceDetector {
 
   /** The boxes that `detect` gives and those of what may be faces, the largest first. */
   async propose(picture: Picture): Promise<Proposal[]> {
-    const finds: Find[] = [];
-    for (const longest of inputSizes(picture.width, picture.height, this.minFace)) {
-      finds.push(...(await this.search(picture, longest)));
-    }
-    const { threshold } = this.spec;
+    const { threshold, possible } = this.spec;
+    const finds = await this.search(picture, LONGEST, possible);
+    const sides = finds.map(({ box, score }) => (score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0));
+    const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
+    // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
+    const least = this.minFace === null ? (threshold + possible) / 2 : possible;
+    if (finer !== null) finds.push(...(await this.search(picture, finer, least)));
     return largestFirst(suppress(finds).map(({ box, score, roll }) => ({ box, sure: score >= threshold, roll })));
   }
 
-  /** What may be faces in `picture`, seen at `longest` pixels. */
-  private async search(picture: Picture, longest: number): Promise<Find[]> {
+  /** What may be faces in `picture`, seen at `longest` pixels, by a score of at least `least`. */
+  private async search(picture: Picture, longest: number, least: number): Promise<Find[]> {
     const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
     const began = performance.now();
     const seen = warp(picture, matrix, width, height);
@@ -127,7 +139,7 @@ export class FaceDetector {
     const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [1, height, width, 3]);
     this.stopwatch.add(began, cropped, performance.now());
     const back = invert(matrix);
-    const finds = findsOf(boxes.data, scores.data, keypoints?.data ?? null, this.spec.possible);
+    const finds = suppress(findsOf(boxes.data, scores.data, keypoints?.data ?? null, least));
     return finds.map((find) => ({ ...find, box: transformBox(back, find.box) }));
   }
 
