@@ -70,7 +70,7 @@ def test_the_first_example_works() -> None:
     assert len(faces) > 1
     for face, again in zip(faces, landmarker(to_picture(PHOTOGRAPH)), strict=True):
         np.testing.assert_array_equal(face.points, again.points)
-    assert repr(landmarker) == "Landmarker('standard', detector='auto'): 68 points of ibug68, crops of 224 px"
+    assert repr(landmarker) == "Landmarker('fast', detector='auto'): 68 points of ibug68, crops of 128 px"
 
 
 def test_a_face_prints_as_one_line() -> None:
