@@ -24,7 +24,7 @@ Part = Literal["faces", "eyes"]
 BLUR = 1 / 5
 CELLS = 24  # pixels of the longer side of the region while it is blurred: finer detail would not survive
 # Head around the tight box of the 68 points, relative to its longer side: to the ears, crown and throat.
-HEAD = (0.22, 0.65, 0.22, 0.2)
+HEAD = (0.17, 0.65, 0.17, 0.2)
 EYES = 0.17  # margin around the eyes and brows, relative to the width of both
 CORNER = 4  # exponent of the superellipse that outlines a region: round, yet it fills 93 % of its rectangle
 

@@ -376,6 +376,8 @@ await step("follows a face before a camera", async () => {
   await live.waitForFunction(() => document.getElementById("summary").textContent === "One face in sight.");
   await live.waitForTimeout(5000);
   assert.equal(await summary(live), "One face in sight.");
+  const curves = await live.$$eval("#signal-lines polyline", (lines) => lines.map((line) => line.points.length));
+  assert.ok(Math.min(...curves) > 3, `signals of ${curves} points`);
   const rate = await live.getAttribute("#frame", "data-rate");
   await shoot(live, "camera-1280-light");
   await live.click("#camera");

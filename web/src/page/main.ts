@@ -9,6 +9,7 @@ import type { Found, Loaded } from "./messages";
 import { countOf, element, showFaces, showStages } from "./panel";
 import { duration, enlarged, megabytes, stemOf, toJson, toPts, type Detection } from "./results";
 import { openShot } from "./shot";
+import { Signals } from "./signals";
 import { followTheme } from "./theme";
 import { View, type Shot } from "./view";
 
@@ -33,6 +34,7 @@ const OWN = "own"; // the choice that is the visitor's file
 
 const engine = new Engine();
 const camera = new Camera();
+const signals = new Signals(byId("signal-lines"));
 const view = new View(canvas, frame, layers, () => (result && result.found.faces.length > 1 ? chosen : null));
 
 interface Result {
@@ -177,6 +179,7 @@ async function openPicture(blob: Blob, name: string): Promise<void> {
     if (mine !== turn) return;
     shot = opened;
     frame.dataset.state = "picture";
+    byId("signals").hidden = true;
     delete frame.dataset.mirrored;
     byId("welcome").hidden = true;
     clearResult(opened);
@@ -268,6 +271,8 @@ async function startCamera(facing: Camera["facing"]): Promise<void> {
     camera.onEnded(stopCamera);
     await engine.forget();
     frame.dataset.state = "camera";
+    signals.clear();
+    byId("signals").hidden = false;
     byId("welcome").hidden = true;
     frame.dataset.mirrored = String(camera.mirrored);
     tellCamera();
@@ -298,6 +303,7 @@ async function follow(mine: number, asked: number): Promise<void> {
     const { width, height } = found.bitmap;
     shot = { name: "camera.png", bitmap: found.bitmap, width, height };
     show({ shot, found, model: loaded });
+    signals.add(seconds, found.faces[chosen]);
     before?.bitmap.close();
     tellRate(times);
     tellFirst(performance.now() - asked);
