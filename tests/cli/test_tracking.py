@@ -27,7 +27,7 @@ from lightmark.source import to_picture
 from lightmark.video import track as footage
 from lightmark.video.frames import Frame, VideoReader
 from lightmark.video.track import draw_tracked, id_colour, stop_signals, track_video
-from lightmark.video.tracker import TrackedFace
+from lightmark.video.tracker import TrackedFace, Tracking
 from lightmark.video.writer import writing_video
 
 FRAMES = 6
@@ -428,6 +428,22 @@ def test_every_frame_of_an_anonymised_video_is_blurred(film: Path, tmp_path: Pat
     assert len(frames) == FRAMES
     for image in frames:
         assert landmarker.detect(image) == []
+
+
+def test_a_new_face_is_sought_in_every_frame_that_is_anonymised(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the user says otherwise; without --anonymise in every tenth."""
+    asked = []
+
+    def noted(**options: Any) -> Tracking:
+        asked.append(options["redetect"])
+        return Tracking(**options)
+
+    monkeypatch.setattr("lightmark.video.tracker.Tracking", noted)
+    for number, options in enumerate((["--anonymise", "faces"], [], ["--anonymise", "eyes", "--redetect", "5"])):
+        assert track(film, "--out", tmp_path / f"{number}.mp4", *options)[0] == 0
+    assert asked == [1, 10, 5]
 
 
 class Striped(Camera):

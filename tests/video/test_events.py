@@ -114,9 +114,10 @@ def test_open_mouths_are_found(fps: float) -> None:
 
 @pytest.mark.parametrize("fps", [15, 30, 60])
 def test_nods_are_drops_of_the_head_that_come_back(fps: float) -> None:
-    """Two nods in a row are two; a head that is lowered and stays, or is raised, gives none."""
+    """Two nods in a row are two; a head that is raised, lowered for 1.3 s, or lowered for good gives none."""
     seconds = times_of(fps)
     lowered = np.interp(seconds, [20, 20.4], [0, -15])
+    lowered -= 10 * ((seconds > 27) & (seconds < 28.3))
     pitch = lowered - 10 * dips(seconds, [5.0, 5.7, 12.0], 0.5) + 10 * dips(seconds, [16.0], 0.5)
     events = find_events(signals(seconds, pitch=pitch))
     assert [event.kind for event in events] == ["nod"] * 3
