@@ -26,6 +26,7 @@ GROUPS = {
     "Measure": {"evaluate": "evaluating", "compare": "evaluating", "bench": "benching"},
     "Train and export": {
         "data": "datasets",
+        "init": "own_points",
         "distill": "training",
         "train": "training",
         "confidence": "training",
