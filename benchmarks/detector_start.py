@@ -25,7 +25,7 @@ from lightmark.nets.checkpoint import write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet
 from lightmark.outputs import require_free
 from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic
-from mobilenetv2_start import undo_at_first
+from lightmark.train.start import undo_at_first
 
 PREFIX = "network."  # of the weights' names in the file
 

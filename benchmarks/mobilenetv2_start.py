@@ -29,6 +29,7 @@ from lightmark.nets.network import SPATIAL_HEADS, Architecture, build_network
 from lightmark.outputs import require_free
 from lightmark.spec import ModelSpec, spec_crop_matrix
 from lightmark.train.faces import mean_normalized_points
+from lightmark.train.start import undo_at_first
 from lightmark.train.step import planes_of
 
 PREFIX = "FeatureExtractor/MobilenetV2/"
@@ -105,23 +106,6 @@ def layer_names() -> list[str]:
     blocks = ["expanded_conv", *(f"expanded_conv_{i}" for i in range(1, 17))]
     parts = [f"{block}/{part}" for block in blocks for part in ("expand", "depthwise", "project")]
     return ["Conv", *parts[1:], "Conv_1"]  # the first block does not expand
-
-
-def undo_at_first(norm: nn.BatchNorm2d, shift: Tensor) -> None:
-    """Let `norm` add `shift` (C,), with the statistics of the first batch it sees as its own."""
-
-    def take(_: nn.Module, inputs: tuple[Tensor]) -> None:
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        variance, mean = torch.var_mean(inputs[0], (0, 2, 3))
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        with torch.no_grad():
-            norm.weight.copy_((variance + norm.eps).sqrt())
-            norm.bias.copy_(mean + shift)
-        hook.remove()
-
-    hook = norm.register_forward_pre_hook(take)
 
 
 if __name__ == "__main__":

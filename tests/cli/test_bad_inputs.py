@@ -26,6 +26,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "data check FACES --schema IN": (".json",),
     "data convert IN ROOT/out --to pts": LABELS,
     "data pack IN --out ROOT/out": LABELS,
+    "init ROOT/out --from IN": LABELS,
+    "finetune IN --data FACES --schema SCHEMA --out ROOT/out": (*MODEL, *CHECKPOINT),
     "evaluate IN --data FACES --schema SCHEMA": (*MODEL, *CHECKPOINT, ".json"),
     "evaluate MODEL --data IN": LABELS,
     "compare IN IN": (".json", ".csv"),

@@ -26,7 +26,11 @@ OUTPUTS = [
     ("data check", "sheet", f"{LABELLED} --sheet OUT", "OUT"),
     ("data convert", "out", f"{LABELLED} OUT --to coco", "OUT"),
     ("data convert", "out", f"{LABELLED} OUT --to pts", "OUT/1.pts"),
+    ("data convert", "out", f"{LABELLED} OUT --to cvat", "OUT"),
+    ("data convert", "out", f"{LABELLED} OUT --to yolo", "OUT/data.yaml"),
     ("data pack", "out", f"{LABELLED} --out OUT", "OUT/faces-000000.tar"),
+    ("init", "name", "OUT --from FACES --schema SCHEMA", "OUT.json"),
+    ("finetune", "out", "fast --data FACES --schema SCHEMA --out OUT", "OUT/log.csv"),
     ("evaluate", "report_dir", "MODEL --data FACES --schema SCHEMA --report OUT", "OUT/faces.csv"),
     ("export", "out", "MODEL --out OUT.onnx", "OUT.onnx"),
     ("export", "out", "MODEL --to onnx,onnx-fp16 --out OUT", "OUT/model-fp16.onnx"),
@@ -38,7 +42,7 @@ OUTPUTS = [
 ]
 IDS = [f"{command.replace(' ', '-')}-{victim}" for command, _, _, victim in OUTPUTS]
 # These go on with what they began, and otherwise take no folder that holds anything.
-RESUMED = ("annotate", "train", "distill", "train-detector", "data pack")
+RESUMED = ("annotate", "train", "finetune", "distill", "train-detector", "data pack")
 
 
 def commands(group: click.Group = main, before: str = "") -> Iterator[tuple[str, click.Command]]:

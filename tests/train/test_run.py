@@ -211,3 +211,20 @@ def test_a_run_resumes_its_state_or_saves_a_first_one(
     assert resume(tmp_path, FINGERPRINT, other) == state
     assert torch.equal(other.network.weight, trainee.network.weight)
     assert shared == [True]
+
+
+def test_a_run_ends_early_where_it_is_enough(
+    tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], bars: list[Any]
+) -> None:
+    """No step is taken once `enough` says so, after a resume either."""
+    recipe, state = replace(recipe, steps=8, log_every=2, validate_every=2), TrainingState()
+    values = [0.5, 0.25, 0.125, 0.1]
+
+    def enough() -> bool:
+        return state.step >= 4
+
+    for _ in range(2):
+        run_steps(
+            recipe, trainee, state, tmp_path, FINGERPRINT, losses_of(state), validations(values), True, None, enough
+        )
+    assert state.step == 4

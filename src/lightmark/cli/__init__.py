@@ -27,6 +27,7 @@ GROUPS = {
     "Train and export": {
         "data": "datasets",
         "init": "own_points",
+        "finetune": "training",
         "distill": "training",
         "train": "training",
         "confidence": "training",

@@ -300,7 +300,8 @@ def _tile(crop: Picture, points: Array, guess: Guess) -> Picture:
         if i < j:
             _line(canvas, places, i, j, (128, 128, 128))
     if schema.normaliser:
-        _line(canvas, places, *schema.normaliser, _PINK)
+        first, second = schema.normaliser
+        _line(canvas, places, first, second, _PINK)
     for i, place in places.items():
         partner = schema.mirror[i]
         colour = _GREEN if partner == i else _BLUE if i < partner else _ORANGE

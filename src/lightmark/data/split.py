@@ -32,6 +32,11 @@ def split_by_photo(samples: Sequence[Sample], share: float, seed: int) -> tuple[
     return training, validation
 
 
+def photos_in_order(samples: Sequence[Sample], seed: int) -> list[str]:
+    """Photographs of `samples` in a random order that depends on `seed` and their keys alone."""
+    return sorted({sample.photo for sample in samples}, key=lambda photo: _position(photo, seed))
+
+
 def _advice(photos: Set[str], share: float) -> str:
     """Advice in the error text: data or a seed with which the split is possible."""
     if len(photos) < 2:

@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lightmark.errors import CheckpointError, describe_error
 
 MOST_BYTES = 2**31 - 1  # protobuf reads no larger message
@@ -43,6 +46,7 @@ _REFUSED: dict[tuple[str, int], str] = {
 }
 _LOCATION = ("Tensor", 14)  # of the data: 0 is in the tensor
 _OPERATOR = ("Node", 4)
+_GRAPH, _INITIALISER, _FLOAT = 7, 5, 1  # fields of Model and Graph, and onnx.proto's type of float32
 _CONTEXT = memoryview(b"EPContext")  # a node that names a file of compiled code
 
 
@@ -71,6 +75,37 @@ def read_onnx(path: Path) -> bytes:
     if refused:
         raise CheckpointError(f"{path}: {refused}")
     return content
+
+
+def float_weights(content: bytes) -> dict[str, NDArray[np.float32]]:
+    """float32 weights of an ONNX file by name, without those that it keeps in another form than raw bytes."""
+    weights = {}
+    graphs = [field.value for field in _fields(memoryview(content)) if field.number == _GRAPH]
+    for tensor in [one.value for graph in graphs for one in _message(graph) if one.number == _INITIALISER]:
+        dims: list[int] = []
+        name, kind, raw = "", 0, None
+        for field in _message(tensor):
+            if field.number == 1:
+                dims += [field.value] if isinstance(field.value, int) else list(_varints(field.value))
+            elif field.number == 2:
+                kind = int(field.value) if isinstance(field.value, int) else 0
+            elif isinstance(field.value, memoryview) and field.number in (8, 9):
+                name, raw = (bytes(field.value).decode(), raw) if field.number == 8 else (name, field.value)
+        if kind == _FLOAT and raw is not None:
+            weights[name] = np.frombuffer(raw, "<f4").reshape(dims)
+    return weights
+
+
+def _message(value: memoryview | int) -> Iterator[_Field]:
+    return _fields(value) if isinstance(value, memoryview) else iter(())
+
+
+def _varints(message: memoryview) -> Iterator[int]:
+    """Numbers of a packed field."""
+    at = 0
+    while at < len(message):
+        value, at = _varint(message, at)
+        yield value
 
 
 def _refusal(content: bytes) -> str | None:

@@ -24,7 +24,8 @@ class Recipe:
     to `early_size` pixels (progressive resizing, Tan and Le 2021), None for none. `soft_variance` makes Soft-landmarks
     the target, with that share of the shapes' variance. `copies` is the number of fixed augmented geometries a face,
     which cached teacher points need; None samples a new one in every epoch. `validation` is the share of the source
-    photographs held out to select the best weights. `ema` is the decay of the weights' moving average.
+    photographs held out to select the best weights. `ema` is the decay of the weights' moving average. `patience` is
+    the number of validations without a better one after which the run ends early, None for never.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Recipe:
     validation: float = 0.06
     validate_every: int = 500
     log_every: int = 50
+    patience: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -85,7 +85,11 @@ def train(
             _save_best(trainee, spec, state, recipe, out)
         return Validation("validation_nme", nme, f"validation NME {100 * nme:.2f} %")
 
-    run_steps(recipe, trainee, state, out, fingerprint, next_step, validate, quiet, board)
+    def enough() -> bool:
+        waited = state.step - state.best_step
+        return recipe.patience is not None and waited >= recipe.patience * recipe.validate_every
+
+    run_steps(recipe, trainee, state, out, fingerprint, next_step, validate, quiet, board, enough)
     if first:
         plot_curves(state.rows, out / CURVES, recipe.name)
         write_result(out, fingerprint, _result(recipe, split, trainee, state))

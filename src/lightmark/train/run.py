@@ -50,17 +50,19 @@ def run_steps(
     validate: Callable[[], Validation],
     quiet: bool = False,
     board: TensorBoardLog | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Take the recipe's steps from `state` on; log, validate and save the state where they are due.
 
-    `take_step` runs the next step and returns its losses. `board` also gets the log. Raises `TrainingError` where the
+    `take_step` runs the next step and returns its losses. `board` also gets the log. `enough`, called before each step,
+    ends the run early. Raises `TrainingError` where the
     loss is no longer finite, `WriteError` where `out` cannot be written to.
     """
     first = world().rank == 0
     with progress_bar(recipe.name, recipe.steps, state.step, quiet or not first) as bar:
         task = bar.task_ids[0]
         began = time.monotonic() - state.seconds
-        while state.step < recipe.steps:
+        while state.step < recipe.steps and not enough():
             state.count(take_step())
             bar.advance(task)
             last = state.step == recipe.steps

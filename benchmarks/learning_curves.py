@@ -1,0 +1,140 @@
+"""Learning curves on points of other kinds: a shipped student fine-tuned, against the same network from scratch.
+
+    python benchmarks/learning_curves.py --data FOLDER --faces 20,50,200,0 --seeds 0,1,2 \\
+        --out benchmarks/results/learning-curves.json
+
+FOLDER holds scut86 (86 points, trained on train, measured on test) and helen29 (29 points, measured on the faces of a
+third of the photographs, which no run learns from); 0 faces are all. Schemas are those of `lightmark init`. Both ways
+have the same recipe (`finetune_recipe`, by the number of faces), faces, order and validation split; from scratch means
+without initial weights. Errors are NME in per cent of the schema's normaliser, in the labels' boxes. Finished runs in
+--runs are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lightmark.data.missing import with_normaliser
+from lightmark.data.read import read_samples
+from lightmark.data.sample import Sample
+from lightmark.data.schema_guess import guess_schema
+from lightmark.data.split import photos_in_order
+from lightmark.evaluate.face_boxes import with_face_boxes
+from lightmark.files import replacing
+from lightmark.nets.checkpoint import load_model
+from lightmark.outputs import require_free
+from lightmark.provenance import git_commit
+from lightmark.runtime.shipped import model_path, shipped_hashes
+from lightmark.train.faces import Split, ValidationCrops
+from lightmark.train.finetune import HELD_OUT, finetune_recipe, learning_curve
+from lightmark.train.loop import train
+from lightmark.train.start import write_start
+
+SETS = ("scut86", "helen29")
+WAYS = ("fine-tuned", "from scratch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="fast")
+    parser.add_argument("--faces", default="20,50,200,0")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--tests", type=int, default=0, help="test faces of each set, 0 for all")
+    parser.add_argument("--runs", type=Path, default=Path("runs/learning-curves"))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--force", action="store_true", help="write over what is there")
+    options = parser.parse_args()
+    require_free([options.out], [options.data], options.force)
+    torch.set_num_threads(options.threads)
+    model = model_path(options.model)
+    counts, seeds = ([int(number) for number in text.split(",")] for text in (options.faces, options.seeds))
+    results = {}
+    for name in options.sets.split(","):
+        known, tests = faces_of(name, options.data, options.tests, counts, seeds)
+        runs = options.runs / name
+        errors = {
+            way: {n or len(known): [error_of(way, model, known, tests, n, s, runs) for s in seeds] for n in counts}
+            for way in WAYS
+        }
+        results[name] = {
+            "faces": len(known),
+            "test_faces": len(tests),
+            "nme_percent": {way: {str(n): rounded(values) for n, values in errors[way].items()} for way in WAYS},
+            "learning_curve": {way: curve_of(errors[way]) for way in WAYS},
+        }
+        print(name, json.dumps(results[name], indent=1))
+    content = {
+        "command": "python benchmarks/learning_curves.py",
+        "commit": git_commit(),
+        "model": shipped_hashes(options.model),
+        "seeds": seeds,
+        "results": results,
+    }
+    with replacing(options.out) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def faces_of(
+    name: str, data: Path, most: int, counts: Sequence[int], seeds: Sequence[int]
+) -> tuple[list[Sample], list[Sample]]:
+    """Training and test faces of a set, with face boxes and the schema that `lightmark init` guesses.
+
+    Only the training faces that a run with one of `counts` and `seeds` takes, and at most `most` test faces.
+    """
+    if name == "scut86":
+        known, tests = (read_samples(data / name / part) for part in ("train", "test"))
+    else:
+        samples = read_samples(data / name)
+        photos = photos_in_order(samples, seed=0)
+        held_out = set(photos[: len(photos) // 3])
+        known = [sample for sample in samples if sample.photo not in held_out]
+        tests = [sample for sample in samples if sample.photo in held_out]
+    schema = guess_schema(known, name).schema
+    tests = [tests[i] for i in np.random.default_rng(0).permutation(len(tests))[: most or None]]
+    if min(counts):
+        taken = {photo for seed in seeds for photo in photos_in_order(known, seed)[: max(counts)]}
+        known = [sample for sample in known if sample.photo in taken]
+    boxed = with_face_boxes([replace(sample, schema=schema, subsets=frozenset()) for sample in [*known, *tests]])
+    return boxed[: len(known)], with_normaliser(boxed[len(known) :])
+
+
+def error_of(
+    way: str, model: Path, known: Sequence[Sample], tests: Sequence[Sample], count: int, seed: int, runs: Path
+) -> float:
+    """NME on the test faces of a network trained on `count` photographs."""
+    photos = photos_in_order(known, seed)[: count or None]  # the same if `known` has more: the order is by photograph
+    validation = set(photos[: max(4, round(HELD_OUT * len(photos)))])
+    split = Split(
+        [sample for sample in known if sample.photo in set(photos) - validation],
+        [sample for sample in known if sample.photo in validation],
+    )
+    folder = runs / f"{way.replace(' ', '-')}-{len(photos)}-{seed}"
+    start = write_start(model, split.train, folder / "start.safetensors", seed) if way == WAYS[0] else None
+    recipe = finetune_recipe(model, len(photos), seed)
+    trained = load_model(train(recipe, split, folder, start=start))
+    return float(ValidationCrops(tests, [sample.points for sample in tests], trained.spec)(trained).mean())
+
+
+def rounded(values: Sequence[float]) -> list[float]:
+    """In per cent, one a seed."""
+    return [round(100 * value, 3) for value in values]
+
+
+def curve_of(errors: dict[int, list[float]]) -> tuple[float, float] | None:
+    """Scale and exponent of the learning curve of the means over the seeds."""
+    curve = learning_curve({count: float(np.mean(values)) for count, values in errors.items()})
+    return None if curve is None else (round(curve[0], 4), round(curve[1], 3))
+
+
+if __name__ == "__main__":
+    main()
