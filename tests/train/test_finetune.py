@@ -99,3 +99,5 @@ def test_report_tells_what_more_faces_would_give(tmp_path):
     flat = replace(report, errors={10: 0.05, 20: 0.0502, 40: 0.0499})
     assert report_lines(flat)[-1].startswith("more faces of this kind would hardly help")
     assert learning_curve({40: 0.05}) is None
+    worse = replace(report, start=0.04)
+    assert report_lines(worse)[-2].startswith("training did not help: start.safetensors beside it is as good")

@@ -179,6 +179,8 @@ def report_lines(report: FineTuned) -> list[str]:
         return lines
     lines.append(f"{100 * report.start:.2f} % NME on the validation faces before, {100 * report.nme:.2f} % after")
     lines += [f"  {count} training photographs: {100 * nme:.2f} %" for count, nme in sorted(report.errors.items())]
+    if report.start <= report.nme:
+        lines.append(f"training did not help: {START} beside it is as good; give more faces, or more --steps")
     curve = learning_curve(report.errors)
     if curve is None:
         return lines
