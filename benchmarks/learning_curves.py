@@ -4,10 +4,10 @@
         --out benchmarks/results/learning-curves.json
 
 FOLDER holds 300w, scut86 (86 points, trained on train, measured on test) and helen29 (29 points, measured on the
-photographs that are not in 300w/helen/trainset, which the shipped students learnt); 0 faces are all. Schemas are those of `lightmark init`. Both ways
-have the same recipe (`finetune_recipe`, by the number of faces), faces, order and validation split; from scratch means
-without initial weights. Errors are NME in per cent of the schema's normaliser, in the labels' boxes. Finished runs in
---runs are not repeated.
+photographs that are not in 300w/helen/trainset, which the shipped students learnt); 0 faces are all. Schemas are those
+of `lightmark init`. Both ways have the same recipe (`finetune_recipe`, by the number of faces), faces, order and
+validation split; from scratch means without initial weights. Errors are NME in per cent of the schema's
+normaliser, in the labels' boxes. Finished runs in --runs are not repeated.
 """
 
 from __future__ import annotations
