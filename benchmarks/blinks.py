@@ -127,9 +127,11 @@ def bumps(rng: np.random.Generator, times: Array, count: int, lengths: Span, hei
 
 
 def film(rng: np.random.Generator, script: Script) -> Iterator[Picture]:
-    """Frames of one person who plays `script`, before a camera with noise and JPEG."""
+    """Frames of one person who plays `script`, before a camera with noise and JPEG; without sunglasses."""
     scene = replace(random_scene(rng, SIZE), cover=None)
     scene = replace(scene, photo=replace(scene.photo, noise=0.0, quality=95, grey=False))
+    if scene.looks.glasses == "dark":  # behind which no blink can be seen
+        scene = replace(scene, looks=replace(scene.looks, glasses="clear"))
     for index, closed in enumerate(script.closed):
         pose = replace(scene.pose, yaw=script.yaw[index], pitch=script.pitch[index], roll=script.roll[index])
         expression = replace(
