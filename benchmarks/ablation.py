@@ -48,7 +48,7 @@ from lightmark.nets.checkpoint import inference_batch, load_model
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit
 from lightmark.shape import Align
-from lightmark.train.config import Distillation, Recipe
+from lightmark.train.config import EXECUTION, Distillation, Execution, Recipe
 from lightmark.train.faces import Split, split_samples
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
 from lightmark.train.folder import MODEL, read_result
@@ -132,8 +132,8 @@ def main() -> None:
             parser.error("--data and --teacher are needed, but for --table")
         if options.threads:
             torch.set_num_threads(options.threads)
-        machine = Machine(options.device, options.workers)
-        teachers = Teachers(options.teacher, get_distillation(options.recipe), options.work, machine)
+        execution = Execution(options.device, options.workers)
+        teachers = Teachers(options.teacher, get_distillation(options.recipe), options.work, execution)
         rows = [row for row in EXPERIMENTS[options.experiment][0] if slug(row.name) in options.rows]
         faces = read_faces(options.data, options.extra, teachers)
         run_all(faces, teachers, options.start, options.work, options.out, options.seeds, rows)
@@ -141,14 +141,6 @@ def main() -> None:
     with replacing(options.out / "summary.md") as path:
         path.write_text(table, encoding="utf-8")
     print(table)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where networks run, and how many processes cut crops for them."""
-
-    device: str = "cpu"
-    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,7 +156,7 @@ def read_faces(data: Path, extra: list[Path], teachers: Teachers) -> Faces:
     """Faces of the data set `data` and of the files `extra`, whose own labels give no more than the boxes."""
     more = training_samples(extra) if extra else []
     if more:
-        points = predict(load_model(teachers.tough / MODEL, teachers.machine.device), more)
+        points = predict(load_model(teachers.tough / MODEL, teachers.execution.device), more)
         more = [replace(face, points=found) for face, found in zip(more, points, strict=True)]
     return Faces(training_samples([data]), read_samples(data, subset="test"), more)
 
@@ -176,7 +168,7 @@ class Teachers:
     tough: Path
     distillation: Distillation
     work: Path
-    machine: Machine = Machine()
+    execution: Execution = EXECUTION
 
     def split(self, faces: Faces) -> Split:
         """The labelled faces as the teachers were trained on them: no student is judged on a face that they learnt."""
@@ -187,7 +179,7 @@ class Teachers:
         where = {"tough": self.tough / MODEL, f"tolerant-{teacher_name(row)}": self.tolerant(row, labelled)}
         folder = self.work / f"points-seed{recipe.seed}-{len(split.train)}faces"
         found = [
-            points_of_teacher(recipe, split.train, path, folder / name, self.machine.device, self.machine.workers)
+            points_of_teacher(recipe, split.train, path, folder / name, self.execution)
             for name, path in where.items()
         ]
         return TeacherPoints(*found)
@@ -197,7 +189,7 @@ class Teachers:
         recipe = self.tolerant_recipe(row)
         own = recipe == self.distillation.tolerant and (self.tough.parent / "tolerant").exists()
         folder = self.tough.parent / "tolerant" if own else self.work / f"tolerant-{teacher_name(row)}"
-        return train(recipe, split, folder, None, self.tough / MODEL, self.machine.device, self.machine.workers)
+        return train(recipe, split, folder, None, self.tough / MODEL, self.execution)
 
     def tolerant_recipe(self, row: Row) -> Recipe:
         """Recipe of the row's Tolerant-Teacher; the distillation's own where the row has none, whose time it takes."""
@@ -309,8 +301,8 @@ def run_one(
         steps = steps_of_teachers(folder / "teachers-cost.txt", teachers, recipe, split)
         recipe = replace(recipe, steps=recipe.steps + steps)
     points = None if row.variance is None else teachers.points(row, recipe, split, labelled)
-    device, workers = teachers.machine.device, teachers.machine.workers
-    model = load_model(train(recipe, split, folder, points, start, device, workers), device)
+    execution = teachers.execution
+    model = load_model(train(recipe, split, folder, points, start, execution), execution.device)
     tests = faces.tests
     found = predict(model, tests)
     truth = np.stack([sample.points for sample in tests])

@@ -21,8 +21,11 @@ from lightmark.data.formats.pts import format_pts
 from lightmark.data.read import read_samples
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
+from lightmark.train.config import Execution
 from lightmark.train.distil import distil
 from lightmark.train.recipes import get_distillation
+
+QUIET = Execution(quiet=True)
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "ablation.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the package alone, without its scripts")
@@ -160,7 +163,7 @@ def test_the_direction_experiment_trains_every_row(
     recipe = get_distillation("demo64")
     stages = {name: replace(getattr(recipe, name), steps=1) for name in ("tough", "tolerant", "student", "plain")}
     monkeypatch.setattr(ablation, "get_distillation", lambda name: replace(recipe, **stages))
-    distil(replace(recipe, **stages), data, tmp_path / "run", quiet=True)
+    distil(replace(recipe, **stages), data, tmp_path / "run", execution=QUIET)
     write_coco(synthetic_samples(6, seed=4, size=72), tmp_path / "extra.json")
     monkeypatch.setattr(ablation, "STEPS", 1)
     monkeypatch.setattr(ablation, "SIZE", 32)

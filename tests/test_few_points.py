@@ -22,9 +22,11 @@ from lightmark.evaluate.face_boxes import find_face_boxes, with_face_boxes
 from lightmark.geometry import longer_side
 from lightmark.nets.network import Architecture
 from lightmark.schema import FACE_BOX, Schema, schema_to_dict
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.faces import split_samples
 from lightmark.train.loop import train
+
+QUIET = Execution(quiet=True)
 
 NOSE = Schema("nose", (0,), (), normaliser_name=FACE_BOX)
 EYES = Schema("eyes", (1, 0), (0, 1))
@@ -68,7 +70,7 @@ def test_few_points_go_all_the_way(drawn, schema: Schema, divisor: str, tmp_path
         validation=0.3, validate_every=4, log_every=4, augmentation=NO_AUGMENTATION,
     )  # fmt: skip
     samples = with_face_boxes(read_samples(data, schema))
-    checkpoint = train(recipe, split_samples(samples, recipe), tmp_path / "run", quiet=True)
+    checkpoint = train(recipe, split_samples(samples, recipe), tmp_path / "run", execution=QUIET)
     invoke("export", checkpoint, "--out", model)
     report = invoke("evaluate", model, "--data", data, "--schema", described, "--report", tmp_path / "report")
     assert f"from their labels over {divisor}" in report

@@ -55,11 +55,13 @@ from lightmark.train.confidence import (
     saved_confidence,
     train_confidence,
 )
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.detector.train import split_backgrounds
 from lightmark.train.faces import mean_normalized_points, split_by_share, split_samples
 from lightmark.train.fingerprint import plain, weights_hash
 from lightmark.train.loop import new_spec, train
+
+QUIET = Execution(quiet=True)
 
 QUICK = ConfidenceRecipe(copies=2, steps=5, batch=16)
 BOX = np.array([20.0, 20.0, 30.0, 30.0])
@@ -84,7 +86,7 @@ def confident(untrained, tmp_path_factory):
     """What was measured, and the checkpoint with confidence."""
     faces, checkpoint = untrained
     out = tmp_path_factory.mktemp("confident") / "model.safetensors"
-    return train_confidence(checkpoint, faces, out, recipe=QUICK, quiet=True), out
+    return train_confidence(checkpoint, faces, out, recipe=QUICK, execution=QUIET), out
 
 
 def test_points_stay_to_the_bit(untrained, confident):
@@ -117,7 +119,7 @@ def test_errors_that_features_foretell_are_learnt():
     assert measured.scale == pytest.approx(3, rel=0.1)
     assert measured.spearman > 0.6
     assert measured.nll_gain > 0.3
-    assert measured.presence_auc == pytest.approx(0.5, abs=0.06)
+    assert measured.auc == pytest.approx(0.5, abs=0.06)
 
 
 def test_missing_labels_teach_nothing():
@@ -164,7 +166,7 @@ def test_half_of_the_negative_crops_are_hard(untrained, tmp_path, monkeypatch):
 
     monkeypatch.setattr(confidence_module, "_extract", crops_of)
     spec = load_model(untrained[1]).spec
-    crops = _negative_features(None, spec, untrained[0], paths, QUICK, 34, True)
+    crops = _negative_features(None, spec, untrained[0], paths, replace(QUICK, copies=34), True)
     white = (crops.min(-1) == 255).mean((1, 2)) > 0.3  # the square fills most of a crop that looks at it
     blue = (crops[..., :2].max((1, 2, 3)) == 0) & (crops[..., 2] == 200).any((1, 2))
     assert len(set(looks)) > 1
@@ -199,7 +201,7 @@ def test_pictures_are_not_all_decoded_at_once(untrained, tmp_path, monkeypatch):
     monkeypatch.setattr(confidence_module, "HARD_NEGATIVES", 0.0)
     monkeypatch.setattr(confidence_module, "BACKGROUND_CROPS", 1.0)
     network, spec = load_checkpoint(untrained[1])
-    _negative_features(network, spec, untrained[0][:8], paths, QUICK, 4, True)
+    _negative_features(network, spec, untrained[0][:8], paths, replace(QUICK, copies=4), True)
     assert len(alive) > 2 * len(paths)  # looked at by the detector, and cut from
     assert max(most) <= 5  # three kept, one that is cut, one that is read
 
@@ -210,7 +212,7 @@ def test_a_face_that_cannot_be_learnt_from_is_named_first(untrained, tmp_path):
     lost = replace(face, points=face.points + 500, box=face.box + 500)
     with pytest.raises(DataError, match=r"blobs/0\.png: its points lie in x .*, all of them outside their picture"):
         train_confidence(
-            untrained[1], [lost, *untrained[0][1:]], tmp_path / "m.safetensors", recipe=QUICK, quiet=True
+            untrained[1], [lost, *untrained[0][1:]], tmp_path / "m.safetensors", recipe=QUICK, execution=QUIET
         )
 
 
@@ -240,7 +242,7 @@ def test_a_checkpoint_without_confidence_is_none_that_is_finished(untrained, tmp
 
 
 def test_present_test_faces_are_refused(untrained, tmp_path):
-    """Even the presence alone never sees a test face."""
+    """The confidence, too, is never trained on a test face."""
     tested = [replace(untrained[0][0], subsets=frozenset({"test"}))]
     with pytest.raises(ConfigError, match="never train on a test set"):
         train_confidence(untrained[1], untrained[0], tmp_path / "m.safetensors", present=tested, recipe=QUICK)
@@ -257,7 +259,7 @@ def test_the_same_seed_gives_the_same_weights(untrained, confident, tmp_path):
     """All randomness comes from the recipe's seed."""
     faces, checkpoint = untrained
     torch.manual_seed(99)
-    train_confidence(checkpoint, faces, tmp_path / "again.safetensors", recipe=QUICK, quiet=True)
+    train_confidence(checkpoint, faces, tmp_path / "again.safetensors", recipe=QUICK, execution=QUIET)
     crops = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
     first, second = (load_model(path).outputs(crops) for path in (confident[1], tmp_path / "again.safetensors"))
     np.testing.assert_array_equal(first.expected_error, second.expected_error)
@@ -267,7 +269,7 @@ def test_the_same_seed_gives_the_same_weights(untrained, confident, tmp_path):
 def test_training_goes_on_from_a_confident_network(confident, untrained, recipe, tmp_path):
     """`start` takes the points' weights and leaves the confidence, which would no longer be true."""
     recipe = replace(recipe, architecture=Architecture("mobilenetv2", "spatial", width=0.25), steps=2)
-    made = train(recipe, split_samples(untrained[0], recipe), tmp_path, start=confident[1], quiet=True)
+    made = train(recipe, split_samples(untrained[0], recipe), tmp_path, start=confident[1], execution=QUIET)
     assert not load_model(made).spec.confidence
 
 
@@ -275,14 +277,14 @@ def test_test_faces_are_refused(untrained, tmp_path):
     """Confidence is training too."""
     faces = [replace(untrained[0][0], subsets=frozenset({"test"})), *untrained[0][1:]]
     with pytest.raises(ConfigError, match="never train on a test set"):
-        train_confidence(untrained[1], faces, tmp_path / "m.safetensors", recipe=QUICK, quiet=True)
+        train_confidence(untrained[1], faces, tmp_path / "m.safetensors", recipe=QUICK, execution=QUIET)
 
 
 def test_a_loss_that_is_not_finite_ends_it(untrained, tmp_path):
     """Nothing is written then."""
     wild = replace(QUICK, learning_rate=float("inf"))
     with pytest.raises(TrainingError, match="confidence: the loss is not finite at step"):
-        train_confidence(untrained[1], untrained[0], tmp_path / "m.safetensors", recipe=wild, quiet=True)
+        train_confidence(untrained[1], untrained[0], tmp_path / "m.safetensors", recipe=wild, execution=QUIET)
     assert not list(tmp_path.iterdir())
 
 
@@ -343,7 +345,7 @@ def test_each_part_is_given_its_faces(untrained, parts, tmp_path):
     for path in pictures:
         Image.new("L", (8, 8)).save(path)
     measured = train_confidence(
-        checkpoint, faces, tmp_path / "m.safetensors", pictures, others, recipe, quiet="loud or quiet"
+        checkpoint, faces, tmp_path / "m.safetensors", pictures, others, recipe, Execution(quiet="loud or quiet")
     )
     assert measured == ConfidenceMetrics(1.5, 0.25, 0.5, 0.75, 0.875)
     split = split_by_share(faces, 0.25, 3)
@@ -352,7 +354,7 @@ def test_each_part_is_given_its_faces(untrained, parts, tmp_path):
     head, network, spec = parts[3][1], parts[0][1], parts[0][2]
     assert spec == load_checkpoint(checkpoint)[1]
     assert head is network.confidence
-    later, how = replace(recipe, seed=6), (2, "loud or quiet")
+    later, how = replace(recipe, seed=6), ("loud or quiet",)
     seen = [tuple(names_of(given) for given in call if given is not head) for call in parts]
     judged = ((*names_of(split.validation),), later), (names_of(split.validation), names_of(unknown), later)
     assert seen == [
@@ -396,7 +398,7 @@ def test_a_checkpoint_records_its_confidence(untrained, parts, tmp_path):
     out = tmp_path / "m.safetensors"
     train_confidence(checkpoint, faces, out, recipe=QUICK)
     (network, spec), (_, before) = load_checkpoint(out), load_checkpoint(checkpoint)
-    measured = {"scale": 1.5, "nll_gain": 0.25, "spearman": 0.5, "presence_auc": 0.75}
+    measured = {"scale": 1.5, "nll_gain": 0.25, "spearman": 0.5, "auc": 0.75}
     settings = {"seed": 0, "copies": 2, "steps": 5}
     fingerprint = confidence_fingerprint(checkpoint, faces, recipe=QUICK)
     assert spec.provenance["confidence"] == {**measured, **settings, "fingerprint": fingerprint}
@@ -492,7 +494,7 @@ def test_crops_of_faces_are_those_of_a_training(untrained, monkeypatch):
     spec = load_model(checkpoint).spec
     crops_alone(monkeypatch)
     recipe = replace(QUICK, seed=7, augmentation=Augmentation(rotation=10.0))
-    crops, labels, texts = _face_features("network", spec, faces[:3], recipe, 2, True)
+    crops, labels, texts = _face_features("network", spec, faces[:3], recipe, True)
     dataset = CropDataset(faces[:3], [face.points for face in faces[:3]], spec, recipe.augmentation, 7)
     expected = [dataset[Key(copy, face)] for copy in range(2) for face in range(3)]
     np.testing.assert_array_equal(crops, np.stack([one.crops.numpy().transpose(1, 2, 0) for one in expected]))
@@ -506,7 +508,7 @@ def test_without_backgrounds_all_negative_crops_are_misplaced(untrained, monkeyp
     spec = load_model(checkpoint).spec
     crops_alone(monkeypatch)
     recipe = replace(QUICK, seed=7)
-    crops, labels, texts = _negative_features("network", spec, faces[:3], [], recipe, 2, False)
+    crops, labels, texts = _negative_features("network", spec, faces[:3], [], recipe, False)
     expected = []
     for epoch in range(2):
         for number, face in enumerate(faces[:3]):
@@ -530,7 +532,7 @@ def test_hard_negatives_and_backgrounds_are_cut_as_such(untrained, tmp_path, mon
     crops_alone(monkeypatch)
     found = [(paths[2], BOX), (paths[0], BOX + 9)]
     monkeypatch.setattr(confidence_module, "_hard_negatives", lambda given: found if given == paths else [])
-    crops, _, _ = _negative_features("network", spec, faces[:8], paths, QUICK, 6, True)
+    crops, _, _ = _negative_features("network", spec, faces[:8], paths, replace(QUICK, copies=6), True)
     kinds = []
     for number, crop in enumerate(crops):
         epoch, face = divmod(number, 8)
@@ -641,7 +643,7 @@ def test_what_is_measured_is_of_the_scaled_errors():
     assert measured.nll_gain == pytest.approx(likelihood_gain(expected * scale, errors).mean(), rel=1e-4)
     assert measured.spearman == pytest.approx(mean_spearman(expected, errors), abs=1e-6)
     scores = [_predict(head, one)[1].numpy() for one in (faces, negatives)]
-    assert measured.presence_auc == roc_auc(*scores)
+    assert measured.auc == roc_auc(*scores)
     assert roc_auc(*scores) != roc_auc(*reversed(scores))
 
 

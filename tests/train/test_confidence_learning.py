@@ -16,9 +16,11 @@ from lightmark.train.confidence import (
     ConfidenceRecipe,
     train_confidence,
 )
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.faces import split_by_share, split_samples
 from lightmark.train.loop import train
+
+QUIET = Execution(quiet=True)
 
 SHORT = ConfidenceRecipe(copies=4, steps=150, batch=64)
 
@@ -42,7 +44,7 @@ def trained(blob_faces, tmp_path_factory):
     )
     faces = blob_faces(160)
     out = tmp_path_factory.mktemp("blobs")
-    return faces, train(recipe, split_samples(faces, recipe), out, quiet=True)
+    return faces, train(recipe, split_samples(faces, recipe), out, execution=QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +52,14 @@ def confident(trained, tmp_path_factory):
     """What was measured, and the checkpoint with confidence."""
     faces, checkpoint = trained
     out = tmp_path_factory.mktemp("confident") / "model.safetensors"
-    return train_confidence(checkpoint, faces, out, recipe=SHORT, quiet=True), out
+    return train_confidence(checkpoint, faces, out, recipe=SHORT, execution=QUIET), out
 
 
 def test_faces_score_above_negative_crops(confident):
     """On validation faces, and the file carries what was measured."""
     measured, out = confident
-    assert measured.presence_auc > 0.85
-    assert load_model(out).spec.provenance["confidence"]["presence_auc"] == measured.presence_auc
+    assert measured.auc > 0.85
+    assert load_model(out).spec.provenance["confidence"]["auc"] == measured.auc
 
 
 def test_expected_errors_are_measured_on_validation_faces_alone(trained, tmp_path):
@@ -72,7 +74,7 @@ def test_expected_errors_are_measured_on_validation_faces_alone(trained, tmp_pat
     measured, heads = [], []
     for samples in (faces, moved):
         out = tmp_path / f"{len(heads)}.safetensors"
-        measured.append(train_confidence(checkpoint, samples, out, recipe=short, quiet=True))
+        measured.append(train_confidence(checkpoint, samples, out, recipe=short, execution=QUIET))
         heads.append(load_checkpoint(out)[0].confidence)
     assert measured[1].scale > 1.5 * measured[0].scale
     torch.testing.assert_close(heads[0].describe.weight, heads[1].describe.weight, rtol=0, atol=0)
@@ -85,11 +87,11 @@ def negatives(faces):
     return [replace(face, image=255 - face.image) for face in faces]
 
 
-def test_presence_learns_from_faces_that_the_points_do_not(trained, confident, tmp_path):
+def test_confidence_learns_from_faces_that_the_points_do_not(trained, confident, tmp_path):
     """Faces in negative count as such once they were among those present, and the points stay what they were."""
     faces, checkpoint = trained
     out = tmp_path / "present.safetensors"
-    measured = train_confidence(checkpoint, faces, out, present=negatives(faces[:120]), recipe=SHORT, quiet=True)
+    measured = train_confidence(checkpoint, faces, out, present=negatives(faces[:120]), recipe=SHORT, execution=QUIET)
     assert measured.present_auc > 0.8
     with_them, without = load_model(out), load_model(confident[1])
     spec = without.spec

@@ -23,7 +23,7 @@ from lightmark.nets.checkpoint import read_tensors, write_tensors
 from lightmark.nets.face_detector import CellOutputs, FaceDetectorNet
 from lightmark.nets.network import parameter_count
 from lightmark.schema import IBUG68
-from lightmark.train.config import DetectorRecipe
+from lightmark.train.config import DetectorRecipe, Execution
 from lightmark.train.detector import train as module
 from lightmark.train.detector.loss import assign, cells_of, detection_loss
 from lightmark.train.detector.mosaic import Mosaic, MosaicRules, Sources, draw_mosaic
@@ -39,6 +39,8 @@ from lightmark.train.detector.train import (
 from lightmark.train.faces import split_by_share
 from lightmark.train.fingerprint import detector_fingerprint, plain
 from lightmark.train.step import Trainee, optimise, prepare_step
+
+QUIET = Execution(quiet=True)
 
 RULES = MosaicRules(size=64, smallest=16, largest=0.7, rotation=0, crowd=2)
 RECIPE = DetectorRecipe("tiny", steps=3, batch=2, rules=RULES, warmup=2, ema=0.9, validation=0.3, validate_every=2)
@@ -132,9 +134,9 @@ def test_a_finished_folder_is_left_alone_without_a_step(
     monkeypatch.setattr(module, "validate", lambda *given: 0.5)
     recipe, out = replace(RECIPE, steps=2), tmp_path / "run"
     for _ in range(2):
-        assert train_face_detector(recipe, faces, backgrounds, out, quiet=True) == out / "model.safetensors"
+        assert train_face_detector(recipe, faces, backgrounds, out, execution=QUIET) == out / "model.safetensors"
     with pytest.raises(ConfigError, match="holds a finished run of another recipe, seed or data set"):
-        train_face_detector(replace(recipe, seed=1), faces, backgrounds, out, quiet=True)
+        train_face_detector(replace(recipe, seed=1), faces, backgrounds, out, execution=QUIET)
     assert len(taken) == 2
 
 
@@ -168,16 +170,16 @@ def test_options_of_a_run_are_handed_on(
     monkeypatch.setattr(module, "run_steps", stopped)
     start = tmp_path / "start.safetensors"
     start.write_bytes(b"weights")
-    for number, options in enumerate([{}, {"start": start, "device": "cuda:1", "workers": 3, "quiet": True}]):
+    for number, options in enumerate([(), (start, Execution("cuda:1", 3, quiet=True))]):
         with pytest.raises(KeyboardInterrupt):
-            train_face_detector(RECIPE, faces, backgrounds, tmp_path / str(number), **options)  # type: ignore[arg-type]  # of any type
+            train_face_detector(RECIPE, faces, backgrounds, tmp_path / str(number), *options)
     assert calls == [(None, "cpu"), (0, 0), False, (start, "cuda:1"), (0, 3), True]
 
 
 def test_two_backgrounds_are_enough(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
     """One to train on and one to check with; faces that cannot be learnt from are named before."""
     recipe = replace(RECIPE, steps=1, validation_mosaics=8)
-    train_face_detector(recipe, faces, backgrounds[:2], tmp_path / "run", quiet=True)
+    train_face_detector(recipe, faces, backgrounds[:2], tmp_path / "run", execution=QUIET)
     with pytest.raises(ConfigError) as caught:
         train_face_detector(recipe, faces, backgrounds[:1], tmp_path / "one")
     assert str(caught.value) == "1 pictures without faces; needs at least 2, to train on and to check with"

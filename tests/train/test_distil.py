@@ -20,13 +20,15 @@ from lightmark.nets.network import architecture_from_dict
 from lightmark.source import to_picture
 from lightmark.train import distil as distil_module
 from lightmark.train import extra_sheet
-from lightmark.train.config import Distillation, Recipe
+from lightmark.train.config import Distillation, Execution, Recipe
 from lightmark.train.distil import Distilled, distil
 from lightmark.train.distributed.world import World
 from lightmark.train.faces import Split, split_samples
 from lightmark.train.folder import LOG
 from lightmark.train.loop import train
 from lightmark.train.teachers import cache_teacher_points
+
+QUIET = Execution(quiet=True)
 
 TEACHERS = ("tough", "tolerant")
 
@@ -35,11 +37,11 @@ def test_stages_run_once_and_are_skipped_afterwards(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
     """A second call changes no file; the first leaves a loadable checkpoint for every stage."""
-    made = distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
+    made = distil(distillation, faces, tmp_path, with_plain=True, execution=QUIET)
     paths = [made.tough, made.tolerant, made.student, made.plain]
     assert all(path is not None and load_checkpoint(path)[1].schema.size == 5 for path in paths)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
+    distil(distillation, faces, tmp_path, with_plain=True, execution=QUIET)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 
 
@@ -54,7 +56,7 @@ def test_all_stages_share_one_split(
         return train(recipe, split, out, **options)
 
     monkeypatch.setattr(distil_module, "train", watched)
-    distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
+    distil(distillation, faces, tmp_path, with_plain=True, execution=QUIET)
     assert len(seen) == 4
     assert all(names == seen[0] for names in seen)
 
@@ -72,7 +74,7 @@ def test_extra_faces_are_the_students_alone(
         return train(recipe, split, out, **options)
 
     monkeypatch.setattr(distil_module, "train", watched)
-    distil(distillation, faces, tmp_path, with_plain=True, quiet=True, student_extra=extra)
+    distil(distillation, faces, tmp_path, with_plain=True, execution=QUIET, student_extra=extra)
     assert [len(names) for names in seen] == [0, 0, 5, 5]
     assert not any(name.startswith("extra") for name in judged)
     with np.load(tmp_path / "teacher-points/tough/copy-000.npz") as file:
@@ -80,7 +82,7 @@ def test_extra_faces_are_the_students_alone(
     sheet = tmp_path / "teacher-points/extra-faces.png"
     assert to_picture(sheet).any()
     sheet.unlink()
-    distil(distillation, faces, tmp_path, with_plain=True, quiet=True, student_extra=extra)
+    distil(distillation, faces, tmp_path, with_plain=True, execution=QUIET, student_extra=extra)
     assert not sheet.exists()  # nothing is left to learn
 
 
@@ -109,14 +111,14 @@ def test_extra_test_faces_are_refused(tmp_path: Path, faces: list[Sample], disti
     """A teacher's labels do not make a test face a training face."""
     marked = [replace(faces[0], subsets=frozenset({"test"}))]
     with pytest.raises(ConfigError, match="never train on a test set"):
-        distil(distillation, faces, tmp_path, quiet=True, student_extra=marked)
+        distil(distillation, faces, tmp_path, execution=QUIET, student_extra=marked)
 
 
 def test_distilled_and_plain_students_start_alike_and_end_apart(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
     """With the same seed, crops and steps the teachers alone make the difference."""
-    made = distil(distillation, faces, tmp_path, with_plain=True, quiet=True)
+    made = distil(distillation, faces, tmp_path, with_plain=True, execution=QUIET)
     assert made.plain is not None
     student, plain = (read_tensors(path)[0]["head.offsets.weight"] for path in (made.student, made.plain))
     assert not torch.equal(student, plain)
@@ -127,7 +129,7 @@ def test_tolerant_teacher_starts_from_the_tough_one(
 ) -> None:
     """With a vanishing learning rate the Tolerant-Teacher keeps the Tough-Teacher's weights."""
     still = replace(distillation.tolerant, learning_rate=1e-12, weight_decay=0.0)
-    made = distil(replace(distillation, tolerant=still), faces, tmp_path, quiet=True)
+    made = distil(replace(distillation, tolerant=still), faces, tmp_path, execution=QUIET)
     tough, tolerant = (read_tensors(path)[0]["head.scores.weight"] for path in (made.tough, made.tolerant))
     assert torch.allclose(tough, tolerant, atol=1e-6)
 
@@ -136,12 +138,12 @@ def test_students_start_where_they_are_told_to(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
     """With a vanishing learning rate both students keep the weights of the checkpoint, and the teachers do not care."""
-    first = distil(distillation, faces, tmp_path / "first", quiet=True).student
+    first = distil(distillation, faces, tmp_path / "first", execution=QUIET).student
     still = {"learning_rate": 1e-12, "weight_decay": 0.0}
     recipe = replace(
         distillation, student=replace(distillation.student, **still), plain=replace(distillation.plain, **still)
     )
-    made = distil(recipe, faces, tmp_path / "second", with_plain=True, quiet=True, student_start=first)
+    made = distil(recipe, faces, tmp_path / "second", with_plain=True, execution=QUIET, student_start=first)
     assert made.plain is not None
     names = (first, made.student, made.plain, made.tough)
     start, student, plain, tough = (read_tensors(path)[0]["head.scores.weight"] for path in names)
@@ -152,12 +154,12 @@ def test_students_start_where_they_are_told_to(
 
 def test_given_teachers_are_taken_as_they_are(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
     """Checkpoints that lie alone: nothing is trained but the student, which learns their points."""
-    first = distil(distillation, faces, tmp_path / "first", quiet=True)
+    first = distil(distillation, faces, tmp_path / "first", execution=QUIET)
     alone = [tmp_path / f"{path.parent.name}.safetensors" for path in (first.tough, first.tolerant)]
     for source, path in zip((first.tough, first.tolerant), alone, strict=True):
         network, spec = load_checkpoint(source)
         save_checkpoint(path, network, architecture_from_dict(dict(spec.architecture), "here"), spec)
-    made = distil(distillation, faces, tmp_path / "second", quiet=True, teachers=(alone[0], alone[1]))
+    made = distil(distillation, faces, tmp_path / "second", execution=QUIET, teachers=(alone[0], alone[1]))
     assert (made.tough, made.tolerant) == (alone[0], alone[1])
     assert {path.name for path in (tmp_path / "second").iterdir()} == {"student", "teacher-points"}
     losses = [(run.student.parent / LOG).read_text().splitlines()[-1] for run in (first, made)]
@@ -168,7 +170,7 @@ def test_cached_points_are_what_the_teachers_say(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
     """The kept points of one copy equal a fresh run of the checkpoint on that copy's crops."""
-    made = distil(distillation, faces, tmp_path, quiet=True)
+    made = distil(distillation, faces, tmp_path, execution=QUIET)
     recipe = distillation.student
     samples = split_samples(faces, recipe).train
     model = load_model(made.tough)
@@ -182,13 +184,13 @@ def test_cached_points_are_what_the_teachers_say(
 
 def test_a_cut_cache_file_is_named(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
     """Teacher points cut short are refused with the file's name instead of being read as something else."""
-    made = distil(distillation, faces, tmp_path, quiet=True)
+    made = distil(distillation, faces, tmp_path, execution=QUIET)
     damaged = tmp_path / "teacher-points/tolerant/copy-000.npz"
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=r"tolerant.copy-000\.npz"):
         cache_teacher_points(
             distillation.student, split_samples(faces, distillation.student).train, made.tough, made.tolerant,
-            tmp_path / "teacher-points", quiet=True,
+            tmp_path / "teacher-points", execution=QUIET,
         )  # fmt: skip
 
 
@@ -198,7 +200,7 @@ def test_a_student_without_fixed_copies_is_refused(
     """Teacher points cannot be kept for crops that are never the same."""
     endless = replace(distillation, student=replace(distillation.student, copies=None))
     with pytest.raises(ConfigError, match="set `copies`"):
-        distil(endless, faces, tmp_path, quiet=True)
+        distil(endless, faces, tmp_path, execution=QUIET)
 
 
 def test_teachers_see_the_students_view_at_their_own_size(
@@ -206,7 +208,7 @@ def test_teachers_see_the_students_view_at_their_own_size(
 ) -> None:
     """For a 48 px student the kept points of a 32 px teacher are those of the same views cut at 32 px."""
     larger = replace(distillation, student=replace(distillation.student, size=48))
-    made = distil(larger, faces, tmp_path, quiet=True)
+    made = distil(larger, faces, tmp_path, execution=QUIET)
     samples = split_samples(faces, larger.student).train
     model = load_model(made.tough)
     recipe = larger.student
@@ -223,20 +225,20 @@ def test_teachers_of_wider_crops_are_refused(
     """A point has another unit coordinate in a wider crop, so such a teacher cannot be asked."""
     other = replace(distillation, student=replace(distillation.student, crop_scale=1.5))
     with pytest.raises(ConfigError, match=r"crops of 1\.25 times the box, the student of 1\.5 times"):
-        distil(other, faces, tmp_path, quiet=True)
+        distil(other, faces, tmp_path, execution=QUIET)
 
 
 def test_a_teacher_of_wider_crops_is_refused_before_the_other_is_asked(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
     """Asking one takes long: nothing of it is done in vain."""
-    made = distil(distillation, faces, tmp_path, quiet=True)
+    made = distil(distillation, faces, tmp_path, execution=QUIET)
     network, spec = load_checkpoint(made.tolerant)
     wider, architecture = tmp_path / "wider.safetensors", architecture_from_dict(dict(spec.architecture), "here")
     save_checkpoint(wider, network, architecture, replace(spec, crop_scale=1.5))
     samples = split_samples(faces, distillation.student).train
     with pytest.raises(ConfigError, match=r"wider\.safetensors: takes crops of 1\.5 times"):
-        cache_teacher_points(distillation.student, samples, made.tough, wider, tmp_path / "points", quiet=True)
+        cache_teacher_points(distillation.student, samples, made.tough, wider, tmp_path / "points", execution=QUIET)
     assert not (tmp_path / "points").exists()
 
 
@@ -244,14 +246,14 @@ def test_students_that_differ_in_their_loss_share_the_points(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
     """Kept points depend on the crops and the teachers: another objective reuses the files, another seed does not."""
-    made = distil(distillation, faces, tmp_path, quiet=True)
+    made = distil(distillation, faces, tmp_path, execution=QUIET)
     folder, samples = tmp_path / "teacher-points", split_samples(faces, distillation.student).train
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
     assert len(before) == len(TEACHERS) * distillation.student.copies
     other = replace(distillation.student, objective="kd-released", name="other", steps=3)
-    cache_teacher_points(other, samples, made.tough, made.tolerant, folder, quiet=True)
+    cache_teacher_points(other, samples, made.tough, made.tolerant, folder, execution=QUIET)
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
-    cache_teacher_points(replace(other, seed=5), samples, made.tough, made.tolerant, folder, quiet=True)
+    cache_teacher_points(replace(other, seed=5), samples, made.tough, made.tolerant, folder, execution=QUIET)
     assert all(before[path] != path.stat().st_mtime_ns for path in folder.glob("*/*"))
 
 
@@ -268,7 +270,7 @@ def test_faces_with_missing_points_are_distilled(
     split = split_samples(lacking, distillation.student)
     judged = [sample for sample in split.validation if np.isfinite(sample.points[:2]).all()]
     assert 0 < len(judged) < len(split.validation)
-    made = distil(distillation, lacking, tmp_path, quiet=True)
+    made = distil(distillation, lacking, tmp_path, execution=QUIET)
     for checkpoint in (made.tough, made.tolerant, made.student):
         result = json.loads((checkpoint.parent / "result.json").read_text())
         assert result["validation_faces"] == len(judged)
@@ -282,7 +284,7 @@ def test_a_point_that_no_face_has_is_named(tmp_path: Path, faces: list[Sample], 
     """A network cannot begin at the mean of nothing."""
     bare = [replace(sample, points=np.where(np.arange(5)[:, None] == 4, np.nan, sample.points)) for sample in faces]
     with pytest.raises(DataError, match=r"point 4 of five is labelled in none of \d+ training faces"):
-        distil(distillation, bare, tmp_path, quiet=True)
+        distil(distillation, bare, tmp_path, execution=QUIET)
 
 
 @pytest.fixture
@@ -324,15 +326,15 @@ def test_every_stage_is_given_its_own(
     distillation = replace(distillation, student=replace(distillation.student, seed=3, validation=0.4))
     samples, extra, start = faces[:40], extra_faces(faces[40:], 6), tmp_path / "start.safetensors"
     made = distil(
-        distillation, samples, tmp_path, with_plain=True, device="cuda", workers=3, quiet=True, tensorboard=True,
+        distillation, samples, tmp_path, with_plain=True, execution=Execution("cuda", 3, True, True),
         student_start=start, student_extra=extra,
     )  # fmt: skip
     split = split_samples(samples, distillation.student)
     wider = Split([*split.train, *extra], split.validation)
     paths = {name: tmp_path / name / "model.safetensors" for name in ("tough", "tolerant", "student", "plain")}
     assert made == Distilled(**paths)
-    given = {"device": "this rank's cuda", "workers": 3, "quiet": True, "tensorboard": True}
-    points = (*points_of(distillation, wider, paths, tmp_path), "this rank's cuda", 3, True)
+    given = {"execution": Execution("this rank's cuda", 3, True, True)}
+    points = (*points_of(distillation, wider, paths, tmp_path), given["execution"])
     assert stages == [
         (distillation.tough, tmp_path / "tough", {"split": split} | given),
         (distillation.tolerant, tmp_path / "tolerant", {"split": split, "start": paths["tough"]} | given),

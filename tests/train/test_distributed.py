@@ -22,7 +22,7 @@ from torch import nn
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, TrainingError
 from lightmark.nets.checkpoint import read_tensors
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.distributed.collectives import (
     batch_slice,
     collective_errors,
@@ -35,6 +35,8 @@ from lightmark.train.distributed.collectives import (
 from lightmark.train.distributed.world import World, world
 from lightmark.train.faces import Split, split_samples
 from lightmark.train.loop import train
+
+QUIET = Execution(quiet=True)
 
 STEPS = 24
 STAGES = ("tough", "tolerant", "student")
@@ -49,7 +51,7 @@ sys.path.insert(0, {tests!r})
 from conftest import blob_faces
 import lightmark.nets.checkpoint as checkpoint
 from lightmark.nets.network import Architecture
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.faces import split_samples
 from lightmark.train.loop import train
 
@@ -67,7 +69,7 @@ recipe = Recipe("shared", Architecture("mobilenetv2", "spatial", width=0.25), 32
 faces = blob_faces(49)
 for face in faces[::3]:
     face.points[2:] = np.nan  # so that the slices of a batch hold different numbers of labelled points
-train(recipe, split_samples(faces, recipe), out, quiet=True)
+train(recipe, split_samples(faces, recipe), out, execution=Execution(quiet=True))
 """
 PATIENT = ("--monitor-interval", "15")  # torchrun leaves the survivors the time to speak first
 
@@ -235,7 +237,7 @@ def test_too_few_validation_faces_are_refused(
     monkeypatch.setattr("lightmark.train.loop.init_distributed", lambda device: device)
     monkeypatch.setattr("lightmark.train.loop.broadcast", lambda value: value)
     with pytest.raises(ConfigError, match="tiny: 2 validation faces for 3 processes, each needs one; start fewer"):
-        train(replace(recipe, batch=6), Split(faces[2:], faces[:2]), tmp_path, quiet=True)
+        train(replace(recipe, batch=6), Split(faces[2:], faces[:2]), tmp_path, execution=QUIET)
 
 
 def test_processes_with_other_faces_are_refused(
@@ -245,7 +247,7 @@ def test_processes_with_other_faces_are_refused(
     monkeypatch.setattr("lightmark.train.loop.init_distributed", lambda device: device)
     monkeypatch.setattr("lightmark.train.loop.broadcast", lambda value: "the first one's")
     with pytest.raises(ConfigError, match="process 1 of 3 was given another recipe or other faces than process 0"):
-        train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
+        train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=QUIET)
     assert not (tmp_path / "run").exists()
 
 

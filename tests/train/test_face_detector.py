@@ -18,10 +18,12 @@ from lightmark.export.detector import export_detector, load_face_detector
 from lightmark.geometry import tight_box
 from lightmark.nets.checkpoint import read_tensors
 from lightmark.schema import IBUG68, Schema
-from lightmark.train.config import DetectorRecipe
+from lightmark.train.config import DetectorRecipe, Execution
 from lightmark.train.detector import train as face_detector
 from lightmark.train.detector.mosaic import MosaicRules
 from lightmark.train.detector.train import train_face_detector
+
+QUIET = Execution(quiet=True)
 
 FLAT = mean_points()[:, :2]
 POINTS = (FLAT - FLAT.min(axis=0)) / np.ptp(FLAT, axis=0) * 50.0 + [60, 70]  # in the box (60, 70, 110, 120)
@@ -61,7 +63,7 @@ def test_a_broken_run_ends_with_the_weights_of_a_whole_one(
     faces: list[Sample], backgrounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the midst of its steps and begun again, it goes on from its saved state to the same weights."""
-    whole = train_face_detector(RECIPE, faces, backgrounds, tmp_path / "whole", quiet=True)
+    whole = train_face_detector(RECIPE, faces, backgrounds, tmp_path / "whole", execution=QUIET)
     step = face_detector.take_detector_step
 
     def break_at_five(trainee: object, batch: object, number: int, recipe: DetectorRecipe) -> object:
@@ -71,10 +73,10 @@ def test_a_broken_run_ends_with_the_weights_of_a_whole_one(
 
     monkeypatch.setattr(face_detector, "take_detector_step", break_at_five)
     with pytest.raises(KeyboardInterrupt):
-        train_face_detector(RECIPE, faces, backgrounds, tmp_path / "broken", quiet=True)
+        train_face_detector(RECIPE, faces, backgrounds, tmp_path / "broken", execution=QUIET)
     assert not (tmp_path / "broken" / "result.json").exists()
     monkeypatch.setattr(face_detector, "take_detector_step", step)
-    again = train_face_detector(RECIPE, faces, backgrounds, tmp_path / "broken", quiet=True)
+    again = train_face_detector(RECIPE, faces, backgrounds, tmp_path / "broken", execution=QUIET)
     first, second = (read_tensors(path)[0] for path in (whole, again))
     assert all((first[name] == second[name]).all() for name in first)
     assert (tmp_path / "whole" / "log.csv").read_text() == (tmp_path / "broken" / "log.csv").read_text()
@@ -85,17 +87,17 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(
 ) -> None:
     """The same folder again returns at once; with another seed it is an error that names the folder."""
     recipe = replace(RECIPE, steps=2)
-    path = train_face_detector(recipe, faces, backgrounds, tmp_path, quiet=True)
+    path = train_face_detector(recipe, faces, backgrounds, tmp_path, execution=QUIET)
     before = path.stat().st_mtime_ns
-    assert train_face_detector(recipe, faces, backgrounds, tmp_path, quiet=True).stat().st_mtime_ns == before
+    assert train_face_detector(recipe, faces, backgrounds, tmp_path, execution=QUIET).stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match=str(tmp_path)):
-        train_face_detector(replace(recipe, seed=1), faces, backgrounds, tmp_path, quiet=True)
+        train_face_detector(replace(recipe, seed=1), faces, backgrounds, tmp_path, execution=QUIET)
 
 
 def test_it_learns(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
     """A few steps on the plainest of faces raise the average precision from nothing."""
     recipe = replace(RECIPE, steps=150, batch=6, validate_every=50, validation_mosaics=24, learning_rate=4e-3)
-    out = train_face_detector(recipe, faces, backgrounds, tmp_path, quiet=True).parent
+    out = train_face_detector(recipe, faces, backgrounds, tmp_path, execution=QUIET).parent
     result = json.loads((out / "result.json").read_text())
     assert result["validation_ap"] > 0.25
     assert result["train_faces"] + result["validation_faces"] == len(faces)
@@ -105,7 +107,7 @@ def test_test_faces_are_refused(faces: list[Sample], backgrounds: list[Path], tm
     """Nobody trains a detector on them by oversight."""
     marked = [replace(faces[0], subsets=frozenset({"test"})), *faces[1:]]
     with pytest.raises(ConfigError, match="never train on a test set"):
-        train_face_detector(RECIPE, marked, backgrounds, tmp_path, quiet=True)
+        train_face_detector(RECIPE, marked, backgrounds, tmp_path, execution=QUIET)
 
 
 def test_faces_without_the_68_points_are_refused(
@@ -115,21 +117,21 @@ def test_faces_without_the_68_points_are_refused(
     schema = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
     other = replace(faces[0], points=POINTS[:5], schema=schema)
     with pytest.raises(SchemaError, match=r"0\.png: labelled with five \(5 points\).*leave this data out"):
-        train_face_detector(RECIPE, [*faces, other], backgrounds, tmp_path / "run", quiet=True)
+        train_face_detector(RECIPE, [*faces, other], backgrounds, tmp_path / "run", execution=QUIET)
     assert not (tmp_path / "run").exists()
 
 
 def test_one_background_is_too_few(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
     """There would be nothing to check with."""
     with pytest.raises(ConfigError, match="1 pictures without faces; needs at least 2"):
-        train_face_detector(RECIPE, faces, backgrounds[:1], tmp_path, quiet=True)
+        train_face_detector(RECIPE, faces, backgrounds[:1], tmp_path, execution=QUIET)
 
 
 def test_the_exported_file_finds_what_the_network_finds(
     faces: list[Sample], backgrounds: list[Path], tmp_path: Path
 ) -> None:
     """Checked against torch while written; at run time its boxes are in the picture's pixels."""
-    checkpoint = train_face_detector(replace(RECIPE, steps=2), faces, backgrounds, tmp_path / "run", quiet=True)
+    checkpoint = train_face_detector(replace(RECIPE, steps=2), faces, backgrounds, tmp_path / "run", execution=QUIET)
     assert export_detector(checkpoint, tmp_path / "d.onnx", threshold=0.4, possible=1e-6) < 0.01
     detector = FaceDetector(tmp_path / "d.onnx", input_size=96)
     assert detector.threshold == 0.4
@@ -167,9 +169,9 @@ def test_a_file_that_is_no_detector_is_refused(tmp_path: Path) -> None:
 def test_faces_with_missing_points_teach_no_box(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
     """The box around part of a face is not the face's; a set without whole faces is refused."""
     lacking = [replace(face, points=np.where(np.arange(68)[:, None] == 3, np.nan, face.points)) for face in faces]
-    train_face_detector(RECIPE, [*faces[:8], *lacking[8:]], backgrounds, tmp_path / "some", quiet=True)
-    train_face_detector(RECIPE, faces[:8], backgrounds, tmp_path / "whole", quiet=True)
+    train_face_detector(RECIPE, [*faces[:8], *lacking[8:]], backgrounds, tmp_path / "some", execution=QUIET)
+    train_face_detector(RECIPE, faces[:8], backgrounds, tmp_path / "whole", execution=QUIET)
     some, whole = (read_tensors(tmp_path / name / "model.safetensors")[0] for name in ("some", "whole"))
     assert all((some[name] == whole[name]).all() for name in whole)
     with pytest.raises(ConfigError, match="none of 12 faces has all points labelled"):
-        train_face_detector(RECIPE, lacking, backgrounds, tmp_path / "none", quiet=True)
+        train_face_detector(RECIPE, lacking, backgrounds, tmp_path / "none", execution=QUIET)

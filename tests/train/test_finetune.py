@@ -12,6 +12,7 @@ from lightmark.runtime.shipped import model_path
 from lightmark.spec import ModelSpec
 from lightmark.train import finetune as module
 from lightmark.train import loop
+from lightmark.train.config import Execution
 from lightmark.train.faces import mean_normalized_points
 from lightmark.train.finetune import FineTuned, finetune, finetune_recipe, learning_curve, report_lines
 from lightmark.train.folder import read_result
@@ -42,7 +43,7 @@ def settings(student):
 
 def test_a_fifth_is_held_out_and_the_curve_is_written(tmp_path, student, settings, blob_faces):
     """Three trainings on nested sets, judged by the same faces, and finetune.json with their errors."""
-    report = finetune(student, blob_faces(50), tmp_path / "run", settings, quiet=True)
+    report = finetune(student, blob_faces(50), tmp_path / "run", settings, execution=Execution(quiet=True))
     assert sorted(report.errors) == [10, 20, 40]
     assert load_checkpoint(report.checkpoint)[1].schema.size == 5
     for folder, count in (("run", 40), ("run/on-20", 20), ("run/on-10", 10)):
@@ -51,13 +52,13 @@ def test_a_fifth_is_held_out_and_the_curve_is_written(tmp_path, student, setting
     content = json.loads((tmp_path / "run" / "finetune.json").read_text())
     assert content["nme"] == report.errors[40]
     assert len(content["learning_curve"]) == 2
-    again = finetune(student, blob_faces(50), tmp_path / "run", settings, quiet=True)
+    again = finetune(student, blob_faces(50), tmp_path / "run", settings, execution=Execution(quiet=True))
     assert again == report, "a finished run is not repeated"
 
 
 def test_few_faces_are_left_out_in_turn(tmp_path, student, settings, blob_faces):
     """Five trainings, each judged by the face that it has not seen; the checkpoint is trained on all."""
-    report = finetune(student, blob_faces(5), tmp_path / "run", settings, quiet=True)
+    report = finetune(student, blob_faces(5), tmp_path / "run", settings, execution=Execution(quiet=True))
     results = [read_result(tmp_path / "run" / f"without-{number}") for number in range(5)]
     assert [(result["train_faces"], result["validation_faces"]) for result in results] == [(4, 1)] * 5
     assert report.nme == pytest.approx(sum(result["validation_nme"] for result in results) / 5)
@@ -69,14 +70,14 @@ def test_few_faces_are_left_out_in_turn(tmp_path, student, settings, blob_faces)
 def test_too_few_faces_are_refused(tmp_path, student, settings, blob_faces):
     """Four are not enough to tell anything."""
     with pytest.raises(ConfigError, match="4 photographs; label at least 5"):
-        finetune(student, blob_faces(4), tmp_path / "run", settings, quiet=True)
+        finetune(student, blob_faces(4), tmp_path / "run", settings, execution=Execution(quiet=True))
 
 
 def test_test_faces_are_refused(tmp_path, student, settings, blob_faces):
     """As in every training."""
     faces = [replace(face, subsets=frozenset({"test"})) for face in blob_faces(5)]
     with pytest.raises(ConfigError, match="never train on a test set"):
-        finetune(student, faces, tmp_path / "run", settings, quiet=True)
+        finetune(student, faces, tmp_path / "run", settings, execution=Execution(quiet=True))
 
 
 def test_steps_grow_with_the_faces():

@@ -32,7 +32,7 @@ from lightmark.spec import ModelSpec
 from lightmark.train import faces as faces_module
 from lightmark.train import loop
 from lightmark.train import run as run_module
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.distributed.world import World
 from lightmark.train.faces import (
     Split,
@@ -46,6 +46,8 @@ from lightmark.train.fingerprint import plain, run_fingerprint
 from lightmark.train.loop import batches_of, new_spec, new_trainee, train
 from lightmark.train.step import learning_rate
 
+QUIET = Execution(quiet=True)
+
 KILLED_RUN = """
 import sys
 from collections.abc import Callable
@@ -56,13 +58,13 @@ from numpy.typing import NDArray
 sys.path.insert(0, {tests!r})
 from conftest import blob_faces
 from lightmark.nets.network import Architecture
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.faces import split_samples
 from lightmark.train.loop import train
 torch.set_num_threads(1)
 recipe = Recipe("killed", Architecture("mobilenetv2", "spatial", width=0.25, dropout=0.2), 32, "l1", steps=60, batch=4,
                 warmup=2, ema=0.9, validation=0.2, validate_every=2, log_every=3)
-train(recipe, split_samples(blob_faces(48), recipe), Path(sys.argv[1]), quiet=True)
+train(recipe, split_samples(blob_faces(48), recipe), Path(sys.argv[1]), execution=Execution(quiet=True))
 """
 
 
@@ -114,7 +116,7 @@ def test_training_learns_to_look_at_the_picture(
         recipe, architecture=net, augmentation=moved, size=48, steps=300, batch=8, learning_rate=3e-3, validate_every=99
     )
     split = split_samples(faces, recipe)
-    model = load_model(train(recipe, split, tmp_path / "run", quiet=True))
+    model = load_model(train(recipe, split, tmp_path / "run", execution=QUIET))
     validation = ValidationCrops(split.validation, [s.points for s in split.validation], model.spec)
     always_mean = mean_normalized_points(split.train, model.spec)
     mean_error = validation(lambda crops: np.repeat(always_mean[None], len(crops), 0))  # type: ignore[arg-type]  # no spec needed here
@@ -124,23 +126,23 @@ def test_training_learns_to_look_at_the_picture(
 def test_a_finished_run_is_not_repeated(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """Training again into the same folder leaves the weights file untouched."""
     split = split_samples(faces, recipe)
-    path = train(recipe, split, tmp_path / "run", quiet=True)
+    path = train(recipe, split, tmp_path / "run", execution=QUIET)
     before = path.stat().st_mtime_ns
-    assert train(recipe, split, tmp_path / "run", quiet=True).stat().st_mtime_ns == before
+    assert train(recipe, split, tmp_path / "run", execution=QUIET).stat().st_mtime_ns == before
     assert not (tmp_path / "run/state.safetensors").exists()
 
 
 def test_another_recipe_is_refused_in_a_finished_folder(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """A folder that holds another run is not overwritten."""
-    train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
+    train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=QUIET)
     with pytest.raises(ConfigError, match="another recipe, seed or data set"):
-        train(replace(recipe, seed=1), split_samples(faces, recipe), tmp_path / "run", quiet=True)
+        train(replace(recipe, seed=1), split_samples(faces, recipe), tmp_path / "run", execution=QUIET)
 
 
 def test_the_best_weights_are_kept(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """The saved checkpoint is the one whose validation error the result quotes."""
     split = split_samples(faces, recipe)
-    model = load_model(train(recipe, split, tmp_path / "run", quiet=True))
+    model = load_model(train(recipe, split, tmp_path / "run", execution=QUIET))
     result = json.loads((tmp_path / "run/result.json").read_text())
     logged = [float(r["validation_nme"]) for r in rows_without_time(tmp_path / "run/log.csv") if r["validation_nme"]]
     assert result["validation_nme"] == min(logged)
@@ -163,7 +165,7 @@ def test_a_later_worse_checkpoint_does_not_replace_the_best(
             return np.full(self.faces, (0.3, 0.1, 0.2, 0.4)[len(averages) - 1])
 
     monkeypatch.setattr(loop, "ValidationCrops", Scripted)
-    path = train(replace(recipe, validate_every=2), split_samples(faces, recipe), tmp_path / "run", quiet=True)
+    path = train(replace(recipe, validate_every=2), split_samples(faces, recipe), tmp_path / "run", execution=QUIET)
     tensors = read_tensors(path)[0]
     assert all(torch.equal(tensors[name], tensor) for name, tensor in averages[1].items())
     assert any(not torch.equal(tensors[name], tensor) for name, tensor in averages[3].items())
@@ -185,7 +187,7 @@ def test_soft_landmarks_are_fitted_on_training_faces_alone(
         return fit(shapes, *options)  # type: ignore[arg-type]  # handed on as they came
 
     monkeypatch.setattr(faces_module, "fit", watched)
-    train(soft, split, tmp_path / "run", quiet=True)
+    train(soft, split, tmp_path / "run", execution=QUIET)
     training = np.stack([normalized_points_of(sample, new_spec(soft, split)) for sample in split.train])
     assert len(fitted) >= 2
     for shapes in fitted:
@@ -194,7 +196,7 @@ def test_soft_landmarks_are_fitted_on_training_faces_alone(
 
 def test_log_averages_the_loss_over_its_interval(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """Rows every log_every steps and at validations hold a finite mean loss and the learning rate of that step."""
-    train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
+    train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=QUIET)
     rows = rows_without_time(tmp_path / "run/log.csv")
     assert [int(row["step"]) for row in rows] == [2, 3, 4, 6, 8]
     assert [int(row["step"]) for row in rows if row["validation_nme"]] == [3, 6, 8]
@@ -207,17 +209,17 @@ def test_weights_to_start_from_need_no_imagenet_ones(tmp_path: Path, faces: list
     split = split_samples(faces, recipe)
     asking = replace(recipe, architecture=replace(recipe.architecture, pretrained=True))
     with pytest.raises(ConfigError, match="no pretrained weights"):
-        train(asking, split, tmp_path / "alone", quiet=True)
-    start = train(recipe, split, tmp_path / "first", quiet=True)
-    train(asking, split, tmp_path / "second", start=start, quiet=True)
+        train(asking, split, tmp_path / "alone", execution=QUIET)
+    start = train(recipe, split, tmp_path / "first", execution=QUIET)
+    train(asking, split, tmp_path / "second", start=start, execution=QUIET)
 
 
 def test_a_run_starts_from_given_weights(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """With a learning rate of nearly nothing, the weights stay those of the checkpoint it started from."""
     split = split_samples(faces, recipe)
-    first = train(recipe, split, tmp_path / "first", quiet=True)
+    first = train(recipe, split, tmp_path / "first", execution=QUIET)
     still = replace(recipe, learning_rate=1e-12, weight_decay=0.0)
-    second = train(still, split, tmp_path / "second", start=first, quiet=True)
+    second = train(still, split, tmp_path / "second", start=first, execution=QUIET)
     name = "head.offsets.weight"
     assert torch.allclose(read_tensors(first)[0][name], read_tensors(second)[0][name], atol=1e-7)
 
@@ -226,7 +228,7 @@ def test_diverging_training_is_stopped(tmp_path: Path, faces: list[Sample], reci
     """A loss that is not finite ends the run with its step and what to change."""
     wild = replace(recipe, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError, match="not finite at step 2; lower the learning rate"):
-        train(wild, split_samples(faces, wild), tmp_path / "run", quiet=True)
+        train(wild, split_samples(faces, wild), tmp_path / "run", execution=QUIET)
 
 
 def test_a_cut_state_is_refused_by_name(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
@@ -235,14 +237,14 @@ def test_a_cut_state_is_refused_by_name(tmp_path: Path, faces: list[Sample], rec
     state.parent.mkdir()
     state.write_bytes(b"\x10\x00\x00\x00")
     with pytest.raises(CheckpointError, match=r"state\.safetensors: not a whole"):
-        train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True)
+        train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=QUIET)
     assert state.read_bytes() == b"\x10\x00\x00\x00"
 
 
 def test_bf16_trains_and_saves_float32(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """Autocast changes the arithmetic, not the weights' type, and the loss stays finite."""
     half = replace(recipe, precision="bf16")
-    tensors = read_tensors(train(half, split_samples(faces, half), tmp_path / "run", quiet=True))[0]
+    tensors = read_tensors(train(half, split_samples(faces, half), tmp_path / "run", execution=QUIET))[0]
     assert {t.dtype for t in tensors.values() if t.is_floating_point()} == {torch.float32}
     assert all(np.isfinite(float(row["loss"])) for row in rows_without_time(tmp_path / "run/log.csv") if row["loss"])
 
@@ -252,7 +254,7 @@ def test_tensorboard_gets_every_row(tmp_path: Path, faces: list[Sample], recipe:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
+    train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=Execution(quiet=True, tensorboard=True))
     events = EventAccumulator(str(tmp_path / "run"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss")] == [2, 4, 6, 8]
@@ -264,7 +266,7 @@ def test_missing_tensorboard_gives_the_install_line(
     """Asked for and not installed, it stops before any work."""
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[tensorboard\]"'):
-        train(recipe, split_samples(faces, recipe), tmp_path / "run", quiet=True, tensorboard=True)
+        train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=Execution(quiet=True, tensorboard=True))
     assert not (tmp_path / "run/model.safetensors").exists()
 
 
@@ -307,7 +309,7 @@ def test_each_step_and_validation_is_given_its_own(
     """Batches in their order, the recipe, the training targets; at the end a result, curves and no state."""
     recipe = replace(recipe, steps=3, validate_every=2, soft_variance=0.6)
     split, out = split_samples(faces, recipe), tmp_path / "new" / "run"
-    assert train(recipe, split, out, quiet=True) == out / "model.safetensors"
+    assert train(recipe, split, out, execution=QUIET) == out / "model.safetensors"
     spec = new_spec(recipe, split)
     batches = batches_of(recipe, split, spec, None, 0, 0)
     trainee = steps[0][0]
@@ -369,7 +371,8 @@ def test_a_process_beside_the_first_writes_nothing(
     monkeypatch.setattr(loop, "TensorBoardLog", None)
     recipe = replace(recipe, steps=2, validate_every=2)
     split = split_samples(faces, recipe)
-    assert train(recipe, split, tmp_path, device="cuda", tensorboard=True) == tmp_path / "model.safetensors"
+    execution = Execution("cuda", tensorboard=True)
+    assert train(recipe, split, tmp_path, execution=execution) == tmp_path / "model.safetensors"
     assert waits == [[]]
     (validation,) = Scripted.made
     assert validation.given[0] == split.validation[1::2]
@@ -386,8 +389,8 @@ def test_a_board_is_made_where_it_is_asked_for(
     monkeypatch.setattr(loop, "run_steps", lambda *given: boards.append(given[-2:]))
     recipe = replace(recipe, steps=2, validate_every=2)
     split = split_samples(faces, recipe)
-    train(recipe, split, tmp_path / "a", quiet=True)
-    train(recipe, split, tmp_path / "b", tensorboard=True)
+    train(recipe, split, tmp_path / "a", execution=QUIET)
+    train(recipe, split, tmp_path / "b", execution=Execution(tensorboard=True))
     assert boards == [(True, None), (False, "board in b")]
 
 
@@ -398,9 +401,9 @@ def test_a_finished_folder_is_left_alone_without_a_step(
     recipe = replace(recipe, steps=2, validate_every=2)
     split = split_samples(faces, recipe)
     for _ in range(2):
-        assert train(recipe, split, tmp_path, quiet=True) == tmp_path / "model.safetensors"
+        assert train(recipe, split, tmp_path, execution=QUIET) == tmp_path / "model.safetensors"
     with pytest.raises(ConfigError, match="holds a finished run of another recipe, seed or data set"):
-        train(replace(recipe, seed=1), split, tmp_path, quiet=True)
+        train(replace(recipe, seed=1), split, tmp_path, execution=QUIET)
     assert len(steps) == 2
 
 
@@ -436,13 +439,13 @@ def test_a_broken_run_goes_on_from_its_saved_step(
     before = new_trainee(replace(recipe, seed=9), split, spec, None, "cpu").network.state_dict()
     write_tensors(start, before, {})
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, split, tmp_path / "run", teachers, start, quiet=True)
+        train(recipe, split, tmp_path / "run", teachers, start, execution=QUIET)
     assert all(torch.equal(tensor, before[name]) for name, tensor in steps[0][0].network.state_dict().items())
     for other, changed in ((None, "start"), (start, "teachers' points")):
         with pytest.raises(ConfigError, match=f"unfinished run of another recipe, seed or data set: .*{changed}"):
-            train(recipe, split, tmp_path / "run", None if other else teachers, other, quiet=True)
+            train(recipe, split, tmp_path / "run", None if other else teachers, other, execution=QUIET)
     monkeypatch.setattr(loop, "take_step", taken)
-    train(recipe, split, tmp_path / "run", teachers, start, quiet=True)
+    train(recipe, split, tmp_path / "run", teachers, start, execution=QUIET)
     assert [given[2] for given in steps] == [0, 1, 2, 2, 3]
     fingerprint = json.loads((tmp_path / "run/result.json").read_text())["fingerprint"]
     assert fingerprint == run_fingerprint(recipe, split, start, teachers)
@@ -458,7 +461,7 @@ def test_device_workers_and_teachers_reach_the_batches(
     recipe = replace(recipe, steps=2, validate_every=2, copies=2)
     split = split_samples(faces, recipe)
     teachers = TeacherPoints(*np.zeros((2, 2, len(split.train), 5, 2), np.float32))
-    train(recipe, split, tmp_path / "a", teachers, workers=3)
+    train(recipe, split, tmp_path / "a", teachers, execution=Execution(workers=3))
     Scripted.values = [0.5]
     train(recipe, split, tmp_path / "b")
     spec = new_spec(recipe, split)
@@ -494,13 +497,13 @@ def test_faces_without_a_normaliser_do_not_judge(
     split = split_samples(faces, recipe)
     lacking = [replace(face, points=np.where(np.arange(5)[:, None] == 0, np.nan, face.points)) for face in faces]
     mixed = Split([*split.train, lacking[0]], [*split.validation, lacking[1]])
-    train(recipe, mixed, tmp_path / "run", quiet=True)
+    train(recipe, mixed, tmp_path / "run", execution=QUIET)
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert (result["train_faces"], result["validation_faces"]) == (len(split.train) + 1, len(split.validation))
     for side in ("train", "validation"):
         lost = [replace(face, points=face.points + 500, box=face.box + 500) for face in getattr(split, side)[:1]]
         with pytest.raises(DataError, match=r"blobs/\d+\.png: its points lie in x"):
-            train(recipe, replace(split, **{side: lost + getattr(split, side)[1:]}), tmp_path / side, quiet=True)
+            train(recipe, replace(split, **{side: lost + getattr(split, side)[1:]}), tmp_path / side, execution=QUIET)
 
 
 def test_a_spec_records_what_the_network_learns_from(faces: list[Sample], recipe: Recipe) -> None:

@@ -10,10 +10,12 @@ import pytest
 
 from lightmark.data.sample import Sample
 from lightmark.train import plan
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.faces import split_samples
 from lightmark.train.loop import train
 from lightmark.train.plan import Stage, plan_lines, seconds_a_face
+
+QUIET = Execution(quiet=True)
 
 
 def test_a_stage_is_told_with_its_steps_and_time(recipe: Recipe, tmp_path: Path) -> None:
@@ -33,7 +35,7 @@ def test_a_gpus_time_is_not_guessed(recipe: Recipe, tmp_path: Path) -> None:
 
 def test_finished_stages_take_no_time(recipe: Recipe, faces: list[Sample], tmp_path: Path) -> None:
     """What is there already is said, and its network not timed."""
-    train(recipe, split_samples(faces, recipe), tmp_path, quiet=True)
+    train(recipe, split_samples(faces, recipe), tmp_path, execution=QUIET)
     assert plan_lines([Stage(recipe, tmp_path)], 5) == [f"{recipe.name}: finished, in {tmp_path}"]
 
 

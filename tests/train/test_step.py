@@ -15,7 +15,7 @@ from lightmark.data.crops.dataset import Batch
 from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError
 from lightmark.train import step as step_module
-from lightmark.train.config import Recipe
+from lightmark.train.config import Execution, Recipe
 from lightmark.train.distributed.world import World
 from lightmark.train.faces import Split, split_samples
 from lightmark.train.loop import batches_of, new_spec, new_trainee, train
@@ -135,5 +135,5 @@ def test_a_device_that_is_not_there_is_refused(
     """cuda without a GPU is named before anything is trained or written."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"device cuda: torch .* finds no GPU; use --device cpu"):
-        train(recipe, split_samples(faces, recipe), tmp_path / "run", device="cuda", quiet=True)
+        train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=Execution("cuda", quiet=True))
     assert not (tmp_path / "run").exists()

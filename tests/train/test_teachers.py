@@ -25,13 +25,15 @@ from lightmark.geometry import Array
 from lightmark.nets.checkpoint import load_checkpoint, load_model, save_checkpoint
 from lightmark.nets.network import build_network
 from lightmark.train import teachers
-from lightmark.train.config import Distillation, Recipe
+from lightmark.train.config import Distillation, Execution, Recipe
 from lightmark.train.distil import distil
 from lightmark.train.distributed.world import World
 from lightmark.train.faces import Split, mean_normalized_points
 from lightmark.train.fingerprint import plain
 from lightmark.train.loop import batches_of, new_spec
 from lightmark.train.teachers import cache_teacher_points, points_of_teacher
+
+QUIET = Execution(quiet=True)
 
 
 def shifted(face: Sample, by: Array) -> Sample:
@@ -71,7 +73,7 @@ def make_teacher(tmp_path: Path, student: Recipe, faces: list[Sample]) -> Callab
 def points(
     student: Recipe, samples: list[Sample], make_teacher: Callable[[int], Path], out: Path
 ) -> TeacherPoints:
-    return cache_teacher_points(student, samples, make_teacher(1), make_teacher(2), out, quiet=True)
+    return cache_teacher_points(student, samples, make_teacher(1), make_teacher(2), out, execution=QUIET)
 
 
 def times(out: Path) -> dict[str, int]:
@@ -104,7 +106,7 @@ def test_worker_processes_cut_the_same_crops(
     (out / "tough/copy-000.npz").unlink()
     (out / "tough/copy-002.npz").unlink()
     kept = times(out)
-    shared = cache_teacher_points(student, samples, *teachers, out, workers=2, quiet=True)
+    shared = cache_teacher_points(student, samples, *teachers, out, execution=Execution(workers=2, quiet=True))
     np.testing.assert_array_equal(shared.tough, alone.tough)
     assert kept.items() < times(out).items()
 
@@ -154,7 +156,7 @@ def test_another_teacher_is_asked_anew(
     assert times(out) == first
     make_teacher(5).replace(tmp_path / "teacher-2.safetensors")
     after = cache_teacher_points(
-        student, samples, tmp_path / "teacher-1.safetensors", tmp_path / "teacher-2.safetensors", out, quiet=True
+        student, samples, tmp_path / "teacher-1.safetensors", tmp_path / "teacher-2.safetensors", out, execution=QUIET
     )
     np.testing.assert_array_equal(before.tough, after.tough)
     assert np.abs(before.tolerant - after.tolerant).max() > 0.001
@@ -205,12 +207,12 @@ def test_points_are_cut_into_batches_and_put_together(
 ) -> None:  # fmt: skip
     """Whatever number of crops goes through the teacher at once, the last of a copy in a smaller batch."""
     samples, teacher = faces[:7], make_teacher(1)
-    whole = points_of_teacher(student, samples, teacher, tmp_path / "whole", quiet=True)
+    whole = points_of_teacher(student, samples, teacher, tmp_path / "whole", execution=QUIET)
     assert whole.shape == (3, 7, 5, 2)
     assert whole.dtype == np.float32
     for batch in (1, 3, 7):
         monkeypatch.setattr(teachers, "inference_batch", lambda device, batch=batch: batch)
-        cut = points_of_teacher(student, samples, teacher, tmp_path / str(batch), quiet=True)
+        cut = points_of_teacher(student, samples, teacher, tmp_path / str(batch), execution=QUIET)
         np.testing.assert_allclose(cut, whole, atol=1e-4)
 
 
@@ -220,7 +222,7 @@ def test_one_teachers_points_are_those_of_both(
     """Asked alone, each gives what it gives beside the other."""
     both = points(student, faces[:5], make_teacher, tmp_path / "both")
     for name, seed in (("tough", 1), ("tolerant", 2)):
-        alone = points_of_teacher(student, faces[:5], make_teacher(seed), tmp_path / name, quiet=True)
+        alone = points_of_teacher(student, faces[:5], make_teacher(seed), tmp_path / name, execution=QUIET)
         np.testing.assert_array_equal(alone, getattr(both, name))
         kept = [path.name for path in sorted((tmp_path / name).iterdir())]
         assert kept == ["copy-000.npz", "copy-001.npz", "copy-002.npz"]
@@ -231,7 +233,7 @@ def test_a_cache_file_says_what_it_was_made_of(
 ) -> None:
     """The crops' settings, faces and weights, and nothing else of the recipe: its names are those of saved files."""
     teacher = make_teacher(1)
-    made = points_of_teacher(student, faces[:5], teacher, tmp_path / "points", quiet=True)
+    made = points_of_teacher(student, faces[:5], teacher, tmp_path / "points", execution=QUIET)
     with np.load(tmp_path / "points/copy-002.npz", allow_pickle=False) as file:
         assert set(file) == {"points", "fingerprint"}
         np.testing.assert_array_equal(file["points"], made[2])
@@ -273,7 +275,7 @@ def test_the_progress_is_that_of_the_missing_copies(
     shown: list[object] = []
     monkeypatch.setattr(teachers, "track", lambda copies, name: shown.append((list(copies), name)) or copies)
     paths, out = (make_teacher(1), make_teacher(2)), tmp_path / "points"
-    points_of_teacher(student, faces[:5], paths[0], out / "tough", quiet=True)
+    points_of_teacher(student, faces[:5], paths[0], out / "tough", execution=QUIET)
     assert shown == []
     (out / "tough/copy-001.npz").unlink()
     cache_teacher_points(student, faces[:5], *paths, out)
@@ -290,7 +292,7 @@ def test_processes_share_the_copies(
 ) -> None:  # fmt: skip
     """Each makes its own and reads the others', once all are there; those that went away are missed by name."""
     teacher, out = make_teacher(1), tmp_path / "points"
-    expected = points_of_teacher(student, faces[:5], teacher, tmp_path / "alone", quiet=True)
+    expected = points_of_teacher(student, faces[:5], teacher, tmp_path / "alone", execution=QUIET)
     written: list[list[str]] = []
 
     def others() -> None:
@@ -299,12 +301,12 @@ def test_processes_share_the_copies(
 
     monkeypatch.setattr(teachers, "shard", lambda copies: copies[::2])
     monkeypatch.setattr(teachers, "barrier", others)
-    made = points_of_teacher(student, faces[:5], teacher, out, quiet=True)
+    made = points_of_teacher(student, faces[:5], teacher, out, execution=QUIET)
     np.testing.assert_array_equal(made, expected)
     assert written == [["copy-000.npz", "copy-002.npz"]]
     monkeypatch.setattr(teachers, "barrier", (out / "copy-001.npz").unlink)
     with pytest.raises(CheckpointError) as caught:
-        points_of_teacher(student, faces[:5], teacher, out, quiet=True)
+        points_of_teacher(student, faces[:5], teacher, out, execution=QUIET)
     assert str(caught.value) == (
         f"{out}: teacher points went away or were changed while they were made; run it again"
     )
@@ -316,11 +318,11 @@ def test_only_the_first_process_warns(
 ) -> None:  # fmt: skip
     """Or a line would come from each; where nothing changed there is none."""
     teacher, out = make_teacher(1), tmp_path / "points"
-    points_of_teacher(student, faces[:5], teacher, out, quiet=True)
-    points_of_teacher(student, faces[:5], teacher, out, quiet=True)
+    points_of_teacher(student, faces[:5], teacher, out, execution=QUIET)
+    points_of_teacher(student, faces[:5], teacher, out, execution=QUIET)
     for rank, lines in ((1, 0), (0, 1)):
         monkeypatch.setattr(teachers, "world", lambda rank=rank: World(rank, 2, rank))
-        points_of_teacher(replace(student, seed=4 + rank), faces[:5], teacher, out, quiet=True)
+        points_of_teacher(replace(student, seed=4 + rank), faces[:5], teacher, out, execution=QUIET)
         assert len(caplog.records) == lines
     assert caplog.records[0].message.endswith("other than before: crops: seed (was 5, is 4)")
 
@@ -344,8 +346,8 @@ def test_device_and_workers_are_handed_on(
     monkeypatch.setattr(teachers, "load_model", loading)
     monkeypatch.setattr(teachers, "DataLoader", cutting)
     paths = (make_teacher(1), make_teacher(2))
-    cache_teacher_points(student, faces[:3], *paths, tmp_path / "a", device="cuda:1", workers=5, quiet=True)
-    points_of_teacher(student, faces[:3], paths[1], tmp_path / "b", device="cuda:2", workers=6, quiet=True)
+    cache_teacher_points(student, faces[:3], *paths, tmp_path / "a", execution=Execution("cuda:1", 5, quiet=True))
+    points_of_teacher(student, faces[:3], paths[1], tmp_path / "b", execution=Execution("cuda:2", 6, quiet=True))
     cache_teacher_points(student, faces[:3], *paths, tmp_path / "c")
     points_of_teacher(student, faces[:3], paths[0], tmp_path / "d")
     first, second = paths
@@ -359,17 +361,17 @@ def test_a_finished_student_of_other_teachers_is_refused(
 ) -> None:
     """The same --out with other --tough and --tolerant does not hand back the old student as the new one."""
     out = tmp_path / "out"
-    distil(distillation, faces, out, quiet=True, teachers=(make_teacher(1), make_teacher(2)))
-    distil(distillation, faces, out, quiet=True, teachers=(make_teacher(1), make_teacher(2)))
+    distil(distillation, faces, out, execution=QUIET, teachers=(make_teacher(1), make_teacher(2)))
+    distil(distillation, faces, out, execution=QUIET, teachers=(make_teacher(1), make_teacher(2)))
     with pytest.raises(ConfigError, match=r"student: holds a finished run .*: teachers' points: tolerant; give"):
-        distil(distillation, faces, out, quiet=True, teachers=(make_teacher(1), make_teacher(3)))
+        distil(distillation, faces, out, execution=QUIET, teachers=(make_teacher(1), make_teacher(3)))
 
 
 def test_moved_labels_are_refused_in_a_finished_folder(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
     """The names are the same; what was learnt is not."""
-    distil(distillation, faces, tmp_path, quiet=True)
+    distil(distillation, faces, tmp_path, execution=QUIET)
     moved = [shifted(face, np.ones(2)) for face in faces]
     with pytest.raises(ConfigError, match=r"tough: holds a finished run of .*training faces: labels, .*validation"):
-        distil(distillation, moved, tmp_path, quiet=True)
+        distil(distillation, moved, tmp_path, execution=QUIET)

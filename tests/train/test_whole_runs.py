@@ -13,8 +13,11 @@ import pytest
 from lightmark.data.convert import write_coco
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.nets.checkpoint import load_model
+from lightmark.train.config import Execution
 from lightmark.train.distil import distil
 from lightmark.train.recipes import STAGES, get_distillation
+
+QUIET = Execution(quiet=True)
 
 pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "train_on_gpu.sh"
@@ -26,7 +29,7 @@ def test_the_papers_recipe_runs(tmp_path: Path, name: str) -> None:
     recipe = get_distillation(name)
     short = {stage: replace(getattr(recipe, stage), steps=2, batch=4, copies=1, validation=0.2) for stage in STAGES}
     samples = synthetic_samples(20, seed=0, size=160)
-    made = distil(replace(recipe, **short), samples, tmp_path, with_plain=True, quiet=True)
+    made = distil(replace(recipe, **short), samples, tmp_path, with_plain=True, execution=QUIET)
     for stage in STAGES:
         model = load_model(getattr(made, stage))
         assert model.spec.size == 224

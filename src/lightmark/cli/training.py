@@ -181,6 +181,7 @@ def train(
     from dataclasses import replace
 
     from lightmark.evaluate.face_boxes import with_face_boxes
+    from lightmark.train.config import Execution
     from lightmark.train.faces import split_samples
     from lightmark.train.loop import train as run
     from lightmark.train.objectives import DISTILLED
@@ -196,7 +197,7 @@ def train(
     split = split_samples(with_face_boxes(faces), chosen)
     announce([(chosen, out)], split.train[0].schema.size, device)
     with resumable([out]):
-        made = run(chosen, split, out, start=start, device=device, workers=workers, tensorboard=tensorboard)
+        made = run(chosen, split, out, None, start, Execution(device, workers, tensorboard=tensorboard))
     _echo(made)
 
 
@@ -218,6 +219,7 @@ def finetune(
     """
     from dataclasses import replace
 
+    from lightmark.train.config import Execution
     from lightmark.train.finetune import finetune as run
     from lightmark.train.finetune import finetune_recipe, report_lines
 
@@ -226,7 +228,7 @@ def finetune(
     recipe = replace(finetune_recipe(model, len(samples), seed), **_changes(steps=steps))  # type: ignore[arg-type]  # by name
     announce([(recipe, out)], samples[0].schema.size, device)
     with resumable([out]):
-        report = run(model, samples, out, recipe, device, workers, with_curve)
+        report = run(model, samples, out, recipe, with_curve, Execution(device, workers))
     _echo("\n".join(report_lines(report)))
 
 
@@ -254,6 +256,7 @@ def distill(
     """
     from dataclasses import replace
 
+    from lightmark.train.config import Execution
     from lightmark.train.distil import EXTRA_SHEET, distil
     from lightmark.train.recipes import STAGES, default_distillation, get_distillation
 
@@ -274,12 +277,10 @@ def distill(
             faces,
             out,
             with_plain=plain,
-            device=device,
-            workers=workers,
-            tensorboard=tensorboard,
             student_start=start,
             student_extra=more,
             teachers=(tough, tolerant) if tough and tolerant else None,
+            execution=Execution(device, workers, tensorboard=tensorboard),
         )
     if extra:
         _echo(f"extra faces with the points of a teacher and the labels: {out / EXTRA_SHEET}")
@@ -318,6 +319,7 @@ def confidence(
         saved_confidence,
         train_confidence,
     )
+    from lightmark.train.config import Execution
 
     require_outputs([] if not force and saved_confidence(out) else [out])
     pictures = pictures_of(background)
@@ -327,11 +329,11 @@ def confidence(
     measured = None if force else finished_confidence(out, fingerprint)
     if measured is None:
         require_outputs([out])
-        measured = train_confidence(checkpoint, faces, out, pictures, more, recipe, device)
+        measured = train_confidence(checkpoint, faces, out, pictures, more, recipe, Execution(device))
     click.echo(f"{out}, on its validation faces:")
     click.echo(f"expected errors: scaled by {measured.scale:.2f}, Spearman {measured.spearman:.2f} with the true ones,")
     click.echo(f"{measured.nll_gain:.3f} nats a point better than one constant a point")
-    click.echo(f"confidence: area under the ROC curve {measured.presence_auc:.4f}")
+    click.echo(f"confidence: area under the ROC curve {measured.auc:.4f}")
     if measured.present_auc is not None:
         click.echo(f"on held-out faces of --present: {measured.present_auc:.4f}")
 
@@ -358,7 +360,7 @@ def train_detector(
     """Train the face detector on mosaics of labelled faces and of pictures without any."""
     from dataclasses import replace
 
-    from lightmark.train.config import DetectorRecipe
+    from lightmark.train.config import DetectorRecipe, Execution
     from lightmark.train.detector.train import train_face_detector
 
     recipe = DetectorRecipe(seed=seed)
@@ -366,7 +368,7 @@ def train_detector(
     require_runs([out])
     samples, pictures = training_samples(data, schema), pictures_of(background)
     with resumable([out]):
-        made = train_face_detector(recipe, samples, pictures, out, start, device, workers)
+        made = train_face_detector(recipe, samples, pictures, out, start, Execution(device, workers))
     click.echo(made)
 
 

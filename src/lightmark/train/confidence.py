@@ -37,7 +37,7 @@ from lightmark.nets.heads import ConfidenceHead, pooled_features
 from lightmark.nets.network import LandmarkNet, architecture_from_dict
 from lightmark.source import to_picture
 from lightmark.spec import ModelSpec
-from lightmark.train.config import Recipe
+from lightmark.train.config import EXECUTION, Execution, Recipe
 from lightmark.train.detector.train import split_backgrounds
 from lightmark.train.distributed.collectives import require_single_process
 from lightmark.train.faces import Split, require_no_tests, split_by_share
@@ -47,19 +47,9 @@ from lightmark.train.step import planes_of
 # Boxes as a detector would give them, with more occlusion than in the network's own training: large errors, which the
 # head has to predict, are rare on the crops that the network was trained on.
 AUGMENTATION = Augmentation(
-    rotation=25.0,
-    scale=0.1,
-    shift=0.04,
-    box=0.06,
-    mirror=0.5,
-    colour=0.6,
-    grey=0.1,
-    blur=0.2,
-    jpeg=0.2,
-    low_resolution=0.25,
-    noise=0.2,
-    occlusion=0.6,
-)
+    rotation=25.0, scale=0.1, shift=0.04, box=0.06, mirror=0.5, colour=0.6, grey=0.1, blur=0.2, jpeg=0.2,
+    low_resolution=0.25, noise=0.2, occlusion=0.6,
+)  # fmt: skip
 NEGATIVE_STREAM, STEP_STREAM = 10, 11
 # Below the detector's own thresholds: few pictures without faces reach those, so there would be too few negatives.
 HARD_NEGATIVE_SCORE = 0.2
@@ -103,7 +93,7 @@ class ConfidenceMetrics(NamedTuple):
     scale: float
     nll_gain: float
     spearman: float
-    presence_auc: float
+    auc: float
     present_auc: float | None = None
 
 
@@ -114,8 +104,7 @@ def train_confidence(
     backgrounds: Sequence[Path] = (),
     present: Sequence[Sample] = (),
     recipe: ConfidenceRecipe | None = None,
-    device: str = "cpu",
-    quiet: bool = False,
+    execution: Execution = EXECUTION,
 ) -> ConfidenceMetrics:
     """Train a ConfidenceHead on the network of `checkpoint`, write both to `out` and return the metrics.
 
@@ -127,13 +116,13 @@ def train_confidence(
     are held out for validation. Expected errors are multiplied by `scale`, fitted on validation faces, since a network
     errs less on its training faces. The other metrics: `nll_gain`, the gain in log-likelihood over one constant error a
     point, in nats a point; `spearman`, the rank correlation of expected and true error, mean over the points;
-    `presence_auc`, the area under the ROC curve of face against negative crops; `present_auc`, the same for the
+    `auc`, the area under the ROC curve of face against negative crops; `present_auc`, the same for the
     held-out faces of `present`. Raises `ConfigError` where the schemas differ or test faces are among the samples,
     `DataError` or `ImageError` naming a face that cannot be trained on, `TrainingError` where the loss is no longer
     finite. The checkpoint holds `confidence_fingerprint`.
     """
     require_single_process("the training of the confidence")
-    recipe = recipe or ConfidenceRecipe()
+    recipe, quiet = recipe or ConfidenceRecipe(), execution.quiet
     network, spec = load_checkpoint(checkpoint)
     trained = spec.provenance
     fingerprint = confidence_fingerprint(checkpoint, samples, backgrounds, present, recipe)
@@ -146,25 +135,25 @@ def train_confidence(
     if len(split.train) * recipe.copies < 2:
         raise ConfigError("one crop of one face has no spread to learn from; give more faces, or more --copies")
     require_trainable([*split.train, *split.validation, *present])
-    network.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]  # no stub
+    network.to(execution.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]  # no stub
     known, unknown = split_backgrounds(backgrounds, HELD_OUT) if len(backgrounds) > 1 else (backgrounds, backgrounds)
     extra_split = split_by_photo(present, HELD_OUT, recipe.seed) if present else ([], [])
-    faces = _face_features(network, spec, split.train, recipe, recipe.copies, quiet)
-    extra = _face_features(network, spec, extra_split[0], recipe, recipe.copies, quiet) if present else None
-    negatives = _negative_features(network, spec, split.train, known, recipe, recipe.copies, quiet)
+    faces = _face_features(network, spec, split.train, recipe, quiet)
+    extra = _face_features(network, spec, extra_split[0], recipe, quiet) if present else None
+    negatives = _negative_features(network, spec, split.train, known, recipe, quiet)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # for the initial weights and dropout
         network.add_confidence()
         head = network.confidence
         assert head is not None
-        head.to(device)
+        head.to(execution.device)
         _fit(head, faces, [faces] if extra is None else [faces, extra], negatives, recipe)
     held_out = replace(recipe, seed=recipe.seed + 1)  # augmentations that the training did not draw
-    validation = _face_features(network, spec, split.validation, held_out, recipe.copies, quiet)
-    validation_negatives = _negative_features(network, spec, split.validation, unknown, held_out, recipe.copies, quiet)
+    validation = _face_features(network, spec, split.validation, held_out, quiet)
+    validation_negatives = _negative_features(network, spec, split.validation, unknown, held_out, quiet)
     metrics = _calibrate(head, validation, validation_negatives)
     if present:
-        validation_extra = _face_features(network, spec, extra_split[1], held_out, recipe.copies, quiet)
+        validation_extra = _face_features(network, spec, extra_split[1], held_out, quiet)
         metrics = metrics._replace(present_auc=_confidence_auc(head, validation_extra, validation_negatives))
     measured = {name: value for name, value in metrics._asdict().items() if value is not None}
     settings = {"seed": recipe.seed, "copies": recipe.copies, "steps": recipe.steps}
@@ -232,9 +221,9 @@ def finished_confidence(out: Path, fingerprint: Fingerprint) -> ConfidenceMetric
 
 
 def _face_features(
-    network: LandmarkNet, spec: ModelSpec, samples: Sequence[Sample], recipe: ConfidenceRecipe, copies: int, quiet: bool
+    network: LandmarkNet, spec: ModelSpec, samples: Sequence[Sample], recipe: ConfidenceRecipe, quiet: bool
 ) -> Features:
-    """Features of `copies` augmented crops of each face."""
+    """Features of the recipe's augmented crops of each face."""
     targets = [sample.points for sample in samples]
     dataset = CropDataset(samples, targets, spec, recipe.augmentation, recipe.seed)
 
@@ -242,7 +231,7 @@ def _face_features(
         batch = dataset[key]
         return batch.crops.permute(1, 2, 0).numpy(), batch.points
 
-    return _extract(network, spec, crop, len(samples), copies, "faces", quiet)
+    return _extract(network, spec, crop, len(samples), recipe.copies, "faces", quiet)
 
 
 def _negative_features(
@@ -251,10 +240,9 @@ def _negative_features(
     samples: Sequence[Sample],
     backgrounds: Sequence[Path],
     recipe: ConfidenceRecipe,
-    copies: int,
     quiet: bool,
 ) -> Features:
-    """Features of negative crops, `copies` for each face: hard negatives, backgrounds and misplaced crops."""
+    """Features of negative crops, as many as of faces: hard negatives, backgrounds and misplaced crops."""
     pictures = PictureCache(cache_limit(1))
     hard_negatives = _hard_negatives(backgrounds)
     no_points = torch.zeros(spec.schema.size, 2)  # a placeholder: errors of negative crops are never read
@@ -274,7 +262,7 @@ def _negative_features(
             matrix = misplaced_matrix(samples[key.face].box, picture.shape[:2], spec, rng)
         return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), no_points
 
-    return _extract(network, spec, crop, len(samples), copies, "negative crops", quiet)
+    return _extract(network, spec, crop, len(samples), recipe.copies, "negative crops", quiet)
 
 
 def _hard_negatives(paths: Sequence[Path]) -> list[tuple[Path, Array]]:

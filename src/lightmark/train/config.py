@@ -16,6 +16,22 @@ Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
+class Execution:
+    """Settings of a training that do not affect its result.
+
+    `device` is torch's; `workers` is the number of data-loading processes, 0 for none; `quiet` hides progress bars;
+    `tensorboard` also writes the log for TensorBoard.
+    """
+
+    device: str = "cpu"
+    workers: int = 0
+    quiet: bool = False
+    tensorboard: bool = False
+
+
+EXECUTION = Execution()
+
+@dataclass(frozen=True)
 class Recipe:
     """Settings of one landmark network's training.
 

@@ -17,7 +17,7 @@ from lightmark.errors import ConfigError
 from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.files import make_folder, replacing
 from lightmark.nets.checkpoint import load_model
-from lightmark.train.config import Recipe
+from lightmark.train.config import EXECUTION, Execution, Recipe
 from lightmark.train.faces import Split, ValidationCrops, require_no_tests
 from lightmark.train.folder import read_result
 from lightmark.train.loop import train
@@ -83,10 +83,8 @@ def finetune(
     samples: Sequence[Sample],
     out: Path,
     recipe: Recipe | None = None,
-    device: str = "cpu",
-    workers: int = 0,
     with_curve: bool = True,
-    quiet: bool = False,
+    execution: Execution = EXECUTION,
 ) -> FineTuned:
     """Train `model` on `samples` in the folder `out`, which gets the files of `train`, and finetune.json.
 
@@ -109,7 +107,7 @@ def finetune(
     def run(folder: Path, of: Sequence[str], judges: list[Sample], settings: Recipe) -> float:
         chosen = [sample for sample in boxed if sample.photo in set(of)]
         start = write_start(model, chosen, folder / START, settings.seed)
-        train(settings, Split(chosen, judges), folder, start=start, device=device, workers=workers, quiet=quiet)
+        train(settings, Split(chosen, judges), folder, start=start, execution=execution)
         return float(read_result(folder)["validation_nme"])
 
     errors, start = {}, None

@@ -23,7 +23,7 @@ from lightmark.files import make_folder
 from lightmark.nets.checkpoint import TorchModel, load_weights, read_tensors, save_checkpoint
 from lightmark.nets.network import LandmarkNet, build_network, parameter_count
 from lightmark.spec import ModelSpec
-from lightmark.train.config import Recipe
+from lightmark.train.config import EXECUTION, Execution, Recipe
 from lightmark.train.curves import plot_curves
 from lightmark.train.distributed.collectives import barrier, batch_slice, broadcast, gather, init_distributed, shard
 from lightmark.train.distributed.world import world
@@ -43,21 +43,18 @@ def train(
     out: Path,
     teachers: TeacherPoints | None = None,
     start: Path | None = None,
-    device: str = "cpu",
-    workers: int = 0,
-    quiet: bool = False,
-    tensorboard: bool = False,
+    execution: Execution = EXECUTION,
 ) -> Path:
     """Train `recipe` in the folder `out` and return the path of the best weights; a finished run is not repeated.
 
     `start` is a checkpoint with the initial weights. `out` gets model.safetensors (best by validation NME against the
     training targets), log.csv, curves.png and, at the end, result.json; until then the training state to resume from.
-    `tensorboard` also writes the log for TensorBoard. Raises `DataError` or
-    `ImageError` naming a face that cannot be trained on; `ConfigError` where the folder holds another run, or the batch
-    or the validation faces cannot be shared out to the processes that torchrun started; `TrainingError` where the loss
-    is no longer finite or another process has ended, `WriteError` where `out` cannot be written to.
+    Raises `DataError` or `ImageError` naming a face that cannot be trained on; `ConfigError` where the folder holds
+    another run, or the batch or the validation faces cannot be shared out to the processes that torchrun started;
+    `TrainingError` where the loss is no longer finite or another process has ended, `WriteError` where `out` cannot be
+    written to.
     """
-    device = init_distributed(device)
+    device = init_distributed(execution.device)
     split = replace(split, validation=with_normaliser(split.validation))
     require_trainable(split.train, validation=split.validation)
     fingerprint = run_fingerprint(recipe, split, start, teachers)
@@ -66,13 +63,13 @@ def train(
         return out / MODEL
     make_folder(out)
     first = world().rank == 0
-    board = TensorBoardLog(out) if tensorboard and first else None
+    board = TensorBoardLog(out) if execution.tensorboard and first else None
     spec = new_spec(recipe, split)
     trainee = new_trainee(recipe, split, spec, start, device)
     state = resume(out, fingerprint, trainee)
     validation_targets = targets_of(recipe, split.validation, fitted_on=split.train)
     crops = ValidationCrops(shard(split.validation), shard(validation_targets), spec)
-    batches = batches_of(recipe, split, spec, teachers, state.step, workers, device)
+    batches = batches_of(recipe, split, spec, teachers, state.step, execution.workers, device)
 
     def next_step() -> dict[str, Tensor]:
         return take_step(trainee, next(batches), state.step, recipe, spec)
@@ -89,7 +86,7 @@ def train(
         waited = state.step - state.best_step
         return recipe.patience is not None and waited >= recipe.patience * recipe.validate_every
 
-    run_steps(recipe, trainee, state, out, fingerprint, next_step, validate, quiet, board, enough)
+    run_steps(recipe, trainee, state, out, fingerprint, next_step, validate, execution.quiet, board, enough)
     if first:
         plot_curves(state.rows, out / CURVES, recipe.name)
         write_result(out, fingerprint, _result(recipe, split, trainee, state))

@@ -22,7 +22,7 @@ from lightmark.data.sample import Sample
 from lightmark.errors import CheckpointError, ConfigError, foreign_errors_as
 from lightmark.files import replacing
 from lightmark.nets.checkpoint import TorchModel, inference_batch, load_model
-from lightmark.train.config import Recipe
+from lightmark.train.config import EXECUTION, Execution, Recipe
 from lightmark.train.distributed.collectives import barrier, shard
 from lightmark.train.distributed.world import world
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
@@ -38,9 +38,7 @@ def cache_teacher_points(
     tough: Path,
     tolerant: Path,
     out: Path,
-    device: str = "cpu",
-    workers: int = 0,
-    quiet: bool = False,
+    execution: Execution = EXECUTION,
 ) -> TeacherPoints:
     """Predict and cache both teachers' normalized_points for every copy of the student `recipe`'s crops.
 
@@ -48,10 +46,10 @@ def cache_teacher_points(
     """
     teachers = {"tough": tough, "tolerant": tolerant}
     # Both are loaded before the first predicts, so that an unusable second teacher does not fail hours later.
-    models = {name: _load_teacher(recipe, path, device) for name, path in teachers.items()}
+    models = {name: _load_teacher(recipe, path, execution.device) for name, path in teachers.items()}
     return TeacherPoints(
         **{
-            name: _cache_points(recipe, samples, models[name], weights_hash(path), out / name, workers, quiet)
+            name: _cache_points(recipe, samples, models[name], weights_hash(path), out / name, execution)
             for name, path in teachers.items()
         }
     )
@@ -62,21 +60,18 @@ def points_of_teacher(
     samples: Sequence[Sample],
     teacher: Path,
     out: Path,
-    device: str = "cpu",
-    workers: int = 0,
-    quiet: bool = False,
+    execution: Execution = EXECUTION,
 ) -> Floats32:
     """normalized_points (copies, F, N, 2) of one teacher for every copy of the student `recipe`'s crops.
 
     The teacher predicts on the crops before photometric augmentation, at its own input size; normalized_points do not
-    depend on it. `workers` processes cut the crops, 0 for this one. Points are cached in `out`, one file a copy, so
-    that a killed run resumes; several ranks predict a shard of the copies each and read the rest. A file of other
-    labels, pictures, crops or weights is overwritten, with a warning in the log that names the difference. Raises
-    `ConfigError` where the recipe has no fixed copies or the teacher takes wider or narrower crops, `CheckpointError`
-    where a file in `out` is damaged.
+    depend on it. Points are cached in `out`, one file a copy, so that a killed run resumes; several ranks predict a
+    shard of the copies each and read the rest. A file of other labels, pictures, crops or weights is overwritten, with
+    a warning in the log that names the difference. Raises `ConfigError` where the recipe has no fixed copies or the
+    teacher takes wider or narrower crops, `CheckpointError` where a file in `out` is damaged.
     """
-    model = _load_teacher(recipe, teacher, device)
-    return _cache_points(recipe, samples, model, weights_hash(teacher), out, workers, quiet)
+    model = _load_teacher(recipe, teacher, execution.device)
+    return _cache_points(recipe, samples, model, weights_hash(teacher), out, execution)
 
 
 def _load_teacher(recipe: Recipe, teacher: Path, device: str) -> TorchModel:
@@ -95,13 +90,7 @@ def _load_teacher(recipe: Recipe, teacher: Path, device: str) -> TorchModel:
 
 
 def _cache_points(
-    recipe: Recipe,
-    samples: Sequence[Sample],
-    model: TorchModel,
-    weights: str,
-    out: Path,
-    workers: int,
-    quiet: bool,
+    recipe: Recipe, samples: Sequence[Sample], model: TorchModel, weights: str, out: Path, execution: Execution
 ) -> Floats32:
     assert recipe.copies is not None
     targets = [sample.points for sample in samples]
@@ -117,8 +106,8 @@ def _cache_points(
     _warn_if_stale(out, fingerprint)
     cached = {copy: _cached_points(out, fingerprint, copy) for copy in shard(range(recipe.copies))}
     missing = [copy for copy, points in cached.items() if points is None]
-    made = _points_of(model, dataset, missing, workers)
-    hidden = quiet or world().rank > 0
+    made = _points_of(model, dataset, missing, execution.workers)
+    hidden = execution.quiet or world().rank > 0
     for copy in missing if hidden else track(missing, f"points of {out.name}"):
         cached[copy] = points = next(made)
         with replacing(_copy_path(out, copy)) as temporary:

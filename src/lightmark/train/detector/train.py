@@ -27,7 +27,7 @@ from lightmark.nets.checkpoint import load_weights, read_tensors, write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet
 from lightmark.nets.network import parameter_count
 from lightmark.schema import IBUG68
-from lightmark.train.config import DetectorRecipe
+from lightmark.train.config import EXECUTION, DetectorRecipe, Execution
 from lightmark.train.detector.loss import Cells, assign, cells_of, detection_loss
 from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic
 from lightmark.train.distributed.collectives import require_single_process
@@ -74,9 +74,7 @@ def train_face_detector(
     backgrounds: Sequence[Path],
     out: Path,
     start: Path | None = None,
-    device: str = "cpu",
-    workers: int = 0,
-    quiet: bool = False,
+    execution: Execution = EXECUTION,
 ) -> Path:
     """Train the detector in the folder `out` and return the path of its weights; a finished run is not repeated.
 
@@ -97,9 +95,9 @@ def train_face_detector(
     if is_finished(out, fingerprint):
         return out / MODEL
     make_folder(out)
-    trainee = make_detector_trainee(recipe, start, device)
+    trainee = make_detector_trainee(recipe, start, execution.device)
     state = resume(out, fingerprint, trainee)
-    batches = _batches(Sources(split.train, known), recipe, state.step, workers)
+    batches = _batches(Sources(split.train, known), recipe, state.step, execution.workers)
     checked = MosaicDataset(Sources(split.validation, unknown), recipe.rules, recipe.seed, VALIDATION)
 
     def next_step() -> dict[str, Tensor]:
@@ -109,7 +107,7 @@ def train_face_detector(
         precision = validate(trainee, checked, recipe.validation_mosaics)
         return Validation("validation_ap", precision, f"average precision {precision:.4f}")
 
-    run_steps(recipe, trainee, state, out, fingerprint, next_step, validation, quiet)
+    run_steps(recipe, trainee, state, out, fingerprint, next_step, validation, execution.quiet)
     result = {
         "recipe": asdict(recipe),
         "train_faces": len(split.train),
@@ -119,7 +117,7 @@ def train_face_detector(
         "seconds": round(state.seconds, 1),
         "validation_ap": state.rows[-1]["validation_ap"],
         "torch": torch.__version__,
-        "device": device,
+        "device": execution.device,
         "threads": torch.get_num_threads(),
         "lightmark": __version__,
     }
