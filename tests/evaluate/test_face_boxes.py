@@ -16,9 +16,6 @@ from lightmark.evaluate.face_boxes import find_face_boxes, fit_template, templat
 from lightmark.geometry import Array, overlaps, tight_box
 from lightmark.schema import Schema
 from lightmark.spec import ModelSpec, box_around, face_box
-from lightmark.train.config import Execution
-
-QUIET = Execution(quiet=True)
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
 TWO = Schema("two", mirror=(0, 1), normaliser=(0, 1))
@@ -137,7 +134,7 @@ def test_own_points_are_right_from_training_to_detection(
     from lightmark.metrics import interocular, nme
     from lightmark.nets.checkpoint import load_model
     from lightmark.nets.network import Architecture
-    from lightmark.train.config import Recipe
+    from lightmark.train.config import Execution, Recipe
     from lightmark.train.faces import Split
     from lightmark.train.loop import train
 
@@ -147,7 +144,7 @@ def test_own_points_are_right_from_training_to_detection(
         "own", Architecture("mobilenetv2", "spatial", width=0.35), 48, "l1", steps=100, batch=8, warmup=5, ema=0.9,
         learning_rate=3e-3, validate_every=100, augmentation=mild,
     )  # fmt: skip
-    checkpoint = train(recipe, Split(boxed, boxed), tmp_path / "run", execution=QUIET)
+    checkpoint = train(recipe, Split(boxed, boxed), tmp_path / "run", execution=Execution(quiet=True))
     export_onnx(checkpoint, tmp_path / "five.onnx")
     landmarker = Landmarker(tmp_path / "five.onnx", threads=1)
     # Without a confidence the student cannot confirm what the detector only proposes: those faces are not detected.

@@ -1,4 +1,4 @@
-"""A head in three dimensions: a mean face, how people differ from it, what expressions do to it.
+"""3D head model: mean face, identities and expressions.
 
 Head coordinates: x to the right of the picture, y down, z towards the viewer; the origin lies between the eyes and half
 the width of the face is 1. Proportions are those of adult faces: eyes halfway down the head, outer eye corners 0.6 from
@@ -8,7 +8,7 @@ the middle line.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,37 +43,43 @@ NOSE = list(IBUG68.groups["nose"])
 EYES = (list(range(36, 42)), list(range(42, 48)))  # left and right in the picture
 MOUTH = list(IBUG68.groups["mouth"])
 LOWER_LIP = [55, 56, 57, 58, 59, 65, 66, 67]
-CORNERS = {48: 1.0, 60: 1.0, 54: 1.0, 64: 1.0, 49: 0.5, 53: 0.5, 55: 0.5, 59: 0.5}  # share in what the corners do
+CORNERS = {48: 1.0, 60: 1.0, 54: 1.0, 64: 1.0, 49: 0.5, 53: 0.5, 55: 0.5, 59: 0.5}  # share in the corners' movement
+
+
+def _trait(mean: float, low: float, high: float) -> float:
+    """Field of `Identity` with its value in the mean face and the limits of random ones."""
+    trait: float = field(default=mean, metadata={"limits": (low, high)})
+    return trait
 
 
 @dataclass(frozen=True)
 class Identity:
-    """How one person differs from the mean face: factors (1 is the mean) and shifts (0 is the mean, head units)."""
+    """Differences of a person from the mean face: factors (1 is the mean) and shifts (0 is the mean, head units)."""
 
-    width: float = 1.0
-    length: float = 1.0
-    jaw_width: float = 1.0
-    chin: float = 1.0
-    hairline: float = 0.0
-    eye_gap: float = 0.0
-    eye_width: float = 1.0
-    eye_height: float = 1.0
-    eye_tilt: float = 0.0
-    brow_height: float = 0.0
-    brow_arch: float = 1.0
-    brow_tilt: float = 0.0
-    nose_length: float = 1.0
-    nose_width: float = 1.0
-    nose_depth: float = 1.0
-    mouth_width: float = 1.0
-    mouth_height: float = 0.0
-    upper_lip: float = 1.0
-    lower_lip: float = 1.0
+    width: float = _trait(1.0, 0.88, 1.12)
+    length: float = _trait(1.0, 0.88, 1.1)
+    jaw_width: float = _trait(1.0, 0.84, 1.1)
+    chin: float = _trait(1.0, 0.8, 1.2)
+    hairline: float = _trait(0.0, -0.12, 0.15)
+    eye_gap: float = _trait(0.0, -0.05, 0.035)
+    eye_width: float = _trait(1.0, 0.82, 1.12)
+    eye_height: float = _trait(1.0, 0.8, 1.6)
+    eye_tilt: float = _trait(0.0, -0.15, 0.2)
+    brow_height: float = _trait(0.0, -0.04, 0.1)
+    brow_arch: float = _trait(1.0, 0.3, 1.7)
+    brow_tilt: float = _trait(0.0, -0.2, 0.2)
+    nose_length: float = _trait(1.0, 0.84, 1.15)
+    nose_width: float = _trait(1.0, 0.8, 1.4)
+    nose_depth: float = _trait(1.0, 0.75, 1.2)
+    mouth_width: float = _trait(1.0, 0.8, 1.2)
+    mouth_height: float = _trait(0.0, -0.04, 0.08)
+    upper_lip: float = _trait(1.0, 0.6, 1.5)
+    lower_lip: float = _trait(1.0, 0.6, 1.5)
 
 
 @dataclass(frozen=True)
 class Expression:
-    """What the face does: 0 is at rest, 1 is as far as it goes; pairs hold the sides left and right in the picture."""
+    """Facial expression: 0 is neutral, 1 the extreme; pairs are the sides left and right in the picture."""
 
     jaw_drop: float = 0.0
     smile: float = 0.0
@@ -154,7 +160,7 @@ def _shape_mouth(points: Array, identity: Identity) -> None:
 
 
 def _shape_outline(points: Array, identity: Identity) -> None:
-    # The jaw's own width tells most halfway between ear and chin, and not at all at either.
+    # `jaw_width` acts most halfway between ear and chin, and not at all at either.
     share = np.sin(np.linspace(0, np.pi, 17)) * (np.abs(np.linspace(-1, 1, 17)) > 0.1)
     points[JAW, 0] *= 1 + (identity.jaw_width - 1) * share
     below = np.clip(points[JAW, 1] - 0.9, 0, None)

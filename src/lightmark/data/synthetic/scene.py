@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
@@ -112,27 +112,7 @@ def random_scene(rng: Rng, size: int) -> Scene:
 
 def random_identity(rng: Rng) -> Identity:
     """Random person; every trait is uniform within plausible limits."""
-    return Identity(
-        width=rng.uniform(0.88, 1.12),
-        length=rng.uniform(0.88, 1.1),
-        jaw_width=rng.uniform(0.84, 1.1),
-        chin=rng.uniform(0.8, 1.2),
-        hairline=rng.uniform(-0.12, 0.15),
-        eye_gap=rng.uniform(-0.05, 0.035),
-        eye_width=rng.uniform(0.82, 1.12),
-        eye_height=rng.uniform(0.8, 1.6),
-        eye_tilt=rng.uniform(-0.15, 0.2),
-        brow_height=rng.uniform(-0.04, 0.1),
-        brow_arch=rng.uniform(0.3, 1.7),
-        brow_tilt=rng.uniform(-0.2, 0.2),
-        nose_length=rng.uniform(0.84, 1.15),
-        nose_width=rng.uniform(0.8, 1.4),
-        nose_depth=rng.uniform(0.75, 1.2),
-        mouth_width=rng.uniform(0.8, 1.2),
-        mouth_height=rng.uniform(-0.04, 0.08),
-        upper_lip=rng.uniform(0.6, 1.5),
-        lower_lip=rng.uniform(0.6, 1.5),
-    )
+    return Identity(**{trait.name: rng.uniform(*trait.metadata["limits"]) for trait in fields(Identity)})
 
 
 def random_expression(rng: Rng) -> Expression:
