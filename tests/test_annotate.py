@@ -420,9 +420,9 @@ def test_what_a_chunk_raises_with_ray_is_what_it_raises_here(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("address", "said"), [(None, "Ray does not start: slow"), ("a:1", "no Ray cluster answers at a:1: slow; the same")]
+    ("address", "message"), [(None, "Ray does not start: slow"), ("a:1", "no Ray cluster answers at a:1: slow")]
 )
-def test_a_ray_that_does_not_start_is_told(tmp_path, monkeypatch, address, said):
+def test_an_error_says_that_ray_does_not_start(tmp_path, monkeypatch, address, message):
     """Whatever Ray raises while it starts is one sentence with a way out, and Ray is stopped."""
     job = open_job(write_loose(tmp_path / "in", 2), tmp_path / "out", Settings(), 2)
     fake, stopped = fake_ray(monkeypatch), []
@@ -432,7 +432,7 @@ def test_a_ray_that_does_not_start_is_told(tmp_path, monkeypatch, address, said)
         raise Exception("slow")  # as bare as Ray's own
 
     fake.init = fail
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         list(run_ray(job, 2, address))
     assert stopped
 

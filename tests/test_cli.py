@@ -210,11 +210,11 @@ def test_models_tell_the_licence_of_each_file() -> None:
     """Students and detectors alike: weights are not under the code's licence."""
     result = CliRunner().invoke(main, ["models"])
     assert result.exit_code == 0
-    told = " ".join(result.output.split())
+    text = " ".join(result.output.split())
     for name in ("fast: ", "face, a face detector: "):
-        assert name in told
-    assert "Licence of the weights of fast, fast-int8, standard, standard-int8: research use only" in told
-    assert "Licence of the weights of face: research use only" in told
+        assert name in text
+    assert "Licence of the weights of fast, fast-int8, standard, standard-int8: research use only" in text
+    assert "Licence of the weights of face: research use only" in text
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ def unit_face(margin: float, size: int) -> np.ndarray:
 
 
 def test_crop_view_brings_the_mesh_back_to_the_picture(script: ModuleType, tmp_path: Path) -> None:
-    """Each face is shown alone in a square crop, and what is found there is told in pixels of the picture."""
+    """Each face is detected alone in a square crop, and its points are converted to pixels of the picture."""
     path = str(write_picture(tmp_path / "scene.png"))
     places = [SHAPE * 40 + (20, 30), SHAPE * 60 + (120, 30)]
     samples = [face(points, path, index=i) for i, points in enumerate(places)]

@@ -191,7 +191,7 @@ def test_faces_keep_the_order_of_the_boxes(landmarker: Landmarker) -> None:
 
 
 def test_the_picture_is_looked_at(write_onnx: WriteOnnx) -> None:
-    """A model moved by brightness answers a white picture elsewhere than a black one, by what it was told."""
+    """A model whose points depend on the brightness places them elsewhere on a white picture than on a black one."""
     path = write_onnx("bright.onnx", SHAPE, SPEC.size, spec_to_json(SPEC), gain=0.25)
     landmarker = Landmarker(path)
     white, black = (

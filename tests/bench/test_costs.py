@@ -50,9 +50,9 @@ def test_costs_are_counted(quantised) -> None:
 def test_the_count_agrees_with_what_training_told() -> None:
     """For the shipped student, whose network counted itself in torch, to a few thousandths (folded norms)."""
     path = model_path("fast")
-    told, model = OnnxModel(path, 1).spec.provenance, onnx.load(path)
-    assert count_multiply_adds(model) == pytest.approx(told["multiply_adds"], rel=0.01)
-    assert count_parameters(model) == pytest.approx(told["parameters"], rel=0.01)
+    provenance, model = OnnxModel(path, 1).spec.provenance, onnx.load(path)
+    assert count_multiply_adds(model) == pytest.approx(provenance["multiply_adds"], rel=0.01)
+    assert count_parameters(model) == pytest.approx(provenance["parameters"], rel=0.01)
 
 
 def test_what_the_spec_tells_stands(tmp_path) -> None:
@@ -60,9 +60,9 @@ def test_what_the_spec_tells_stands(tmp_path) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(graph(), path)
     spec = ModelSpec(plain_schema(3), 16)
-    told = ModelSpec(plain_schema(3), 16, provenance={"parameters": 1, "multiply_adds": 2})
+    counted = ModelSpec(plain_schema(3), 16, provenance={"parameters": 1, "multiply_adds": 2})
     size = path.stat().st_size
-    assert model_costs(path, told) == Costs(size, 1, 2)
+    assert model_costs(path, counted) == Costs(size, 1, 2)
     assert model_costs(path, spec) == Costs(size, 8 * 27 + 8 + 512 * 5, 27 * 512 + 2560)
 
 

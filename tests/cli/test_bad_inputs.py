@@ -103,7 +103,7 @@ def test_a_bad_input_is_one_line(world, place: str, suffix: str, bad: Callable[[
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code in (1, 2), result.output
-    said = [line for line in result.stderr.splitlines() if line.strip()]
-    assert any(name in line for line in said for name in (Path(value).name, "strays", "noise")), said
-    assert len(said) <= 6, said
-    assert not any(".lightmark-" in line or "Traceback" in line for line in said)
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert any(name in line for line in lines for name in (Path(value).name, "strays", "noise")), lines
+    assert len(lines) <= 6, lines
+    assert not any(".lightmark-" in line or "Traceback" in line for line in lines)

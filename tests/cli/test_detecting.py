@@ -102,10 +102,10 @@ def test_what_cannot_be_read_is_told_at_the_end(detect: Callable[..., Result], p
     result = detect(tmp_path / "bare", photos, tmp_path / "missing.png", "-", stdin=b"hello")
     assert result.exit_code == 1
     assert len(lines(result)) == 3
-    told = result.stderr.splitlines()
-    assert told[0] == "lightmark: 5 of 8 inputs could not be read:"
+    errors = result.stderr.splitlines()
+    assert errors[0] == "lightmark: 5 of 8 inputs could not be read:"
     for text in ("bare: no picture", "empty.jpg: cannot", "cut.jpg: cannot", "missing.png: no such", "standard input:"):
-        assert sum(text in line for line in told[1:]) == 1
+        assert sum(text in line for line in errors[1:]) == 1
     assert "Traceback" not in result.stderr
 
 

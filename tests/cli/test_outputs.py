@@ -94,10 +94,10 @@ def test_what_is_there_stays(world, command: str, _parameter: str, text: str, vi
     path.write_text("mine")
     result = run(command, text, world)
     assert result.exit_code == 2
-    said = result.stderr.splitlines()
-    assert len(said) == 1, said
-    assert said[0].startswith("lightmark: ")
-    assert "is there already" in said[0] or "holds something" in said[0]
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("lightmark: ")
+    assert "is there already" in lines[0] or "holds something" in lines[0]
     assert path.read_text() == "mine"
 
 

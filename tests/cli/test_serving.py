@@ -93,13 +93,13 @@ def test_it_ends_when_what_it_is_doing_is_done(page: Path, number: signal.Signal
         assert process.stdout.readline() == "begun\n"
         process.send_signal(number)
         sending.join(30)
-        _, said = process.communicate(timeout=30)
-        assert process.returncode == status, said
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == status, log
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=5)
     ((answered, body),) = answers
     assert (answered, json.loads(body)["width"]) == (200, 20)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d POST /v1/landmarks 200 \d+ ms\n", said)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d POST /v1/landmarks 200 \d+ ms\n", log)
 
 
 def test_it_does_not_wait_for_ever(page: Path) -> None:

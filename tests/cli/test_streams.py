@@ -91,21 +91,21 @@ every_command = pytest.mark.parametrize("words", PRINTING, indirect=True)
 def test_output_that_is_not_taken_is_status_two(words, output, reason, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line says so, whatever the format; nothing is printed by the interpreter's end."""
     with output() as stream:
-        status, said = status_of(words, stream, monkeypatch)
+        status, printed = status_of(words, stream, monkeypatch)
         assert status == 2
-        last = said.splitlines()[-1]
+        last = printed.splitlines()[-1]
         assert last == f"lightmark: standard output cannot be written: {reason}"
-        assert "Traceback" not in said
+        assert "Traceback" not in printed
 
 
 @every_command
 def test_a_reader_that_is_gone_ends_it_quietly(words, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `| head` does: no word, and the status that shells give for it."""
     with unread() as stream:
-        status, said = status_of(words, stream, monkeypatch)
+        status, printed = status_of(words, stream, monkeypatch)
         assert status == 141
-        assert "rror" not in said
-        assert "Traceback" not in said
+        assert "rror" not in printed
+        assert "Traceback" not in printed
 
 
 @every_command
@@ -113,8 +113,8 @@ def test_a_reader_that_is_gone_ends_it_quietly(words, monkeypatch: pytest.Monkey
 def test_any_encoding_is_printed_to(words, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it lacks is escaped; JSON and CSV for programs are UTF-8."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    status, said = status_of(words, stream, monkeypatch)
-    assert status == 0, said
+    status, printed = status_of(words, stream, monkeypatch)
+    assert status == 0, printed
     assert stream.buffer.getvalue().decode("utf-8" if "--format" in words else encoding) or "track" in words
 
 
@@ -147,7 +147,7 @@ def test_a_closed_standard_input_is_named(world, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 @pytest.mark.parametrize(
-    ("shell", "status", "said"),
+    ("shell", "status", "printed"),
     [
         ("{} info fast > /dev/full", 2, "lightmark: standard output cannot be written: No space left on device\n"),
         ("{} info fast >&-", 2, "lightmark: standard output cannot be written: it is closed\n"),
@@ -156,7 +156,7 @@ def test_a_closed_standard_input_is_named(world, monkeypatch: pytest.MonkeyPatch
         ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 {} info fast > /dev/null", 0, ""),
     ],
 )
-def test_a_shell_sees_the_same(shell: str, status: int, said: str) -> None:
+def test_a_shell_sees_the_same(shell: str, status: int, printed: str) -> None:
     """The whole process, with what the interpreter does at its end."""
     if "/dev/full" in shell and not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
@@ -164,7 +164,7 @@ def test_a_shell_sees_the_same(shell: str, status: int, said: str) -> None:
     for unbuffered in ("", "1"):
         environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        assert (done.returncode, done.stderr) == (status, said)
+        assert (done.returncode, done.stderr) == (status, printed)
 
 
 def test_a_pipe_without_a_reader_ends_the_process_quietly() -> None:

@@ -55,10 +55,10 @@ def track(*arguments: object) -> tuple[int, str]:
 def test_overlay_and_json_lines(film: Path, tmp_path: Path) -> None:
     """As many frames as there were, points drawn, a row a face and frame."""
     out, records = tmp_path / "out.mp4", tmp_path / "new" / "rows.jsonl"
-    status, said = track(film, "--out", out, "--records", records)
+    status, printed = track(film, "--out", out, "--records", records)
     assert status == 0
-    assert f"{FRAMES} frames, 0.2 s, faces followed: 1" in said
-    assert said.endswith(f"{out}\n{records}\n")
+    assert f"{FRAMES} frames, 0.2 s, faces followed: 1" in printed
+    assert printed.endswith(f"{out}\n{records}\n")
     rows = [json.loads(line) for line in records.read_text().splitlines()]
     assert [(row["frame"], row["id"]) for row in rows] == [(index, 0) for index in range(FRAMES)]
     np.testing.assert_allclose([row["seconds"] for row in rows], np.arange(FRAMES) / 25, atol=1e-3)
@@ -116,9 +116,9 @@ def test_what_is_there_stays_without_force(film: Path, tmp_path: Path) -> None:
     """Refused before anything is opened; with --force it is replaced."""
     records = tmp_path / "rows.csv"
     records.write_text("mine")
-    status, said = track(film, "--records", records)
+    status, printed = track(film, "--records", records)
     assert (status, records.read_text()) == (2, "mine")
-    assert "rows.csv: is there already; give another name, or --force" in said
+    assert "rows.csv: is there already; give another name, or --force" in printed
     assert track(film, "--records", records, "--force")[0] == 0
     assert records.read_text().startswith("frame,seconds,id")
 
@@ -126,9 +126,9 @@ def test_what_is_there_stays_without_force(film: Path, tmp_path: Path) -> None:
 def test_the_video_itself_is_never_replaced(film: Path) -> None:
     """The video itself is never replaced, even with --force."""
     before = film.read_bytes()
-    status, said = track(film, "--out", film, "--force")
+    status, printed = track(film, "--out", film, "--force")
     assert status == 2
-    assert "is one of the inputs" in said
+    assert "is one of the inputs" in printed
     assert film.read_bytes() == before
 
 
@@ -150,9 +150,9 @@ def test_wrong_options_are_one_line_and_write_nothing(
 ) -> None:
     """The failure gives status 2 and the reason, and no file."""
     monkeypatch.chdir(tmp_path)
-    status, said = track(film, *arguments)
+    status, printed = track(film, *arguments)
     assert status == 2
-    assert text in said
+    assert text in printed
     assert not list(tmp_path.iterdir())
 
 
@@ -160,9 +160,9 @@ def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
     """A missing file, and one that is something else."""
     (tmp_path / "text.mp4").write_text("hello")
     for name, text in (("none.mp4", "no such file"), ("text.mp4", "no video that FFmpeg knows")):
-        status, said = track(tmp_path / name, "--records", tmp_path / "rows.csv")
+        status, printed = track(tmp_path / name, "--records", tmp_path / "rows.csv")
         assert status == 2
-        assert said.startswith(f"lightmark: {tmp_path / name}: {text}")
+        assert printed.startswith(f"lightmark: {tmp_path / name}: {text}")
     assert not (tmp_path / "rows.csv").exists()
 
 
@@ -181,9 +181,9 @@ def test_a_cut_file_is_kept_and_told(film_of: FilmOf, tmp_path: Path) -> None:
     whole = film_of(tmp_path / "whole.avi", [portrait()] * 6, [index / 25 for index in range(6)], codec="mjpeg")
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    status, said = track(cut, "--records", tmp_path / "rows.csv")
+    status, printed = track(cut, "--records", tmp_path / "rows.csv")
     assert status == 0
-    assert "the file claims 6 frames; is it cut?" in said
+    assert "the file claims 6 frames; is it cut?" in printed
     assert 2 <= len((tmp_path / "rows.csv").read_text().splitlines()) < 6 + 1
 
 
@@ -228,9 +228,9 @@ def test_overlay_and_records_keep_times_and_sound(film_of: FilmOf, tmp_path: Pat
 def test_sound_that_the_overlay_cannot_hold_is_told(film_of: FilmOf, tmp_path: Path) -> None:
     """With its codec and a format that can."""
     loud = film_of(tmp_path / "loud.mkv", [portrait()], [0.0], sound="libopus")
-    status, said = track(loud, "--out", tmp_path / "out.mov")
+    status, printed = track(loud, "--out", tmp_path / "out.mov")
     assert status == 0
-    assert "the overlay is without sound (opus), which its format cannot hold; .mkv holds most" in said
+    assert "the overlay is without sound (opus), which its format cannot hold; .mkv holds most" in printed
 
 
 FULL_DISK = textwrap.dedent("""
@@ -298,9 +298,9 @@ def test_an_interrupted_file_keeps_what_was_done(
     """After a signal in the third frame both files hold three, whole."""
     raise_in_frame(monkeypatch, 2, number)
     out, records = tmp_path / "out.mp4", tmp_path / "rows.jsonl"
-    found, said = track(film, "--out", out, "--records", records)
+    found, printed = track(film, "--out", out, "--records", records)
     assert found == status
-    assert f"stopped by {signal.Signals(number).name}; what was done so far is kept" in said
+    assert f"stopped by {signal.Signals(number).name}; what was done so far is kept" in printed
     assert len(records.read_text().splitlines()) == 3
     with VideoReader(out) as reader:
         assert len(list(reader)) == 3

@@ -214,9 +214,9 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
         full.setattr(files, "_move_over", refuse)
         result = runs.invoke(command)
     assert result.exit_code == 2, result.output
-    said = result.stderr.splitlines()[-1]
-    assert said.startswith(f"lightmark: {runs.out}")
-    assert f"{name}: cannot be written: No space left on device; is it a place to write to, with room left? (" in said
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith(f"lightmark: {runs.out}")
+    assert f"{name}: cannot be written: No space left on device; is it a place to write to, with room left? (" in error
     assert not list(runs.out.rglob(".lightmark-*"))
     assert runs.invoke(command).exit_code == 0
 

@@ -373,11 +373,11 @@ def test_a_cut_tar_gives_what_is_whole(tmp_path, folder, keep):
     pack(read_pts_tree(folder), tmp_path / "out")
     (shard,) = (tmp_path / "out").glob("*.tar")
     shard.write_bytes(shard.read_bytes()[:keep])
-    said = []
-    faces = read_shards([shard], said.append)
-    counted = sum(int(word) for word in said[0].replace("left out: ", "left out ").split() if word.isdigit())
+    messages = []
+    faces = read_shards([shard], messages.append)
+    counted = sum(int(word) for word in messages[0].replace("left out: ", "left out ").split() if word.isdigit())
     assert len(faces) < 3
-    assert "cut" in said[0]
+    assert "cut" in messages[0]
     assert counted >= 8 - len(faces)
 
 
@@ -388,17 +388,17 @@ def test_a_tar_cut_between_members_is_noticed(tmp_path, folder):
     with tarfile.open(shard) as archive:
         edge = archive.getmember("00000005.jpg").offset
     shard.write_bytes(shard.read_bytes()[:edge])
-    said = []
-    assert len(read_shards([shard], said.append)) == 5
-    assert "3 behind a broken end" in said[0]
+    messages = []
+    assert len(read_shards([shard], messages.append)) == 5
+    assert "3 behind a broken end" in messages[0]
 
 
 def test_a_missing_shard_is_told(shards):
     """The manifest knows what should be there."""
     (shards / "faces-000002.tar").unlink()
-    said = []
-    assert len(read_shards(sorted(shards.glob("*.tar")), said.append)) == 6
-    assert "faces-000002.tar: missing, though lightmark-shards.json names it" in said[0]
+    messages = []
+    assert len(read_shards(sorted(shards.glob("*.tar")), messages.append)) == 6
+    assert "faces-000002.tar: missing, though lightmark-shards.json names it" in messages[0]
 
 
 def test_read_samples_warns_in_the_log(shards, caplog):

@@ -68,15 +68,15 @@ def test_files_shrink(written) -> None:
 
 def test_each_file_says_what_it_is(written, fast) -> None:
     """The provenance has precision, source and calibration, but not the NME of the original."""
-    told = {file_format: OnnxModel(one.path, 1).spec for file_format, one in written.items()}
-    assert {file_format: spec.provenance["precision"] for file_format, spec in told.items()} == PRECISIONS
-    assert told["onnx"].provenance["nme"] == fast.spec.provenance["nme"]
-    spec = told["onnx-int8"]
+    specs = {file_format: OnnxModel(one.path, 1).spec for file_format, one in written.items()}
+    assert {file_format: spec.provenance["precision"] for file_format, spec in specs.items()} == PRECISIONS
+    assert specs["onnx"].provenance["nme"] == fast.spec.provenance["nme"]
+    spec = specs["onnx-int8"]
     assert spec.provenance["calibration"] == {"faces": 24, "seed": 0}
     assert spec.provenance["source_sha256"] == sha256_of(model_path("fast"))
     assert "nme" not in spec.provenance
     assert spec.provenance["pair_limit"] == 128
-    assert "pair_limit" not in told["onnx-int8-vnni"].provenance
+    assert "pair_limit" not in specs["onnx-int8-vnni"].provenance
     assert replace(spec, provenance={}) == replace(fast.spec, provenance={})
 
 

@@ -125,10 +125,10 @@ def test_core_ml_packages_carry_the_spec_and_the_names(tmp_path: Path) -> None:
 
     out = tmp_path / "fast.mlpackage"
     export_formats(model_path("fast"), {"coreml": out})
-    told = coremltools.utils.load_spec(str(out)).description
-    assert [one.name for one in told.input] == ["crops"]
-    assert [one.name for one in told.output] == ["unit_points", "errors", "presence"]
-    spec = spec_from_json(told.metadata.userDefined[METADATA_KEY], "package")
+    description = coremltools.utils.load_spec(str(out)).description
+    assert [one.name for one in description.input] == ["crops"]
+    assert [one.name for one in description.output] == ["unit_points", "errors", "presence"]
+    spec = spec_from_json(description.metadata.userDefined[METADATA_KEY], "package")
     assert spec.provenance["parity"] == "not verified"
 
 

@@ -57,10 +57,10 @@ def layers(path: Path, crops: NDArray[np.uint8]) -> Iterator[Layer]:
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = dict(zip(expected, session.run(expected, {"pixels": crops}), strict=True))
     for node, read in zip(found, reads, strict=True):
-        told = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         yield Layer(
             arrays[givers[node.input[1]].input[0]], values[read.input[0]], int(arrays[read.input[2]]),
-            list(told.get("pads", [0] * 4)), list(told.get("strides", [1, 1])), told.get("group", 1),
+            list(attributes.get("pads", [0] * 4)), list(attributes.get("strides", [1, 1])), attributes.get("group", 1),
         )  # fmt: skip
 
 

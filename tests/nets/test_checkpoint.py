@@ -309,7 +309,7 @@ def test_a_refused_write_is_ours_and_keeps_the_old_file(tmp_path):
     """No error of the library's; the file before is whole, and no temporary one stays, whoever would have named it."""
     path = tmp_path / "state.safetensors"
     command = [sys.executable, "-c", LIMITED_WRITE, str(path)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said == f"{path}: cannot be written: File too large; is it a place to write to, with room left?\n"
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed == f"{path}: cannot be written: File too large; is it a place to write to, with room left?\n"
     assert torch.equal(read_tensors(path)[0]["weight"], torch.zeros(8))
     assert list(tmp_path.iterdir()) == [path]

@@ -87,18 +87,18 @@ def test_spatial_head_equals_its_formula(height, width):
     """The points are Σ softmax(score) · (centre + offset), cell by cell, for odd and oblong maps too."""
     torch.manual_seed(0)
     head = SpatialHead(CHANNELS, 3, hidden=8).eval()
-    told = {}
+    outputs = {}
     for name in ("scores", "offsets"):
-        getattr(head, name).register_forward_hook(lambda _, __, output, name=name: told.update({name: output}))
+        getattr(head, name).register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
     found = head(*maps(height, width))
     expected = torch.zeros(2, 3, 2)
     for sample in range(2):
         for point in range(3):
-            weight = told["scores"][sample, point].exp()
+            weight = outputs["scores"][sample, point].exp()
             for row in range(height):
                 for column in range(width):
                     share = weight[row, column] / weight.sum()
-                    offset = told["offsets"][sample, 2 * point : 2 * point + 2, row, column]
+                    offset = outputs["offsets"][sample, 2 * point : 2 * point + 2, row, column]
                     centre = torch.tensor([(column + 0.5) / width, (row + 0.5) / height])
                     expected[sample, point] += share * (centre + offset)
     torch.testing.assert_close(found, expected)

@@ -22,7 +22,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(*words: str) -> list[tuple[str, str]]:
+def resolved(*words: str) -> list[tuple[str, str]]:
     """Name and place of each input, where no word fails."""
     inputs, failures = find_inputs(words)
     assert failures == []
@@ -31,54 +31,54 @@ def told(*words: str) -> list[tuple[str, str]]:
 
 def test_a_file_is_itself(tree: Path) -> None:
     """Its place is its name alone, wherever it lies."""
-    assert told("a/b/2.PNG") == [("a/b/2.PNG", "2.PNG")]
-    assert told(str(tree / "ñ 顔.heic")) == [(str(tree / "ñ 顔.heic"), "ñ 顔.heic")]
+    assert resolved("a/b/2.PNG") == [("a/b/2.PNG", "2.PNG")]
+    assert resolved(str(tree / "ñ 顔.heic")) == [(str(tree / "ñ 顔.heic"), "ñ 顔.heic")]
 
 
 def test_a_folder_is_the_pictures_in_it_and_below(tree: Path) -> None:
     """By suffix in any case, sorted; hidden names, other files and folders are no pictures."""
-    assert told("a") == [("a/1.jpg", "1.jpg"), ("a/b/2.PNG", "b/2.PNG")]
+    assert resolved("a") == [("a/1.jpg", "1.jpg"), ("a/b/2.PNG", "b/2.PNG")]
 
 
 def test_several_folders_keep_their_names(tree: Path) -> None:
     """Pictures of one name in two folders go to two places."""
-    assert told("a", "c/1.jpg") == [("a/1.jpg", "a/1.jpg"), ("a/b/2.PNG", "a/b/2.PNG"), ("c/1.jpg", "c/1.jpg")]
+    assert resolved("a", "c/1.jpg") == [("a/1.jpg", "a/1.jpg"), ("a/b/2.PNG", "a/b/2.PNG"), ("c/1.jpg", "c/1.jpg")]
 
 
 def test_a_pattern_is_what_fits_it(tree: Path) -> None:
     """Also through folders, as shells that do not expand it leave it; a folder that fits is gone through."""
-    assert told("a/**/*.[jJpP]*") == [("a/1.jpg", "1.jpg"), ("a/b/2.PNG", "b/2.PNG")]
-    assert told("?/1.jpg") == [("a/1.jpg", "a/1.jpg"), ("c/1.jpg", "c/1.jpg")]
-    assert told("a/*") == [("a/1.jpg", "1.jpg"), ("a/b/2.PNG", "b/2.PNG"), ("a/notes.txt", "notes.txt")]
+    assert resolved("a/**/*.[jJpP]*") == [("a/1.jpg", "1.jpg"), ("a/b/2.PNG", "b/2.PNG")]
+    assert resolved("?/1.jpg") == [("a/1.jpg", "a/1.jpg"), ("c/1.jpg", "c/1.jpg")]
+    assert resolved("a/*") == [("a/1.jpg", "1.jpg"), ("a/b/2.PNG", "b/2.PNG"), ("a/notes.txt", "notes.txt")]
 
 
 def test_a_file_whose_name_looks_like_a_pattern_is_itself(tree: Path) -> None:
     """What is there goes before what might be meant."""
-    assert told("c/[x].webp") == [("c/[x].webp", "[x].webp")]
+    assert resolved("c/[x].webp") == [("c/[x].webp", "[x].webp")]
 
 
 def test_each_picture_is_read_once(tree: Path) -> None:
     """Named twice, by a detour, or by a folder too."""
-    assert told("a/1.jpg", "c/../a/1.jpg", "a", str(tree / "a" / "1.jpg"))[0] == ("a/1.jpg", "1.jpg")
-    assert len(told("a/1.jpg", "c/../a/1.jpg", "a", str(tree / "a" / "1.jpg"))) == 2
+    assert resolved("a/1.jpg", "c/../a/1.jpg", "a", str(tree / "a" / "1.jpg"))[0] == ("a/1.jpg", "1.jpg")
+    assert len(resolved("a/1.jpg", "c/../a/1.jpg", "a", str(tree / "a" / "1.jpg"))) == 2
 
 
 def test_places_never_leave_the_folder_of_results(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inputs told through ".." are put where they are, seen from what all share."""
+    """Inputs with ".." in their paths get a place relative to the common folder."""
     monkeypatch.chdir(tree / "c")
-    assert told("../a/1.jpg", "1.jpg") == [("../a/1.jpg", "a/1.jpg"), ("1.jpg", "c/1.jpg")]
+    assert resolved("../a/1.jpg", "1.jpg") == [("../a/1.jpg", "a/1.jpg"), ("1.jpg", "c/1.jpg")]
 
 
 def test_standard_input_is_one_picture(tree: Path) -> None:
-    """It moves no other place; a file called "-" is told with its folder."""
+    """It moves no other place; a file called "-" is named with its folder."""
     (tree / "-").touch()
-    assert told("-", "a/1.jpg", "-", "./-") == [("-", "stdin"), ("a/1.jpg", "a/1.jpg"), ("-", "-")]
+    assert resolved("-", "a/1.jpg", "-", "./-") == [("-", "stdin"), ("a/1.jpg", "a/1.jpg"), ("-", "-")]
     assert find_inputs(["-"])[0][0].path is None
 
 
 def test_a_missing_file_is_left_to_its_reading(tree: Path) -> None:
     """A missing file is an input, so that it is reported with the unreadable ones."""
-    assert told("a/9.jpg") == [("a/9.jpg", "9.jpg")]
+    assert resolved("a/9.jpg") == [("a/9.jpg", "9.jpg")]
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,6 @@ def test_message_of_endless_fields_is_refused(tmp_path, monkeypatch):
 
 
 def test_missing_file_is_named(tmp_path):
-    """A wrong path is told apart from a broken file."""
+    """The error of a wrong path differs from that of a broken file."""
     with pytest.raises(CheckpointError, match=r"none\.onnx: no such model file"):
         read_onnx(tmp_path / "none.onnx")

@@ -71,7 +71,7 @@ def test_refuses_crops_of_another_size(write_onnx) -> None:
 
 
 def test_names_a_file_that_is_missing(tmp_path) -> None:
-    """A wrong path is told apart from a broken file."""
+    """The error of a wrong path differs from that of a broken file."""
     with pytest.raises(CheckpointError, match=r"nowhere\.onnx: no such model file"):
         OnnxModel(tmp_path / "nowhere.onnx")
 

@@ -82,7 +82,7 @@ def test_the_trial_agrees_with_the_processor_s_flags() -> None:
 @pytest.fixture
 def opened(monkeypatch, tmp_path, caplog) -> Any:
     """A function that opens the shipped int8 student as a file of another provenance, on a processor that saturates
-    or not: the settings of the sessions opened, and the lines said.
+    or not: the settings of the sessions opened, and the logged lines.
     """
     original = read_graph(model_path("fast-int8"))
     spec = OnnxModel(model_path("fast-int8"), 1).spec

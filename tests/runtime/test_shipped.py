@@ -1,4 +1,4 @@
-"""Shipped models: found by name, checked before use, told apart from files."""
+"""Shipped models: names, sha256 checks, and names against file paths."""
 
 from __future__ import annotations
 

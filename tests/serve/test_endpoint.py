@@ -107,12 +107,12 @@ def test_the_answer_is_that_of_the_command(serving: Serving) -> None:
     stream = io.BytesIO()
     Image.fromarray(np.asarray(synthetic_samples(5, 0)[4].image)).save(stream, "PNG")
     command = ["detect", "-", "--model", "fast", "--format", "jsonl", "--threads", "1"]
-    said = CliRunner().invoke(main, command, input=stream.getvalue())
+    printed = CliRunner().invoke(main, command, input=stream.getvalue())
     with serving(app_of(Landmarker("fast", threads=1))) as ask:
         answer = ask("POST", PATH, stream.getvalue(), {"Content-Type": "image/png"})
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json == json.loads(said.stdout)
+    assert answer.json == json.loads(printed.stdout)
     assert len(answer.json["faces"]) == 1
     assert set(answer.json) == set(PICTURE["properties"])
     assert set(answer.json["faces"][0]) == set(FACE["properties"]) - set(FACE_MEASURES)

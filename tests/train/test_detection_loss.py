@@ -64,7 +64,7 @@ def test_answers_come_from_near_the_centre(cells: Cells) -> None:
 
 
 def test_around_the_answers_either_will_do(cells: Cells) -> None:
-    """Cells of the same stride still inside the face are not told that nothing is there; those outside are."""
+    """Cells of the same stride inside the face are ignored, not background; those outside are background."""
     target = assign(torch.tensor([square(128, 128, 128)]), YES, cells)
     coarse = cells.strides == 32
     away = (cells.middles - 128).abs().amax(1)

@@ -157,7 +157,7 @@ def test_a_result_has_its_seconds_to_a_tenth(
 def test_options_of_a_run_are_handed_on(
     faces: list[Sample], backgrounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Start, device, workers and silence; nothing of the kind where nothing is said."""
+    """Start and execution settings reach their functions; the defaults are CPU, no workers, a progress bar."""
     calls: list[Any] = []
     made = make_detector_trainee(RECIPE, None, "cpu")
     monkeypatch.setattr(module, "make_detector_trainee", lambda recipe, *given: calls.append(given) or made)

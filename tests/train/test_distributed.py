@@ -141,12 +141,12 @@ def killed(script: Path, out: Path) -> tuple[int, str]:
         time.sleep(0.005)
     assert process.poll() is None, "the run ended before it could be killed"
     os.kill(worker_of(process.pid, rank=1), signal.SIGKILL)
-    _, said = process.communicate(timeout=300)
-    return process.returncode, said
+    _, printed = process.communicate(timeout=300)
+    return process.returncode, printed
 
 
 def worker_of(launcher: int, rank: int) -> int:
-    """Process number of the launcher's worker, told from the environment that it was started with."""
+    """Process id of the launcher's worker, identified by its environment."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     return next(int(child) for child in children if f"\0RANK={rank}\0".encode() in environment_of(child))
 
@@ -165,11 +165,11 @@ def test_two_processes_train_as_one_does(together: Path, alone: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker to kill through Linux's /proc")
 def test_a_killed_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, script: Path, alone: Path) -> None:
-    """The end of one is told, with what to do; two processes, or one, then finish on the curve of an unbroken run."""
-    status, said = killed(script, tmp_path / "two")
+    """The error says that a process ended and what to do; two processes, or one, then resume the same training curve."""
+    status, printed = killed(script, tmp_path / "two")
     assert status != 0
-    assert "SIGKILL" in said
-    assert "process 0 of 2: another process of this training has ended or does not answer; start the same" in said
+    assert "SIGKILL" in printed
+    assert "process 0 of 2: another process of this training has ended or does not answer; start the same" in printed
     assert (tmp_path / "two/state.safetensors").exists()
     assert not (tmp_path / "two/result.json").exists()
     shutil.copytree(tmp_path / "two", tmp_path / "one")
@@ -243,7 +243,7 @@ def test_too_few_validation_faces_are_refused(
 def test_processes_with_other_faces_are_refused(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch, second_of_three: None
 ) -> None:
-    """A machine whose data set differs is told so before anything is written."""
+    """A machine with another data set raises an error before anything is written."""
     monkeypatch.setattr("lightmark.train.loop.init_distributed", lambda device: device)
     monkeypatch.setattr("lightmark.train.loop.broadcast", lambda value: "the first one's")
     with pytest.raises(ConfigError, match="process 1 of 3 was given another recipe or other faces than process 0"):

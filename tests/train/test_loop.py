@@ -153,7 +153,7 @@ def test_the_best_weights_are_kept(tmp_path: Path, faces: list[Sample], recipe: 
 def test_a_later_worse_checkpoint_does_not_replace_the_best(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of four validations the second is the best: its weights are the model, to the bit, and its step is told."""
+    """Of four validations the second is the best: its weights are saved exactly, with its step."""
     averages = []
 
     class Scripted:
@@ -177,7 +177,7 @@ def test_a_later_worse_checkpoint_does_not_replace_the_best(
 def test_soft_landmarks_are_fitted_on_training_faces_alone(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither what a run learns nor what it is judged by is told from the judged faces' shapes."""
+    """The shape model of targets and validation targets is fitted on training faces only."""
     soft = replace(recipe, soft_variance=0.5, steps=2)
     split = split_samples(faces, soft)
     fitted = []
@@ -454,7 +454,7 @@ def test_a_broken_run_goes_on_from_its_saved_step(
 def test_device_workers_and_teachers_reach_the_batches(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the step at which the run goes on, on this rank's device; in this process where nothing is said."""
+    """Batches begin at the resumed step, for this rank's device; by default without workers."""
     given: list[Any] = []
     monkeypatch.setattr(loop, "batches_of", lambda *parts: given.append(parts) or iter([0, 0, 0, 0]))
     monkeypatch.setattr(loop, "init_distributed", lambda device: f"{device}:0")

@@ -29,7 +29,7 @@ def trainee() -> Trainee[nn.Linear]:
 
 
 class Bar:
-    """A progress bar that keeps what it is told."""
+    """A progress bar that records its updates."""
 
     def __init__(self, terminal: bool, disable: bool) -> None:
         self.task_ids, self.console, self.disable = [7], self, disable

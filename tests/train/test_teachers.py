@@ -331,7 +331,7 @@ def test_device_and_workers_are_handed_on(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """To both teachers and to what cuts their crops: on the CPU and in this process where nothing else is said."""
+    """Device and workers reach both teachers and the data loader; by default CPU and no workers."""
     loaded: list[object] = []
     cut: list[object] = []
 

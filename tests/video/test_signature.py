@@ -1,4 +1,4 @@
-"""Video containers are told from pictures by their first bytes."""
+"""Video containers and pictures differ in their first bytes."""
 
 from __future__ import annotations
 

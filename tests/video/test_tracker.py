@@ -295,7 +295,7 @@ def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
 
 @dataclass
 class Script:
-    """Stands in for a Landmarker that does as it is told: `found` are the boxes that `detect` finds.
+    """Fake Landmarker with scripted results: `found` are the boxes that `detect` finds.
 
     `looks` says where a look into a box ends, at what box; None for no face. A box that it does not name is looked into
     in vain unless it is one of `found`. Scores are `confidence`, or 0 where there is no face; None for a model without.
