@@ -165,7 +165,7 @@ def test_two_processes_train_as_one_does(together: Path, alone: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker to kill through Linux's /proc")
 def test_a_killed_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, script: Path, alone: Path) -> None:
-    """The error says that a process ended and what to do; two processes, or one, then resume the same training curve."""
+    """The error names the ended process and the next step; one or two processes then resume the same training curve."""
     status, printed = killed(script, tmp_path / "two")
     assert status != 0
     assert "SIGKILL" in printed
