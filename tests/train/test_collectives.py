@@ -1,4 +1,4 @@
-"""What the processes of one training say to each other, beside two that are not there."""
+"""Collective operations of one training process beside two simulated ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture
 def second_of_three(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """One of three processes whose others hold the same numbers; the calls that it made."""
+    """Rank 1 of 3 simulated ranks with equal numbers; records its calls."""
     for name, value in {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}.items():
         monkeypatch.setenv(name, value)
     calls: list[str] = []
@@ -40,8 +40,8 @@ def second_of_three(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("missing", ["RANK", "WORLD_SIZE", "MASTER_ADDR"])
-def test_a_world_is_told_by_all_of_torchruns_variables(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    """Without one of them there is one process; the number on the machine is 0 unless it is environment."""
+def test_a_world_needs_all_of_torchruns_variables(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    """Without one of torchrun's variables the world size is 1; the local rank defaults to 0."""
     environment = {"RANK": "2", "WORLD_SIZE": "4", "MASTER_ADDR": "there"}
     monkeypatch.setattr(os, "environ", environment)
     assert world() == World(2, 4, 0)
@@ -52,7 +52,7 @@ def test_a_world_is_told_by_all_of_torchruns_variables(monkeypatch: pytest.Monke
 
 
 def test_sums_and_means_are_over_all(second_of_three: list[str]) -> None:
-    """Sums in place; means of named numbers keep their names."""
+    """`all_reduce` sums in place; `all_reduce_mean` keeps the names."""
     values = torch.tensor([1.0, 2.0])
     assert ranks.all_reduce(values) is values
     assert values.tolist() == [3.0, 6.0]
@@ -62,19 +62,19 @@ def test_sums_and_means_are_over_all(second_of_three: list[str]) -> None:
 
 
 def test_shares_are_put_together_again(second_of_three: list[str]) -> None:
-    """The others' places are zeros of this process, to which their values are added."""
+    """`gather` sums arrays that are zero in the places of other ranks."""
     assert ranks.gather(np.array([4.0, 5.0]), 7).tolist() == [0, 12, 0, 0, 15, 0, 0]
 
 
-def test_the_firsts_value_is_everybodys(second_of_three: list[str]) -> None:
-    """Sent by the first process, through main memory; to meet is to add up nothing."""
+def test_broadcast_sends_the_value_of_rank_0(second_of_three: list[str]) -> None:
+    """`broadcast` sends rank 0's object through main memory; `barrier` reduces one number."""
     assert ranks.broadcast("mine") == ("first", "mine")
     ranks.barrier()
     assert second_of_three == ["broadcast from 0 by cpu", "all_reduce"]
 
 
-def test_the_end_of_another_process_is_told(second_of_three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to do, and the first line of what torch says."""
+def test_the_loss_of_another_rank_is_an_error(second_of_three: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss of another rank raises an error with advice and the first line of torch's."""
 
     def closed(*values: object, **options: object) -> None:
         raise RuntimeError("Connection closed by peer\nat line 5")
@@ -88,7 +88,7 @@ def test_the_end_of_another_process_is_told(second_of_three: list[str], monkeypa
 
 
 def test_batch_norms_are_synchronised_on_gpus_alone(second_of_three: list[str]) -> None:
-    """torch has no synchronised one for CPUs."""
+    """SyncBatchNorm is used on GPUs only; torch has none for CPUs."""
     assert isinstance(ranks.with_sync_batch_norm(nn.BatchNorm2d(1), "cuda:1"), nn.SyncBatchNorm)
     network = nn.BatchNorm2d(1)
     assert ranks.with_sync_batch_norm(network, "cpu") is network
@@ -98,16 +98,16 @@ def test_batch_norms_are_synchronised_on_gpus_alone(second_of_three: list[str]) 
 def test_a_network_is_wrapped_on_its_device(
     second_of_three: list[str], monkeypatch: pytest.MonkeyPatch, device: str, ids: list[torch.device] | None
 ) -> None:
-    """By its number on a GPU, without one on the CPU."""
+    """DistributedDataParallel gets the GPU's number, on a CPU none."""
     monkeypatch.setattr(ranks, "DistributedDataParallel", lambda network, device_ids: (network, device_ids))
     network = nn.Linear(1, 1)
     assert ranks.data_parallel(network, device) == (network, ids)
 
 
-def test_an_error_of_this_process_is_not_told_as_anothers(
+def test_errors_of_this_process_are_raised_unchanged(
     second_of_three: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory that runs out is this one's own; and one alone has nobody else to blame."""
+    """Out of memory, and errors of a single process, are raised unchanged."""
     with pytest.raises(torch.OutOfMemoryError), ranks.collective_errors():
         raise torch.OutOfMemoryError("full")
     monkeypatch.delenv("WORLD_SIZE")
@@ -115,8 +115,8 @@ def test_an_error_of_this_process_is_not_told_as_anothers(
         raise RuntimeError("mine")
 
 
-def test_alone_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything is returned as it came."""
+def test_a_single_rank_communicates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one rank all operations return their input."""
     monkeypatch.setattr(dist, "all_reduce", None)
     monkeypatch.setattr(dist, "broadcast_object_list", None)
     parts = {"loss": torch.tensor(0.5)}
@@ -138,7 +138,7 @@ def test_alone_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_joins_once_with_the_gpu_of_its_number(
     second_of_three: list[str], monkeypatch: pytest.MonkeyPatch, asked: str, given: str, backend: str
 ) -> None:
-    """The group waits for an hour, is left at exit, and is not joined twice."""
+    """The process group is initialised once, with a timeout of an hour, and destroyed at exit."""
     joined: list[tuple[object, ...]] = []
     chosen: list[int] = []
     left: list[object] = []
@@ -165,7 +165,7 @@ def test_a_named_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU where torch finds none, one beyond the last, and what torch does not know; nothing is made current."""
+    """A missing GPU or an unknown device raises an error."""
     monkeypatch.setattr(torch.cuda, "set_device", None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -188,7 +188,7 @@ def test_devices_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_several_processes_are_several(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """From two on; what runs in one refuses them, and says what to do."""
+    """A single-process command raises an error from two ranks on, with advice."""
     monkeypatch.setattr(ranks, "world", lambda: World(1, size, 1))
     with pytest.raises(ConfigError) as caught:
         ranks.require_single_process("the demo")
@@ -202,7 +202,7 @@ def test_several_processes_are_several(monkeypatch: pytest.MonkeyPatch, size: in
 
 @pytest.mark.usefixtures("second_of_three")
 def test_gpus_of_other_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has that of its own number, if there are so many; the GPU may be named where it is that one."""
+    """Each rank uses the GPU of its local rank; another one, or too few, raises an error."""
     chosen: list[int] = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

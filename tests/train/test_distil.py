@@ -1,4 +1,4 @@
-"""The pipeline runs its stages once each, over one split, and the student really sees its teachers."""
+"""The pipeline runs each stage once, on one split, and the student learns from its teachers' points."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_all_stages_share_one_split(
 def test_extra_faces_are_the_students_alone(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both students learn from them and the teachers' points on them; no teacher does, nobody is judged by them."""
+    """Both students train on the extra faces; teachers and validation do not use them."""
     extra = [replace(sample, path=Path(f"extra-{i}.png"), photo=f"extra-{i}") for i, sample in enumerate(faces[:5])]
     seen, judged = [], set()
 
@@ -117,7 +117,7 @@ def test_extra_test_faces_are_refused(tmp_path: Path, faces: list[Sample], disti
 def test_distilled_and_plain_students_start_alike_and_end_apart(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """With the same seed, crops and steps the teachers alone make the difference."""
+    """With the same seed, crops and steps only the teachers make a difference."""
     made = distil(distillation, faces, tmp_path, with_plain=True, execution=QUIET)
     assert made.plain is not None
     student, plain = (read_tensors(path)[0]["head.offsets.weight"] for path in (made.student, made.plain))
@@ -134,10 +134,10 @@ def test_tolerant_teacher_starts_from_the_tough_one(
     assert torch.allclose(tough, tolerant, atol=1e-6)
 
 
-def test_students_start_where_they_are_told_to(
+def test_students_begin_with_the_weights_of_the_start(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """With a vanishing learning rate both students keep the weights of the checkpoint, and the teachers do not care."""
+    """With a learning rate near zero both students keep the weights of `student_start`; teachers do not use it."""
     first = distil(distillation, faces, tmp_path / "first", execution=QUIET).student
     still = {"learning_rate": 1e-12, "weight_decay": 0.0}
     recipe = replace(
@@ -153,7 +153,7 @@ def test_students_start_where_they_are_told_to(
 
 
 def test_given_teachers_are_taken_as_they_are(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
-    """Checkpoints that lie alone: nothing is trained but the student, which learns their points."""
+    """With `teachers` only the student is trained, on the points of these checkpoints."""
     first = distil(distillation, faces, tmp_path / "first", execution=QUIET)
     alone = [tmp_path / f"{path.parent.name}.safetensors" for path in (first.tough, first.tolerant)]
     for source, path in zip((first.tough, first.tolerant), alone, strict=True):
@@ -166,10 +166,10 @@ def test_given_teachers_are_taken_as_they_are(tmp_path: Path, faces: list[Sample
     np.testing.assert_allclose(*(np.array(line.split(",")[:6], dtype=float) for line in losses), rtol=1e-5)
 
 
-def test_cached_points_are_what_the_teachers_say(
+def test_cached_points_are_the_teachers_predictions(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """The kept points of one copy equal a fresh run of the checkpoint on that copy's crops."""
+    """The cached points of a copy equal a new prediction on its crops."""
     made = distil(distillation, faces, tmp_path, execution=QUIET)
     recipe = distillation.student
     samples = split_samples(faces, recipe).train
@@ -183,7 +183,7 @@ def test_cached_points_are_what_the_teachers_say(
 
 
 def test_a_cut_cache_file_is_named(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
-    """Teacher points cut short are refused with the file's name instead of being read as something else."""
+    """A truncated cache file raises an error naming it."""
     made = distil(distillation, faces, tmp_path, execution=QUIET)
     damaged = tmp_path / "teacher-points/tolerant/copy-000.npz"
     damaged.write_bytes(damaged.read_bytes()[:100])
@@ -197,7 +197,7 @@ def test_a_cut_cache_file_is_named(tmp_path: Path, faces: list[Sample], distilla
 def test_a_student_without_fixed_copies_is_refused(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """Teacher points cannot be kept for crops that are never the same."""
+    """Points cannot be cached for crops that are sampled anew in every epoch."""
     endless = replace(distillation, student=replace(distillation.student, copies=None))
     with pytest.raises(ConfigError, match="set `copies`"):
         distil(endless, faces, tmp_path, execution=QUIET)
@@ -206,7 +206,7 @@ def test_a_student_without_fixed_copies_is_refused(
 def test_teachers_see_the_students_view_at_their_own_size(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """For a 48 px student the kept points of a 32 px teacher are those of the same views cut at 32 px."""
+    """The cached points of a 32 px teacher for a 48 px student are those of the same views at 32 px."""
     larger = replace(distillation, student=replace(distillation.student, size=48))
     made = distil(larger, faces, tmp_path, execution=QUIET)
     samples = split_samples(faces, larger.student).train
@@ -222,16 +222,16 @@ def test_teachers_see_the_students_view_at_their_own_size(
 def test_teachers_of_wider_crops_are_refused(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """A point has another unit coordinate in a wider crop, so such a teacher cannot be asked."""
+    """A teacher with another crop scale has other normalized points, so it raises an error."""
     other = replace(distillation, student=replace(distillation.student, crop_scale=1.5))
     with pytest.raises(ConfigError, match=r"crops of 1\.25 times the box, the student of 1\.5 times"):
         distil(other, faces, tmp_path, execution=QUIET)
 
 
-def test_a_teacher_of_wider_crops_is_refused_before_the_other_is_asked(
+def test_both_teachers_are_checked_before_the_first_predicts(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """Asking one takes long: nothing of it is done in vain."""
+    """The second teacher's crop scale is checked before the first teacher predicts."""
     made = distil(distillation, faces, tmp_path, execution=QUIET)
     network, spec = load_checkpoint(made.tolerant)
     wider, architecture = tmp_path / "wider.safetensors", architecture_from_dict(dict(spec.architecture), "here")
@@ -245,7 +245,7 @@ def test_a_teacher_of_wider_crops_is_refused_before_the_other_is_asked(
 def test_students_that_differ_in_their_loss_share_the_points(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """Kept points depend on the crops and the teachers: another objective reuses the files, another seed does not."""
+    """Another objective reuses the cached points, another seed does not."""
     made = distil(distillation, faces, tmp_path, execution=QUIET)
     folder, samples = tmp_path / "teacher-points", split_samples(faces, distillation.student).train
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
@@ -260,7 +260,7 @@ def test_students_that_differ_in_their_loss_share_the_points(
 def test_faces_with_missing_points_are_distilled(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """Every stage learns from them, soft labels and teachers' points included, and is judged where it can be."""
+    """Every stage trains on faces with missing points, with soft labels and teachers' points."""
     lacking = []
     for number, sample in enumerate(faces):
         points = sample.points.copy()
@@ -281,7 +281,7 @@ def test_faces_with_missing_points_are_distilled(
 
 
 def test_a_point_that_no_face_has_is_named(tmp_path: Path, faces: list[Sample], distillation: Distillation) -> None:
-    """A network cannot begin at the mean of nothing."""
+    """A point without any label raises an error naming it, since the mean shape lacks it."""
     bare = [replace(sample, points=np.where(np.arange(5)[:, None] == 4, np.nan, sample.points)) for sample in faces]
     with pytest.raises(DataError, match=r"point 4 of five is labelled in none of \d+ training faces"):
         distil(distillation, bare, tmp_path, execution=QUIET)
@@ -289,7 +289,7 @@ def test_a_point_that_no_face_has_is_named(tmp_path: Path, faces: list[Sample], 
 
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
-    """The stages that a distillation runs, in order, with all that they are given; nothing is trained."""
+    """Records the stages of a distillation with their arguments, without training."""
     calls: list[tuple[object, ...]] = []
 
     def trained(recipe: Recipe, out: Path, **options: object) -> Path:
@@ -305,24 +305,24 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 
 
 def extra_faces(faces: list[Sample], count: int) -> list[Sample]:
-    """Some of the faces under names of their own."""
+    """Some of the faces under other names."""
     return [replace(face, path=Path(f"extra-{i}.png"), photo=f"extra-{i}") for i, face in enumerate(faces[:count])]
 
 
 def options_of(split: Split, **options: object) -> dict[str, object]:
-    """What every stage is given beside its recipe and folder, where nothing else is asked for."""
+    """Default options of every stage."""
     return {"split": split, "device": "this rank's cpu", "workers": 0, "quiet": False, "tensorboard": False} | options
 
 
 def points_of(recipe: Distillation, split: Split, paths: dict[str, Path], out: Path) -> tuple[object, ...]:
-    """What the teachers' points are made of, without the options."""
+    """Arguments of `cache_teacher_points` without the options."""
     return recipe.student, split.train, paths["tough"], paths["tolerant"], out / "teacher-points"
 
 
 def test_every_stage_is_given_its_own(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
 ) -> None:
-    """Teachers, their points, the extra faces' sheet and both students: recipe, folder, split, start and options."""
+    """Each stage gets its recipe, folder, split, start and execution settings."""
     distillation = replace(distillation, student=replace(distillation.student, seed=3, validation=0.4))
     samples, extra, start = faces[:40], extra_faces(faces[40:], 6), tmp_path / "start.safetensors"
     made = distil(
@@ -348,7 +348,7 @@ def test_every_stage_is_given_its_own(
 def test_little_is_done_where_little_is_asked_for(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
 ) -> None:
-    """No plain student, no sheet, no start: on the CPU, aloud, in this process; the Tolerant-Teacher begins anew."""
+    """By default there is no plain student, no contact sheet and no start; execution is the default."""
     distillation = replace(distillation, tolerant_starts_from_tough=False)
     made = distil(distillation, faces, tmp_path)
     split = split_samples(faces, distillation.student)
@@ -365,7 +365,7 @@ def test_little_is_done_where_little_is_asked_for(
 def test_teachers_of_ones_own_are_trained_no_more(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
 ) -> None:
-    """Each in its place, for the points and for the sheet."""
+    """Given teachers are used for the points and the contact sheet."""
     tough, tolerant, extra = tmp_path / "a.safetensors", tmp_path / "b.safetensors", extra_faces(faces, 2)
     made = distil(distillation, faces, tmp_path, teachers=(tough, tolerant), student_extra=extra)
     assert (made.tough, made.tolerant, made.plain) == (tough, tolerant, None)
@@ -379,7 +379,7 @@ def test_the_sheet_is_written_once(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]],
     monkeypatch: pytest.MonkeyPatch, rank: int, finished: bool,
 ) -> None:  # fmt: skip
-    """By the first process, and not where the student has learnt already."""
+    """Rank 0 writes the contact sheet, unless the student is finished."""
     monkeypatch.setattr(distil_module, "world", lambda: World(rank, 2, rank))
     if finished:
         (tmp_path / "student").mkdir()
@@ -392,7 +392,7 @@ def test_the_sheet_is_written_once(
 def test_what_cannot_be_trained_on_stops_before_the_first_stage(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
 ) -> None:
-    """Test faces and faces outside their picture, among the samples, the extra ones and those that judge."""
+    """Test faces and faces outside their pictures raise an error before the first stage."""
     split = split_samples(faces, distillation.student)
     for mine in (split.train[0], split.validation[0]):
         tested = [replace(face, subsets=frozenset({"test"})) if face is mine else face for face in faces]
@@ -411,7 +411,7 @@ def test_boxes_of_the_extra_faces_are_those_of_the_samples(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """One call gives the boxes of all, in their order, and no stage sees the faces as they came."""
+    """Boxes of samples and extra faces come from one call, with one template."""
     asked: list[list[Sample]] = []
     boxed: list[Sample] = []
 

@@ -1,4 +1,4 @@
-"""Fingerprints cover all that decides a run, and name what has changed."""
+"""Fingerprints cover everything that decides a run, and errors name the difference."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def split(faces: list[Sample], tmp_path: Path) -> Split:
 
 
 def darker(path: Path) -> None:
-    """Rewrite one pixel of a picture in place."""
+    """Change one pixel of a picture file in place."""
     pixels = np.array(Image.open(path))
     pixels[0, 0] ^= 1
     Image.fromarray(pixels).save(path)
 
 
 def changed(before: Split, after: Split, recipe: Recipe) -> str:
-    """What the fingerprints say of a run on other faces."""
+    """Differences of the fingerprints of a run and the same run on other faces."""
     return differences(run_fingerprint(recipe, before, None), run_fingerprint(recipe, after, None))
 
 
 def test_a_fingerprint_changes_with_every_field_of_the_recipe() -> None:
-    """Two recipes that differ anywhere never share one."""
+    """Every field of a recipe changes the fingerprint."""
     recipe = get_recipe("cpu128-plain")
     others = [
         replace(recipe, seed=1),
@@ -58,14 +58,14 @@ def test_a_fingerprint_changes_with_every_field_of_the_recipe() -> None:
 
 
 def test_the_same_run_has_the_same_fingerprint(split: Split, recipe: Recipe) -> None:
-    """Nothing in it depends on the process, and it survives JSON."""
+    """The fingerprint does not depend on the process, and survives JSON."""
     fingerprint = run_fingerprint(recipe, split, None)
     assert differences(fingerprint, run_fingerprint(recipe, split, None)) == ""
     assert plain(fingerprint) == fingerprint
 
 
 def test_settings_are_named_with_their_values(split: Split, recipe: Recipe) -> None:
-    """A reader sees which setting and from what to what."""
+    """A changed setting is named with its old and new value."""
     longer = replace(recipe, steps=9, augmentation=replace(recipe.augmentation, blur=0.5))
     found = differences(run_fingerprint(recipe, split, None), run_fingerprint(longer, split, None))
     assert found == "recipe: steps (was 8, is 9), recipe: augmentation: blur (was 0.15, is 0.5)"
@@ -73,7 +73,7 @@ def test_settings_are_named_with_their_values(split: Split, recipe: Recipe) -> N
 
 @pytest.mark.parametrize("side", ["train", "validation"])
 def test_one_moved_label_is_seen(split: Split, recipe: Recipe, side: str) -> None:
-    """A single point of a single face, in training or validation."""
+    """One moved point of one training or validation face changes the fingerprint."""
     whose = {"train": "training faces", "validation": "validation faces"}[side]
     moved = list(getattr(split, side))
     moved[1] = replace(moved[1], points=moved[1].points + np.eye(5, 2) * 1e-6)
@@ -81,14 +81,14 @@ def test_one_moved_label_is_seen(split: Split, recipe: Recipe, side: str) -> Non
 
 
 def test_one_changed_pixel_is_seen(split: Split, recipe: Recipe) -> None:
-    """The picture keeps its name and its size in pixels."""
+    """One changed pixel changes the fingerprint."""
     before = run_fingerprint(recipe, split, None)
     darker(split.train[3].path)
     assert differences(before, run_fingerprint(recipe, split, None)) == "training faces: pictures"
 
 
 def test_boxes_order_and_number_are_seen(split: Split, recipe: Recipe) -> None:
-    """Each changes what a run learns."""
+    """Boxes, order and number of the faces change the fingerprint."""
     box = [replace(split.train[0], box=split.train[0].box + 1), *split.train[1:]]
     assert changed(split, replace(split, train=box), recipe) == "training faces: boxes"
     assert "labels" in changed(split, replace(split, train=split.train[::-1]), recipe)
@@ -96,7 +96,7 @@ def test_boxes_order_and_number_are_seen(split: Split, recipe: Recipe) -> None:
 
 
 def test_folders_do_not_count(split: Split, recipe: Recipe, tmp_path: Path) -> None:
-    """A data set may be moved: the same bytes and labels are the same faces."""
+    """Moving a data set to another folder does not change the fingerprint."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     moved = [replace(face, path=face.path.rename(folder / face.path.name)) for face in split.train]
@@ -106,8 +106,8 @@ def test_folders_do_not_count(split: Split, recipe: Recipe, tmp_path: Path) -> N
     assert differences(before, run_fingerprint(recipe, split, None)) == ""
 
 
-def test_pictures_in_memory_are_told_by_their_pixels(faces: list[Sample], recipe: Recipe) -> None:
-    """As COFW's are."""
+def test_pictures_in_memory_are_hashed_by_their_pixels(faces: list[Sample], recipe: Recipe) -> None:
+    """Pictures in memory, as of COFW, are hashed by their pixels."""
     image = faces[0].image
     assert image is not None
     other = [replace(faces[0], image=image ^ 1), *faces[1:4]]
@@ -115,7 +115,7 @@ def test_pictures_in_memory_are_told_by_their_pixels(faces: list[Sample], recipe
 
 
 def test_weights_of_the_start_are_seen(split: Split, recipe: Recipe, tmp_path: Path) -> None:
-    """The same path with other bytes is another start."""
+    """Other weights under the same path change the fingerprint."""
     start = tmp_path / "start.safetensors"
     start.write_bytes(b"one")
     before = run_fingerprint(recipe, split, start)
@@ -126,7 +126,7 @@ def test_weights_of_the_start_are_seen(split: Split, recipe: Recipe, tmp_path: P
 
 
 def test_teachers_points_are_seen(split: Split, recipe: Recipe) -> None:
-    """A student of other teachers is another student."""
+    """Other teachers' points change the fingerprint of the student."""
     points = np.zeros((2, 6, 5, 2), np.float32)
     before, after = TeacherPoints(points, points), TeacherPoints(points, points + 1e-3)
     found = differences(run_fingerprint(recipe, split, None, before), run_fingerprint(recipe, split, None, after))
@@ -134,7 +134,7 @@ def test_teachers_points_are_seen(split: Split, recipe: Recipe) -> None:
 
 
 def test_backgrounds_of_the_detector_are_seen(split: Split) -> None:
-    """By their bytes; training's and validation's apart."""
+    """Backgrounds are hashed by their bytes, training and validation separately."""
     known, unknown = [face.path for face in split.train[:2]], [face.path for face in split.train[2:4]]
     before = detector_fingerprint(DetectorRecipe(), split, known, unknown, None)
     after = detector_fingerprint(DetectorRecipe(), split, known, unknown[::-1], None)
@@ -146,7 +146,7 @@ def test_backgrounds_of_the_detector_are_seen(split: Split) -> None:
 
 
 def test_a_start_has_the_same_name_in_both_fingerprints(split: Split, recipe: Recipe, tmp_path: Path) -> None:
-    """That of the landmark network and that of the detector; without one it is empty."""
+    """Both fingerprints have the hash of the start under the same name, empty without one."""
     start = tmp_path / "start.safetensors"
     start.write_bytes(b"one")
     for given, expected in ((None, ""), (start, hashlib.sha256(b"one").hexdigest())):
@@ -155,7 +155,7 @@ def test_a_start_has_the_same_name_in_both_fingerprints(split: Split, recipe: Re
 
 
 def test_a_long_list_of_differences_is_cut() -> None:
-    """Five are named, the others counted."""
+    """Five differences are named, the others counted."""
     before, after = (dict.fromkeys("abcdefg", value) for value in (1, 2))
     assert differences(before, after).endswith("e (was 1, is 2) and 2 more")
     before, after = (dict.fromkeys("abcde", value) for value in (1, 2))
@@ -163,7 +163,7 @@ def test_a_long_list_of_differences_is_cut() -> None:
 
 
 def test_hashes_are_named_but_not_shown() -> None:
-    """Nobody can read them, whether one is new, gone or another; words as long are shown."""
+    """Differing hashes are named without their values; other texts of that length are shown."""
     one, other = (hashlib.sha256(content).hexdigest() for content in (b"one", b"other"))
     assert {differences({"start": a}, {"start": b}) for a, b in ((one, other), ("", one), (one, ""))} == {"start"}
     for letter in set(string.ascii_letters) - set("abcdef"):
@@ -172,7 +172,7 @@ def test_hashes_are_named_but_not_shown() -> None:
 
 
 def test_a_part_that_one_run_lacks_is_a_difference() -> None:
-    """As of a fingerprint that an older version wrote."""
+    """A part that only one fingerprint has is a difference."""
     part = {"backgrounds": {"training": 3}}
     assert differences({}, part) == "backgrounds (was None, is {'training': 3})"
     assert differences(part, {}) == "backgrounds (was {'training': 3}, is None)"

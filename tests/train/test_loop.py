@@ -108,7 +108,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -
 def test_training_learns_to_look_at_the_picture(
     tmp_path: Path, recipe: Recipe, blob_faces: Callable[[int], list[Sample]]
 ) -> None:
-    """After 300 small steps the error on unseen faces is well below that of the mean shape, which sees nothing."""
+    """After 300 small steps the error on unseen faces is well below that of the mean shape."""
     faces = blob_faces(160)
     moved = replace(NO_AUGMENTATION, scale=0.1, shift=0.08)
     net = replace(recipe.architecture, dropout=0.0)
@@ -205,7 +205,7 @@ def test_log_averages_the_loss_over_its_interval(tmp_path: Path, faces: list[Sam
 
 
 def test_weights_to_start_from_need_no_imagenet_ones(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
-    """A recipe that begins at ImageNet's weights can be run from a checkpoint where those are not to be had."""
+    """A recipe with ImageNet weights trains from a checkpoint if those weights are not installed."""
     split = split_samples(faces, recipe)
     asking = replace(recipe, architecture=replace(recipe.architecture, pretrained=True))
     with pytest.raises(ConfigError, match="no pretrained weights"):
@@ -215,7 +215,7 @@ def test_weights_to_start_from_need_no_imagenet_ones(tmp_path: Path, faces: list
 
 
 def test_a_run_starts_from_given_weights(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
-    """With a learning rate of nearly nothing, the weights stay those of the checkpoint it started from."""
+    """With a learning rate near zero the weights stay those of the start checkpoint."""
     split = split_samples(faces, recipe)
     first = train(recipe, split, tmp_path / "first", execution=QUIET)
     still = replace(recipe, learning_rate=1e-12, weight_decay=0.0)
@@ -225,7 +225,7 @@ def test_a_run_starts_from_given_weights(tmp_path: Path, faces: list[Sample], re
 
 
 def test_diverging_training_is_stopped(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
-    """A loss that is not finite ends the run with its step and what to change."""
+    """A non-finite loss ends the run with an error that names the step and what to change."""
     wild = replace(recipe, learning_rate=1e30, warmup=0)
     with pytest.raises(TrainingError, match="not finite at step 2; lower the learning rate"):
         train(wild, split_samples(faces, wild), tmp_path / "run", execution=QUIET)
@@ -263,7 +263,7 @@ def test_tensorboard_gets_every_row(tmp_path: Path, faces: list[Sample], recipe:
 def test_missing_tensorboard_gives_the_install_line(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked for and not installed, it stops before any work."""
+    """Without TensorBoard the training stops before any work, with the install command."""
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[tensorboard\]"'):
         train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=Execution(quiet=True, tensorboard=True))
@@ -271,7 +271,7 @@ def test_missing_tensorboard_gives_the_install_line(
 
 
 class Scripted:
-    """Validation crops that give these errors, one for every face, and keep what they were asked with."""
+    """Fake ValidationCrops with scripted errors, the same for every face, that records its calls."""
 
     values: ClassVar[list[float]] = []
     made: ClassVar[list[Any]] = []
@@ -288,7 +288,7 @@ class Scripted:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The steps that a run takes, without taking any: what each is given."""
+    """Replaces the training step by one that records its arguments."""
     taken: list[Any] = []
 
     def take(*given: Any) -> dict[str, torch.Tensor]:
@@ -306,7 +306,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_each_step_and_validation_is_given_its_own(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any]
 ) -> None:
-    """Batches in their order, the recipe, the training targets; at the end a result, curves and no state."""
+    """Each step gets its batch, the recipe and the spec; the run ends with a result and curves, without a state."""
     recipe = replace(recipe, steps=3, validate_every=2, soft_variance=0.6)
     split, out = split_samples(faces, recipe), tmp_path / "new" / "run"
     assert train(recipe, split, out, execution=QUIET) == out / "model.safetensors"
@@ -347,7 +347,7 @@ def test_each_step_and_validation_is_given_its_own(
 def test_an_equal_error_does_not_replace_the_best(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The earlier weights stay; each validation is printed in percent."""
+    """With equal errors the earlier weights stay; each validation is printed in percent."""
     Scripted.values = [0.25, 0.25, 0.3333]
     recipe = replace(recipe, steps=3, validate_every=1)
     train(recipe, split_samples(faces, recipe), tmp_path)
@@ -359,7 +359,7 @@ def test_an_equal_error_does_not_replace_the_best(
 def test_a_process_beside_the_first_writes_nothing(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It validates its shard, whose errors are gathered from all, and waits at the end."""
+    """Rank 1 validates its shard, whose errors are gathered, waits at the barrier, and writes no file."""
     waits: list[object] = []
     gathered: list[object] = []
     monkeypatch.setattr(loop, "world", lambda: World(1, 2, 1))
@@ -383,7 +383,7 @@ def test_a_process_beside_the_first_writes_nothing(
 def test_a_board_is_made_where_it_is_asked_for(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the first process, in the run's folder; else none."""
+    """Rank 0 opens TensorBoard in the folder of the run if it is requested."""
     boards: list[object] = []
     monkeypatch.setattr(loop, "TensorBoardLog", lambda folder: f"board in {folder.name}")
     monkeypatch.setattr(loop, "run_steps", lambda *given: boards.append(given[-2:]))
@@ -397,7 +397,7 @@ def test_a_board_is_made_where_it_is_asked_for(
 def test_a_finished_folder_is_left_alone_without_a_step(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any]
 ) -> None:
-    """The same run again returns its weights, another one is refused."""
+    """The same run returns its weights without a step, another one raises an error."""
     recipe = replace(recipe, steps=2, validate_every=2)
     split = split_samples(faces, recipe)
     for _ in range(2):
@@ -410,7 +410,7 @@ def test_a_finished_folder_is_left_alone_without_a_step(
 def test_a_result_has_its_seconds_to_a_tenth(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of all the run's lives; and the ranks compare the run's own fingerprint."""
+    """Seconds include earlier processes of the run; the ranks compare the fingerprint of the run."""
     compared: list[Any] = []
     monkeypatch.setattr(loop, "_require_one_run", lambda *given: compared.append(given))
     monkeypatch.setattr(loop, "run_steps", lambda recipe, trainee, state, *given: setattr(state, "seconds", 12.345))
@@ -423,7 +423,7 @@ def test_a_result_has_its_seconds_to_a_tenth(
 def test_a_broken_run_goes_on_from_its_saved_step(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the same start and teachers; another run is refused by what differs, whole or broken."""
+    """An interrupted run resumes with the same start and teachers; another run raises an error with the difference."""
     taken = loop.take_step
 
     def broken(*given: Any) -> dict[str, torch.Tensor]:
@@ -472,7 +472,7 @@ def test_device_workers_and_teachers_reach_the_batches(
 def test_imagenet_weights_are_only_for_a_run_without_start(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of a start take their place."""
+    """The weights of `start` replace the ImageNet weights."""
     split, asked = split_samples(faces, recipe), list[bool]()
     spec = new_spec(recipe, split)
     path = tmp_path / "start.safetensors"
@@ -492,7 +492,7 @@ def test_imagenet_weights_are_only_for_a_run_without_start(
 def test_faces_without_a_normaliser_do_not_judge(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any]
 ) -> None:
-    """Their error has no unit; training faces may lack it. A face outside its picture stops the run by its name."""
+    """Validation drops faces without a normaliser, training keeps them; a face outside its picture raises an error."""
     recipe = replace(recipe, steps=2, validate_every=2)
     split = split_samples(faces, recipe)
     lacking = [replace(face, points=np.where(np.arange(5)[:, None] == 0, np.nan, face.points)) for face in faces]
@@ -507,7 +507,7 @@ def test_faces_without_a_normaliser_do_not_judge(
 
 
 def test_a_spec_records_what_the_network_learns_from(faces: list[Sample], recipe: Recipe) -> None:
-    """Schema, crop and provenance; a template where the boxes are not those of the points."""
+    """The spec has schema, crop and provenance, and a template if the boxes are not those of the points."""
     recipe = replace(recipe, seed=4, crop_scale=1.5)
     split = split_samples(faces, recipe)
     spec = new_spec(recipe, split)
@@ -520,7 +520,7 @@ def test_a_spec_records_what_the_network_learns_from(faces: list[Sample], recipe
 
 
 def test_a_network_begins_at_the_mean_shape_of_its_seed(faces: list[Sample], recipe: Recipe) -> None:
-    """With the recipe's rate and decay, on the device."""
+    """The network predicts the mean shape first, with the seed's weights and the recipe's learning rate and decay."""
     recipe = replace(recipe, seed=4, learning_rate=0.25, weight_decay=0.75)
     split = split_samples(faces, recipe)
     spec = new_spec(recipe, split)
@@ -532,7 +532,7 @@ def test_a_network_begins_at_the_mean_shape_of_its_seed(faces: list[Sample], rec
 
 
 def test_a_start_is_named_where_it_does_not_fit(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
-    """Its confidence is left out: it would no longer be true."""
+    """A start of another architecture raises an error naming its file; a confidence head in it is ignored."""
     split = split_samples(faces, recipe)
     spec = new_spec(recipe, split)
     made = new_trainee(replace(recipe, seed=8), split, spec, None, "cpu").network
@@ -551,7 +551,7 @@ def test_a_start_is_named_where_it_does_not_fit(tmp_path: Path, faces: list[Samp
 def test_batches_are_those_of_the_recipe(
     faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From any step on, this process's slice, with the teachers' points; cut by workers, pinned for a GPU alone."""
+    """Batches from any step are this rank's slices, with the teachers' points; memory is pinned for GPUs only."""
     recipe = replace(recipe, seed=4, copies=2, soft_variance=0.6)
     split = split_samples(faces, recipe)
     spec, rng = new_spec(recipe, split), np.random.default_rng(0)
@@ -580,7 +580,7 @@ def test_batches_are_those_of_the_recipe(
 def test_processes_that_do_not_fit_the_run_are_refused(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of another recipe or other faces, or more of them than validation faces; as many are enough."""
+    """Ranks with another recipe or other faces raise an error, as do more ranks than validation faces."""
     monkeypatch.setattr(loop, "world", lambda: World(1, 2, 1))
     fingerprint, split = {"seed": 0}, Split(faces[2:], faces[:2])
     sliced: list[int] = []

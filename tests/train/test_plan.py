@@ -18,7 +18,7 @@ from lightmark.train.plan import Stage, plan_lines, seconds_a_face
 QUIET = Execution(quiet=True)
 
 
-def test_a_stage_is_told_with_its_steps_and_time(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_stage_has_its_steps_and_time(recipe: Recipe, tmp_path: Path) -> None:
     """Networks are timed on this machine; two stages have a sum."""
     lines = plan_lines([Stage(recipe, tmp_path / "a"), Stage(recipe, tmp_path / "b")], 5)
     expected = rf"{recipe.name}: {recipe.steps} steps of {recipe.batch} faces at {recipe.size} px, about \d+ min"

@@ -1,4 +1,4 @@
-"""The loop of every training logs, validates and saves when it is due, and goes on where it was left."""
+"""The training loop logs, validates and saves when due, and resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FINGERPRINT = {"seed": 0}
 
 @pytest.fixture
 def trainee() -> Trainee[nn.Linear]:
-    """One matrix."""
+    """Trainee of one linear layer."""
     return make_trainee(nn.Linear(2, 2), 1e-3, 0.1, "cpu")
 
 
@@ -42,21 +42,21 @@ class Bar:
         self.calls.append("closed")
 
     def advance(self, task: int) -> None:
-        """One step more."""
+        """Count a step."""
         self.calls.append(task)
 
     def update(self, task: int, note: str) -> None:
-        """Another note."""
+        """Set the note."""
         self.calls.append((task, note))
 
     def print(self, line: str) -> None:
-        """A line above the bar."""
+        """Record a line."""
         self.calls.append(line)
 
 
 @pytest.fixture
 def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Arguments of each bar that was shown, and the bar."""
+    """Arguments of each progress bar, and the bar."""
     made: list[Any] = []
 
     def show(*given: object) -> Bar:
@@ -68,19 +68,19 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def losses_of(state: TrainingState) -> Callable[[], dict[str, Tensor]]:
-    """Steps whose loss is their number, counted from 1."""
+    """Steps whose loss is their number, from 1."""
     return lambda: {"loss": torch.tensor(float(state.step + 1))}
 
 
 def validations(values: list[float]) -> Callable[[], Validation]:
-    """Validations with these values, one after the other."""
+    """Validations with scripted values."""
     return lambda: Validation("validation_x", values[0], f"x {values.pop(0)}")
 
 
 def test_rows_are_logged_and_saved_when_due(
     tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], bars: list[Any]
 ) -> None:
-    """Every `log_every` and `validate_every` steps and after the last: means since the row before, with the rate."""
+    """Rows every `log_every` and `validate_every` steps and after the last, with means since the row before."""
     recipe, state = replace(recipe, steps=8, log_every=2, validate_every=3), TrainingState()
     saved: list[tuple[int | None, int]] = []
     values = [0.5, 0.25, 0.125]
@@ -107,7 +107,7 @@ def test_rows_are_logged_and_saved_when_due(
 def test_the_last_step_is_validated_between_two_due_ones(
     tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], bars: list[Any]
 ) -> None:
-    """Also where neither number divides it; a state that has taken all its steps takes none."""
+    """The last step is validated in any case; a finished state takes no step."""
     recipe, state = replace(recipe, steps=4, log_every=50, validate_every=50), TrainingState()
     run_steps(recipe, trainee, state, tmp_path, FINGERPRINT, losses_of(state), validations([0.5]))
     assert [(row["step"], row["loss"], row["validation_x"]) for row in state.rows] == [(4, 2.5, 0.5)]
@@ -118,7 +118,7 @@ def test_the_last_step_is_validated_between_two_due_ones(
 def test_the_bar_shows_steps_and_validations(
     tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], bars: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It begins where the run does, with seconds of all its lives; lines are printed where there is no terminal."""
+    """The bar begins at the resumed step, with all seconds; without a terminal lines are printed."""
     clock = iter([100.0, 104.4, 107.6])
     monkeypatch.setattr(run.time, "monotonic", lambda: next(clock))
     recipe, state = replace(recipe, steps=6, log_every=9, validate_every=3), TrainingState(step=2, seconds=60.0)
@@ -136,7 +136,7 @@ def test_no_line_is_printed_beside_a_bar_or_when_quiet(
     tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], monkeypatch: pytest.MonkeyPatch,
     terminal: bool, disable: bool,
 ) -> None:  # fmt: skip
-    """A terminal shows the note in the bar itself."""
+    """On a terminal the note is in the bar, and no line is printed."""
     bar, state = Bar(terminal, disable), TrainingState()
     monkeypatch.setattr(run, "progress_bar", lambda *given: bar)
     recipe = replace(recipe, steps=1)
@@ -145,13 +145,13 @@ def test_no_line_is_printed_beside_a_bar_or_when_quiet(
 
 
 class Board:
-    """A TensorBoard that keeps the rows."""
+    """Fake TensorBoard that records rows."""
 
     def __init__(self) -> None:
         self.rows: list[list[float | int]] = []
 
     def write(self, rows: list[dict[str, float | int]]) -> None:
-        """The steps of all rows so far."""
+        """Record the steps of the rows."""
         self.rows.append([row["step"] for row in rows])
 
 
@@ -160,7 +160,7 @@ def test_the_first_process_writes_for_all(
     tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], bars: list[Any], monkeypatch: pytest.MonkeyPatch,
     rank: int, quiet: bool,
 ) -> None:  # fmt: skip
-    """The others have the same rows, hidden bars and no files; a board gets what has been logged."""
+    """Other ranks have the same rows, hidden bars and no files; the board gets the log."""
     monkeypatch.setattr(run, "world", lambda: World(rank, 2, rank))
     recipe, state, board = replace(recipe, steps=4, log_every=2, validate_every=2), TrainingState(), Board()
     run_steps(
@@ -176,7 +176,7 @@ def test_the_first_process_writes_for_all(
 def test_a_loss_that_is_not_finite_ends_the_run(
     tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], bars: list[Any]
 ) -> None:
-    """With what to do; the row is not logged and nothing is saved over."""
+    """A non-finite loss ends the run; its row is not logged and no state is overwritten."""
     state = TrainingState()
     with pytest.raises(TrainingError) as caught:
         run_steps(
@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 def test_a_run_resumes_its_state_or_saves_a_first_one(
     tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that a full disk is noticed at once; the processes do what the first one finds."""
+    """A new run saves a state at once, to detect a full disk; other ranks follow rank 0."""
     monkeypatch.setattr(run, "world", lambda: World(1, 2, 1))
     assert resume(tmp_path, FINGERPRINT, trainee) == TrainingState()
     assert not list(tmp_path.iterdir())

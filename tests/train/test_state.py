@@ -1,4 +1,4 @@
-"""States of unfinished runs: whole, or refused with the file's name."""
+"""Training states are saved and restored completely, or raise an error naming the file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_state_comes_back(state: Path) -> None:
-    """What was counted is there again, and the moments too."""
+    """Counts, sums, rows and Adam's moments are restored."""
     one = trainee()
     assert load_state(state, FINGERPRINT, one) == FIRST
     assert all(slots["exp_avg"].abs().sum() > 0 for slots in one.optimiser.state.values())
@@ -52,7 +52,7 @@ def test_state_comes_back(state: Path) -> None:
      ("optimiser.0.x", ()), ("optimiser.7.exp_avg", (1,)), ("network.weight", (3, 2))],
 )  # fmt: skip
 def test_moments_of_another_shape_are_refused(state: Path, name: str, shape: tuple[int, ...]) -> None:
-    """Adam's fused kernels read as many numbers as the parameter has, whatever the moments have."""
+    """Misshapen moments raise an error, since Adam's fused kernels do not check shapes."""
     tensors, metadata = read_tensors(state)
     write_tensors(state, tensors | {name: torch.zeros(shape)}, metadata)
     with pytest.raises(CheckpointError, match=r"(?s)state\.safetensors: not a whole training state .*; delete it"):
@@ -60,7 +60,7 @@ def test_moments_of_another_shape_are_refused(state: Path, name: str, shape: tup
 
 
 def test_a_lost_moment_is_refused(state: Path) -> None:
-    """A parameter has both moments or none."""
+    """A parameter with only one of its moments raises an error."""
     tensors, metadata = read_tensors(state)
     del tensors["optimiser.1.exp_avg"]
     write_tensors(state, tensors, metadata)
@@ -74,7 +74,7 @@ def test_a_lost_moment_is_refused(state: Path) -> None:
      ("sums", [1]), ("sums", {"loss": None}), ("counted", 0.5), ("extra", 1)],
 )  # fmt: skip
 def test_a_state_of_other_types_is_refused(state: Path, key: str, value: object) -> None:
-    """Not in mid-training, with an error of Python's."""
+    """Values of other types raise our error at once, not a Python error during training."""
     tensors, metadata = read_tensors(state)
     changed = json.loads(metadata["standing"]) | {key: value}
     write_tensors(state, tensors, metadata | {"standing": json.dumps(changed)})
@@ -83,14 +83,14 @@ def test_a_state_of_other_types_is_refused(state: Path, key: str, value: object)
 
 
 def conv_trainee(seed: int) -> Trainee:
-    """Two layers whose kernels lie channels_last in memory, and a norm with counters."""
+    """Two convolutions with channels_last kernels, and a batch norm with counters."""
     torch.manual_seed(seed)
     layers = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 2, 3)
     return make_trainee(torch.nn.Sequential(*layers), 1e-2, 0.1, "cpu")
 
 
 def steps_of(one: Trainee, steps: range) -> dict[str, torch.Tensor]:
-    """Weights and averaged weights after some steps, each on planes of its own."""
+    """Weights and EMA after some steps on given planes."""
     for step in steps:
         planes = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
         one.optimiser.zero_grad()
@@ -101,7 +101,7 @@ def steps_of(one: Trainee, steps: range) -> dict[str, torch.Tensor]:
 
 
 def test_a_resumed_optimiser_goes_on_as_an_unbroken_one(tmp_path: Path) -> None:
-    """Weights, their average and Adam's moments come back to the bit, each to its place in memory."""
+    """Weights, EMA and moments are restored exactly, in their memory format."""
     path = tmp_path / "state.safetensors"
     whole = steps_of(conv_trainee(0), range(5))
     broken = conv_trainee(0)
@@ -120,14 +120,14 @@ def test_a_resumed_optimiser_goes_on_as_an_unbroken_one(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_optimiser_are_the_new_ones(state: Path) -> None:
-    """The recipe decides them; only moments are read."""
+    """Optimiser settings come from the recipe; only moments are restored."""
     one = make_trainee(torch.nn.Linear(3, 2), 0.25, 0.75, "cpu")
     load_state(state, FINGERPRINT, one)
     assert [(group["lr"], group["weight_decay"]) for group in one.optimiser.param_groups] == [(0.25, 0.75), (0.25, 0.0)]
 
 
 def test_a_state_keeps_the_names_of_saved_files(state: Path) -> None:
-    """Or a run that was killed before an update could not go on after it."""
+    """Names in state files stay, so that an interrupted run resumes after an update."""
     tensors, metadata = read_tensors(state)
     of_weights = {f"{kind}.{name}" for kind in ("network", "average") for name in ("weight", "bias")}
     moments = {f"optimiser.{index}.{slot}" for index in (0, 1) for slot in ("step", "exp_avg", "exp_avg_sq")}
@@ -138,7 +138,7 @@ def test_a_state_keeps_the_names_of_saved_files(state: Path) -> None:
 
 
 def test_a_state_before_the_first_step_is_whole(tmp_path: Path) -> None:
-    """Saved at once, to find out whether the disk takes it: no moments, nothing counted, no best error."""
+    """A state before the first step has no moments and can be restored."""
     path = tmp_path / "state.safetensors"
     save_state(path, FINGERPRINT, trainee(), TrainingState())
     assert load_state(path, FINGERPRINT, trainee()) == TrainingState()
@@ -146,7 +146,7 @@ def test_a_state_before_the_first_step_is_whole(tmp_path: Path) -> None:
 
 
 def test_another_run_is_refused_by_what_differs(state: Path) -> None:
-    """And one that did not record what it learnt from."""
+    """A state of another run, or without a fingerprint, raises an error naming the difference."""
     with pytest.raises(ConfigError) as caught:
         load_state(state, {"seed": 1}, trainee())
     assert str(caught.value) == (
@@ -160,7 +160,7 @@ def test_another_run_is_refused_by_what_differs(state: Path) -> None:
 
 
 def test_moments_of_a_larger_network_are_refused(state: Path) -> None:
-    """Even where those of this one are whole."""
+    """Additional moments raise an error."""
     tensors, metadata = read_tensors(state)
     for slot in ("step", "exp_avg", "exp_avg_sq"):
         tensors[f"optimiser.2.{slot}"] = tensors[f"optimiser.1.{slot}"].clone()
@@ -171,7 +171,7 @@ def test_moments_of_a_larger_network_are_refused(state: Path) -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("step", 1.0), ("counted", True), ("best_step", -1), ("seconds", True)])
 def test_counts_are_whole_numbers(state: Path, key: str, value: object) -> None:
-    """Of steps; the error says which value is none."""
+    """Counts that are no natural numbers raise an error naming the value."""
     tensors, metadata = read_tensors(state)
     changed = json.loads(metadata["standing"]) | {key: value}
     write_tensors(state, tensors, metadata | {"standing": json.dumps(changed)})
@@ -181,7 +181,7 @@ def test_counts_are_whole_numbers(state: Path, key: str, value: object) -> None:
 
 
 def test_the_saved_step_is_read_without_the_tensors(state: Path, tmp_path: Path) -> None:
-    """None where there is no state, or none that says it."""
+    """`saved_step` reads the metadata only; None for a missing or broken file."""
     assert saved_step(state) == 1
     assert saved_step(tmp_path / "gone.safetensors") is None
     (tmp_path / "text.safetensors").write_text("no tensors")
@@ -194,7 +194,7 @@ def test_the_saved_step_is_read_without_the_tensors(state: Path, tmp_path: Path)
 
 
 def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
-    """With the step, what to do, and where the run's files are; other parts may be what they like."""
+    """A non-finite loss raises an error with step, advice and folder; other parts may be non-finite."""
     state = TrainingState(step=6)
     state.count({"loss": torch.tensor(1.0), "main": torch.tensor(float("nan"))})
     means = finite_means(state, "tiny", tmp_path)
@@ -208,6 +208,6 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path: Path) -> None:
 
 
 def test_a_log_has_a_column_for_every_name(tmp_path: Path) -> None:
-    """In the order in which they appeared; a row without one leaves it empty."""
+    """Columns are in the order of their first appearance; missing values are empty."""
     write_log(tmp_path / "log.csv", [{"step": 2, "loss": 0.5}, {"step": 3, "validation_nme": 0.25, "loss": 1.0}])
     assert (tmp_path / "log.csv").read_bytes() == b"step,loss,validation_nme\r\n2,0.5,\r\n3,1.0,0.25\r\n"

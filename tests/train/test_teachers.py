@@ -1,4 +1,4 @@
-"""Kept teacher points belong to the crops that the student sees, and to no other faces, pictures or teachers."""
+"""Cached teacher points belong to the crops, faces, pictures and teachers of the student."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ MOVED = replace(NO_AUGMENTATION, rotation=30.0, scale=0.15, shift=0.05, box=0.05
 
 @pytest.fixture
 def student(recipe: Recipe) -> Recipe:
-    """A student's recipe of three copies whose crops turn, shift and mirror, while their pixels stay."""
+    """Recipe of a student with three copies, random geometry and unchanged pixels."""
     return replace(recipe, name="student", objective="kd-figure", copies=3, augmentation=MOVED)
 
 
 @pytest.fixture
 def make_teacher(tmp_path: Path, student: Recipe, faces: list[Sample]) -> Callable[[int], Path]:
-    """Function that writes a teacher with weights of a seed, whose points follow the crop by a tenth and more."""
+    """Function that writes a teacher with seeded weights, whose points depend on the crop."""
 
     def make(seed: int) -> Path:
         recipe = replace(student, seed=seed)
@@ -83,7 +83,7 @@ def times(out: Path) -> dict[str, int]:
 def test_the_student_gets_its_teachers_points_of_the_very_crop_it_sees(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
-    """Batch by batch, over more passes than copies, in shuffled order; answers differ from crop to crop."""
+    """Each batch has the teachers' points of its own crops, in shuffled order and over more epochs than copies."""
     split = Split(faces[:20], faces[20:24])
     kept = points(student, split.train, make_teacher, tmp_path / "points")
     tough, tolerant = load_model(make_teacher(1)), load_model(make_teacher(2))
@@ -98,7 +98,7 @@ def test_the_student_gets_its_teachers_points_of_the_very_crop_it_sees(
 def test_worker_processes_cut_the_same_crops(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
-    """Every copy and face in its place, with no full last batch; one copy that is kept already is left alone."""
+    """Workers give the same points, also in the last, smaller batch; a cached copy is not made again."""
     samples, teachers = faces[:11], (make_teacher(1), make_teacher(2))
     alone = points(student, samples, make_teacher, tmp_path / "alone")
     out = tmp_path / "shared"
@@ -115,7 +115,7 @@ def test_moved_labels_are_not_served_old_points(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """The crops follow the labels; the names stay, the points are made anew and the log says why."""
+    """Moved labels move the crops, so the points are made again, with a warning that names the difference."""
     samples = faces[:8]
     before = points(student, samples, make_teacher, tmp_path / "points")
     moved = [shifted(face, 0.06 * np.ptp(face.points, axis=0)) for face in samples]
@@ -134,7 +134,7 @@ def test_moved_labels_are_not_served_old_points(
 def test_changed_pictures_are_not_served_old_points(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
-    """One pixel of one picture file is enough."""
+    """A change of one pixel in one picture invalidates the cache."""
     image = faces[0].image
     assert image is not None
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -145,10 +145,10 @@ def test_changed_pictures_are_not_served_old_points(
     assert np.abs(before.tough - after.tough).max() > 0.001
 
 
-def test_another_teacher_is_asked_anew(
+def test_another_teacher_invalidates_the_cache(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
-    """Even where its checkpoint has the path of the one before."""
+    """Another checkpoint under the same path invalidates the cache."""
     out, samples = tmp_path / "points", faces[:8]
     before = points(student, samples, make_teacher, out)
     first = times(out)
@@ -165,7 +165,7 @@ def test_another_teacher_is_asked_anew(
 def test_files_of_an_older_lightmark_are_made_anew(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
-    """They do not say what they were made of."""
+    """Files without a fingerprint are overwritten."""
     out, samples = tmp_path / "points", faces[:8]
     before = points(student, samples, make_teacher, out)
     with (out / "tough" / "copy-000.npz").open("wb") as file:
@@ -177,7 +177,7 @@ def test_files_of_an_older_lightmark_are_made_anew(
 def test_a_damaged_file_is_named(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path], content: bytes
 ) -> None:
-    """Whatever it holds."""
+    """A truncated or foreign cache file raises an error naming it."""
     points(student, faces[:8], make_teacher, tmp_path / "points")
     (tmp_path / "points/tolerant/copy-002.npz").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"tolerant.copy-002\.npz: not a whole file of teacher points"):
@@ -205,7 +205,7 @@ def test_points_are_cut_into_batches_and_put_together(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Whatever number of crops goes through the teacher at once, the last of a copy in a smaller batch."""
+    """The points do not depend on the batch size of the teacher."""
     samples, teacher = faces[:7], make_teacher(1)
     whole = points_of_teacher(student, samples, teacher, tmp_path / "whole", execution=QUIET)
     assert whole.shape == (3, 7, 5, 2)
@@ -219,7 +219,7 @@ def test_points_are_cut_into_batches_and_put_together(
 def test_one_teachers_points_are_those_of_both(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
-    """Asked alone, each gives what it gives beside the other."""
+    """A teacher alone gives the same points as beside the other one."""
     both = points(student, faces[:5], make_teacher, tmp_path / "both")
     for name, seed in (("tough", 1), ("tolerant", 2)):
         alone = points_of_teacher(student, faces[:5], make_teacher(seed), tmp_path / name, execution=QUIET)
@@ -231,7 +231,7 @@ def test_one_teachers_points_are_those_of_both(
 def test_a_cache_file_says_what_it_was_made_of(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
-    """The crops' settings, faces and weights, and nothing else of the recipe: its names are those of saved files."""
+    """The fingerprint has crop settings, faces and weights, under the names of saved files."""
     teacher = make_teacher(1)
     made = points_of_teacher(student, faces[:5], teacher, tmp_path / "points", execution=QUIET)
     with np.load(tmp_path / "points/copy-002.npz", allow_pickle=False) as file:
@@ -245,10 +245,10 @@ def test_a_cache_file_says_what_it_was_made_of(
     }
 
 
-def test_what_cannot_be_asked_is_refused_first(
+def test_unusable_teachers_are_refused_before_any_prediction(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
-    """No fixed copies, wider crops, of one teacher or the second of two: before either answers."""
+    """Missing copies or another crop scale, of either teacher, raise an error before any prediction."""
     tough, tolerant, out = make_teacher(1), make_teacher(2), tmp_path / "points"
     endless = (
         "recipe student: teacher points can be kept only for a fixed number of copies; set `copies`"
@@ -271,7 +271,7 @@ def test_the_progress_is_that_of_the_missing_copies(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Under the teacher's name, shown by the first process, unless it is to be quiet."""
+    """Rank 0 shows a progress bar over the missing copies with the teacher's name, unless quiet."""
     shown: list[object] = []
     monkeypatch.setattr(teachers, "track", lambda copies, name: shown.append((list(copies), name)) or copies)
     paths, out = (make_teacher(1), make_teacher(2)), tmp_path / "points"
@@ -290,7 +290,7 @@ def test_processes_share_the_copies(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Each makes its own and reads the others', once all are there; those that went away are missed by name."""
+    """Each rank predicts its shard and reads the rest after the barrier; a file that vanished raises an error."""
     teacher, out = make_teacher(1), tmp_path / "points"
     expected = points_of_teacher(student, faces[:5], teacher, tmp_path / "alone", execution=QUIET)
     written: list[list[str]] = []
@@ -316,7 +316,7 @@ def test_only_the_first_process_warns(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """Or a line would come from each; where nothing changed there is none."""
+    """Only rank 0 warns about a stale cache, and only if the fingerprint differs."""
     teacher, out = make_teacher(1), tmp_path / "points"
     points_of_teacher(student, faces[:5], teacher, out, execution=QUIET)
     points_of_teacher(student, faces[:5], teacher, out, execution=QUIET)
@@ -359,7 +359,7 @@ def test_device_and_workers_are_handed_on(
 def test_a_finished_student_of_other_teachers_is_refused(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, make_teacher: Callable[[int], Path]
 ) -> None:
-    """The same --out with other --tough and --tolerant does not hand back the old student as the new one."""
+    """A finished student of other teachers is not returned for the same --out."""
     out = tmp_path / "out"
     distil(distillation, faces, out, execution=QUIET, teachers=(make_teacher(1), make_teacher(2)))
     distil(distillation, faces, out, execution=QUIET, teachers=(make_teacher(1), make_teacher(2)))
@@ -370,7 +370,7 @@ def test_a_finished_student_of_other_teachers_is_refused(
 def test_moved_labels_are_refused_in_a_finished_folder(
     tmp_path: Path, faces: list[Sample], distillation: Distillation
 ) -> None:
-    """The names are the same; what was learnt is not."""
+    """A finished run on other labels of the same names raises an error."""
     distil(distillation, faces, tmp_path, execution=QUIET)
     moved = [shifted(face, np.ones(2)) for face in faces]
     with pytest.raises(ConfigError, match=r"tough: holds a finished run of .*training faces: labels, .*validation"):
