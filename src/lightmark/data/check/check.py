@@ -7,6 +7,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,6 +22,7 @@ from lightmark.data.check.duplicates import (
     near_duplicates,
 )
 from lightmark.data.check.symmetry import swapped_groups
+from lightmark.data.crops.picture_cache import PictureCache
 from lightmark.data.sample import LABELLED_SIZE, Sample, label_box, load_image
 from lightmark.draw import contact_sheet, face_tile, write_png
 from lightmark.errors import DataError, GeometryError, ImageError
@@ -63,6 +65,8 @@ POINTS_SHOWN = 10  # missing points that the text names; the report holds all
 # labelling, at least twice. In each of 17 folders of the sets above, labels reach 0.83 in one direction.
 CORNER = 0.5
 FEWEST = 8  # faces in a folder from which this is no coincidence
+
+CACHED_BYTES = 1 << 28  # of decoded pictures: faces of one picture, which follow each other, decode it once
 
 _TILE = 160  # pixels
 _NO_PICTURE: tuple[int, int, int] = (128, 128, 128)
@@ -117,7 +121,8 @@ def check(samples: Sequence[Sample], left_out: Sequence[str] = ()) -> CheckRepor
     `left_out` are messages about labels that could not be read, from `read_samples`. Each leak is reported once: as a
     shared photograph, otherwise as equal pixels, otherwise as near duplicates.
     """
-    inspections = [_inspect(sample, picture) for sample, picture in zip(samples, _pictures(samples), strict=True)]
+    pictures = PictureCache(CACHED_BYTES)
+    inspections = [_inspect(sample, pictures) for sample in samples]
     findings = [
         *(Finding("unreadable label", (), message) for message in left_out),
         *(finding for inspection in inspections for finding in inspection.findings),
@@ -152,27 +157,15 @@ def usable(samples: Sequence[Sample], report: CheckReport) -> list[Sample]:
     return [sample for sample in samples if sample.name not in broken]
 
 
-def _pictures(samples: Iterable[Sample]) -> Iterator[Picture | ImageError]:
-    """Picture or error of each sample; consecutive samples of one file read it once."""
-    path: Path | None = None
-    picture: Picture | ImageError
-    for sample in samples:
-        if sample.image is not None or sample.path != path:
-            path = sample.path
-            try:
-                picture = load_image(sample)
-            except ImageError as error:
-                picture = error
-        yield picture
-
-
-def _inspect(sample: Sample, picture: Picture | ImageError) -> _Inspection:
+def _inspect(sample: Sample, pictures: PictureCache) -> _Inspection:
     broken = _broken_points(sample)
-    if isinstance(picture, ImageError):
+    try:
+        picture = pictures.of_sample(sample)
+    except ImageError as error:
         # Path.exists raises for some invalid names.
         exists = sample.member is not None or os.path.exists(sample.path)  # noqa: PTH110  # see above
         kind: Kind = "unreadable picture" if exists else "missing picture"
-        return _Inspection((*broken, Finding(kind, (sample.name,), str(picture))))
+        return _Inspection((*broken, Finding(kind, (sample.name,), str(error))))
     digest = hashlib.sha256(picture.tobytes() + str(picture.shape).encode()).hexdigest()
     contradiction = _other_size(sample, picture)
     if broken:
@@ -264,17 +257,14 @@ def _sides(samples: Sequence[Sample]) -> tuple[list[int], list[int]]:
 
 
 def _shared_photographs(samples: Sequence[Sample]) -> Iterator[Finding]:
-    train, test = (_by_photo(samples, side) for side in _sides(samples))
-    for photo in sorted(train.keys() & test.keys()):
-        detail = f"{photo}: {len(train[photo])} training and {len(test[photo])} test faces"
-        yield Finding("photograph in train and test", (train[photo][0], test[photo][0]), detail)
-
-
-def _by_photo(samples: Sequence[Sample], indices: Iterable[int]) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = defaultdict(list)
-    for i in indices:
-        names[samples[i].photo].append(samples[i].name)
-    return names
+    names: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))  # of training and test faces
+    for side, indices in enumerate(_sides(samples)):
+        for i in indices:
+            names[samples[i].photo][side].append(samples[i].name)
+    for photo, (train, test) in sorted(names.items()):
+        if train and test:
+            detail = f"{photo}: {len(train)} training and {len(test)} test faces"
+            yield Finding("photograph in train and test", (train[0], test[0]), detail)
 
 
 def _same_pictures(samples: Sequence[Sample], inspections: Sequence[_Inspection]) -> Iterator[Finding]:
@@ -312,14 +302,18 @@ def format_report(report: CheckReport, shown: int = 5) -> str:
         f"subsets  {_counts(report.subsets)}",
     ]
     lines += [_missing_line(schema, counts, report) for schema, counts in report.missing.items()]
-    by_kind: dict[str, list[Finding]] = defaultdict(list)
-    for finding in report.findings:
-        by_kind[finding.kind].append(finding)
-    for kind, findings in by_kind.items():
+    for kind, findings in _by_kind(report.findings).items():
         lines += ["", f"{kind}: {len(findings)}"]
         lines += [f"  {_place(finding)}{finding.detail}" for finding in findings[:shown]]
         lines += [f"  and {len(findings) - shown} more"] if len(findings) > shown else []
     return "\n".join([*lines, "", "nothing to look at" if report.clean else f"{len(report.findings)} to look at"])
+
+
+def _by_kind(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    groups: dict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.kind].append(finding)
+    return groups
 
 
 def _place(finding: Finding) -> str:
@@ -365,11 +359,8 @@ def write_contact_sheet(
 
 def _round_robin(findings: Iterable[Finding]) -> Iterator[Finding]:
     """Findings alternating between their kinds, so that many of one kind do not displace the others."""
-    by_kind: dict[str, list[Finding]] = defaultdict(list)
-    for finding in findings:
-        by_kind[finding.kind].append(finding)
-    for rank in range(max(map(len, by_kind.values()), default=0)):
-        yield from (of_kind[rank] for of_kind in by_kind.values() if rank < len(of_kind))
+    rounds = zip_longest(*_by_kind(findings).values())
+    return (finding for of_kinds in rounds for finding in of_kinds if finding is not None)
 
 
 def _short(sample: Sample) -> str:
