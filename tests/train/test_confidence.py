@@ -388,7 +388,7 @@ def test_without_pictures_and_faces_of_others_all_is_the_networks_own(untrained,
         assert measured.present_auc is None
         assert [call[0] for call in parts] == ["faces", "negatives", "fit", "faces", "negatives", "calibrate"]
         assert [call[4] for call in parts if call[0] == "negatives"] == [pictures] * 2
-        assert parts[0][4:] == (ConfidenceRecipe(), 8, False)
+        assert parts[0][4:] == (ConfidenceRecipe(), False)
         assert parts[2][3] == [parts[2][2]]  # the confidence of a face learns from the faces alone
 
 

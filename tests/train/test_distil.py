@@ -311,7 +311,7 @@ def extra_faces(faces: list[Sample], count: int) -> list[Sample]:
 
 def options_of(split: Split, **options: object) -> dict[str, object]:
     """Default options of every stage."""
-    return {"split": split, "device": "this rank's cpu", "workers": 0, "quiet": False, "tensorboard": False} | options
+    return {"split": split, "execution": Execution("this rank's cpu")} | options
 
 
 def points_of(recipe: Distillation, split: Split, paths: dict[str, Path], out: Path) -> tuple[object, ...]:
@@ -357,7 +357,7 @@ def test_little_is_done_where_little_is_asked_for(
     assert stages == [
         (distillation.tough, tmp_path / "tough", options_of(split)),
         (distillation.tolerant, tmp_path / "tolerant", options_of(split, start=None)),
-        (*points_of(distillation, split, paths, tmp_path), "this rank's cpu", 0, False),
+        (*points_of(distillation, split, paths, tmp_path), Execution("this rank's cpu")),
         (distillation.student, tmp_path / "student", options_of(split, teachers="points", start=None)),
     ]
 
