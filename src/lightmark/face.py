@@ -90,7 +90,7 @@ class Face:
         return five_points(self.points, self.schema)
 
     def aligned(self, image: Picture, size: int = 112, template: Template | ArrayLike = "arcface") -> AlignedCrop:
-        """Upright crop of the face in `image`, as recognition models are given it, and its matrix (2, 3).
+        """Upright crop of the face in `image`, as recognition models expect it, and its matrix (2, 3).
 
         `template`: "arcface", "ffhq", or where the `five_points` go in the crop (5, 2). See
         `lightmark.alignment.align_crop`.
@@ -106,7 +106,7 @@ class Face:
         return None if self.pose is None else head_transform(self.points, self.schema, camera, axes)
 
     def inside(self, width: int, height: int) -> NDArray[np.bool_]:
-        """Mask (N,) of the points within a picture of `width`×`height` pixels: the others are guesses."""
+        """Mask (N,) of the points within a picture of `width`×`height` pixels; the model extrapolates the others."""
         x, y = self.points.T
         return np.asarray((x >= -0.5) & (y >= -0.5) & (x < width - 0.5) & (y < height - 0.5))
 
@@ -163,10 +163,10 @@ MEASURES = ("eye_openness_left", "eye_openness_right", "mouth_openness", "yaw", 
 
 def table_columns(points: int, measures: bool = False) -> list[str]:
     """Column names of `table_cells` for faces with `points` points, with `measures` also `MEASURES`."""
-    named = [f"{axis}{index}" for index in range(points) for axis in "xy"]
+    coordinates = [f"{axis}{index}" for index in range(points) for axis in "xy"]
     box = ["box_x0", "box_y0", "box_x1", "box_y1"]
     errors = (f"expected_error{index}" for index in range(points))
-    return ["confidence", "expected_error", *box, *named, *errors, *(MEASURES if measures else ())]
+    return ["confidence", "expected_error", *box, *coordinates, *errors, *(MEASURES if measures else ())]
 
 
 def table_cells(face: Face, measures: bool = False) -> list[str]:

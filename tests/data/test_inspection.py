@@ -54,7 +54,7 @@ def test_a_missing_picture_is_named(face):
     """With the command that finds all of them."""
     sample = face()
     sample.path.unlink()
-    with pytest.raises(ImageError, match=r"a\.png: no such picture; look the data over with `lightmark data check`"):
+    with pytest.raises(ImageError, match=r"a\.png: no such picture; check the data with `lightmark data check`"):
         require_trainable([sample])
 
 

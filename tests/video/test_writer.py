@@ -168,7 +168,7 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("name", "why"), [("film.gif", ""), ("film.avi", "; AVI cannot give frames their own times")])
+@pytest.mark.parametrize(("name", "why"), [("film.gif", ""), ("film.avi", "; AVI has no time stamp per frame")])
 def test_a_suffix_without_format_is_refused_at_once(tmp_path: Path, name: str, why: str) -> None:
     """The error lists those that there are."""
     with pytest.raises(VideoError, match=rf"{name}: video is written as \.mp4, \.m4v, \.mov, \.mkv{why}; give"):
@@ -206,7 +206,7 @@ def test_a_film_that_lacks_frames_is_not_whole(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"out\.mkv: of 4 frames only 3 can be read back; is the disk full\?"):
         require_complete(path, 4, "out.mkv")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(WriteError, match=r"out\.mkv: what was written cannot be read back; is the disk full\?"):
+    with pytest.raises(WriteError, match=r"out\.mkv: the written video cannot be read back; is the disk full\?"):
         require_complete(path, 3, "out.mkv")
 
 

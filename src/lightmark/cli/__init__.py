@@ -10,7 +10,7 @@ import click
 
 from lightmark import __version__
 from lightmark.cli.signals import INTERRUPTED
-from lightmark.cli.streams import READER_GONE, standard_streams
+from lightmark.cli.streams import EXIT_AFTER_SIGPIPE, standard_streams
 from lightmark.errors import LightmarkError
 
 # Module below lightmark.cli of each command, by what one wants to do.
@@ -84,7 +84,7 @@ class _Lightmark(click.Group):
             click.echo("lightmark: interrupted", err=True)
             sys.exit(INTERRUPTED)
         except BrokenPipeError:
-            sys.exit(READER_GONE)
+            sys.exit(EXIT_AFTER_SIGPIPE)
 
 
 def _fail(error: LightmarkError) -> NoReturn:

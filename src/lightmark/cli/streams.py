@@ -1,4 +1,4 @@
-"""Standard output and error with clear failures: full disk, closed stream, closed pipe, encoding."""
+"""Standard output and error that survive or report a full disk, closed streams and pipes, and odd encodings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 
 from lightmark.errors import WriteError
 
-READER_GONE = 141  # 128 + number of SIGPIPE, as in shells
+EXIT_AFTER_SIGPIPE = 141  # 128 + number of SIGPIPE, as in shells
 
 
 class StandardOutput:
@@ -70,7 +70,7 @@ class StandardOutput:
             yield
         except BrokenPipeError as error:
             self._discard(error)
-            raise SystemExit(READER_GONE) from None
+            raise SystemExit(EXIT_AFTER_SIGPIPE) from None
         except OSError as error:
             self._discard(error)
             raise WriteError(f"standard output cannot be written: {error.strerror or error}") from error
@@ -79,9 +79,9 @@ class StandardOutput:
         """Redirect the rest of a broken stream to the null device: Python would report it again at exit."""
         self._error = error
         with suppress(OSError, ValueError, AttributeError):
-            number = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(number, cast(TextIO, self._stream).fileno())
-            os.close(number)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, cast(TextIO, self._stream).fileno())
+            os.close(null)
 
 
 class StandardError(StandardOutput):
@@ -101,9 +101,9 @@ class StandardError(StandardOutput):
 @contextmanager
 def standard_streams() -> Iterator[None]:
     """Context manager that wraps both streams, escapes unencodable characters, and flushes at the end."""
-    _keep_numbers()
-    before = sys.stdout, sys.stderr
-    for stream in before:
+    _occupy_standard_descriptors()
+    original = sys.stdout, sys.stderr
+    for stream in original:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # as Python does for standard error
     sys.stdout, sys.stderr = cast(TextIO, StandardOutput(sys.stdout)), cast(TextIO, StandardError(sys.stderr))
@@ -114,7 +114,7 @@ def standard_streams() -> Iterator[None]:
             sys.stderr.flush()
             sys.stdout.flush()
         finally:
-            sys.stdout, sys.stderr = before
+            sys.stdout, sys.stderr = original
 
 
 def set_machine_output() -> None:
@@ -123,9 +123,9 @@ def set_machine_output() -> None:
         cast(io.TextIOWrapper, sys.stdout).reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
-def _keep_numbers() -> None:
-    """Open the null device as closed descriptors 0 to 2: the next opened file would get such a number."""
+def _occupy_standard_descriptors() -> None:
+    """Open the null device as closed descriptors 0 to 2: the next opened file would become a standard stream."""
     with suppress(OSError):
-        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass
-        os.close(number)
+        os.close(descriptor)

@@ -19,7 +19,7 @@ class _Writer(Protocol):
 class TensorBoardLog:
     """Writer of a run's TensorBoard event file.
 
-    A resumed run writes all its rows again, which TensorBoard draws over the old ones.
+    A resumed run writes all its rows again; TensorBoard shows equal steps once.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -38,7 +38,7 @@ class VideoWriter:
         import av
 
         self._path, self._name = path, name
-        with self._faults():
+        with self._write_errors():
             self._container = av.open(str(path), "w")
         self._stream: Any = None
         self._size, self._tick, self._start, self.frames = (0, 0), -1, 0.0, 0
@@ -58,11 +58,11 @@ class VideoWriter:
             self._begin((width, height), seconds)
         if (width, height) != self._size:
             size = "×".join(map(str, self._size))
-            raise VideoError(f"{self._name}: a frame of {width}×{height} in a film of {size}; all need one size")
+            raise VideoError(f"{self._name}: a frame of {width}×{height} in a video of {size}; use one size")
         self._tick = max(round((seconds - self._start) * TICKS), self._tick + 1)
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base = self._tick, Fraction(1, TICKS)
-        with self._faults():
+        with self._write_errors():
             self._container.mux(self._stream.encode(frame))
             if self._sound is not None:
                 self._sound.copy_until(seconds, self._start)
@@ -71,7 +71,7 @@ class VideoWriter:
     def write_rest_of_sound(self) -> None:
         """Copy the sound after the last frame, for a video that was read to its end."""
         if self._sound is not None and self.frames:
-            with self._faults():
+            with self._write_errors():
                 self._sound.copy_rest(self._start)
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class VideoWriter:
         try:
             if self._stream is None:
                 raise VideoError(f"{self._name}: cannot be written: there is no frame to write")
-            with self._faults():
+            with self._write_errors():
                 self._container.mux(self._stream.encode())
                 self._container.close()
         except (VideoError, WriteError):
@@ -109,7 +109,7 @@ class VideoWriter:
             stream.codec_context.open()
         except Exception as error:  # FFmpeg raises several types for impossible sizes
             raise VideoError(
-                f"{self._name}: {size[0]}×{size[1]} frames cannot be written; MPEG-4 holds up to 8191×8191"
+                f"{self._name}: {size[0]}×{size[1]} frames cannot be written; MPEG-4 allows up to 8191×8191"
             ) from error
         self._stream = stream
         if self._source is not None:
@@ -117,7 +117,7 @@ class VideoWriter:
             self.sound_left_out = self._sound.left_out
 
     @contextmanager
-    def _faults(self) -> Iterator[None]:
+    def _write_errors(self) -> Iterator[None]:
         """Context manager that turns FFmpeg's errors into `WriteError` with the user's path."""
         from av.error import FFmpegError
 
@@ -129,7 +129,7 @@ class VideoWriter:
 
 @contextmanager
 def writing_video(path: str | Path, sound: str | None = None) -> Iterator[VideoWriter]:
-    """Context manager that yields a `VideoWriter`; the file appears at `path` only without an error.
+    """Context manager that yields a `VideoWriter`; the file appears at `path` only if no error occurred.
 
     The file is read back before it is renamed to `path`. Raises `VideoError` for an unsupported suffix or without any
     frame, `WriteError` if the file cannot be written in full.
@@ -157,7 +157,7 @@ def require_complete(path: Path, frames: int, name: str) -> None:
         with open_container(str(path)) as container:
             found = sum(1 for packet in container.demux(video=0) if packet.size)
     except (VideoError, ValueError) as error:
-        raise WriteError(f"{name}: what was written cannot be read back; is the disk full?") from error
+        raise WriteError(f"{name}: the written video cannot be read back; is the disk full?") from error
     if found != frames:
         raise WriteError(f"{name}: of {frames} frames only {found} can be read back; is the disk full?")
 
@@ -166,6 +166,6 @@ def require_video_name(path: str | Path) -> Path:
     """`path` if its suffix is a supported video format; else raises `VideoError` listing the formats."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        known = ", ".join(SUFFIXES) + ("; AVI cannot give frames their own times" if suffix == ".avi" else "")
+        known = ", ".join(SUFFIXES) + ("; AVI has no time stamp per frame" if suffix == ".avi" else "")
         raise VideoError(f"{path}: video is written as {known}; give a name that ends in one of them")
     return Path(path)

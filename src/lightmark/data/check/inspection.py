@@ -25,11 +25,11 @@ from lightmark.geometry import labelled, require_box, tight_box
 from lightmark.metrics import interocular
 from lightmark.source import header_size, to_picture
 
-READERS = 8  # threads, since a disk, and even more a network disk, serves several files at once
-# End markers of JPEG and PNG, searched in the last TAIL bytes, since padding may follow. Files without are decoded.
+READERS = 8  # threads: disks, and network disks even more, serve several files at once
+# End markers of JPEG and PNG, searched in the last TAIL bytes, since padding may follow. Others are decoded.
 TAIL = 4096
 ENDS = (b"\xff\xd9", b"IEND")
-NEXT = "look the data over with `lightmark data check`, and mend the face or take it out"
+ADVICE = "check the data with `lightmark data check`, and correct or remove the face"
 
 
 class PictureFacts(NamedTuple):
@@ -64,7 +64,7 @@ def require_trainable(samples: Sequence[Sample], validation: Sequence[Sample] = 
         if sample.schema.normaliser and interocular(sample.points[None], sample.schema)[0] == 0:
             first, second = sample.schema.normaliser
             raise DataError(
-                f"{sample.name}: points {first} and {second} coincide, by whose distance its error is divided; {NEXT}"
+                f"{sample.name}: points {first} and {second} coincide, by whose distance its error is divided; {ADVICE}"
             )
     for sample, facts in zip(faces, inspect_pictures(faces), strict=True):
         if facts.size is not None:
@@ -74,13 +74,13 @@ def require_trainable(samples: Sequence[Sample], validation: Sequence[Sample] = 
 def _require_labels(sample: Sample) -> None:
     wrong = int(np.isinf(sample.points).any(axis=1).sum())
     if wrong:
-        raise DataError(f"{sample.name}: {wrong} of {len(sample.points)} points are not finite; {NEXT}")
+        raise DataError(f"{sample.name}: {wrong} of {len(sample.points)} points are not finite; {ADVICE}")
     if not labelled(sample.points).any():
-        raise DataError(f"{sample.name}: none of its {len(sample.points)} points is labelled; {NEXT}")
+        raise DataError(f"{sample.name}: none of its {len(sample.points)} points is labelled; {ADVICE}")
     try:
         require_box(sample.box)
     except GeometryError as error:
-        raise DataError(f"{sample.name}: its points span no box ({error}); {NEXT}") from error
+        raise DataError(f"{sample.name}: its points span no box ({error}); {ADVICE}") from error
 
 
 def _require_in_picture(sample: Sample, width: int, height: int) -> None:
@@ -88,7 +88,7 @@ def _require_in_picture(sample: Sample, width: int, height: int) -> None:
     if (box[2:] <= -0.5).any() or (box[:2] >= [width - 0.5, height - 0.5]).any():
         raise DataError(
             f"{sample.name}: its points lie in x {box[0]:.0f} to {box[2]:.0f}, y {box[1]:.0f} to {box[3]:.0f}, all of "
-            f"them outside their picture of {width}×{height} pixels; {NEXT}"
+            f"them outside their picture of {width}×{height} pixels; {ADVICE}"
         )
 
 
@@ -102,7 +102,7 @@ def inspect_picture(sample: Sample) -> PictureFacts:
         content = _sha256_of_video(sample.member.file, stat.st_size, stat.st_mtime_ns)
         return PictureFacts(f"frame {sample.member.number} of {content}", None)
     if sample.member is not None:
-        # The bytes were verified when the shard was read; reading many gigabytes again would add nothing.
+        # The bytes were verified when the shard was read; no need to read many gigabytes again.
         checksum = sample.member.crc32
         if checksum is None:
             checksum = zlib.crc32(read_member(sample.member))
@@ -119,7 +119,7 @@ def _stat(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except OSError as error:
-        raise ImageError(f"{path}: no such picture; {NEXT}") from error
+        raise ImageError(f"{path}: no such picture; {ADVICE}") from error
 
 
 @lru_cache
@@ -135,10 +135,10 @@ def _inspect_file(path: Path, size: int, modified_ns: int) -> PictureFacts:
         content = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read as a picture: {error.strerror}") from error
-    extent = header_size(content, str(path))
+    picture_size = header_size(content, str(path))
     if not any(end in content[-TAIL:] for end in ENDS):
         to_picture(content, name=str(path))
-    return PictureFacts(_sha256(content), extent)
+    return PictureFacts(_sha256(content), picture_size)
 
 
 def _sha256(content: bytes) -> str:
