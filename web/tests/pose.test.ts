@@ -48,7 +48,7 @@ describe("faceRoll", () => {
 });
 
 describe("rotations", () => {
-  it("are told by their angles", () => {
+  it("have the angles that they were made from", () => {
     const pose = { yaw: 30, pitch: -20, roll: 10 };
     expect(furthest(Object.values(rotationAngles(rotationOf(pose))), [30, -20, 10])).toBeLessThan(1e-9);
   });

@@ -3,7 +3,7 @@
 Format (labelstud.io, tags KeyPointLabels and Image): a list of tasks with data, the picture's URL in one of its values,
 and annotations; of their result, entries of the type keypointlabels count, with original_width and original_height, and
 value x, y in per cent of the picture, from the corner of its first pixel, so half a pixel is subtracted. JSON-MIN has
-the same values in a list beside the URL. Faces of a picture are told apart by the region that their points have as
+the same values in a list beside the URL. Faces of a picture are separated by the region that their points have as
 parent (parentID, or a relation); points without one are a face together.
 """
 
