@@ -5,19 +5,20 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmark.alignment import AlignedCrop, Template, align_crop
 from lightmark.errors import GeometryError, SchemaError
 from lightmark.geometry import Array
 from lightmark.image import Picture
-from lightmark.measures import Sides, eye_openness, eyes_closed, mouth_openness
 from lightmark.pose import Axes, Pose, assumed_camera, head_pose, head_transform
 from lightmark.schema import Schema
-from lightmark.schemes import conversion, five_points
+
+if TYPE_CHECKING:  # what is asked of few faces is imported where it is asked: `detect` starts without it
+    from lightmark.alignment import AlignedCrop, Template
+    from lightmark.measures import Sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,8 @@ class Face:
 
         See `lightmark.measures.eye_openness`.
         """
+        from lightmark.measures import eye_openness
+
         return None if self.pose is None else eye_openness(self.points, self.schema, self.pose)
 
     @property
@@ -70,6 +73,8 @@ class Face:
 
         See `lightmark.measures.eyes_closed`.
         """
+        from lightmark.measures import eyes_closed
+
         return None if self.eye_openness is None else eyes_closed(self.eye_openness)
 
     @cached_property
@@ -78,6 +83,8 @@ class Face:
 
         See `lightmark.measures.mouth_openness`.
         """
+        from lightmark.measures import mouth_openness
+
         return None if self.pose is None else mouth_openness(self.points, self.schema, self.pose)
 
     @property
@@ -87,6 +94,8 @@ class Face:
         Left and right are the person's own. Raises `SchemaError` for schemas without them, see
         `lightmark.schemes.five_points`.
         """
+        from lightmark.schemes import five_points
+
         return five_points(self.points, self.schema)
 
     def aligned(self, image: Picture, size: int = 112, template: Template | ArrayLike = "arcface") -> AlignedCrop:
@@ -95,6 +104,8 @@ class Face:
         `template`: "arcface", "ffhq", or where the `five_points` go in the crop (5, 2). See
         `lightmark.alignment.align_crop`.
         """
+        from lightmark.alignment import align_crop
+
         return align_crop(image, self.five_points, size, template)
 
     def transform(self, camera: ArrayLike, axes: Axes = "opencv") -> Array | None:
@@ -116,6 +127,8 @@ class Face:
         Expected errors are the weighted means of those of the source points. Raises `SchemaError` for unknown
         conversions; `lightmark.schemes.conversion` says which are exact.
         """
+        from lightmark.schemes import conversion
+
         schema, weights = conversion(self.schema, scheme)
         errors = None if self.expected_error is None else np.abs(weights) @ self.expected_error
         return replace(self, points=weights @ self.points, schema=schema, expected_error=errors)

@@ -21,6 +21,8 @@ OUTPUTS = [
     ("detect", "draw", "FACES --model MODEL --draw OUT", "OUT/1.png"),
     ("track", "out", "FILM --model MODEL --out OUT.mp4", "OUT.mp4"),
     ("track", "records", "FILM --model MODEL --records OUT.csv", "OUT.csv"),
+    ("track", "events", "FILM --model MODEL --events OUT.csv", "OUT.csv"),
+    ("track", "plot", "FILM --model MODEL --plot OUT.png", "OUT.png"),
     ("annotate", "out", "FACES --engine local --model MODEL --out OUT", "OUT/part-000000.parquet"),
     ("bench", "out", "MODEL --json OUT", "OUT"),
     ("data check", "sheet", f"{LABELLED} --sheet OUT", "OUT"),
