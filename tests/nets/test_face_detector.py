@@ -47,7 +47,7 @@ def test_keypoints_are_offsets_from_the_box_in_its_size() -> None:
     """An output of 0.5 and −0.25 is half a mean side to the right of the box's centre and a quarter above it."""
     network = FaceDetectorNet().eval()
     with torch.no_grad():
-        for answer, places in zip(network.answer, network.keypoints, strict=True):
+        for answer, (_, places) in zip(network.answer, network.keypoints, strict=True):
             answer.weight.zero_()
             answer.bias.copy_(torch.tensor([0.0, 0.1, 0.2, 0.0, 0.3]))
             places.weight.zero_()

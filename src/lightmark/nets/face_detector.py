@@ -71,11 +71,12 @@ class FaceDetectorNet(nn.Module):
         for layer in answers:
             _start(layer)
         places = [nn.Conv2d(NECK, 2 * KEYPOINTS, 1) for _ in STRIDES]
-        self.keypoints = nn.ModuleList(places)
-        for layer in places:  # all in the middle of the box
-            nn.init.normal_(layer.weight, std=0.01)
-            assert layer.bias is not None
-            nn.init.zeros_(layer.bias)
+        # Layers of their own: where a head points is not read linearly from what says that there is one.
+        self.keypoints = nn.ModuleList(nn.Sequential(Separable(NECK, NECK, kernel=5), place) for place in places)
+        for place in places:  # all in the middle of the box
+            nn.init.normal_(place.weight, std=0.01)
+            assert place.bias is not None
+            nn.init.zeros_(place.bias)
 
     def forward(self, planes: Tensor) -> CellOutputs:
         """(B, 3, H, W) → (B, C), (B, C, 4), (B, C, 5, 2)."""
@@ -88,18 +89,20 @@ class FaceDetectorNet(nn.Module):
             if merged:
                 x = x + nn.functional.interpolate(merged[-1], scale_factor=2.0, mode="nearest")
             merged.append(self.merge[index](nn.functional.relu(x)))
-        logits, boxes, keypoints = [], [], []
-        for index, (stride, base) in enumerate(zip(STRIDES, BASES, strict=True)):
-            answer = self.answer[index](merged[-1 - index]).float()
-            centres = cell_middles(answer.shape[2], answer.shape[3], stride, answer)
-            by_cell = answer.flatten(2).transpose(1, 2)
-            logits.append(by_cell[..., 0])
-            middle, half = centres + by_cell[..., 1:3] * stride, by_cell[..., 3:].clamp(max=4).exp() * (base / 2)
-            boxes.append(torch.cat([middle - half, middle + half], -1))
-            offsets = self.keypoints[index](merged[-1 - index]).float().flatten(2).transpose(1, 2)
-            offsets = offsets.unflatten(2, (KEYPOINTS, 2)) * half.sum(-1)[..., None, None]
-            keypoints.append(middle[:, :, None] + offsets)
-        return CellOutputs(torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(keypoints, 1))
+        by_level = list(zip(merged[::-1], self.answer, self.keypoints, STRIDES, BASES, strict=True))
+        # All levels' cells side by side before any arithmetic: few operations, each of which costs time of its own.
+        answers = torch.cat([answer(x).float().flatten(2) for x, answer, *_ in by_level], 2)
+        offsets = torch.cat([places(x).float().flatten(2) for x, _, places, *_ in by_level], 2)
+        middles = [cell_middles(x.shape[2], x.shape[3], stride, answers) for x, *_, stride, _ in by_level]
+        strides, bases = (
+            torch.cat([torch.full_like(row[:, :1], value) for row, value in zip(middles, values, strict=True)]).T
+            for values in (STRIDES, [base / 2 for base in BASES])
+        )
+        middle = torch.cat(middles).T + answers[:, 1:3] * strides
+        half = answers[:, 3:].clamp(max=4).exp() * bases
+        boxes = torch.cat([middle - half, middle + half], 1).transpose(1, 2)
+        keypoints = offsets.reshape(offsets.shape[0], KEYPOINTS, 2, -1) * half.sum(1)[:, None, None] + middle[:, None]
+        return CellOutputs(answers[:, 0], boxes, keypoints.permute(0, 3, 1, 2))
 
 
 @torch.no_grad()

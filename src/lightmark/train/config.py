@@ -115,7 +115,7 @@ class DetectorRecipe:
     ema: float = 0.999
     validation: float = 0.12
     validation_mosaics: int = 200
-    validate_every: int = 1000
+    validate_every: int = 500
     log_every: int = 100
     seed: int = 0
 
