@@ -113,14 +113,6 @@ RECORDED = (
         script("detector_recall", *RECALL, "--detector", "face+fast", "--detector", "face", "--detector", "cascade"),
     ),
     Result(
-        "detector-recall-standard.json",
-        ("standard", "face"),
-        script(
-            "detector_recall", *RECALL, "--model", "standard",
-            "--detector", "face+standard", "--detector", "face", "--detector", "cascade",
-        ),
-    ),
-    Result(
         "wild-roll.json",
         ("fast", "face"),
         script("wild", "--part", "roll", "--data", "300w", "--model", "fast", "--split", "test", "--every", "16"),
