@@ -40,7 +40,7 @@ def test_demo_makes_a_table_a_report_and_pictures(
         assert row in printed
     assert Image.open(tmp_path / "student-on-unseen-faces.png").size[0] > 1000
     # A newcomer sees landmarks before anything is trained.
-    assert "by the shipped model 'standard': 1" in printed.partition("synthetic faces to train on")[0]
+    assert "by the shipped model 'fast': 1" in printed.partition("synthetic faces to train on")[0]
     assert Image.open(tmp_path / "astronaut.png").size == (768, 768)
     assert (tmp_path / "report/report.html").stat().st_size > 10_000
     assert sorted(path.parent.name for path in tmp_path.glob("run/*/model.safetensors")) == sorted(STAGES)

@@ -13,6 +13,7 @@ from lightmark.train.detector.loss import (
     BACKGROUND,
     IGNORED,
     KEYPOINT_BEND,
+    KEYPOINT_WEIGHT,
     SLACK,
     Cells,
     assign,
@@ -211,7 +212,7 @@ def test_keypoints_cost_by_the_longer_side_of_the_face() -> None:
     found = detection_loss(CellOutputs(torch.zeros(1, 3), boxes, keypoints), targets, boxes, expected)
     linear, squared = (0.3 - KEYPOINT_BEND / 2) / 10, 0.025**2 / 2 / KEYPOINT_BEND / 10
     values = {name: float(value.detach()) for name, value in found.items()}
-    assert values["keypoints"] == pytest.approx(5.0 * (linear + squared) / 2, rel=1e-5)
+    assert values["keypoints"] == pytest.approx(KEYPOINT_WEIGHT * (linear + squared) / 2, rel=1e-5)
     assert values["loss"] == pytest.approx(values["score"] + values["box"] + values["keypoints"])
     found["keypoints"].backward()
     assert torch.isfinite(keypoints.grad).all()

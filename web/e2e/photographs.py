@@ -18,8 +18,7 @@ ORIENTATION = 0x0112  # EXIF 2.3
 
 
 def main(folder: Path) -> None:
-    """Write astronaut.png, turned.jpg (upright by its EXIF only), large.jpg, far.png (the face is 1/70 of it), blank.png and
-    camera.mjpeg."""
+    """Write the pictures and camera.mjpeg: turned.jpg is upright by its EXIF only, far.png is 70 times its face."""
     picture = Image.fromarray(data.astronaut())
     picture.save(folder / "astronaut.png")
     exif = Image.Exif()
