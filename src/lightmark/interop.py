@@ -18,7 +18,7 @@ from lightmark.errors import GeometryError, MissingExtraError, SchemaError
 from lightmark.face import Face, table_cells, table_columns
 from lightmark.geometry import Array, tight_box
 from lightmark.mesh_points import MESH, mesh_weights
-from lightmark.schema import IBUG68, Schema
+from lightmark.schema import IBUG68
 
 if TYPE_CHECKING:
     import cv2
@@ -122,17 +122,12 @@ def to_label_studio(picture: str, faces: Sequence[Face], width: int, height: int
         parent = f"face{number}"
         results.append({"id": parent, "type": "rectanglelabels", "from_name": "face", "value": box, **common})
         for index, (x, y) in enumerate(((face.points + CORNER) * share).tolist()):
-            value = {"x": x, "y": y, "width": 0.5, "keypointlabels": [point_name(face.schema, index)]}
+            value = {"x": x, "y": y, "width": 0.5, "keypointlabels": [face.schema.point_labels[index]]}
             entry = {"id": f"{parent}.{index}", "type": "keypointlabels", "from_name": "point", "parentID": parent}
             results.append({**entry, "value": value, **common})
     scores = [face.confidence for face in faces if face.confidence is not None]
     prediction: dict[str, Any] = {"model_version": f"lightmark {__version__}", "result": results}
     return {"data": {"image": picture}, "predictions": [prediction | ({"score": min(scores)} if scores else {})]}
-
-
-def point_name(schema: Schema, index: int) -> str:
-    """Name of a point in labelling tools: the schema's, or its number from 0."""
-    return schema.point_names[index] if schema.point_names else str(index)
 
 
 def to_cvat(faces: Mapping[str | os.PathLike[str], Sequence[Face]], folder: str | os.PathLike[str] = ".") -> bytes:

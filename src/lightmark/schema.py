@@ -83,6 +83,11 @@ class Schema:
         return len(self.mirror)
 
     @property
+    def point_labels(self) -> tuple[str, ...]:
+        """Name of each point, its number from 0 where the points have no names."""
+        return self.point_names or tuple(map(str, range(self.size)))
+
+    @property
     def inner(self) -> tuple[int, ...]:
         """Indices of every point that is not on the jaw."""
         jaw = set(self.groups.get("jaw", ()))

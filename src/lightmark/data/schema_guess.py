@@ -54,7 +54,8 @@ def guess_schema(samples: Sequence[Sample], name: str) -> Guess:
     points = np.stack([sample.points for sample in samples])
     nowhere = np.flatnonzero(~labelled(points).any(axis=0))
     if len(nowhere):
-        raise DataError(f"{name}: point {_call(schema, nowhere[0])} is labelled in no face; take it out of the labels")
+        point = schema.point_labels[nowhere[0]]
+        raise DataError(f"{name}: point {point} is labelled in no face; take it out of the labels")
     if schema.size == 1 or schema.knows_mirror:  # a single point, or the points of a known schema
         return Guess(replace(schema, name=name))
     mean, aligned = _mean_shape(points)
@@ -67,14 +68,9 @@ def guess_schema(samples: Sequence[Sample], name: str) -> Guess:
         groups=schema.groups,
         edges=schema.edges or _edges(mean),
         point_names=schema.point_names,
-        normaliser_name=f"{_call(schema, first)} to {_call(schema, second)}",
+        normaliser_name=f"{schema.point_labels[first]} to {schema.point_labels[second]}",
     )
     return Guess(guessed, unpaired)
-
-
-def _call(schema: Schema, point: int) -> str:
-    """Name of a point, its number where it has none."""
-    return schema.point_names[point] if schema.point_names else str(point)
 
 
 def _mean_shape(points: Array) -> tuple[Array, Array]:

@@ -220,7 +220,7 @@ def coco_category(number: int, schema: Schema) -> dict[str, Any]:
         "id": number,
         "name": schema.name,
         "supercategory": "face",
-        "keypoints": list(schema.point_names) or [str(i) for i in range(schema.size)],
+        "keypoints": list(schema.point_labels),
         "skeleton": [[a + 1, b + 1] for a, b in schema.edges],
         _EXTENSION: schema_to_dict(schema),
     }

@@ -166,7 +166,7 @@ def cvat_xml(
     labels = SubElement(SubElement(SubElement(root, "meta"), "task"), "labels")
     for schema in {sample.schema.name: sample.schema for sample in samples}.values():
         _add_label(labels, schema.name, "skeleton")
-        for name in _point_names(schema):
+        for name in schema.point_labels:
             _add_label(labels, name, "points", schema.name)
     images: dict[Path, Element] = {}
     for sample, picture, (height, width) in zip(samples, pictures, sizes, strict=True):
@@ -177,10 +177,6 @@ def cvat_xml(
         _add_skeleton(images[picture], sample)
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
-
-
-def _point_names(schema: Schema) -> tuple[str, ...]:
-    return schema.point_names or tuple(str(i) for i in range(schema.size))
 
 
 def _add_label(labels: Element, name: str, kind: str, parent: str | None = None) -> None:
@@ -195,6 +191,6 @@ def _add_skeleton(image: Element, sample: Sample) -> None:
     skeleton = SubElement(image, "skeleton", {"label": sample.schema.name, "source": "manual", "z_order": "0"})
     mask, occluded = labelled(sample.points), sample.occluded
     places = np.where(mask[:, None], sample.points + CORNER, 0.0).tolist()
-    for i, (name, (x, y)) in enumerate(zip(_point_names(sample.schema), places, strict=True)):
+    for i, (name, (x, y)) in enumerate(zip(sample.schema.point_labels, places, strict=True)):
         flags = {"outside": str(int(not mask[i])), "occluded": str(int(occluded is not None and occluded[i]))}
         SubElement(skeleton, "points", {"label": name, "source": "manual", **flags, "points": f"{x:.4f},{y:.4f}"})
