@@ -67,11 +67,17 @@ def overlaid(
 ) -> Picture:
     """Copy of `image` with `part` of the `faces` blurred, then the faces drawn in `styles`.
 
-    Without `styles` they are drawn in `DEFAULT_STYLES`, and blurred faces not at all: landmarks are a person's own.
+    `styles` are those of `styles_shown`.
     """
+    shown = styles_shown(styles, part)
+    return draw_faces_in_place(image if part is None else anonymised(image, faces, part), faces, shown)
+
+
+def styles_shown(styles: Sequence[Style] | None, part: Part | None) -> Sequence[Style]:
+    """`styles`, if None `DEFAULT_STYLES`, and none on faces of which `part` is blurred: landmarks are a person's own."""
     if styles is None:
-        styles = DEFAULT_STYLES if part is None else ()
-    return draw_faces_in_place(image if part is None else anonymised(image, faces, part), faces, styles)
+        return DEFAULT_STYLES if part is None else ()
+    return styles
 
 
 def draw_face(canvas: Picture, face: Face, styles: Sequence[Style], colour: Colour | None = None) -> None:

@@ -17,7 +17,7 @@ from lightmark.anonymise import Part, anonymised
 from lightmark.draw import Colour
 from lightmark.geometry import tight_box
 from lightmark.image import Picture
-from lightmark.overlay import DEFAULT_STYLES, Style, draw_face
+from lightmark.overlay import DEFAULT_STYLES, Style, draw_face, styles_shown
 from lightmark.video.frames import Frame, VideoReader
 from lightmark.video.records import writing_records
 from lightmark.video.timeline import Timeline, write_events, write_plot
@@ -66,7 +66,7 @@ def track_video(
     current frame and keep the files, as does an unplugged camera or a truncated file. Any other error leaves none.
     `progress` is called after every frame. Raises `VideoError` if a file cannot be written or there is no frame.
     """
-    shown = styles if styles is not None else DEFAULT_STYLES if anonymise is None else ()
+    shown = styles_shown(styles, anonymise)
     ids: set[int] = set()
     frames, seconds = 0, 0.0
     with ExitStack() as stack:
