@@ -73,7 +73,7 @@ def main() -> None:
             timeline = timeline_of(frames[:: FPS // rate], rate)
             events = timeline.events()
             if options.figure is not None and (person, rate) == (0, 30):
-                write_plot(options.figure, timeline)
+                write_plot(options.figure, timeline.signals, events)
             for kind in KINDS:
                 counts[rate][kind] += matches(script.events[kind], [event for event in events if event.kind == kind])
     rows = [row_of(rate, kind, counts[rate][kind]) for rate in RATES for kind in KINDS]

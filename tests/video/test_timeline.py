@@ -82,8 +82,8 @@ def test_events_are_written_as_csv_and_json_lines(tmp_path: Path) -> None:
 def test_the_plot_shows_each_face_and_shades_its_events(timeline: Timeline, tmp_path: Path) -> None:
     """A column a face, in the colour of its event where there is one; a video without faces has an empty plot."""
     pytest.importorskip("matplotlib")
-    write_plot(tmp_path / "plot.png", timeline)
-    write_plot(tmp_path / "none.png", Timeline())
+    write_plot(tmp_path / "plot.png", timeline.signals, timeline.events())
+    write_plot(tmp_path / "none.png", {}, [])
     plot, none = to_picture(tmp_path / "plot.png"), to_picture(tmp_path / "none.png")
     assert plot.shape == (650, 1800, 3)
     assert none.shape == (650, 900, 3)

@@ -21,10 +21,8 @@ SLOWEST_RATE = 14.0  # frames a second below which a blink may fall between two 
 # Closure is the share by which an eye is less open than its baseline. Predicted lids of a closed eye do not quite meet.
 BLINK_CLOSURE, BLINK_EDGE = 0.3, 0.18
 NOISES = 5.0  # standard deviations of the noise that a blink closes by at least, on faces that are small or dark
-BASELINE_SHARE, BASELINE_WINDOW = (
-    0.75,
-    20.0,
-)  # quantile of openness, over seconds: the open eye also while much is closed
+# Quantile of openness over that many seconds: the open eye also while much is closed.
+BASELINE_SHARE, BASELINE_WINDOW = 0.75, 20.0
 MOUTH_OPEN, MOUTH_EDGE, SHORTEST_OPENING = 0.3, 0.2, 0.15  # openness, seconds
 NOD, NOD_EDGE = 4.0, 2.0  # degrees that the head drops below its pitch of the last and next moments
 SHORTEST_NOD, LONGEST_NOD, NOD_WINDOW = 0.15, 1.0, 3.0  # seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightmark.errors import ConfigError, VideoError
@@ -98,11 +98,10 @@ def event_row(event: Event) -> tuple[object, ...]:
     return (event.id, event.kind, *times)
 
 
-def write_plot(path: Path, timeline: Timeline) -> None:
-    """Write a PNG with a column per face: openness of eyes and mouth, closure, angles; events are shaded."""
+def write_plot(path: Path, tracks: Mapping[int, Signals], events: Sequence[Event]) -> None:
+    """Write a PNG with a column per face of `tracks`: openness of eyes and mouth, closure, angles; events are shaded."""
     from matplotlib.figure import Figure
 
-    tracks, events = timeline.signals, timeline.events()
     figure = Figure(figsize=(9.0 * max(len(tracks), 1), 6.5), dpi=100, layout="constrained")
     places = figure.subplots(3, max(len(tracks), 1), squeeze=False, sharex=True)
     for column, (number, signals) in enumerate(tracks.items()):

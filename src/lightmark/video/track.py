@@ -94,10 +94,12 @@ def track_video(
         else:
             if film is not None:
                 film.write_rest_of_sound()
-        if timeline is not None and events is not None:
-            write_events(events, timeline.events())
-        if timeline is not None and plot is not None:
-            write_plot(plot, timeline)
+        if timeline is not None:
+            found = timeline.events()
+            if events is not None:
+                write_events(events, found)
+            if plot is not None:
+                write_plot(plot, timeline.signals, found)
     # Frame counts in headers are approximate; a truncated file lacks more than a few frames.
     cut_short = not stop and reader.total is not None and frames < 0.95 * reader.total - 2
     left_out = () if film is None else film.sound_left_out
