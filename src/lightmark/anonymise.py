@@ -12,7 +12,7 @@ import numpy as np
 from lightmark.draw import FAR
 from lightmark.errors import ConfigError
 from lightmark.face import Face
-from lightmark.geometry import Array, Floats, longer_side, similarity_matrix, tight_box, transform
+from lightmark.geometry import Array, Floats, box_centre, finite, longer_side, similarity_matrix, tight_box, transform
 from lightmark.image import Picture, require_image
 from lightmark.schema import Schema
 
@@ -50,9 +50,9 @@ def require_part(part: Part | None, schema: Schema) -> None:
 def region_of(face: Face, part: Part) -> Array:
     """Corners (4, 2) in image pixels of the rectangle, along the face's own axes, around its head or its eyes."""
     require_part(part, face.schema)
-    points = face.points[np.isfinite(face.points).all(axis=1)]
+    points = face.points[finite(face.points)]
     roll = roll_of(face)
-    centre = (face.box[:2] + face.box[2:]) / 2
+    centre = box_centre(face.box)
     upright = similarity_matrix(centre, np.zeros(2), 1.0, -roll)
     if part == "faces":
         # The box has the axes of the face, rotated about its centre; points may lie outside it.

@@ -14,7 +14,7 @@ from PIL import ImageDraw, ImageFont
 
 from lightmark.errors import ImageError
 from lightmark.files import replacing
-from lightmark.geometry import Array, Floats, box_centre, crop_matrix, longer_side, tight_box, transform
+from lightmark.geometry import Array, Floats, box_centre, crop_matrix, finite, longer_side, tight_box, transform
 from lightmark.image import Picture, require_image, warp
 from lightmark.schema import Schema, require_points
 
@@ -143,10 +143,10 @@ def write_png(image: Picture, path: str | Path) -> None:
 def _draw_shape(canvas: Picture, points: Floats, schema: Schema | None, colour: Colour) -> None:
     if schema is not None:
         require_points(points, schema, "draw_landmarks")
-    finite = np.asarray(np.isfinite(points).all(axis=1))
-    if not finite.any():
+    known = finite(points)
+    if not known.any():
         return
-    x0, y0, x1, y1 = tight_box(points[finite])
+    x0, y0, x1, y1 = tight_box(points[known])
     face = float(max(x1 - x0, y1 - y0))
     fixed = np.rint(np.clip(np.nan_to_num(points), -FAR, FAR) * 2**SHIFT).astype(int).tolist()
     # A face of 200 px gets lines of 1 px and dots of 1.5 px radius; a smaller one dots of at least 1.1 px, which are
@@ -154,9 +154,9 @@ def _draw_shape(canvas: Picture, points: Floats, schema: Schema | None, colour: 
     thickness = min(max(1, round(face / 200)), MAX_STROKE)
     radius = round(min(max(1.1, face / 130), MAX_STROKE) * 2**SHIFT)
     for a, b in schema.edges if schema else ():
-        if finite[a] and finite[b]:
+        if known[a] and known[b]:
             cv2.line(canvas, fixed[a], fixed[b], colour, thickness, cv2.LINE_AA, SHIFT)
-    for point in np.flatnonzero(finite):
+    for point in np.flatnonzero(known):
         cv2.circle(canvas, fixed[point], radius, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 

@@ -26,6 +26,11 @@ def labelled(points: Floats) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(points).any(axis=-1))
 
 
+def finite(points: Floats) -> NDArray[np.bool_]:
+    """Mask (..., N) of the points among (..., N, 2) that can be drawn: without NaN and infinity."""
+    return np.asarray(np.isfinite(points).all(axis=-1))
+
+
 def tight_box(points: Floats) -> Array:
     """Smallest box (..., 4) around the labelled ones of points (..., N, 2); NaN where none is labelled."""
     # fmin and fmax ignore NaN; unlike np.nanmin they do not warn where all points are NaN.

@@ -15,7 +15,7 @@ from lightmark.anonymise import Part, anonymised, require_part
 from lightmark.draw import FAR, SHIFT, Colour
 from lightmark.errors import ConfigError
 from lightmark.face import Face
-from lightmark.geometry import Array, Floats, box_centre, crop_matrix, rotation_matrix, tight_box, transform
+from lightmark.geometry import Array, Floats, box_centre, crop_matrix, finite, rotation_matrix, tight_box, transform
 from lightmark.image import Picture, require_image, warp
 from lightmark.pose import knows_pose
 from lightmark.schema import Schema
@@ -74,7 +74,7 @@ def overlaid(
 
 
 def styles_shown(styles: Sequence[Style] | None, part: Part | None) -> Sequence[Style]:
-    """`styles`, if None `DEFAULT_STYLES`, and none on faces of which `part` is blurred: landmarks are a person's own."""
+    """`styles`; if None `DEFAULT_STYLES`, and none where `part` is blurred: landmarks are a person's own."""
     if styles is None:
         return DEFAULT_STYLES if part is None else ()
     return styles
@@ -85,7 +85,7 @@ def draw_face(canvas: Picture, face: Face, styles: Sequence[Style], colour: Colo
 
     Strokes scale with the face. Points that are not finite are skipped, with their lines.
     """
-    extent = tight_box(np.concatenate([face.points[_finite(face.points)], face.box.reshape(2, 2)]))
+    extent = tight_box(np.concatenate([face.points[finite(face.points)], face.box.reshape(2, 2)]))
     pen = _open_pen(canvas.shape[:2], extent)
     if pen is None:
         return
@@ -212,21 +212,16 @@ def _draw_box(pen: _Pen, face: Face, colour: Colour | None) -> None:
 def _draw_filled(pen: _Pen, face: Face, colour: Colour | None) -> None:
     """The whole face, then brows, nose, eyes and lips, each in a translucent colour."""
     points, schema = face.points, face.schema
-    finite = _finite(points)
-    pen.fill([_hull(points[finite])], colour or COLOURS["jaw"], 0.16)
-    lines = [line for line in chains(schema) if finite[line].all()]
+    known = finite(points)
+    pen.fill([_hull(points[known])], colour or COLOURS["jaw"], 0.16)
+    lines = [line for line in chains(schema) if known[line].all()]
     for group, members in schema.groups.items():
         own = [line for line in lines if line[0] in members]
         outlines = [points[line] for line in own if line[0] == line[-1]]
         if not outlines and group != "jaw":
             open_lines = own if group == "brows" else [list(members)]
-            outlines = [_hull(points[line]) for line in open_lines if finite[line].all()]
+            outlines = [_hull(points[line]) for line in open_lines if known[line].all()]
         pen.fill(outlines, colour or COLOURS.get(group, PLAIN), 0.55)
-
-
-def _finite(points: Floats) -> NDArray[np.bool_]:
-    """Mask (N,) of the finite ones of `points` (N, 2)."""
-    return np.asarray(np.isfinite(points).all(axis=1))
 
 
 def _hull(points: Floats) -> Array:
@@ -238,7 +233,7 @@ def _hull(points: Floats) -> Array:
 
 def _draw_mesh(pen: _Pen, face: Face, colour: Colour | None) -> None:
     """Delaunay triangles between the points."""
-    points = face.points[_finite(face.points)].astype(np.float32)
+    points = face.points[finite(face.points)].astype(np.float32)
     low, high = np.floor(points.min(axis=0)) - 1, np.ceil(points.max(axis=0)) + 2
     if len(points) < 3 or (high - low).max() > FAR:
         return
@@ -251,17 +246,17 @@ def _draw_mesh(pen: _Pen, face: Face, colour: Colour | None) -> None:
 
 
 def _draw_lines(pen: _Pen, face: Face, colour: Colour | None) -> None:
-    colours, finite = point_colours(face.schema), _finite(face.points)
+    colours, known = point_colours(face.schema), finite(face.points)
     for line in chains(face.schema):
-        known = [face.points[list(edge)] for edge in pairwise(line) if finite[list(edge)].all()]
-        whole = [face.points[line]] if len(known) == len(line) - 1 else known
-        pen.line(whole, colour or colours[line[0]], 0.8)
+        edges = [face.points[list(edge)] for edge in pairwise(line) if known[list(edge)].all()]
+        paths = [face.points[line]] if len(edges) == len(line) - 1 else edges
+        pen.line(paths, colour or colours[line[0]], 0.8)
 
 
 def _draw_points(pen: _Pen, face: Face, colour: Colour | None) -> None:
-    finite = np.flatnonzero(_finite(face.points))
+    known = np.flatnonzero(finite(face.points))
     colours = [colour] * face.schema.size if colour else point_colours(face.schema)
-    pen.discs(face.points[finite], [colours[index] for index in finite], 1.25)
+    pen.discs(face.points[known], [colours[index] for index in known], 1.25)
 
 
 def _draw_axes(pen: _Pen, face: Face, _colour: Colour | None) -> None:

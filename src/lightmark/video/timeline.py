@@ -99,7 +99,7 @@ def event_row(event: Event) -> tuple[object, ...]:
 
 
 def write_plot(path: Path, tracks: Mapping[int, Signals], events: Sequence[Event]) -> None:
-    """Write a PNG with a column per face of `tracks`: openness of eyes and mouth, closure, angles; events are shaded."""
+    """Write a PNG with a column per face of `tracks`: openness, closure and angles over time; events are shaded."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0 * max(len(tracks), 1), 6.5), dpi=100, layout="constrained")
