@@ -16,8 +16,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
-from torch import Tensor, nn
 
 from lightmark.cli.training import pictures_of, training_samples
 from lightmark.detectors.face_detector import DETECTOR_KEY
@@ -25,9 +23,7 @@ from lightmark.nets.checkpoint import write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet
 from lightmark.outputs import require_free
 from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic
-from lightmark.train.start import undo_at_first
-
-PREFIX = "network."  # of the weights' names in the file
+from lightmark.train.start import network_weights, take_folded
 
 
 def main() -> None:
@@ -44,39 +40,13 @@ def main() -> None:
     images = [draw_mosaic(sources, MosaicRules(), np.random.default_rng(n)).image for n in range(options.mosaics)]
     torch.manual_seed(0)
     network = FaceDetectorNet().eval()
-    model = onnx.load(options.model)
-    untrained = take_folded(network, {weight.name: weight for weight in model.graph.initializer})
+    untrained = take_folded(network, network_weights(options.model))
     with torch.no_grad():
         network(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = {entry.key: entry.value for entry in onnx.load(options.model).metadata_props}
     write_tensors(options.out, network.state_dict(), {DETECTOR_KEY: metadata[DETECTOR_KEY]})
-    print(f"{options.out}: untrained {', '.join(untrained) or 'nothing'}")
-
-
-def take_folded(network: FaceDetectorNet, weights: dict[str, onnx.TensorProto]) -> list[str]:
-    """Copy the file's convolutions; their shifts go to the norms at the first batch. Names of the layers it lacks."""
-    modules, missing = dict(network.named_modules()), []
-    for name, layer in modules.items():
-        if not isinstance(layer, nn.Conv2d):
-            continue
-        if f"{PREFIX}{name}.weight" not in weights:
-            missing.append(name)
-            continue
-        with torch.no_grad():
-            layer.weight.copy_(tensor_of(weights[f"{PREFIX}{name}.weight"]))
-        if layer.bias is not None:
-            with torch.no_grad():
-                layer.bias.copy_(tensor_of(weights[f"{PREFIX}{name}.bias"]))
-            continue
-        parent, _, index = name.rpartition(".")
-        norm = modules[f"{parent}.{int(index) + 1}"]
-        assert isinstance(norm, nn.BatchNorm2d)
-        undo_at_first(norm, tensor_of(weights[f"{PREFIX}{name}.weight_bias"]))
-    return missing
-
-
-def tensor_of(weight: onnx.TensorProto) -> Tensor:
-    return torch.from_numpy(numpy_helper.to_array(weight).copy())
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in untrained)
+    print(f"{options.out}: untrained {', '.join(layers) or 'nothing'}")
 
 
 if __name__ == "__main__":

@@ -85,13 +85,8 @@ def _old_network(model: Path, architecture: Architecture, spec: ModelSpec, crops
         network = load_checkpoint(model)[0]
         network.confidence = None
         return network
-    weights = {
-        name.removeprefix(_PREFIX): torch.from_numpy(values.copy())
-        for name, values in float_weights(read_onnx(model)).items()
-        if name.startswith(_PREFIX)
-    }
     network = LandmarkNet(replace(architecture, pretrained=False), spec.schema.size).eval()
-    missing = take_folded(network, weights)
+    missing = take_folded(network, network_weights(model))
     if missing:
         raise CheckpointError(
             f"{model}: has no float32 weights of {missing[0]}; give the float32 file (standard, not standard-int8)"
@@ -99,6 +94,15 @@ def _old_network(model: Path, architecture: Architecture, spec: ModelSpec, crops
     with torch.no_grad():
         network(planes_of(torch.from_numpy(crops).permute(0, 3, 1, 2), spec, spec.size))
     return network
+
+
+def network_weights(model: Path) -> dict[str, Tensor]:
+    """float32 weights of the network that was exported to the ONNX file `model`, by their names in it."""
+    return {
+        name.removeprefix(_PREFIX): torch.from_numpy(values.copy())
+        for name, values in float_weights(read_onnx(model)).items()
+        if name.startswith(_PREFIX)
+    }
 
 
 def take_folded(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
