@@ -8,20 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic.head import mean_points
-from lightmark.detectors.face_detector import FaceDetector
+from lightmark.detectors.face_detector import DETECTOR_KEY, FaceDetector
 from lightmark.draw import write_png
 from lightmark.errors import CheckpointError, ConfigError, SchemaError
 from lightmark.export.detector import export_detector, load_face_detector
 from lightmark.geometry import tight_box
-from lightmark.nets.checkpoint import read_tensors
+from lightmark.nets.checkpoint import read_tensors, write_tensors
+from lightmark.nets.face_detector import FaceDetectorNet
 from lightmark.schema import IBUG68, Schema
 from lightmark.train.config import DetectorRecipe, Execution
 from lightmark.train.detector import train as face_detector
 from lightmark.train.detector.mosaic import MosaicRules
 from lightmark.train.detector.train import train_face_detector
+from lightmark.train.start import network_weights
 
 QUIET = Execution(quiet=True)
 
@@ -175,3 +178,12 @@ def test_faces_with_missing_points_teach_no_box(faces: list[Sample], backgrounds
     assert all((some[name] == whole[name]).all() for name in whole)
     with pytest.raises(ConfigError, match="none of 12 faces has all points labelled"):
         train_face_detector(RECIPE, lacking, backgrounds, tmp_path / "none", execution=QUIET)
+
+
+def test_an_exported_file_keeps_the_weights_that_training_goes_on_from(tmp_path: Path) -> None:
+    """Its first layer takes planes from 0 to 1, as in training, and not the pixels of the file's input."""
+    network = FaceDetectorNet().eval()
+    write_tensors(tmp_path / "d.safetensors", network.state_dict(), {DETECTOR_KEY: "{}"})
+    export_detector(tmp_path / "d.safetensors", tmp_path / "d.onnx", threshold=0.5)
+    weights = network_weights(tmp_path / "d.onnx")["quarter.0.0.weight"]
+    torch.testing.assert_close(weights, network.state_dict()["quarter.0.0.weight"], rtol=1e-4, atol=1e-6)

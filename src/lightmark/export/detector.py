@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -25,13 +24,11 @@ class _FromPixels(torch.nn.Module):
 
     def __init__(self, network: FaceDetectorNet) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network)
-        first = next(self.network.parameters())  # of the convolution that takes the planes
-        first.data /= 255  # which then takes pixels from 0 to 255: a division less
+        self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 (B, H, W, 3) → boxes (B, C, 4) in its pixels, scores (B, C) from 0 to 1, keypoints (B, C, 5, 2)."""
-        logits, boxes, keypoints = self.network(image.float().permute(0, 3, 1, 2))
+        logits, boxes, keypoints = self.network(image.permute(0, 3, 1, 2).float() / 255)
         return boxes, logits.sigmoid(), keypoints
 
 
