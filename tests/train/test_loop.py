@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,10 +105,20 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -
     assert rows_without_time(tmp_path / "whole/log.csv") == rows_without_time(tmp_path / "killed/log.csv")
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As `make test` runs: sums in another order end 300 steps later elsewhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_training_learns_to_look_at_the_picture(
     tmp_path: Path, recipe: Recipe, blob_faces: Callable[[int], list[Sample]]
 ) -> None:
-    """After 300 small steps the error on unseen faces is below that of the mean shape."""
+    """After 300 small steps the error on unseen faces is well below that of the mean shape."""
     faces = blob_faces(160)
     moved = replace(NO_AUGMENTATION, scale=0.1, shift=0.08)
     net = replace(recipe.architecture, dropout=0.0)
@@ -120,7 +130,7 @@ def test_training_learns_to_look_at_the_picture(
     validation = ValidationCrops(split.validation, [s.points for s in split.validation], model.spec)
     always_mean = mean_normalized_points(split.train, model.spec)
     mean_error = validation(lambda crops: np.repeat(always_mean[None], len(crops), 0))  # type: ignore[arg-type]  # no spec needed here
-    assert validation(model).mean() < 0.93 * mean_error.mean()  # 0.85 or 0.88, by the number of threads
+    assert validation(model).mean() < 0.85 * mean_error.mean()
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
