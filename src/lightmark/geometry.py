@@ -21,6 +21,10 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
 
+# Pixels from the corner of the first pixel, where labelling tools and shares of a picture count from, to its centre.
+CORNER = 0.5
+
+
 def labelled(points: Floats) -> NDArray[np.bool_]:
     """Mask (..., N) of the labelled points among (..., N, 2): those without a NaN."""
     return np.asarray(~np.isnan(points).any(axis=-1))

@@ -16,15 +16,13 @@ import numpy as np
 from lightmark import __version__
 from lightmark.errors import GeometryError, MissingExtraError, SchemaError
 from lightmark.face import Face, table_cells, table_columns
-from lightmark.geometry import Array, tight_box
+from lightmark.geometry import CORNER, Array, tight_box
 from lightmark.mesh_points import MESH, mesh_weights
 from lightmark.schema import IBUG68
 
 if TYPE_CHECKING:
     import cv2
     from supervision import KeyPoints
-
-CORNER = 0.5  # pixels from the corner of the first pixel to its centre
 
 
 def from_mediapipe(result: Any, width: int, height: int) -> list[Face]:

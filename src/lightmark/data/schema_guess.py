@@ -277,13 +277,13 @@ def guess_sheet(samples: Sequence[Sample], guess: Guess) -> Picture:
     tiles = [_tile(crop, points, guess), _tile(np.ascontiguousarray(crop[:, ::-1]), mirrored, guess)]
     pairs = sum(i < j for i, j in enumerate(schema.mirror))
     own = schema.size - 2 * pairs
-    told = f"{pairs} pairs (blue, orange), {own} points their own partners (green)"
+    summary = f"{pairs} pairs (blue, orange), {own} points their own partners (green)"
     if guess.unpaired:
-        told = f"no mirror pairs: points {', '.join(map(str, guess.unpaired[:9]))} have no partner"
+        summary = f"no mirror pairs: points {', '.join(map(str, guess.unpaired[:9]))} have no partner"
     errors = f"errors are divided by {schema.normaliser_name} (pink)"
     if schema.normaliser_name == FACE_BOX:
         errors = "errors are divided by the face's box"
-    captions = [f"{schema.name}: {told}; {errors}", "mirrored: each number is where it was"]
+    captions = [f"{schema.name}: {summary}; {errors}", "mirrored: each number is where it was"]
     return contact_sheet(tiles, captions, columns=2)
 
 

@@ -21,13 +21,13 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from lightmark.data.formats.documents import read_xml
-from lightmark.data.formats.named_points import CORNER, NamedFace, named_samples
+from lightmark.data.formats.named_points import NamedFace, named_samples
 from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.pictures import named_picture
 from lightmark.data.sample import Sample
 from lightmark.data.video_frame import VideoFrame, videos_among
 from lightmark.errors import DataError, NoLabelsError, describe_error, reader
-from lightmark.geometry import labelled
+from lightmark.geometry import CORNER, labelled
 from lightmark.schema import Schema
 
 _NODE = re.compile(r'data-node-id="([^"]*)"[^>]*data-label-name="([^"]*)"')

@@ -16,11 +16,12 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from lightmark.data.formats.documents import read_json
-from lightmark.data.formats.named_points import CORNER, NamedFace, named_samples
+from lightmark.data.formats.named_points import NamedFace, named_samples
 from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.pictures import PICTURE_SUFFIXES, named_picture
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError, NoLabelsError, describe_error, reader
+from lightmark.geometry import CORNER
 from lightmark.schema import Schema
 
 KIND = "keypointlabels"

@@ -20,8 +20,6 @@ from lightmark.errors import DataError
 from lightmark.geometry import tight_box
 from lightmark.schema import SCHEMAS, Schema, plain_schema
 
-# Labelling tools draw a picture from (0, 0), the corner of its first pixel, whose centre is then (0.5, 0.5).
-CORNER = 0.5
 _MAX_NUMBER = 10_000  # largest name that is taken for a point's number, so that no file asks for a billion points
 
 

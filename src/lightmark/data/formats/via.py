@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightmark.data.formats.documents import read_bytes, read_json
-from lightmark.data.formats.named_points import CORNER, NamedFace, named_samples
+from lightmark.data.formats.named_points import NamedFace, named_samples
 from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.pictures import named_picture
 from lightmark.data.sample import Sample
 from lightmark.errors import DataError, NoLabelsError, describe_error, reader
+from lightmark.geometry import CORNER
 from lightmark.schema import Schema
 
 NAMES = ("name", "label", "point", "landmark", "keypoint", "part", "type", "class", "id")
