@@ -26,6 +26,7 @@ from lightmark.cli.options import (
 )
 from lightmark.cli.signals import INTERRUPTED
 from lightmark.errors import ConfigError, WriteError
+from lightmark.files import make_folder
 from lightmark.outputs import require_folder, require_free
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _complete_recipe(_context: click.Context, _option: click.Parameter, incomple
 
 @click.command(cls=Command, short_help="Train one network of a recipe")
 @click.argument("recipe", required=False, shell_complete=_complete_stage)
-@click.option("--start", type=EXISTING, help="Checkpoint with the initial weights.")
+@click.option("--start", type=MODEL, help="Checkpoint with the initial weights, a shipped name or an ONNX file.")
 @TENSORBOARD
 @_stage_options
 @_run_options
@@ -186,6 +187,7 @@ def train(
     from lightmark.train.loop import train as run
     from lightmark.train.objectives import DISTILLED
     from lightmark.train.recipes import default_distillation, get_recipe
+    from lightmark.train.start import START, write_start
 
     named = get_recipe(recipe, seed) if recipe else None  # an unknown name fails before the faces are read
     if named and named.objective in DISTILLED:
@@ -196,6 +198,9 @@ def train(
     chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
     split = split_samples(with_face_boxes(faces), chosen)
     announce([(chosen, out)], split.train[0].schema.size, device)
+    if start is not None and start.suffix == ".onnx":
+        make_folder(out)
+        start = write_start(start, split.train, out / START, seed)
     with resumable([out]):
         made = run(chosen, split, out, None, start, Execution(device, workers, tensorboard=tensorboard))
     _echo(made)

@@ -22,9 +22,9 @@ from lightmark.train.faces import Split, ValidationCrops, require_no_tests
 from lightmark.train.folder import read_result
 from lightmark.train.loop import train
 from lightmark.train.recipes import MILD
-from lightmark.train.start import architecture_of, write_start
+from lightmark.train.start import START, architecture_of, write_start
 
-START, REPORT = "start.safetensors", "finetune.json"
+REPORT = "finetune.json"
 FEWEST = 5  # photographs
 FEW = 20  # photographs below which each is left out in turn, since a fifth of them would judge by chance
 HELD_OUT = 0.2  # share of the photographs for validation, from `FEW` on

@@ -147,6 +147,16 @@ def fast128(seed: int = 0) -> Distillation:
     return _with_student(standard224(seed), "fast128", size=128, steps=8000, early_size=None, copies=6, **FINE_TUNING)
 
 
+def fast128_second(seed: int = 0) -> Distillation:
+    """Second training of fast128's student, from the shipped file: 128,000 crops with strong augmentation.
+
+    Its plain student needs no teachers. Budget: two hours of one core of a Zen 1.
+    """
+    return _with_student(
+        fast128(seed), "fast128-second", steps=4000, batch=32, learning_rate=1e-3, augmentation=STRONG, copies=64
+    )
+
+
 def long256(seed: int = 0) -> Distillation:
     """EfficientNet-Lite2 teachers and a MobileNetV2 student at 256 px, trained until validation converges.
 
@@ -244,6 +254,7 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "standard224": standard224,
     "standard224-second": standard224_second,
     "fast128": fast128,
+    "fast128-second": fast128_second,
     "long256": long256,
     "long128": long128,
     "paper224": paper224,

@@ -27,6 +27,7 @@ from lightmark.spec import ModelSpec, spec_crop_matrix
 from lightmark.train.faces import mean_normalized_points
 from lightmark.train.step import planes_of
 
+START = "start.safetensors"  # in the folder of a run that begins with an exported file
 FACES = 64  # whose crops calibrate the batch norms, and tell where the model's points lie
 _PREFIX = "network."  # of the weights' names in an exported file
 
