@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,42 @@ def test_an_input_is_not_drawn_over(detect: Callable[..., Result], photos: Path)
     assert result.exit_code == 2
     assert "two.png: is one of the inputs" in result.stderr
     assert (photos / "below" / "two.png").read_bytes() == before
+
+
+def test_crops_are_aligned_and_keep_folders(
+    detect: Callable[..., Result], model: Path, photos: Path, tmp_path: Path
+) -> None:
+    """A PNG of each face, of 112 px or as asked for; written over only with --force, inputs never."""
+    crops = tmp_path / "crops"
+    result = detect(photos, "--crops", crops)
+    assert (result.exit_code, f"3 of 3 inputs read, written to {crops}" in result.stderr) == (0, True)
+    assert files_in(crops) == ["below/two.png", "one.png"]
+    assert to_picture(crops / "one.png").shape == (112, 112, 3)
+    refused = detect(photos / "one.jpg", "--crops", crops)
+    assert (refused.exit_code, "one.png: is there already" in refused.stderr) == (2, True)
+    assert detect(photos / "one.jpg", "--crops", crops, "--crop-size", "64", "--force").exit_code == 0
+    face = Landmarker(model).detect(photos / "one.jpg")[0]
+    wanted = face.aligned(to_picture(photos / "one.jpg"), 64).image
+    np.testing.assert_array_equal(to_picture(crops / "one.png"), wanted)
+    before = (photos / "below" / "two.png").read_bytes()
+    assert "two.png: is one of the inputs" in detect(photos, "--crops", photos, "--force").stderr
+    assert (photos / "below" / "two.png").read_bytes() == before
+
+
+def test_crops_need_a_folder_of_their_own_and_eyes_nose_and_mouth(
+    photos: Path, tmp_path: Path, write_onnx: Callable[..., Path], detect: Callable[..., Result]
+) -> None:
+    """Options of crops without --crops, drawings in the same folder, and points that no template fits are refused."""
+    spec = ModelSpec(replace(FIVE, name="paw"), 32, crop_scale=1.0, template=((0.0, 0.0), *[(0.1, 0.1)] * 4))
+    paws = write_onnx("paws.onnx", SHAPE, spec.size, spec_to_json(spec))
+    for words, text in (
+        (["--crop-size", "64"], "--crop-size and --crop-template are for aligned crops"),
+        (["--crops", tmp_path / "a", "--draw", tmp_path / "a"], "is the name of two outputs"),
+        (["--crops", tmp_path / "a", "--model", paws], "paw has no conversion to 'five'"),
+    ):
+        result = detect(photos, *words)
+        assert (result.exit_code, text in result.stderr) == (2, True), result.output
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.usefixtures("model")

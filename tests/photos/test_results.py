@@ -20,9 +20,10 @@ from lightmark.face import MEASURES, Face
 from lightmark.geometry import tight_box
 from lightmark.photos.detect import Detection
 from lightmark.photos.inputs import Input
-from lightmark.photos.results import WRITERS, FileFormat, open_results, planned_files, pts_writer
+from lightmark.photos.results import WRITERS, FileFormat, crop_writer, open_results, planned_files, pts_writer
 from lightmark.pose import assumed_camera
 from lightmark.schema import IBUG68
+from lightmark.source import to_picture
 from lightmark.video.frames import Frame
 from lightmark.video.records import writing_records
 from lightmark.video.tracker import TrackedFace
@@ -213,19 +214,19 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_the_files_of_results_are_known_before(tmp_path: Path) -> None:
     """One for all, or one a picture in each folder: what is asked whether it is there already."""
     inputs = [source("a/x.jpg"), source("a/x.png")]
-    assert planned_files(tmp_path / "o.csv", "csv", None, inputs) == [tmp_path / "o.csv"]
+    assert planned_files(tmp_path / "o.csv", "csv", inputs, None) == [tmp_path / "o.csv"]
     drawn = [tmp_path / "a" / "x.jpg.png", tmp_path / "a" / "x.png.png"]
     labels = [tmp_path / "a" / "x.jpg.pts", tmp_path / "a" / "x.png.pts"]
-    assert planned_files(tmp_path, "pts", tmp_path, inputs) == [*drawn, *labels]
+    assert planned_files(tmp_path, "pts", inputs, tmp_path, None) == [*drawn, *labels]
 
 
 def test_files_and_folders_are_not_mixed_up(tmp_path: Path) -> None:
     """A file is not taken for a folder; .pts need one."""
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is a file; a folder is needed"):
-        planned_files(tmp_path / "file", "pts", None, [])
+        planned_files(tmp_path / "file", "pts", [])
     with pytest.raises(ConfigError, match="give the folder to write them to with --out"):
-        planned_files(None, "pts", None, [])
+        planned_files(None, "pts", [])
 
 
 def test_numbered_labels_that_are_there_are_kept(tmp_path: Path) -> None:
@@ -247,6 +248,18 @@ def test_a_numbered_label_never_replaces_an_input(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x_1\.pts is there already; give another folder$"):
         pts_writer(tmp_path, [two.source, other], force=True)(two)
     assert (tmp_path / "y.jpg").read_text() == "old"
+
+
+def test_crops_are_those_of_the_faces_and_named_as_their_labels(tmp_path: Path) -> None:
+    """One a face, of the size and template that are asked for; a crop in the way keeps all of its picture's back."""
+    picture = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
+    two = detection("x.jpg", face(), face(50))
+    crop_writer(tmp_path, [two.source], 96, "ffhq")(picture, two)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x_0.png", "x_1.png"]
+    np.testing.assert_array_equal(to_picture(tmp_path / "x_1.png"), two.faces[1].aligned(picture, 96, "ffhq").image)
+    with pytest.raises(DataError, match=r"x\.jpg: .*x_0\.png is there already; give another folder, or --force"):
+        crop_writer(tmp_path, [two.source], 112, "arcface")(picture, two)
+    assert to_picture(tmp_path / "x_1.png").shape == (96, 96, 3)
 
 
 def test_tables_of_detect_and_track_have_the_same_columns_of_a_face(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from lightmark.errors import ConfigError, ImageError
 from lightmark.runtime.shipped import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from lightmark.alignment import Template
     from lightmark.anonymise import Part
     from lightmark.overlay import Style
     from lightmark.photos.inputs import Input
@@ -47,6 +48,15 @@ UNREAD = 1
     help="By default the suffix of --out; without --out a table on a terminal, else jsonl.",
 )  # fmt: skip
 @click.option("--draw", type=OUT_FOLDER, help="Also write each picture with its faces drawn, as PNG below this folder.")
+@click.option(
+    "--crops", type=OUT_FOLDER, help="Also write each face upright, aligned by its eyes, nose and mouth, as PNG below "
+    "this folder.",
+)  # fmt: skip
+@click.option("--crop-size", type=click.IntRange(1, 4096), help="Pixels a side of the crops.  [default: 112]")
+@click.option(
+    "--crop-template", type=click.Choice(["arcface", "ffhq"]),
+    help="Where the face is in its crop: for recognition, or wider with hair and chin.  [default: arcface]",
+)  # fmt: skip
 @STYLE
 @ANONYMISE
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
@@ -68,6 +78,7 @@ UNREAD = 1
 @FORCE
 def detect(
     inputs: Sequence[str], out: Path | None, file_format: FileFormat | None, draw: Path | None,
+    crops: Path | None, crop_size: int | None, crop_template: Template | None,
     styles: Sequence[Style] | None, anonymise: Part | None, model: Path, detector: str, min_confidence: float | None,
     max_pixels: int, measures: bool, min_face: float | None, threads: int | None, force: bool,
 ) -> None:  # fmt: skip
@@ -76,7 +87,7 @@ def detect(
     INPUTS are files, folders (all pictures in them and below), patterns such as 'photos/**/*.jpg', and - for one
     picture from standard input. A picture without a face is no error. Coordinates are pixels of the upright picture,
     x then y, counted from 0 at the centre of the first pixel; .pts files count from 1, as 300W's do. Folders written by
-    --draw and --format pts keep the folders of the inputs.
+    --draw, --crops and --format pts keep the folders of the inputs; the faces of x.jpg are x, or x_0, x_1 and so on.
 
     \b
     Exit status:
@@ -89,22 +100,30 @@ def detect(
     from lightmark.landmarker import Landmarker
     from lightmark.photos.detect import detect_inputs
     from lightmark.photos.inputs import find_inputs, places_with
-    from lightmark.photos.results import planned_files
+    from lightmark.photos.results import crop_writer, planned_files
 
     if draw is None and (styles is not None or anonymise is not None):
         raise ConfigError("--style and --anonymise are for drawn pictures: give their folder with --draw")
+    if crops is None and (crop_size is not None or crop_template is not None):
+        raise ConfigError("--crop-size and --crop-template are for aligned crops: give their folder with --crops")
     file_format = file_format or _format_of(out)
     if measures and file_format not in ("json", "jsonl", "csv"):
         raise ConfigError(f"--measures: {file_format or 'the table'} has no place for them; use json, jsonl or csv")
     pictures, failures = find_inputs(inputs)
     sources = [one.path for one in pictures if one.path is not None]
-    require_outputs(planned_files(out, file_format, draw, pictures), sources)
+    require_outputs(planned_files(out, file_format, pictures, draw, crops), sources)
     total = len(pictures) + len(failures)
     landmarker = Landmarker(model, detector, threads, min_confidence=min_confidence, min_face=min_face)
     if draw is not None:
         from lightmark.overlay import require_drawable
 
         require_drawable(landmarker.spec.schema, styles, anonymise)
+    add_crops = None
+    if crops is not None:
+        from lightmark.schemes import conversion
+
+        conversion(landmarker.spec.schema, "five")  # raises for points without eyes, nose and mouth
+        add_crops = crop_writer(crops, pictures, crop_size or 112, crop_template or "arcface", force)
     with (
         terminable("what is whole in folders stays"),
         quiet_pillow(),
@@ -119,9 +138,9 @@ def detect(
             overlays=[] if draw is None else [draw / place for place in places_with(".png", pictures)],
             styles=styles,
             anonymise=anonymise,
+            add_crops=add_crops,
         )
-    if out is not None or draw is not None:
-        places = " and ".join(str(place) for place in (out, draw) if place is not None)
+    if places := " and ".join(str(place) for place in (out, draw, crops) if place is not None):
         click.echo(f"{total - len(failures)} of {total} inputs read, written to {places}", err=True)
     if failures:
         click.echo(f"lightmark: {len(failures)} of {total} inputs could not be read:", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lightmark.errors import LightmarkError, WriteError
 from lightmark.face import Face
@@ -34,6 +34,9 @@ class Detection:
         return {"file": self.source.name, "width": self.width, "height": self.height, "faces": faces}
 
 
+AddPicture: TypeAlias = Callable[[Picture, Detection], None]
+
+
 def detect_inputs(
     landmarker: Landmarker,
     inputs: Iterable[Input],
@@ -44,17 +47,21 @@ def detect_inputs(
     overlays: Sequence[Path] = (),
     styles: Sequence[Style] | None = None,
     anonymise: Part | None = None,
+    add_crops: AddPicture | None = None,
 ) -> list[str]:
     """Detect the faces of each of `inputs` and call `add` with each result; returns a message for each failed input.
 
     One picture is in memory at a time. `overlays`, none or one per input, are PNG files for the picture with its faces
-    drawn in `styles`, and blurred first as `anonymise` says; see `lightmark.overlay.overlaid`.
+    drawn in `styles`, and blurred first as `anonymise` says; see `lightmark.overlay.overlaid`. `add_crops` is called
+    before `add`, with the picture besides.
     """
     failures = []
     for index, one in enumerate(inputs):
         try:
             picture = _read(one, read_standard_input, max_pixels)
             detection = Detection(one, picture.shape[1], picture.shape[0], landmarker.detect(picture))
+            if add_crops is not None:
+                add_crops(picture, detection)
             add(detection)
         except WriteError:  # not the fault of this picture: the next result could not be written either
             raise

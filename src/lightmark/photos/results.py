@@ -10,17 +10,21 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 import numpy as np
 
 from lightmark.errors import ConfigError, DataError
 from lightmark.face import Face, table_cells, table_columns
 from lightmark.files import replacing
+from lightmark.image import Picture
 from lightmark.outputs import identities, is_among, require_folder
-from lightmark.photos.detect import Detection
+from lightmark.photos.detect import AddPicture, Detection
 from lightmark.photos.inputs import Input, absolute, places_with
 from lightmark.schema import Schema
+
+if TYPE_CHECKING:
+    from lightmark.alignment import Template
 
 FileFormat = Literal["json", "jsonl", "csv", "coco", "pts"]
 Add: TypeAlias = Callable[[Detection], None]
@@ -151,14 +155,43 @@ def open_results(
 
 
 def pts_writer(folder: Path, inputs: Sequence[Input], force: bool = False) -> Add:
-    """Function that writes one `.pts` per face below `folder`: x.pts for a single face, otherwise x_0.pts, x_1.pts …
-
-    It raises `DataError`, and writes no face of the picture, if two faces would get the same name (the only one of
-    x_0.jpg and the first of several in x.jpg), if a file exists without `force`, or if it is an input.
-    """
+    """Function that writes one `.pts` per face below `folder`, named as `face_paths` says."""
     from lightmark.data.formats.pts import format_pts
 
-    places = dict(zip(inputs, places_with(".pts", inputs), strict=True))
+    paths_of = face_paths(folder, ".pts", inputs, force)
+
+    def add(detection: Detection) -> None:
+        for path, face in zip(paths_of(detection), detection.faces, strict=True):
+            with replacing(path) as temporary:
+                temporary.write_text(format_pts(face.points), encoding="utf-8")
+
+    return add
+
+
+def crop_writer(
+    folder: Path, inputs: Sequence[Input], size: int, template: Template, force: bool = False
+) -> AddPicture:
+    """Function that writes `Face.aligned` of each face below `folder` as PNG, named as `face_paths` says."""
+    from lightmark.draw import write_png
+
+    paths_of = face_paths(folder, ".png", inputs, force)
+
+    def add(picture: Picture, detection: Detection) -> None:
+        for path, face in zip(paths_of(detection), detection.faces, strict=True):
+            write_png(face.aligned(picture, size, template).image, path)
+
+    return add
+
+
+def face_paths(
+    folder: Path, suffix: str, inputs: Sequence[Input], force: bool = False
+) -> Callable[[Detection], list[Path]]:
+    """Function from a detection to a file of each face below `folder`: x for a single face, else x_0, x_1 …
+
+    It raises `DataError` if two faces would get the same name (the only one of x_0.jpg and the first of several in
+    x.jpg), if a file exists without `force`, or if it is an input.
+    """
+    places = dict(zip(inputs, places_with(suffix, inputs), strict=True))
     read = cache(lambda: identities(one.path for one in inputs if one.path is not None))
     written: set[Path] = set()
 
@@ -168,19 +201,18 @@ def pts_writer(folder: Path, inputs: Sequence[Input], force: bool = False) -> Ad
         if path.exists() and (not force or is_among(path, read())):
             raise DataError(f"{source}: {path} is there already; give another folder{', or --force' * (not force)}")
 
-    def add(detection: Detection) -> None:
+    def paths_of(detection: Detection) -> list[Path]:
         place, several = folder / places[detection.source], len(detection.faces) > 1
         paths = [
-            place.with_name(f"{place.stem}_{index}.pts") if several else place for index in range(len(detection.faces))
+            place.with_name(f"{place.stem}_{index}{suffix}") if several else place
+            for index in range(len(detection.faces))
         ]
         for path in paths:
             require_own(path, detection.source.name)
-        for path, face in zip(paths, detection.faces, strict=True):
-            written.add(path)
-            with replacing(path) as temporary:
-                temporary.write_text(format_pts(face.points), encoding="utf-8")
+        written.update(paths)
+        return paths
 
-    return add
+    return paths_of
 
 
 @contextmanager
@@ -207,17 +239,18 @@ def print_table() -> Iterator[Add]:
 
 
 def planned_files(
-    out: Path | None, file_format: FileFormat | None, draw: Path | None, inputs: Sequence[Input]
+    out: Path | None, file_format: FileFormat | None, inputs: Sequence[Input], *png_folders: Path | None
 ) -> list[Path]:
     """Output files of `inputs`, as far as their names do not depend on the number of faces.
 
-    Raises `ConfigError` for `.pts` without a folder and for a folder that is a file, `WriteError` for one that is not
-    writable.
+    `png_folders` get a PNG per input, or per face. Raises `ConfigError` for `.pts` without a folder and for a folder
+    that is a file, `WriteError` for one that is not writable.
     """
     if file_format == "pts" and out is None:
         raise ConfigError("pts are many files: give the folder to write them to with --out")
     files = [] if out is None or file_format == "pts" else [out]
-    for folder, suffix in ((draw, ".png"), (out if file_format == "pts" else None, ".pts")):
+    folders = [*((folder, ".png") for folder in png_folders), (out if file_format == "pts" else None, ".pts")]
+    for folder, suffix in folders:
         if folder is not None:
             require_folder(folder)
             files += [folder / place for place in places_with(suffix, inputs)]
