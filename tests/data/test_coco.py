@@ -63,6 +63,24 @@ def test_annotation_is_read_field_by_field(tmp_path):
     assert face.photo == "a/one"
 
 
+@pytest.mark.parametrize(
+    "info",
+    [
+        dict.fromkeys(("contributor", "date_created", "description", "url", "version", "year"), ""),
+        {"year": 2026, "version": "1.0", "description": "", "contributor": "Label Studio", "url": ""},
+    ],
+    ids=["CVAT", "Label Studio"],
+)
+def test_files_of_tools_with_a_canvas_count_from_the_corner(tmp_path, info):
+    """CVAT's and Label Studio's coordinates are half a pixel more, points and boxes alike."""
+    face = read_coco(write(tmp_path, document(info=info)))[0]
+    assert face.points.tolist() == [[0.5, 1.5], [3, 3.5], [4.5, 5.5]]
+    assert face.attributes["rect"] == (0.5, 1.5, 30.5, 41.5)
+    assert face.occluded.tolist() == [False, True, False]
+    own = document(info={"contributor": "", "version": "1.0"})
+    assert read_coco(write(tmp_path, own))[0].points.tolist() == [[1, 2], [3.5, 4], [5, 6]]
+
+
 def test_faces_of_one_picture_are_numbered(tmp_path):
     """Faces of a picture with several have an index, a face alone has none."""
     assert [face.attributes.get("index") for face in read_coco(write(tmp_path, document()))] == [0, None, 1]

@@ -19,13 +19,14 @@ from lightmark.data.sample import LABELLED_SIZE, Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.data.subsets import photo_of, subsets_of
 from lightmark.errors import DataError, NoLabelsError, SchemaError, describe_error, reader
-from lightmark.geometry import Array, labelled, tight_box
+from lightmark.geometry import CORNER, Array, labelled, tight_box
 from lightmark.schema import SCHEMAS, Schema, plain_schema, schema_from_dict, schema_to_dict
 
 # COCO's visibility flags: 0 not labelled, 1 labelled but occluded, 2 labelled and visible.
 UNLABELLED, OCCLUDED, VISIBLE = 0, 1, 2
 # Key of a category or annotation for what COCO has no field for; other readers ignore unknown keys.
 _EXTENSION = "lightmark"
+DATUMARO_INFO = {"contributor", "date_created", "description", "url", "version", "year"}
 _IN_COCO_FIELDS = ("index", "rect", LABELLED_SIZE)  # attributes that COCO's own fields hold
 
 
@@ -39,9 +40,9 @@ def read_coco(
 ) -> list[Sample]:
     """Read the faces of a COCO keypoints file; pictures are in the folder `pictures`, or found by `named_picture`.
 
-    `document` is its JSON value, where it was read before. Coordinates count from 0, as COCO's; CVAT and Label Studio
-    write those of a canvas into such files, half a pixel more, and nothing in them tells. Flag 1 sets `occluded`, flag
-    0 is a missing point, whatever its coordinates. Annotations without a labelled point, such as COCO's crowds and
+    `document` is its JSON value, where it was read before. Coordinates count from 0, as COCO's, but from the corner of
+    the first pixel in files of CVAT and Label Studio (`_corner_of`). Flag 1 sets `occluded`, flag 0 is a missing point,
+    whatever its coordinates. Annotations without a labelled point, such as COCO's crowds and
     CVAT's empty tracks, and those of categories without keypoints (Roboflow, Label Studio) are skipped. Ids may be
     texts. The attributes are "rect" (x0, y0, x1, y1), the bbox;
     "labelled_size", the width and height of the image; and "index", the number of the face in a picture with several.
@@ -56,7 +57,7 @@ def read_coco(
     # A category of boxes beside one of keypoints has no schema; if there is no other, it is the error.
     of_points = {key: entry for key, entry in categories.items() if entry.get("keypoints")} or categories
     schemas = {key: _ordered(_schema(path, entry, schema), entry["keypoints"]) for key, entry in of_points.items()}
-    boxes = categories.keys() - schemas.keys()
+    boxes, corner = categories.keys() - schemas.keys(), _corner_of(document)
     labelled = []
     for entry in document["annotations"]:
         with leaving_out(left_out):
@@ -70,7 +71,7 @@ def read_coco(
         next_index[key] += 1
         with leaving_out(left_out):
             folder = None if pictures is None else Path(pictures)
-            samples.append(_sample(path, entry, images, schemas, folder, index))
+            samples.append(_sample(path, entry, images, schemas, folder, index, corner))
     return samples
 
 
@@ -83,6 +84,18 @@ def _require_lists(path: Path, document: Any) -> dict[str, Any]:
                 f"{path}: no list {name!r}; it holds {content}; expected COCO's images, annotations, categories"
             )
     return dict(document)
+
+
+def _corner_of(document: Mapping[str, Any]) -> float:
+    """Coordinate of the first pixel's centre: 0, or 0.5 in the files of tools that write those of their canvas.
+
+    Label Studio gives itself as `contributor`; CVAT writes with Datumaro, which leaves all six fields of `info` empty.
+    """
+    info = document.get("info")
+    if not isinstance(info, dict):
+        return 0.0
+    datumaro = info.keys() == DATUMARO_INFO and not any(info.values())
+    return CORNER if datumaro or info.get("contributor") == "Label Studio" else 0.0
 
 
 def _by_id(path: Path, document: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
@@ -147,6 +160,7 @@ def _sample(
     schemas: Mapping[str, tuple[Schema, list[int]]],
     pictures: Path | None,
     index: int | None,
+    corner: float,
 ) -> Sample:
     where = f"{path}: annotation {entry.get('id')}"
     try:
@@ -154,7 +168,7 @@ def _sample(
         picture = named_picture(path, image["file_name"], pictures)
         size = _size(image)
         category, order = schemas[str(entry["category_id"])]
-        values = np.array(entry["keypoints"], dtype=np.float64).reshape(-1, 3)
+        values = np.array(entry["keypoints"], dtype=np.float64).reshape(-1, 3) - (corner, corner, 0)
         x, y, width, height = (float(value) for value in entry.get("bbox") or [np.nan] * 4)
         extension = own_fields(entry.get(_EXTENSION, {}))
         place = picture.resolve()
@@ -176,7 +190,7 @@ def _sample(
         photo=photo_of(place) if extension.photo is None else extension.photo,
         subsets=subsets_of(place) if extension.subsets is None else extension.subsets,
         attributes=dict(extension.attributes)
-        | ({} if np.isnan(x) else {"rect": (x, y, x + width, y + height)})
+        | ({} if np.isnan(x) else {"rect": (x - corner, y - corner, x + width - corner, y + height - corner)})
         | size
         | ({} if index is None else {"index": index}),
         occluded=flags == OCCLUDED,
