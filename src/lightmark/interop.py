@@ -10,15 +10,17 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightmark import __version__
 from lightmark.errors import GeometryError, MissingExtraError, SchemaError
 from lightmark.face import Face, table_cells, table_columns
 from lightmark.geometry import CORNER, Array, tight_box
 from lightmark.mesh_points import MESH, mesh_weights
-from lightmark.schema import IBUG68
+from lightmark.schema import IBUG68, Schema
 
 if TYPE_CHECKING:
     import cv2
@@ -104,12 +106,13 @@ def to_fiftyone(faces: Sequence[Face], width: int, height: int) -> dict[str, Any
     }
 
 
-def to_label_studio(picture: str, faces: Sequence[Face], width: int, height: int) -> dict[str, Any]:
+def to_label_studio(
+    picture: str, faces: Sequence[Face], width: int, height: int, doubtful: Sequence[NDArray[np.bool_]] = ()
+) -> dict[str, Any]:
     """Task of Label Studio with the faces of `picture` (its URL there) as predictions to correct.
 
-    The labelling interface needs <Image name="image" value="$image"/>, <RectangleLabels name="face" toName="image">
-    with the label face, and <KeyPointLabels name="point" toName="image"> with the points' names, or their numbers from
-    0. Points belong to the rectangle of their face.
+    Its labelling interface is `label_studio_config`. Points belong to the rectangle of their face; those outside the
+    picture are left out. The points of the masks `doubtful` (N,), one a face, have their expected error as a note.
     """
     results: list[dict[str, Any]] = []
     common = {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
@@ -119,13 +122,29 @@ def to_label_studio(picture: str, faces: Sequence[Face], width: int, height: int
         box = {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0, "rotation": 0, "rectanglelabels": ["face"]}
         parent = f"face{number}"
         results.append({"id": parent, "type": "rectanglelabels", "from_name": "face", "value": box, **common})
-        for index, (x, y) in enumerate(((face.points + CORNER) * share).tolist()):
+        places = ((face.points + CORNER) * share).tolist()
+        for index in np.flatnonzero(face.inside(width, height)).tolist():
+            x, y = places[index]
             value = {"x": x, "y": y, "width": 0.5, "keypointlabels": [face.schema.point_labels[index]]}
-            entry = {"id": f"{parent}.{index}", "type": "keypointlabels", "from_name": "point", "parentID": parent}
-            results.append({**entry, "value": value, **common})
+            entry: dict[str, Any] = {"id": f"{parent}.{index}", "from_name": "point", "parentID": parent}
+            if doubtful and doubtful[number][index] and face.expected_error is not None:
+                entry["meta"] = {"text": [f"doubtful: expected error {face.expected_error[index]:.1f} px"]}
+            results.append({**entry, "type": "keypointlabels", "value": value, **common})
     scores = [face.confidence for face in faces if face.confidence is not None]
     prediction: dict[str, Any] = {"model_version": f"lightmark {__version__}", "result": results}
     return {"data": {"image": picture}, "predictions": [prediction | ({"score": min(scores)} if scores else {})]}
+
+
+def label_studio_config(schema: Schema) -> bytes:
+    """Labelling interface (XML) of Label Studio for the tasks of `to_label_studio` with faces of `schema`."""
+    view = Element("View")
+    SubElement(view, "Image", {"name": "image", "value": "$image", "zoom": "true"})
+    SubElement(SubElement(view, "RectangleLabels", {"name": "face", "toName": "image"}), "Label", {"value": "face"})
+    points = SubElement(view, "KeyPointLabels", {"name": "point", "toName": "image"})
+    for name in schema.point_labels:
+        SubElement(points, "Label", {"value": name})
+    indent(view)
+    return bytes(tostring(view, encoding="utf-8"))
 
 
 def to_cvat(faces: Mapping[str | os.PathLike[str], Sequence[Face]], folder: str | os.PathLike[str] = ".") -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lightmark.face import Face
 from lightmark.files import replacing
 
 METADATA_KEY = "lightmark"  # of the table's metadata, the settings
+UNREADABLE = "cannot be read, delete it, and the same command makes it anew"
 
 
 @dataclass
@@ -54,12 +55,21 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
 
 
+def read_part(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the part at `path`; raises `DataError` if it cannot be read."""
+    from pyarrow import parquet
+
+    with foreign_errors_as(DataError, f"{path}: {UNREADABLE}"), parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            yield from batch.to_pylist()
+
+
 def add_part(summary: Summary, path: Path) -> None:
     """Add the part at `path` to `summary`; raises `DataError` if it cannot be read."""
     from pyarrow import compute, parquet
 
     with (
-        foreign_errors_as(DataError, f"{path}: cannot be read, delete it, and the same command makes it anew"),
+        foreign_errors_as(DataError, f"{path}: {UNREADABLE}"),
         parquet.ParquetFile(path) as file,
     ):
         # One small column of the faces suffices for their number.

@@ -19,6 +19,7 @@ from lightmark.runtime.shipped import DEFAULT_MODEL
 if TYPE_CHECKING:
     from lightmark.annotate.chunk import Done
     from lightmark.annotate.job import Job
+    from lightmark.annotate.labelling import Tool
     from lightmark.annotate.part import Summary
 
 REASONS = 10  # error reasons listed at the end, most frequent first
@@ -56,16 +57,25 @@ LINE_EVERY = 30.0  # seconds between progress lines without a terminal
     help="Picture column of Parquet files: bytes, or {bytes, path}.",
 )
 @click.option("--pictures-per-part", type=click.IntRange(1), default=256, show_default=True)
+@click.option(
+    "--to", "tool", type=click.Choice(["cvat", "labelstudio", "coco"]),
+    help="Also write the faces for a labelling tool to correct, with doubtful points flagged.",
+)  # fmt: skip
+@click.option(
+    "--doubtful", type=click.FloatRange(0), default=3.0, show_default=True, metavar="PERCENT",
+    help="With --to: flag points whose expected error exceeds this share of the face's box.",
+)  # fmt: skip
 def annotate(
     source: Path, out: Path, engine: str, workers: int | None, threads: int, address: str | None, model: str,
     detector: str, min_confidence: float | None, measures: bool, min_face: float | None, max_pixels: int,
-    image_column: str, pictures_per_part: int,
+    image_column: str, pictures_per_part: int, tool: Tool | None, doubtful: float,
 ) -> None:  # fmt: skip
     """Find the landmarks of all pictures in SOURCE, as Parquet with a row a picture.
 
     SOURCE is a folder, with all below it, or a file: pictures, tar archives of pictures, Parquet files with encoded
     pictures. The same command resumes a killed run: finished parts are kept. A picture that cannot be read has a row
-    with the reason.
+    with the reason. With --to cvat, labelstudio or coco, OUT also gets a file to import there, and for the first two
+    the labels of the project.
 
     \b
     Exit status:
@@ -98,8 +108,19 @@ def annotate(
         sys.exit(INTERRUPTED)
     seconds, summary = time.perf_counter() - began, summarise(job)
     _print_summary(summary, todo, seconds, out)
+    if tool is not None:
+        _write_labelling(job, tool, doubtful / 100)
     if job.listing.faults or summary.errors:
         sys.exit(UNREAD)
+
+
+def _write_labelling(job: Job, tool: Tool, limit: float) -> None:
+    from lightmark.annotate.labelling import write_labelling
+
+    written = write_labelling(job, tool, limit)
+    for path in written.files:
+        click.echo(path)
+    click.echo(f"{written.faces:,} faces, {written.doubtful:,} of {written.points:,} points doubtful", err=True)
 
 
 def _watch(parts: Iterable[Done], job: Job, todo: int) -> None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -27,10 +28,11 @@ from lightmark.data.pictures import named_picture
 from lightmark.data.sample import Sample
 from lightmark.data.video_frame import VideoFrame, videos_among
 from lightmark.errors import DataError, NoLabelsError, describe_error, reader
-from lightmark.geometry import CORNER, labelled
+from lightmark.geometry import CORNER, Array, labelled
 from lightmark.schema import Schema
 
 _NODE = re.compile(r'data-node-id="([^"]*)"[^>]*data-label-name="([^"]*)"')
+CONFIDENCE, ERROR = "confidence", "expected_error"  # attributes of a sample, and of CVAT's skeletons and points
 _EDGE = re.compile(r'data-node-from="([^"]*)"[^>]*data-node-to="([^"]*)"')
 
 
@@ -159,7 +161,8 @@ def cvat_xml(
     """"CVAT for images" XML of `samples` for a file in `folder`, with one of `pictures` and `sizes` (h, w) per sample.
 
     Each schema is a skeleton whose points are called as in the schema, or by their numbers from 0. The task that it is
-    uploaded to needs the same labels, and pictures of these names.
+    uploaded to needs the same labels (`cvat_labels`), and pictures of these names. A sample's attributes `confidence`
+    and `expected_error` (N,) become attributes of the skeleton and of its points.
     """
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
@@ -179,6 +182,35 @@ def cvat_xml(
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
+def cvat_labels(schema: Schema, places: Array) -> list[dict[str, Any]]:
+    """Labels of a CVAT task for faces of `schema`, for its constructor's Raw tab; `places` (N, 2) draw the skeleton."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    drawn = 5 + 90 * (places - low) / max((high - low).max(), 1e-9)  # of a canvas of 100 × 100
+    svg = Element("svg")
+    for a, b in schema.edges:
+        ends = dict(zip(("x1", "y1", "x2", "y2"), (*drawn[a], *drawn[b]), strict=True))
+        nodes = {"data-type": "edge", "data-node-from": a + 1, "data-node-to": b + 1, "stroke-width": 0.5}
+        _add_shape(svg, "line", ends | {"stroke": "black"} | nodes)
+    for i, (name, (x, y)) in enumerate(zip(schema.point_labels, drawn, strict=True), start=1):
+        circle = {"r": 0.75, "stroke": "black", "fill": "#b3b3b3", "cx": x, "cy": y, "stroke-width": 0.1}
+        node = {"data-type": "element node", "data-element-id": i, "data-node-id": i, "data-label-name": name}
+        _add_shape(svg, "circle", circle | node)
+    text = "".join(ElementTree.tostring(shape, encoding="unicode", short_empty_elements=False) for shape in svg)
+    points = [{"name": name, "type": "points", "attributes": [_attribute(ERROR)]} for name in schema.point_labels]
+    label = {"name": schema.name, "type": "skeleton", "attributes": [_attribute(CONFIDENCE)], "svg": text}
+    return [label | {"sublabels": points}]
+
+
+def _attribute(name: str) -> dict[str, Any]:
+    """Attribute of a label; a text, since CVAT's numbers are whole and have limits."""
+    return {"name": name, "mutable": False, "input_type": "text", "default_value": "", "values": [""]}
+
+
+def _add_shape(svg: Element, kind: str, fields: Mapping[str, Any]) -> None:
+    values = {name: f"{value:.2f}" if isinstance(value, float) else str(value) for name, value in fields.items()}
+    SubElement(svg, kind, values)
+
+
 def _add_label(labels: Element, name: str, kind: str, parent: str | None = None) -> None:
     label = SubElement(labels, "label")
     SubElement(label, "name").text, SubElement(label, "type").text = name, kind
@@ -191,6 +223,15 @@ def _add_skeleton(image: Element, sample: Sample) -> None:
     skeleton = SubElement(image, "skeleton", {"label": sample.schema.name, "source": "manual", "z_order": "0"})
     mask, occluded = labelled(sample.points), sample.occluded
     places = np.where(mask[:, None], sample.points + CORNER, 0.0).tolist()
+    errors = sample.attributes.get(ERROR)
     for i, (name, (x, y)) in enumerate(zip(sample.schema.point_labels, places, strict=True)):
         flags = {"outside": str(int(not mask[i])), "occluded": str(int(occluded is not None and occluded[i]))}
-        SubElement(skeleton, "points", {"label": name, "source": "manual", **flags, "points": f"{x:.4f},{y:.4f}"})
+        place = {"points": f"{x:.4f},{y:.4f}"}
+        point = SubElement(skeleton, "points", {"label": name, "source": "manual", **flags, **place})
+        _add_attribute(point, ERROR, None if errors is None else errors[i])
+    _add_attribute(skeleton, CONFIDENCE, sample.attributes.get(CONFIDENCE))
+
+
+def _add_attribute(shape: Element, name: str, value: float | None) -> None:
+    if value is not None:
+        SubElement(shape, "attribute", {"name": name}).text = f"{value:.4g}"
