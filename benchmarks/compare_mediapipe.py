@@ -55,7 +55,7 @@ from lightmark.runtime.shipped import model_path
 from lightmark.schema import IBUG68
 
 View = Literal["crop", "picture"]
-Detector = Callable[[Picture], Sequence[Array]]  # unit points (M, 2) of every face found in a picture
+Detector = Callable[[Picture], Sequence[Array]]  # picture → normalized points (M, 2) of each detected face
 
 MEDIAPIPE = "0.10.21"
 # Side of the crop over the longer side of the labels' box. The mesh is cut out anew around the face that the detector

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from lightmark.outputs import require_free
-from lightmark.runtime.shipped import shipped_hashes
+from lightmark.runtime.shipped import shipped_hashes, shipped_models
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -175,10 +175,12 @@ def stale_results() -> list[Result]:
 
 
 def stale_models(result: Result) -> list[str]:
-    """The result's models whose present sha256 is not in its JSON."""
+    """The result's models whose sha256, or an earlier one of a file that computed the same, is not in its JSON."""
     path = RESULTS / result.file
     found = set(strings_of(json.loads(path.read_text(encoding="utf-8")))) if path.exists() else set()
-    return [name for name, sha256 in shipped_hashes(*result.models).items() if sha256 not in found]
+    models = shipped_models()
+    same = {name: models[name].earlier_sha256 if name in models else () for name in result.models}
+    return [name for name, sha256 in shipped_hashes(*result.models).items() if found.isdisjoint((sha256, *same[name]))]
 
 
 def strings_of(node: Any) -> Iterator[str]:

@@ -153,7 +153,7 @@ def write_picture(path: Path, width: int = 300, height: int = 200) -> Path:
 
 
 def test_whole_picture_gives_each_labelled_face_its_own_mesh(script: ModuleType, tmp_path: Path) -> None:
-    """The picture is shown once; unit points become pixels by each side; the face that was not found is None."""
+    """The picture is shown once; normalized points become pixels by each side; the face that was not found is None."""
     path = str(write_picture(tmp_path / "scene.png"))
     places = [SHAPE * 40 + (20, 30), SHAPE * 40 + (120, 30), SHAPE * 40 + (220, 100)]
     samples = [face(points, path, index=i) for i, points in enumerate(places)]
@@ -171,7 +171,7 @@ def test_whole_picture_gives_each_labelled_face_its_own_mesh(script: ModuleType,
 
 
 def unit_face(margin: float, size: int) -> np.ndarray:
-    """Unit points (68, 2) of `SHAPE` in the crop that `margin` cuts around it."""
+    """normalized_points (68, 2) of `SHAPE` in the crop that `margin` cuts around it."""
     points = SHAPE * 100
     return (transform(crop_matrix(tight_box(points), size, margin), points) + 0.5) / size
 

@@ -58,7 +58,7 @@ def test_unit_and_crop_are_inverse(seed):
     np.testing.assert_allclose(from_normalized(to_normalized(points, 224), 224), points, atol=1e-12)
 
 
-def test_mirror_in_unit_points_is_one_minus_x():
+def test_mirror_of_normalized_points_is_one_minus_x():
     """Mirroring in crop pixels and in normalized_points is consistent."""
     points = np.random.default_rng(0).uniform(0, 127, (7, 2))
     mirrored = to_normalized(transform(mirror_matrix(128), points), 128)

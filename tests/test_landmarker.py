@@ -59,15 +59,15 @@ def sees(scores: Sequence[float], points: Array = UPRIGHT68) -> Callable[[NDArra
 
     def outputs(crops: NDArray[np.uint8]) -> Outputs:
         count = len(crops)
-        presence = np.array([waiting.pop(0) if waiting else 0.0 for _ in range(count)])
-        return Outputs(np.stack([points] * count), np.full((count, len(points)), 0.1), presence)
+        confidence = np.array([waiting.pop(0) if waiting else 0.0 for _ in range(count)])
+        return Outputs(np.stack([points] * count), np.full((count, len(points)), 0.1), confidence)
 
     return outputs
 
 
 @pytest.fixture
 def landmarker(write_onnx: WriteOnnx) -> Landmarker:
-    """A model that answers every crop with the same unit points."""
+    """A model that answers every crop with the same normalized points."""
     return Landmarker(write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC)), threads=1)
 
 
@@ -87,7 +87,7 @@ def test_detected_faces_are_those_of_the_detectors_boxes(write_onnx: WriteOnnx) 
 
 
 def test_points_come_back_in_image_pixels(landmarker: Landmarker) -> None:
-    """A unit point lies at its share of the enlarged square around the box."""
+    """A normalized point lies at its share of the enlarged square around the box."""
     (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
     # The crop is 1.5 · 20 = 30 px wide about (50, 40), from 35 to 65 and from 25 to 55.
     np.testing.assert_allclose(face.points, np.array([35, 25]) + SHAPE * 30, atol=1e-5)

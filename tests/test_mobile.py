@@ -23,7 +23,7 @@ from lightmark.video.tracker import held_roll
 
 FOLDER = Path(__file__).parents[1] / "docs" / "mobile"
 GOLDEN = json.loads((FOLDER / "golden.json").read_text())
-# Reads a picture, writes the crop's bytes and where the crop puts the unit points of the corners and the middle.
+# Reads a picture, writes the crop's bytes and where the crop puts the normalized points of its corners and its middle.
 CALL = """
 import java.nio.file.*;
 import java.awt.image.BufferedImage;
@@ -100,8 +100,8 @@ def test_the_rolled_crop_is_the_one_that_the_package_cuts(model):
 def test_golden_numbers_are_the_shipped_model_s(model):
     outputs = model.outputs(pixels("crop.png")[None])
     np.testing.assert_allclose(outputs.normalized_points[0], GOLDEN["normalized_points"], atol=0.01 / model.spec.size)
-    np.testing.assert_allclose(outputs.expected_error[0], GOLDEN["errors"], atol=0.01 / model.spec.size)
-    assert outputs.confidence[0] == pytest.approx(GOLDEN["presence"], abs=0.001)
+    np.testing.assert_allclose(outputs.expected_error[0], GOLDEN["normalized_error"], atol=0.01 / model.spec.size)
+    assert outputs.confidence[0] == pytest.approx(GOLDEN["confidence"], abs=0.001)
 
 
 def test_golden_points_lie_on_the_picture():
@@ -193,8 +193,8 @@ def test_litert_file_gives_the_golden_points(tmp_path, model):
     export_formats(model_path(GOLDEN["model"]), {"litert": out}, synthetic_samples(20, seed=7), uint8_input=True)
     outputs = open_exported(out).outputs(pixels("crop.png")[None])
     np.testing.assert_allclose(outputs.normalized_points[0], GOLDEN["normalized_points"], atol=0.01 / model.spec.size)
-    np.testing.assert_allclose(outputs.expected_error[0], GOLDEN["errors"], atol=0.01 / model.spec.size)
-    assert outputs.confidence[0] == pytest.approx(GOLDEN["presence"], abs=0.001)
+    np.testing.assert_allclose(outputs.expected_error[0], GOLDEN["normalized_error"], atol=0.01 / model.spec.size)
+    assert outputs.confidence[0] == pytest.approx(GOLDEN["confidence"], abs=0.001)
 
 
 def test_numbers_in_the_apps_code_are_the_model_s(model):

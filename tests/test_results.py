@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lightmark.runtime.shipped import shipped_models
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "results.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the package alone, without its scripts")
@@ -47,6 +50,17 @@ def test_a_result_of_another_model_is_stale(results: dict[str, Any], tmp_path: P
     assert stale_models(result) == ["standard"]
     file.write_text(json.dumps([hashes]))
     assert stale_models(result) == []
+
+
+def test_a_result_of_a_file_with_other_names_inside_is_not_stale(
+    results: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sha256 of an earlier file that computed the same bits is as good as the present one."""
+    stale_models = in_checkout(results, "stale_models", tmp_path)
+    fast = replace(shipped_models()["fast"], earlier_sha256=["earlier"])
+    monkeypatch.setitem(stale_models.__globals__, "shipped_models", lambda: {"fast": fast})
+    (tmp_path / "benchmarks" / "results" / "a.json").write_text('["earlier"]')
+    assert stale_models(results["Result"]("a.json", ("fast",), ("python", "x.py"))) == []
 
 
 def test_what_a_command_made_takes_the_old_files_place(results: dict[str, Any], tmp_path: Path) -> None:

@@ -19,13 +19,13 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
     private val input = ByteBuffer.allocateDirect(size * size * 3).order(ByteOrder.nativeOrder())
     private val places = arrayOf(Array(pointCount) { FloatArray(2) })
     private val errors = arrayOf(FloatArray(pointCount))
-    private val presence = FloatArray(1)
+    private val confidence = FloatArray(1)
     private val outputs: Map<Int, Any> =
         (0 until interpreter.outputTensorCount).associateWith { index ->
-            when (interpreter.getOutputTensor(index).numDimensions()) { // told apart by shape, whatever their order
+            when (interpreter.getOutputTensor(index).numDimensions()) { // LiteRT may order its outputs anyhow
                 3 -> places
                 2 -> errors
-                else -> presence
+                else -> confidence
             }
         }
 
@@ -55,7 +55,7 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
         interpreter.runForMultipleInputsOutputs(arrayOf(input), outputs)
         val points = Array(places[0].size) { crop.toPicture(places[0][it][0].toDouble(), places[0][it][1].toDouble()) }
         val expected_error = DoubleArray(points.size) { crop.toPixels(errors[0][it].toDouble()) }
-        return Landmarks(points, expected_error, presence[0])
+        return Landmarks(points, expected_error, confidence[0])
     }
 
     private fun rgbOf(picture: Bitmap): ByteArray {

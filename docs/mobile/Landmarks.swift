@@ -148,10 +148,10 @@ final class Landmarker {
         func numbers(_ name: String) -> [Float] {
             MLShapedArray<Float>(converting: given.featureValue(for: name)!.multiArrayValue!).scalars
         }
-        let unit = numbers("unit_points")
+        let unit = numbers("normalized_points")
         return Landmarks(
             points: (0..<unit.count / 2).map { crop.toPicture(SIMD2(Double(unit[2 * $0]), Double(unit[2 * $0 + 1]))) },
-            expected_error: numbers("errors").map { crop.toPixels(Double($0)) },
-            confidence: numbers("presence")[0])
+            expected_error: numbers("expected_error").map { crop.toPixels(Double($0)) },
+            confidence: numbers("confidence")[0])
     }
 }

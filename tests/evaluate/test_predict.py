@@ -36,7 +36,7 @@ def test_finds_blobs_to_a_fraction_of_a_pixel(centroid_model, blob_samples) -> N
 
 
 def test_crop_and_uncrop_are_exact_inverses(fixed_model, blob_sample) -> None:
-    """Image points put back into the crop are the model's unit points."""
+    """Image points put back into the crop are the model's normalized points."""
     normalized_points = np.array([[0.1, 0.9], [0.5, 0.5], [1.2, -0.3]])
     sample = blob_sample(3)
     model = fixed_model(ModelSpec(sample.schema, size=48, crop_scale=1.4), normalized_points)

@@ -127,7 +127,7 @@ def test_core_ml_packages_carry_the_spec_and_the_names(tmp_path: Path) -> None:
     export_formats(model_path("fast"), {"coreml": out})
     description = coremltools.utils.load_spec(str(out)).description
     assert [one.name for one in description.input] == ["crops"]
-    assert [one.name for one in description.output] == ["unit_points", "errors", "presence"]
+    assert [one.name for one in description.output] == ["normalized_points", "expected_error", "confidence"]
     spec = spec_from_json(description.metadata.userDefined[METADATA_KEY], "package")
     assert spec.provenance["parity"] == "not verified"
 

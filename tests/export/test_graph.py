@@ -58,6 +58,8 @@ def test_written_models_hold_nothing_of_their_makers(write_onnx) -> None:
     path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
     model = read_graph(path)
     model.graph.node[0].doc_string = model.doc_string = "/home/somebody/secret.py"
+    model.graph.output[0].doc_string = "/home/somebody/secret.py"
+    model.graph.input[0].metadata_props.add(key="trace", value="/home/somebody/secret.py")
     model.graph.node[0].metadata_props.add(key="stack", value="/home/somebody")
     helper.set_model_props(model, {"lightmark": "x", "onnx.quant.pre": "/home/somebody"})
     write_model(model, {"lightmark": spec_to_json(SPEC)}, path)

@@ -24,7 +24,7 @@ def crops(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
 
 
-def test_gives_unit_points_of_every_crop(write_onnx) -> None:
+def test_gives_normalized_points_of_every_crop(write_onnx) -> None:
     """A model without regard for pixels gives its shape for each crop of the batch."""
     model = OnnxModel(write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC)))
     assert model(crops(5)) == pytest.approx(np.broadcast_to(SHAPE, (5, 3, 2)))

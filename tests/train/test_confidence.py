@@ -600,7 +600,7 @@ def test_a_head_begins_at_the_mean_error_of_each_point():
     assert not head.training
     pooled = torch.cat([_pooled(faces), _pooled(random_features(30, 1))])
     points = faces.by_point.float().flatten(0, 1)
-    for layer, old, inputs in ((head.describe, before.describe, points), (head.presence[0], before.presence[0], pooled),
+    for layer, old, inputs in ((head.describe, before.describe, points), (head.logit[0], before.logit[0], pooled),
                                (head.face[1], before.face[1], pooled)):  # fmt: skip
         torch.testing.assert_close(layer(inputs), old((inputs - inputs.mean(0)) / inputs.std(0)), rtol=1e-4, atol=1e-4)
 

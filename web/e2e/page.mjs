@@ -105,8 +105,8 @@ async function shoot(page, name) {
 
 async function step(name, work) {
   const began = Date.now();
-  const told = await work();
-  console.log(`ok  ${name}${told ? `: ${told}` : ""} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+  const detail = await work();
+  console.log(`ok  ${name}${detail ? `: ${detail}` : ""} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
 }
 
 const context = await launch();
@@ -316,10 +316,10 @@ await step("shows a picture while the model is still loading", async () => {
 await step("says so where there is no camera", async () => {
   await page.click("#camera");
   await page.waitForSelector("#notice:not([hidden])");
-  const told = await page.textContent("#notice-text");
-  assert.match(told, /camera/i);
+  const notice = await page.textContent("#notice-text");
+  assert.match(notice, /camera/i);
   await page.click("#notice-close");
-  return told;
+  return notice;
 });
 
 if (options.shots) {

@@ -33,11 +33,11 @@ function session(confident: boolean): Session {
       crops.push(dims[0]);
       const answers = Array.from({ length: dims[0] }, (_, crop) => look(data as Uint8Array, crop));
       const points = answers.flatMap(({ matrix }) => SHAPE.flatMap((point) => transform(matrix, point).map((v) => (v + 0.5) / SIZE)));
-      const presence = answers.map(({ roll }) => (Math.abs(roll) < 50 && !confident ? 1 : 0));
+      const confidence = answers.map(({ roll }) => (Math.abs(roll) < 50 && !confident ? 1 : 0));
       return [
         { data: Float32Array.from(points), dims: [dims[0], 68, 2] },
         { data: new Float32Array(dims[0] * 68).fill(0.01), dims: [dims[0], 68] },
-        { data: Float32Array.from(presence), dims: [dims[0]] },
+        { data: Float32Array.from(confidence), dims: [dims[0]] },
       ];
     },
     release: async () => undefined,

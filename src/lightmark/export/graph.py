@@ -52,10 +52,11 @@ def copy_of(model: Any) -> Any:
 def write_model(model: Any, metadata: Mapping[str, str], path: Path) -> None:
     """Write a ModelProto with `metadata`, without the exporters' notes, which hold stack traces and local paths."""
     onnx = import_onnx()
-    model.doc_string = model.graph.doc_string = ""
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
+    graph = model.graph
+    model.doc_string = ""
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.save(model, str(path))
 

@@ -22,8 +22,8 @@ from lightmark.spec import METADATA_KEY, ModelSpec, require_face_box, spec_to_js
 def export_onnx(checkpoint: str | Path, out: str | Path, tolerance: float = TOLERANCE_PX) -> Parity:
     """Export the network of `checkpoint` to the ONNX file `out`, any batch size, and return its parity with torch.
 
-    Input `crops` (B, 3, S, S), normalised by the spec. Outputs `unit_points` (B, N, 2), the normalized_points, and with
-    confidence `errors` (B, N), the expected errors relative to the crop's side, and `presence` (B,), the confidence.
+    Input `crops` (B, 3, S, S), normalised by the spec. Outputs `normalized_points` (B, N, 2) and, with confidence,
+    `expected_error` (B, N), relative to the crop's side, and `confidence` (B,).
     Raises `ExportError` and writes no file if points or expected errors differ from torch's by more than `tolerance`
     crop pixels, or the confidence by more than that number; `SpecError` for a model that cannot use detectors' boxes.
     """
@@ -43,8 +43,7 @@ def _write(model: TorchModel, spec: ModelSpec, path: Path) -> None:
     # A batch of two: the exporter would treat a batch size of 1 as a constant.
     example = torch.zeros(2, 3, model.spec.size, model.spec.size)
     network = model.network.cpu().to(memory_format=torch.contiguous_format)
-    # normalized_points, expected errors and confidence: files and programs that read them hold these older names.
-    names = ["unit_points", "errors", "presence"] if model.spec.confidence else ["unit_points"]
+    names = ["normalized_points", *(["expected_error", "confidence"] if model.spec.confidence else [])]
     module = _WithConfidence(network).eval() if model.spec.confidence else network
     shapes = {0: torch.export.Dim("batch")}
     write_graph(module, example, shapes, ["crops"], names, {METADATA_KEY: spec_to_json(spec)}, path)

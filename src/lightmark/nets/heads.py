@@ -131,7 +131,6 @@ class ConfidenceHead(nn.Module):
     points of a difficult face err together. Both have strong dropout: on the network's own training faces the features
     predict little of the errors, and without dropout the head overfits (lab notes, 2026-11-21). The head is trained on
     a finished, frozen network (`train.confidence`). `features` and `coarse` are the numbers of channels of its inputs.
-    The layer of the confidence is called `presence` in the state dict of all checkpoints.
     """
 
     def __init__(self, features: int, coarse: int, points: int, hidden: int = 32, shared: int = 16) -> None:
@@ -144,12 +143,12 @@ class ConfidenceHead(nn.Module):
             nn.Dropout(0.7), nn.Linear(features + coarse, shared), nn.ReLU(), nn.Linear(shared, points, bias=False)
         )
         nn.init.zeros_(self.face[-1].weight)  # type: ignore[arg-type]  # a Sequential's layers have no type
-        self.presence = nn.Sequential(nn.Linear(features + coarse, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.logit = nn.Sequential(nn.Linear(features + coarse, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, by_point: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the points (B, N, C), mean stride-32 map (B, C32) → log expected errors (B, N), logits (B,)."""
         pooled = pooled_features(by_point, coarse)
-        logits: Tensor = self.presence(pooled)[:, 0]
+        logits: Tensor = self.logit(pooled)[:, 0]
         return self.log_errors(by_point, pooled).clamp(-9.0, 0.0), logits
 
     def log_errors(self, by_point: Tensor, pooled: Tensor) -> Tensor:

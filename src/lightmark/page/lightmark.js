@@ -1429,7 +1429,7 @@ var Landmarker = class {
 		if (outputs.length !== wanted.length || outputs.some(({ data }, index) => data.length !== wanted[index])) throw new LightmarkError(`${this.name} gives other outputs than its ModelSpec says; export it again.`);
 		return outputs;
 	}
-	face([points, errors, presence], index, matrix) {
+	face([points, errors, confidence], index, matrix) {
 		const { size, schema } = this.spec;
 		const back = invert(matrix);
 		const start = index * schema.size;
@@ -1441,7 +1441,7 @@ var Landmarker = class {
 		return {
 			points: found,
 			expected_error: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
-			confidence: presence ? presence.data[index] : null
+			confidence: confidence ? confidence.data[index] : null
 		};
 	}
 };

@@ -18,18 +18,22 @@ FOLDER = Path(__file__).parent.parent / "models"
 SUBSETS = ("common", "challenging", "full")  # of 300W, in the order of tables
 DEFAULT_MODEL = "fast"  # as accurate as `standard` on 300W at a third of the work
 DETECTORS = "detectors.json"  # the same for face detectors
-REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summary}}
+REGISTRY = "models.json"  # in the folder: {name: {file, sha256, licence, summary}}, earlier_sha256 if any
 
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A model in the package: `name` as users type it, `licence` of the weights, which differs from the code's."""
+    """A model in the package: `name` as users type it, `licence` of the weights, which differs from the code's.
+
+    `earlier_sha256` are those of files with other names inside that computed the same bits.
+    """
 
     name: str
     path: Path
     sha256: str
     licence: str
     summary: str
+    earlier_sha256: Sequence[str] = ()
 
 
 def shipped_models(folder: Path = FOLDER, registry: str = REGISTRY) -> dict[str, ShippedModel]:
@@ -37,7 +41,7 @@ def shipped_models(folder: Path = FOLDER, registry: str = REGISTRY) -> dict[str,
     try:
         entries = json.loads((folder / registry).read_text(encoding="utf-8"))
         return {
-            name: ShippedModel(name, folder / e["file"], e["sha256"], e["licence"], e["summary"])
+            name: ShippedModel(name, folder / e.pop("file"), **e)
             for name, e in entries.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

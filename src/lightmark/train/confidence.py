@@ -342,7 +342,7 @@ def _fit(
         inputs = point_norm(faces.by_point[rows].float()), pooled_norm(pooled_faces[rows])
         log_errors = head.log_errors(*(features.to(device) for features in inputs))
         nll = _mean_nll(log_errors, faces.errors[rows].to(device))
-        logits = head.presence(pooled_norm(pooled[any_rows]).to(device))[:, 0]
+        logits = head.logit(pooled_norm(pooled[any_rows]).to(device))[:, 0]
         loss = nll + binary_cross_entropy_with_logits(logits, is_face[any_rows].to(device))
         if not torch.isfinite(loss):
             raise TrainingError(f"confidence: the loss is not finite at step {step}; lower the learning rate")
@@ -352,7 +352,7 @@ def _fit(
         schedule.step()
     head.eval()
     point_norm.fold_into(head.describe)
-    for first in (head.presence[0], head.face[1]):
+    for first in (head.logit[0], head.face[1]):
         assert isinstance(first, torch.nn.Linear)
         pooled_norm.fold_into(first)
 

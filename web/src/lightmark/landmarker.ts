@@ -193,7 +193,7 @@ export class Landmarker {
     return outputs;
   }
 
-  private face([points, errors, presence]: Output[], index: number, matrix: Matrix): Answer["face"] {
+  private face([points, errors, confidence]: Output[], index: number, matrix: Matrix): Answer["face"] {
     const { size, schema } = this.spec;
     const back = invert(matrix);
     const start = index * schema.size;
@@ -205,7 +205,7 @@ export class Landmarker {
     return {
       points: found,
       expected_error: errors ? Array.from(errors.data.subarray(start, start + schema.size), (error) => error * pixels) : null,
-      confidence: presence ? presence.data[index] : null,
+      confidence: confidence ? confidence.data[index] : null,
     };
   }
 }

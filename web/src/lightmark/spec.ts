@@ -26,7 +26,7 @@ export interface ModelSpec {
   readonly boxMap: BoxMap | null;
   readonly mean: Triple;
   readonly std: Triple;
-  /** Whether it tells each point's expected error and the presence of a face. */
+  /** Whether the model has outputs for expected errors and confidence. */
   readonly confidence: boolean;
   readonly provenance: Readonly<Record<string, unknown>>;
 }
