@@ -96,7 +96,7 @@ class SpatialHead(nn.Module):
         """Maps (B, C16, H, W) and (B, C32, H/2, W/2) → normalized_points (B, N, 2)."""
         attention, offsets, _ = self._attend(fine, coarse)
         with full_precision(fine):
-            offset = torch.einsum("bnp,bncp->bnc", attention, offsets)
+            offset = weighted_mean(attention, offsets)
             return offset + attention @ cell_centres(fine.shape[2], fine.shape[3], attention)
 
     def forward_features(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,9 +108,9 @@ class SpatialHead(nn.Module):
         attention, offsets, x = self._attend(fine, coarse)
         with full_precision(fine):
             votes = cell_centres(fine.shape[2], fine.shape[3], attention).T + offsets
-            normalized_points = torch.einsum("bnp,bncp->bnc", attention, votes)
-            variance = torch.einsum("bnp,bncp->bnc", attention, (votes - normalized_points[..., None]).square())
-            features = torch.einsum("bnp,bfp->bnf", attention, x.float().flatten(2))
+            normalized_points = weighted_mean(attention, votes)
+            variance = weighted_mean(attention, (votes - normalized_points[..., None]).square())
+            features = attention @ x.float().flatten(2).transpose(1, 2)
             return normalized_points, torch.cat([features, variance.clamp_min(1e-12).sqrt()], -1)
 
     def _attend(self, fine: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -122,6 +122,14 @@ class SpatialHead(nn.Module):
         attention: Tensor = self.scores(x).float().flatten(2).softmax(-1)
         offsets: Tensor = self.offsets(x).float().flatten(2).unflatten(1, (-1, 2))
         return attention, offsets, x
+
+
+def weighted_mean(weights: Tensor, votes: Tensor) -> Tensor:
+    """Σ_cells weights (B, N, cells) · votes (B, N, 2, cells) → (B, N, 2).
+
+    As product and sum: onnxruntime takes six times as long for the einsum that says the same.
+    """
+    return (weights[:, :, None] * votes).sum(-1)
 
 
 class ConfidenceHead(nn.Module):
