@@ -17,11 +17,14 @@ pytest.importorskip("torch")
 from lightmark.cli import main
 from lightmark.data.synthetic.head import mean_points
 from lightmark.evaluate import face_boxes
+from lightmark.export.onnx import export_onnx
+from lightmark.files import sha256_of
 from lightmark.nets.network import Architecture
 from lightmark.train import config, loop, recipes
 from lightmark.train.config import Distillation, Recipe
 from lightmark.train.detector import train as face_detector
 from lightmark.train.detector.mosaic import MosaicRules
+from lightmark.train.folder import read_result
 
 TINY = Recipe(
     name="tiny",
@@ -126,6 +129,24 @@ def test_an_interrupted_run_says_where_it_goes_on(runs: Runs, command: str, stag
     assert "from step 4" in runs.invoke(command).stderr  # which it would not say, had it begun anew
     runs.interrupt_at(None)
     assert runs.invoke(command).exit_code == 0
+
+
+def test_a_run_begins_with_an_exported_file(runs: Runs, tmp_path: Path) -> None:
+    """The file's weights are the initial ones, and the same command resumes the run that began so."""
+    command = ["train", "tiny", "--data", str(tmp_path / "faces68"), "--out"]
+    assert CliRunner().invoke(main, [*command, str(runs.out)]).exit_code == 0
+    student = tmp_path / "student.onnx"
+    export_onnx(runs.out / "model.safetensors", student)
+    command += [str(tmp_path / "second"), "--start", str(student)]
+    runs.interrupt_at(4)
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 130, result.output
+    assert (tmp_path / "second" / "start.safetensors").is_file()
+    runs.interrupt_at(None)
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    origin = read_result(tmp_path / "second")["fingerprint"]["start"]
+    assert origin == sha256_of(tmp_path / "second" / "start.safetensors")
 
 
 def test_an_interrupt_before_the_first_save_promises_nothing(runs: Runs) -> None:

@@ -29,7 +29,7 @@ from lightmark.train.step import planes_of
 
 START = "start.safetensors"  # in the folder of a run that begins with an exported file
 FACES = 64  # whose crops calibrate the batch norms, and tell where the model's points lie
-_PREFIX = "network."  # of the weights' names in an exported file
+_PREFIX = "network."  # of the weights' names in an exported file with confidence
 
 
 def architecture_of(model: Path) -> tuple[Architecture, ModelSpec]:
@@ -102,7 +102,6 @@ def network_weights(model: Path) -> dict[str, Tensor]:
     return {
         name.removeprefix(_PREFIX): torch.from_numpy(values.copy())
         for name, values in float_weights(read_onnx(model)).items()
-        if name.startswith(_PREFIX)
     }
 
 
