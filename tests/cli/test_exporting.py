@@ -128,3 +128,17 @@ def test_what_is_onnx_already_needs_no_torch(faces: Path, tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"fast-fp16.onnx", "fast-int8.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--to", "onnx"), "--to onnx: a face detector is exported to litert, coreml"),
+        (("--to", "litert", "--input", "320"), "--input 320: needs width and height in pixels, such as 320x320"),
+    ],
+)
+def test_the_detector_has_formats_of_its_own(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    """The name `face` is a shipped detector's; what is wrong is one line, and nothing is written."""
+    status, output = export("face", *options, "--out", tmp_path / "device")
+    assert (status, message in output) == (2, True), output
+    assert not list(tmp_path.iterdir())

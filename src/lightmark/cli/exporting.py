@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lightmark.cli.options import EXISTING, FORCE, MODEL, OUT_PLACE, SCHEMA, Command, require_outputs, require_torch
+from lightmark.cli.options import (
+    EXISTING,
+    FORCE,
+    MODEL_OR_DETECTOR,
+    OUT_PLACE,
+    SCHEMA,
+    Command,
+    require_outputs,
+    require_torch,
+)
 from lightmark.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, short_help="ONNX, int8, LiteRT, OpenVINO, Core ML, ncnn, ExecuTorch")
-@click.argument("model", type=MODEL)
+@click.argument("model", type=MODEL_OR_DETECTOR)
 @click.option("--to", "formats", default="onnx", show_default=True, help="Formats, separated by commas; see below.")
 @click.option("--out", type=OUT_PLACE, required=True, help="File to write, or a folder for several.")
 @click.option("--calibrate", type=EXISTING, multiple=True, help="Training faces for int8 calibration; may be repeated.")
@@ -30,11 +39,15 @@ if TYPE_CHECKING:
     help="Labelled faces on which to measure the loss of accuracy of each format.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice of calibration faces.")
+@click.option(
+    "--input", "input_size", default="320x320", show_default=True, metavar="WIDTHxHEIGHT",
+    help="Pixels that an exported face detector takes; multiples of 32.",
+)  # fmt: skip
 @FORCE
 @SCHEMA
 def export(
     model: Path, formats: str, out: Path, calibrate: Sequence[Path], uint8_input: bool, measured: Path | None,
-    seed: int, force: bool, schema: Schema | None,
+    seed: int, input_size: str, force: bool, schema: Schema | None,
 ) -> None:  # fmt: skip
     """Export MODEL to other formats, and verify that the outputs are the same before keeping a file.
 
@@ -44,11 +57,17 @@ def export(
     4); onnx-int8-vnni uses the full int8 range and overflows on x86 without VNNI, where Lightmark warns and
     uses slower exact products; onnx-fp16 halves the file, for GPUs. coreml is not verified, since only Apple's systems
     can run it. ONNX from ONNX and openvino need no torch.
+
+    The face detector (face, or a file of your own) is exported to litert and coreml, for pictures of one --input size.
     """
     from lightmark.cli.training import training_samples
     from lightmark.export.exporter import export_formats
     from lightmark.export.formats import files_of
+    from lightmark.export.graph import is_detector, read_graph
 
+    if model.suffix == ".onnx" and is_detector(read_graph(model)):
+        _export_detector(model, formats, out, input_size)
+        return
     outs = _name_files(model, formats.split(","), out)
     require_outputs(path for file_format, out in outs.items() for path in files_of(file_format, out))
     if model.suffix == ".safetensors":
@@ -58,6 +77,28 @@ def export(
     click.echo(_render(written))
     if measured is not None:
         _print_degradation(model, written, measured, schema)
+
+
+def _export_detector(model: Path, formats: str, out: Path, input_size: str) -> None:
+    from lightmark.export.formats import DETECTOR_FORMATS, require_format
+
+    width, separator, height = input_size.partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal()):
+        raise ConfigError(f"--input {input_size}: needs width and height in pixels, such as 320x320")
+    outs = _name_files(model, formats.split(","), out)
+    for file_format in outs:
+        if file_format not in DETECTOR_FORMATS:
+            raise ConfigError(f"--to {file_format}: a face detector is exported to {', '.join(DETECTOR_FORMATS)}")
+        require_format(file_format)
+    require_outputs(outs.values())
+    from lightmark.export.detector_formats import convert_detector
+
+    for file_format, path in outs.items():
+        scores = convert_detector(model, path, file_format, (int(width), int(height)))
+        click.echo(
+            f"{path}: faces have a score of at least {scores['threshold']}; from {scores['possible']} on they are "
+            "candidates for a landmark model to confirm"
+        )
 
 
 def _name_files(model: Path, formats: Sequence[str], out: Path) -> Mapping[FileFormat, Path]:

@@ -168,24 +168,29 @@ class _SchemaType(click.ParamType):  # type: ignore[type-arg]  # generic only in
 
 
 class _ModelType(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases of click
-    """A shipped model's name, or the path of a model file."""
+    """A shipped model's name, with `detectors` also a shipped detector's, or the path of a model file."""
 
     name = "MODEL"
 
+    def __init__(self, detectors: bool = False) -> None:
+        self._detectors = detectors
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Path of the file that the user named."""
-        from lightmark.runtime.shipped import model_path
+        from lightmark.runtime.shipped import DETECTORS, REGISTRY, model_path, shipped_models
 
         refuse_url(value)
-        path = model_path(value)
+        detector = self._detectors and value in shipped_models(registry=DETECTORS)
+        path = model_path(value, registry=DETECTORS if detector else REGISTRY)
         note(ctx, INPUTS, path)
         return path
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Shipped names, then files."""
-        from lightmark.runtime.shipped import shipped_models
+        from lightmark.runtime.shipped import DETECTORS, shipped_models
 
-        return [*complete_names(shipped_models(), incomplete), CompletionItem(incomplete, type="file")]
+        names = [*shipped_models(), *(shipped_models(registry=DETECTORS) if self._detectors else ())]
+        return [*complete_names(names, incomplete), CompletionItem(incomplete, type="file")]
 
 
 def complete_names(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
@@ -194,6 +199,7 @@ def complete_names(names: Iterable[str], incomplete: str) -> list[CompletionItem
 
 
 MODEL = _ModelType()
+MODEL_OR_DETECTOR = _ModelType(detectors=True)
 SCHEMA = click.option(
     "--schema", type=_SchemaType(), help="ibug68, wflw98, cofw29 or a JSON file; for .pts, CSV and COCO data."
 )

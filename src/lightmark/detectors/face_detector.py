@@ -73,7 +73,7 @@ class FaceDetector:
         path = model_path(model, registry=DETECTORS)
         self._path, self._session = path, open_session(path, threads)
         self._outputs = [name for name in OUTPUTS if name in {output.name for output in self._session.get_outputs()}]
-        settings = _read_settings(self._session, path)
+        settings = read_settings(self._session, path)
         self.threshold = float(settings["threshold"]) if threshold is None else threshold
         self._possible = min(self.threshold, float(settings["possible"]))
         self._multiple, self._input_size, self._min_face = int(settings["multiple"]), input_size, min_face
@@ -210,7 +210,8 @@ def choose_cells(boxes: Array, scores: NDArray[np.floating[Any]], minimum: float
     return order[survives]
 
 
-def _read_settings(session: Any, path: Path) -> dict[str, Any]:
+def read_settings(session: Any, path: Path) -> dict[str, Any]:
+    """Settings in the metadata of a detector's session; raises `SpecError` naming `path` for another file's."""
     try:
         metadata = session.get_modelmeta().custom_metadata_map
         settings: dict[str, Any] = json.loads(metadata[DETECTOR_KEY])

@@ -59,6 +59,7 @@ FORMATS: Mapping[FileFormat, Format] = {
     ),
     "executorch": Format(".pte", "fp32", "executorch", ("onnx", "torch", "executorch"), sidecar=True),
 }
+DETECTOR_FORMATS: tuple[FileFormat, ...] = ("litert", "coreml")  # to which a face detector is exported
 PRECISIONS: Mapping[FileFormat, str] = {name: one.precision for name, one in FORMATS.items() if one.suffix == ".onnx"}
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lightmark.detectors.face_detector import DETECTOR_KEY
 from lightmark.errors import CheckpointError, ExportError, MissingExtraError
 from lightmark.runtime.onnx_file import read_onnx
 from lightmark.spec import ModelSpec, normalisation
@@ -73,6 +74,11 @@ def precision_of(model: Any) -> Precision:
 def takes_bytes(model: Any) -> bool:
     """Whether the input of a ModelProto is crops uint8 (B, S, S, 3)."""
     return bool(model.graph.input[0].type.tensor_type.elem_type == import_onnx().TensorProto.UINT8)
+
+
+def is_detector(model: Any) -> bool:
+    """Whether a ModelProto is a face detector that Lightmark exported."""
+    return any(entry.key == DETECTOR_KEY for entry in model.metadata_props)
 
 
 def head_nodes(model: Any, where: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightmark.export.graph import quiet, takes_bytes
-from lightmark.export.onnx_to_torch import Backbone, example_crop, graph_module
+from lightmark.export.onnx_to_torch import Backbone, GraphModule, example_crop, graph_module
 from lightmark.spec import METADATA_KEY, ModelSpec, normalise_crops, spec_to_json
 
 SIGNATURE = "serving_default"  # litert-torch's name of the file's only signature
@@ -21,7 +23,7 @@ BACKBONE = rf".*{Backbone.__name__}_backbone.*"  # litert-torch names tensors af
 
 def write_litert(graph: Any, spec: ModelSpec, out: Path) -> None:
     """Write a ModelProto as `out`, float32."""
-    _write(_convert(graph, spec), spec, out)
+    write_tflite(_convert(graph, spec), {METADATA_KEY: spec_to_json(spec)}, out)
 
 
 def write_litert_int8(graph: Any, spec: ModelSpec, out: Path, crops: NDArray[np.uint8]) -> None:
@@ -39,21 +41,26 @@ def write_litert_int8(graph: Any, spec: ModelSpec, out: Path, crops: NDArray[np.
         quantiser.add_static_config(BACKBONE, qtyping.TFLOperationName.ALL_SUPPORTED, 8, 8)
         ranges = quantiser.calibrate({SIGNATURE: [{name: crop[None]} for crop in inputs]}, num_threads=1)
         result = quantiser.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    _write(bytes(result.quantized_model), spec, out)
+    write_tflite(bytes(result.quantized_model), {METADATA_KEY: spec_to_json(spec)}, out)
 
 
 def _convert(graph: Any, spec: ModelSpec) -> bytes:
     """LiteRT model in float32 of a ModelProto, without metadata."""
+    return convert_module(graph_module(graph), example_crop(spec, takes_bytes(graph)))
+
+
+def convert_module(module: GraphModule, example: Tensor) -> bytes:
+    """LiteRT model in float32 of a module for inputs like `example`, without metadata."""
     with TemporaryDirectory() as scratch, quiet(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
         import litert_torch
 
         path = Path(scratch) / "model.tflite"
-        litert_torch.convert(graph_module(graph), (example_crop(spec, takes_bytes(graph)),)).export(str(path))
+        litert_torch.convert(module, (example,)).export(str(path))
         return path.read_bytes()
 
 
-def _write(content: bytes, spec: ModelSpec, out: Path) -> None:
-    """Write the LiteRT model `content` to `out` with the spec in its metadata."""
+def write_tflite(content: bytes, metadata: Mapping[str, str], out: Path) -> None:
+    """Write the LiteRT model `content` with `metadata` to `out`."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -62,12 +69,13 @@ def _write(content: bytes, spec: ModelSpec, out: Path) -> None:
         if buffer.offset > 1:
             buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
-    spec_buffer = schema.BufferT()
-    spec_buffer.data = np.frombuffer(spec_to_json(spec).encode(), np.uint8)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA_KEY, len(model.buffers)
-    model.buffers.append(spec_buffer)
-    model.metadata = [*(model.metadata or []), entry]
+    model.metadata = model.metadata or []
+    for name, text in metadata.items():
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(text.encode(), np.uint8)
+        entry.name, entry.buffer = name, len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata.append(entry)
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     out.write_bytes(builder.Output())

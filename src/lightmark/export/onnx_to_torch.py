@@ -21,14 +21,15 @@ class GraphModule(nn.Module):
     """A float32 ModelProto as a torch module for a batch of 1, with the graph's outputs in their order.
 
     The nodes of the backbone and of the heads are separate modules, since converters derive the names of tensors from
-    modules: LiteRT's quantiser selects the backbone by them. Raises `ExportError` for an unsupported operator.
+    modules: LiteRT's quantiser selects the backbone by them. Without `landmarks` the graph is no landmark model's and
+    all of its nodes are the backbone's. Raises `ExportError` for an unsupported operator.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, landmarks: bool = True) -> None:
         super().__init__()
         changed = copy_of(model)
         replace_einsums(changed)  # most converters do not support einsums
-        heads, graph = set(head_nodes(changed, "the graph")), changed.graph
+        heads, graph = set(head_nodes(changed, "the graph")) if landmarks else set(), changed.graph
         shapes = value_shapes(changed)
         weights = {weight.name: import_onnx().numpy_helper.to_array(weight).copy() for weight in graph.initializer}
         before = [node for node in graph.node if node.name not in heads]
@@ -36,10 +37,9 @@ class GraphModule(nn.Module):
         self.backbone, self.heads = Backbone(before, weights, shapes), Heads(after, weights, shapes)
         self.input_name, self.output_names = graph.input[0].name, [output.name for output in graph.output]
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        """The graph's input for one crop → normalized_points (1, N, 2), with confidence expected errors and confidence.
-        """
-        values = self.heads(self.backbone({self.input_name: crops}))
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The graph's input for one crop or picture → its outputs."""
+        values = self.heads(self.backbone({self.input_name: image}))
         return tuple(values[name] for name in self.output_names)
 
 
@@ -164,6 +164,14 @@ def _norm(attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
     return normalise
 
 
+def _slice(_attributes: Mapping[str, Any]) -> Callable[..., Tensor]:
+    def slice_one(x: Tensor, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], *_steps: Any) -> Tensor:
+        (start,), (end,), (axis,) = starts, ends, axes
+        return x.narrow(axis, start, min(end, x.shape[axis]) - start)
+
+    return slice_one
+
+
 def _plain(call: Callable[..., Tensor]) -> Callable[[Mapping[str, Any]], Callable[..., Tensor]]:
     """Operator without attributes."""
     return lambda _attributes: call
@@ -177,16 +185,19 @@ OPERATIONS: Mapping[str, Callable[[Mapping[str, Any]], Callable[..., Tensor]]] =
     "Clip": _plain(torch.clamp),
     "Concat": lambda attributes: lambda *parts: torch.cat(parts, attributes["axis"]),
     "Conv": _conv,
+    "Div": _plain(torch.div),
     "Exp": _plain(torch.exp),
     "Gather": _gather,
     "Gemm": _gemm,
     "MatMul": _plain(torch.matmul),
+    "Min": _plain(torch.clamp_max),
     "Mul": _plain(torch.mul),
     "Pow": _plain(torch.pow),
     "ReduceMean": _reduce(torch.mean),
     "ReduceSum": _reduce(torch.sum),
     "Relu": _plain(torch.relu),
     "Sigmoid": _plain(torch.sigmoid),
+    "Slice": _slice,
     "Softmax": lambda attributes: lambda x: x.softmax(attributes.get("axis", -1)),
     "Sqrt": _plain(torch.sqrt),
     "Sub": _plain(torch.sub),
@@ -194,9 +205,9 @@ OPERATIONS: Mapping[str, Callable[[Mapping[str, Any]], Callable[..., Tensor]]] =
 }
 
 
-def graph_module(model: Any) -> GraphModule:
+def graph_module(model: Any, landmarks: bool = True) -> GraphModule:
     """GraphModule in evaluation mode, without gradients."""
-    return GraphModule(model).eval().requires_grad_(False)
+    return GraphModule(model, landmarks).eval().requires_grad_(False)
 
 
 def example_crop(spec: ModelSpec, uint8_input: bool) -> Tensor:
