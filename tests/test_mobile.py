@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.geometry import matrix_scale, transform
+from lightmark.detectors.face_detector import choose_cells, fit_input, read_settings
+from lightmark.detectors.keypoint_box import roll_of_keypoints
+from lightmark.geometry import invert, matrix_scale, transform
 from lightmark.image import warp
 from lightmark.landmarker import Landmarker
-from lightmark.runtime.onnx_model import OnnxModel
-from lightmark.runtime.shipped import model_path
+from lightmark.runtime.onnx_model import OnnxModel, open_session
+from lightmark.runtime.shipped import DETECTORS, model_path
 from lightmark.spec import face_box, face_roll, spec_crop_matrix
 from lightmark.video.tracker import held_roll
 
@@ -64,6 +66,38 @@ public class Roll {
         System.out.println(roll);
         for (double side : FaceCrop.uprightBox(points, roll)) System.out.println(side);
         System.out.println(FaceCrop.heldRoll(Double.parseDouble(given[0]), roll));
+    }
+}
+"""
+
+
+# Reads a picture and the input's size, writes the input; with a detector's outputs, prints the faces in them.
+BOXES_CALL = """
+import java.nio.*;
+import java.nio.file.*;
+
+public class Boxes {
+    static FloatBuffer read(String path) throws Exception {
+        return ByteBuffer.wrap(Files.readAllBytes(Path.of(path))).order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer();
+    }
+
+    public static void main(String[] given) throws Exception {
+        int[] sides = new int[4];
+        for (int i = 0; i < 4; i++) sides[i] = Integer.parseInt(given[1 + i]);
+        FaceBoxes input = new FaceBoxes(Files.readAllBytes(Path.of(given[0])), sides[0], sides[1], sides[2], sides[3]);
+        Files.write(Path.of(given[5]), input.rgb);
+        if (given.length == 6) return;
+        FloatBuffer scored = read(given[6]), framed = read(given[7]), placed = read(given[8]);
+        float[] scores = new float[scored.remaining()];
+        scored.get(scores);
+        float[][] boxes = new float[scores.length][4];
+        for (float[] box : boxes) framed.get(box);
+        float[][][] keypoints = placed.remaining() == 0 ? null : new float[scores.length][5][2];
+        if (keypoints != null) for (float[][] cell : keypoints) for (float[] point : cell) placed.get(point);
+        for (FaceBoxes.Face face : input.faces(boxes, scores, keypoints, Double.parseDouble(given[9]))) {
+            for (double side : face.box) System.out.print(side + " ");
+            System.out.println(face.roll + " " + face.score);
+        }
     }
 }
 """
@@ -182,6 +216,69 @@ def test_java_has_the_roll_and_box_of_points(java_roll):
         assert kept == pytest.approx(held_roll(held, rolled["points_roll"]), abs=1e-4)
 
 
+@pytest.fixture(scope="module")
+def java_boxes(java):
+    """Calls FaceBoxes.java: (picture, width, height, outputs, threshold) → input of the detector, rows of faces."""
+    folder = java.keywords["folder"]
+    (folder / "Boxes.java").write_text(BOXES_CALL)
+    sources = [FOLDER / "FaceBoxes.java", folder / "Boxes.java"]
+    subprocess.run(["javac", "-cp", folder, "-d", folder, *sources], check=True)
+
+    def call(picture: np.ndarray, width: int, height: int, outputs: tuple[np.ndarray, ...] = (), threshold: float = 0):
+        (folder / "picture.rgb").write_bytes(picture.tobytes())
+        given = [folder / "picture.rgb", picture.shape[1], picture.shape[0], width, height, folder / "input.rgb"]
+        for number, output in enumerate(outputs):
+            (folder / f"{number}.bin").write_bytes(output.astype("<f4").tobytes())
+        read = [*(folder / f"{number}.bin" for number in range(3)), threshold] if outputs else []
+        command = ["java", "-cp", folder, "Boxes", *map(str, [*given, *read])]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        rows = np.array([line.split() for line in printed.splitlines()], dtype=float).reshape(-1, 6)
+        return np.frombuffer((folder / "input.rgb").read_bytes(), np.uint8).reshape(height, width, 3), rows
+
+    return call
+
+
+@pytest.mark.parametrize(("width", "height"), [(480, 480), (479, 301), (120, 200), (100, 40)])
+def test_java_fits_a_picture_into_the_detector_s_input(java_boxes, width, height):
+    """As FaceDetector does, in an input whose longer side the picture has."""
+    picture = np.ascontiguousarray(pixels("picture.png")[:height, :width])
+    matrix, size = fit_input(picture.shape[:2], 160, 32)
+    fitted, _ = java_boxes(picture, *size)
+    difference = np.abs(fitted.astype(int) - warp(picture, matrix, size))
+    assert (difference > 1).mean() < 0.02
+    assert difference.max() <= 8
+
+
+def test_java_chooses_the_faces_that_the_package_chooses(java_boxes):
+    """Of random cells: boxes in the picture, scores and rolls, overlapping ones once; without key points no roll."""
+    rng, picture = np.random.default_rng(0), np.zeros((200, 400, 3), np.uint8)
+    matrix, size = fit_input(picture.shape[:2], 320, 32)
+    centres, sides = rng.uniform(0, 320, (300, 1, 2)), rng.uniform(20, 80, (300, 1, 2))
+    boxes = (centres + sides * np.array([[-0.5], [0.5]])).reshape(-1, 4).astype(np.float32)
+    scores = rng.permutation(300).astype(np.float32) / 300
+    keypoints = (centres + rng.uniform(-40, 40, (300, 5, 2))).astype(np.float32)
+    chosen = choose_cells(boxes.astype(float), scores, 0.4)
+    assert 20 < len(chosen) < 180, "some cells overlap, some do not"
+    _, faces = java_boxes(picture, *size, (scores, boxes, keypoints), 0.4)
+    expected = transform(invert(matrix), boxes[chosen].reshape(-1, 2, 2)).reshape(-1, 4)
+    np.testing.assert_allclose(faces[:, :4], expected, atol=1e-3)
+    np.testing.assert_allclose(faces[:, 4], roll_of_keypoints(keypoints[chosen]), atol=1e-3)
+    np.testing.assert_allclose(faces[:, 5], scores[chosen], atol=1e-6)
+    _, without = java_boxes(picture, *size, (scores, boxes, keypoints[:0]), 0.4)
+    np.testing.assert_allclose(without[:, :4], expected, atol=1e-3)
+    assert np.isnan(without[:, 4]).all()
+
+
+def test_litert_file_of_the_detector_is_the_same(tmp_path):
+    """`convert_detector` compares it with onnxruntime; what it returns is what the apps' code has as defaults."""
+    for package in ("litert_torch", "ai_edge_litert"):
+        pytest.importorskip(package, reason='needs LiteRT: pip install "lightmark[litert]"')
+    from lightmark.export.detector_formats import convert_detector
+
+    convert_detector(model_path("face", registry=DETECTORS), tmp_path / "face.tflite", "litert", (160, 128))
+    assert (tmp_path / "face.tflite").stat().st_size > 500_000
+
+
 def test_litert_file_gives_the_golden_points(tmp_path, model):
     """What Android runs, fed with the golden crop's bytes."""
     for package in ("litert_torch", "ai_edge_litert"):
@@ -202,3 +299,9 @@ def test_numbers_in_the_apps_code_are_the_model_s(model):
     size, scale = model.spec.size, model.spec.crop_scale
     assert f"size: Int = {size}, private val cropScale: Double = {scale}" in (FOLDER / "Landmarks.kt").read_text()
     assert f"size: Int = {size}, cropScale: Double = {scale}" in (FOLDER / "Landmarks.swift").read_text()
+    path = model_path("face", registry=DETECTORS)
+    settings = read_settings(open_session(path, threads=1), path)
+    threshold, possible = settings["threshold"], settings["possible"]
+    kotlin, swift = ((FOLDER / f"FaceDetector.{suffix}").read_text() for suffix in ("kt", "swift"))
+    assert f"val threshold: Float = {threshold}f, val possible: Float = {possible}f" in kotlin
+    assert f"threshold: Float = {threshold}, possible: Float = {possible}" in swift

@@ -67,9 +67,11 @@ public final class FaceCrop {
 
     /** Roll in degrees of a face with these 68 points (x, y): of the line between its eyes and of that from mouth to eyes. */
     public static double rollOf(double[][] points) {
-        double[] right = mean(points, 36, 42, 1);
-        double[] left = mean(points, 42, 48, 1);
-        double[] mouth = mean(points, 48, 55, 6); // its corners
+        return rollOf(mean(points, 36, 42, 1), mean(points, 42, 48, 1), mean(points, 48, 55, 6)); // corners of the mouth
+    }
+
+    /** The same from the centres of the right and left eye, the person's own, and of the mouth. */
+    static double rollOf(double[] right, double[] left, double[] mouth) {
         double x = left[0] - right[0] + mouth[1] - (right[1] + left[1]) / 2;
         double y = left[1] - right[1] - mouth[0] + (right[0] + left[0]) / 2;
         return Math.toDegrees(Math.atan2(-y, x));
@@ -117,7 +119,7 @@ public final class FaceCrop {
     }
 
     /** A picture whose pixels are the means of blocks of factor × factor; between them it is linear, outside it is black. */
-    private static final class Reduced {
+    static final class Reduced {
         private final double[] means;
         private final int columns;
         private final int rows;
@@ -138,6 +140,7 @@ public final class FaceCrop {
             }
         }
 
+        /** Between pixels u, v of the reduced picture. */
         double at(double u, double v, int channel) {
             int column = (int) Math.floor(u);
             int row = (int) Math.floor(v);

@@ -48,6 +48,10 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
         return if (again.confidence > 0.5) again else first
     }
 
+    /** Landmarks of a face that the detector has found. */
+    fun detect(picture: Bitmap, face: FaceBoxes.Face): Landmarks =
+        if (face.roll.isNaN()) search(picture, face.box) else detect(picture, face.box, FaceCrop.heldRoll(0.0, face.roll))
+
     private fun landmarks(rgb: ByteArray, picture: Bitmap, box: DoubleArray, roll: Double): Landmarks {
         val crop = FaceCrop(rgb, picture.width, picture.height, box, roll, size, cropScale)
         input.rewind()
@@ -58,15 +62,17 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
         return Landmarks(points, expected_error, confidence[0])
     }
 
-    private fun rgbOf(picture: Bitmap): ByteArray {
-        val argb = IntArray(picture.width * picture.height)
-        picture.getPixels(argb, 0, picture.width, 0, 0, picture.width, picture.height)
-        val rgb = ByteArray(argb.size * 3)
-        argb.forEachIndexed { index, pixel ->
-            rgb[3 * index] = (pixel shr 16).toByte()
-            rgb[3 * index + 1] = (pixel shr 8).toByte()
-            rgb[3 * index + 2] = pixel.toByte()
-        }
-        return rgb
+}
+
+/** RGB of a picture, row by row. */
+internal fun rgbOf(picture: Bitmap): ByteArray {
+    val argb = IntArray(picture.width * picture.height)
+    picture.getPixels(argb, 0, picture.width, 0, 0, picture.width, picture.height)
+    val rgb = ByteArray(argb.size * 3)
+    argb.forEachIndexed { index, pixel ->
+        rgb[3 * index] = (pixel shr 16).toByte()
+        rgb[3 * index + 1] = (pixel shr 8).toByte()
+        rgb[3 * index + 2] = pixel.toByte()
     }
+    return rgb
 }

@@ -33,23 +33,7 @@ struct FaceCrop {
         let (cosine, sine) = (cos(roll * .pi / 180), sin(roll * .pi / 180))
         let centre = SIMD2((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         let factor = side / Double(size) > 2 ? Int(side / Double(size)) : 1
-        let columns = (width + factor - 1) / factor
-        let rows = (height + factor - 1) / factor
-        var means = [Double](repeating: 0, count: columns * rows * 3)
-        for row in 0..<rows * factor {
-            let y = min(row, height - 1)  // the last block repeats the border
-            for column in 0..<columns * factor {
-                let from = (y * width + min(column, width - 1)) * 3
-                let to = (row / factor * columns + column / factor) * 3
-                for channel in 0..<3 {
-                    means[to + channel] += Double(picture[from + channel]) / Double(factor * factor)
-                }
-            }
-        }
-        func pixel(_ column: Int, _ row: Int, _ channel: Int) -> Double {  // black outside
-            guard 0..<columns ~= column, 0..<rows ~= row else { return 0 }
-            return means[(row * columns + column) * 3 + channel]
-        }
+        let reduced = Reduced(picture: picture, width: width, height: height, factor: factor)
         let middle = Double(size - 1) / 2
         var planes = [Float](repeating: 0, count: 3 * size * size)
         for row in 0..<size {
@@ -57,13 +41,8 @@ struct FaceCrop {
                 let (x, y) = ((Double(column) - middle) / zoom, (Double(row) - middle) / zoom)
                 let u = (cosine * x + sine * y + centre.x + 0.5) / Double(factor) - 0.5
                 let v = (cosine * y - sine * x + centre.y + 0.5) / Double(factor) - 0.5
-                let (left, top) = (Int(u.rounded(.down)), Int(v.rounded(.down)))
-                let (right, below) = (u - Double(left), v - Double(top))
                 for channel in 0..<3 {
-                    let upper = (1 - right) * pixel(left, top, channel) + right * pixel(left + 1, top, channel)
-                    let lower = (1 - right) * pixel(left, top + 1, channel) + right * pixel(left + 1, top + 1, channel)
-                    let value = ((1 - below) * upper + below * lower).rounded()  // a byte, as everywhere else
-                    planes[(channel * size + row) * size + column] = Float(value / 255)
+                    planes[(channel * size + row) * size + column] = Float(reduced.at(u, v, channel) / 255)
                 }
             }
         }
@@ -81,10 +60,52 @@ struct FaceCrop {
     func toPixels(_ share: Double) -> Double { share * Double(size) / zoom }
 }
 
+/// A picture whose pixels are the means of blocks of factor × factor; between them it is linear, outside it is black.
+struct Reduced {
+    private let means: [Double]
+    private let columns: Int
+    private let rows: Int
+
+    init(picture: [UInt8], width: Int, height: Int, factor: Int) {
+        let columns = (width + factor - 1) / factor
+        let rows = (height + factor - 1) / factor
+        var means = [Double](repeating: 0, count: columns * rows * 3)
+        for row in 0..<rows * factor {
+            let y = min(row, height - 1)  // the last block repeats the border
+            for column in 0..<columns * factor {
+                let from = (y * width + min(column, width - 1)) * 3
+                let to = (row / factor * columns + column / factor) * 3
+                for channel in 0..<3 {
+                    means[to + channel] += Double(picture[from + channel]) / Double(factor * factor)
+                }
+            }
+        }
+        (self.means, self.columns, self.rows) = (means, columns, rows)
+    }
+
+    /// Between pixels u, v of the reduced picture, rounded to a byte, as everywhere else.
+    func at(_ u: Double, _ v: Double, _ channel: Int) -> Double {
+        let (left, top) = (Int(u.rounded(.down)), Int(v.rounded(.down)))
+        let (right, below) = (u - Double(left), v - Double(top))
+        let upper = (1 - right) * pixel(left, top, channel) + right * pixel(left + 1, top, channel)
+        let lower = (1 - right) * pixel(left, top + 1, channel) + right * pixel(left + 1, top + 1, channel)
+        return ((1 - below) * upper + below * lower).rounded()
+    }
+
+    private func pixel(_ column: Int, _ row: Int, _ channel: Int) -> Double {
+        guard 0..<columns ~= column, 0..<rows ~= row else { return 0 }
+        return means[(row * columns + column) * 3 + channel]
+    }
+}
+
 /// Roll in degrees of a face with these 68 points: of the line between its eyes and of that from mouth to eyes.
 func rollOf(_ points: [SIMD2<Double>]) -> Double {
     func mean(_ indices: [Int]) -> SIMD2<Double> { indices.map { points[$0] }.reduce(SIMD2(), +) / Double(indices.count) }
-    let (right, left, mouth) = (mean(Array(36..<42)), mean(Array(42..<48)), mean([48, 54]))
+    return rollOf(right: mean(Array(36..<42)), left: mean(Array(42..<48)), mouth: mean([48, 54]))
+}
+
+/// The same from the centres of the right and left eye, the person's own, and of the mouth.
+func rollOf(right: SIMD2<Double>, left: SIMD2<Double>, mouth: SIMD2<Double>) -> Double {
     let (across, down) = (left - right, mouth - (right + left) / 2)
     return atan2(down.x - across.y, across.x + down.y) * 180 / .pi
 }
@@ -135,6 +156,12 @@ final class Landmarker {
         if sure && abs(roll) <= 25 { return first }
         let again = try ask(uprightBox(best.points, roll: roll), roll)
         return again.confidence > 0.5 ? again : first
+    }
+
+    /// Landmarks of a face that the detector has found.
+    func detect(picture: [UInt8], width: Int, height: Int, face: DetectedFace) throws -> Landmarks {
+        guard let roll = face.roll else { return try search(picture: picture, width: width, height: height, box: face.box) }
+        return try detect(picture: picture, width: width, height: height, box: face.box, roll: heldRoll(0, roll))
     }
 
     /// Landmarks of the face in `box`, tilted counter-clockwise by `roll` degrees: the tight box of its points, in a video
