@@ -12,6 +12,9 @@ PICTURE_SUFFIXES = (
     ".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm",
     ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jp2", ".gif",
 )  # fmt: skip
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp", ".mts", ".m2ts",
+)  # fmt: skip
 # Folders that data sets keep labels and pictures in, apart from each other: labels/ and images/ (YOLO), landmark/ and
 # picture/ (JD-landmark). Others are not searched: test/ may have other pictures of the same names as train/.
 _LABEL_FOLDER = re.compile(r"label|annot|landmark|keypoint|points|pts", re.IGNORECASE)

@@ -10,10 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lightmark.data.pictures import VIDEO_SUFFIXES
 from lightmark.errors import ImageError
 from lightmark.image import Picture
-
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mov", ".mkv", ".webm", ".m4v", ".mpg")
 
 _opened = threading.local()  # the video that this thread read last, and the number of its next frame
 

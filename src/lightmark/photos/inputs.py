@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightmark.data.pictures import PICTURE_SUFFIXES, pictures_below
+from lightmark.data.pictures import PICTURE_SUFFIXES, VIDEO_SUFFIXES, pictures_below
 
 STANDARD_INPUT = "-"
-FILM_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp", ".mts", ".m2ts"),
-)
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def find_inputs(words: Sequence[str]) -> tuple[list[Input], list[str]]:
         except LookupError as error:
             failures.append(f"{word or repr(word)}: {error.args[0]}")
             continue
-        films = [path for path in paths if path.suffix.lower() in FILM_SUFFIXES and path.is_file()]
+        films = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
         failures += [f"{film}: is a video; `lightmark track` follows the faces in it" for film in films]
         roots.append(absolute(root))
         for path in paths:
