@@ -14,6 +14,7 @@ from PIL import Image
 from lightmark.cli import main
 from lightmark.data.read import read_samples
 from lightmark.data.shards.read import read_manifest
+from lightmark.spec import ModelSpec
 
 POINTS = [[12.0, 15.0], [28.0, 15.0], [20.0, 22.0], [14.0, 30.0], [26.0, 30.0]]
 
@@ -90,6 +91,27 @@ def test_check_draws_the_rest(broken, tmp_path: Path) -> None:
     """The contact sheet has no tile for a label that nobody could read."""
     result = invoke("data", "check", broken[0], "--sheet", tmp_path / "sheet.png")
     assert (result.exit_code, (tmp_path / "sheet.png").exists()) == (1, True), result.output
+
+
+def test_review_shows_the_rest_and_counts_what_is_left_out(broken, tmp_path: Path) -> None:
+    """The page of the two whole faces, against a model of their points; a model of others is refused."""
+    pytest.importorskip("torch")
+    from lightmark.nets.checkpoint import save_checkpoint
+    from lightmark.nets.network import Architecture, build_network
+
+    folder, out = broken[0], tmp_path / "review.html"
+    refused = invoke("data", "review", folder, "--out", out)
+    assert refused.exit_code == 2
+    assert "(5 points), expected ibug68" in refused.output
+    assert not out.exists()
+    architecture = Architecture("mobilenetv2", "spatial", width=0.25)
+    schema = read_samples(folder, left_out=[])[0].schema
+    network = build_network(architecture, np.full((5, 2), 0.5), seed=0)
+    save_checkpoint(tmp_path / "five.safetensors", network, architecture, ModelSpec(schema, 32))
+    made = invoke("data", "review", folder, "--against", tmp_path / "five.safetensors", "--out", out)
+    assert made.exit_code == 0, made.output
+    assert out.read_text(encoding="utf-8").count("<figure>") == 2
+    assert "1 faces left out" in made.stderr
 
 
 @pytest.mark.parametrize(("form", "name"), [("coco", "out.json"), ("cvat", "out.xml"), ("pts", "out"), ("yolo", "out")])

@@ -26,6 +26,7 @@ OUTPUTS = [
     ("annotate", "out", "FACES --engine local --model MODEL --out OUT", "OUT/part-000000.parquet"),
     ("bench", "out", "MODEL --json OUT", "OUT"),
     ("data check", "sheet", f"{LABELLED} --sheet OUT", "OUT"),
+    ("data review", "out", f"{LABELLED} --against MODEL --out OUT", "OUT"),
     ("data convert", "out", f"{LABELLED} OUT --to coco", "OUT"),
     ("data convert", "out", f"{LABELLED} OUT --to pts", "OUT/1.pts"),
     ("data convert", "out", f"{LABELLED} OUT --to cvat", "OUT"),

@@ -1,4 +1,4 @@
-"""Commands `data check`, `data convert` and `data pack` for labelled faces."""
+"""Commands `data check`, `review`, `convert` and `pack` for labelled faces."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from lightmark.errors import ConfigError
 if TYPE_CHECKING:
     from lightmark.data.convert import FileFormat
     from lightmark.data.sample import Sample
+    from lightmark.evaluate.label_offsets import LabelOffsets
     from lightmark.schema import Schema
 
 
-@click.group(short_help="Check, convert and pack labelled faces")
+@click.group(short_help="Check, review, convert and pack labelled faces")
 def data() -> None:
-    """Check, convert and pack labelled faces."""
+    """Check, review, convert and pack labelled faces."""
 
 
 @data.command("check", cls=Command)
@@ -53,14 +54,50 @@ def data_check(path: Path, against: Path | None, sheet: Path | None, force: bool
         sys.exit(1)
 
 
+@data.command("review", cls=Command)
+@click.argument("path", type=EXISTING)
+@click.option("--against", type=MODEL, metavar="MODEL", default="fast", show_default=True, help="Model to compare.")
+@click.option("--out", type=OUT_FILE, required=True, help="HTML file of the page, with its pictures in it.")
+@click.option("--faces", type=click.IntRange(1), default=60, show_default=True, help="Faces on the page.")
+@FORCE
+@SCHEMA
+def data_review(path: Path, against: Path, out: Path, faces: int, force: bool, schema: Schema | None) -> None:
+    """Write a page of the labelled faces below PATH that differ most from a model's points, worst first.
+
+    Most of the first faces are wrong labels or difficult pictures. Labels that cannot be read, and faces that `data
+    check` finds broken, are left out and counted.
+    """
+    from lightmark.data.check.check import check, usable
+    from lightmark.data.read import read_samples
+    from lightmark.evaluate.report.review import review_page
+    from lightmark.files import replacing
+
+    left_out: list[str] = []
+    samples = read_samples(path, schema, left_out=left_out)
+    sound = usable(samples, check(samples))
+    page = review_page(_label_offsets(against, sound, path), against.name, faces)
+    with replacing(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    click.echo(out)
+    broken = len(left_out) + len(samples) - len(sound)
+    if broken:
+        click.echo(f"lightmark: {broken} faces left out; `lightmark data check {path}` names them", err=True)
+
+
 def _compare_labels(model: Path, samples: Sequence[Sample], path: Path) -> bool:
     """Print the offsets of the labels of `samples` from the points of `model`; whether they are all small."""
-    from lightmark.evaluate.label_offsets import format_offsets, label_offsets
-    from lightmark.evaluate.predict import open_model
+    from lightmark.evaluate.label_offsets import format_offsets
 
-    offsets = label_offsets(open_model(model), samples, path if path.is_dir() else path.parent)
+    offsets = _label_offsets(model, samples, path)
     click.echo(f"\n{format_offsets(offsets, model.name)}")
     return offsets.clean
+
+
+def _label_offsets(model: Path, samples: Sequence[Sample], path: Path) -> LabelOffsets:
+    from lightmark.evaluate.label_offsets import label_offsets
+    from lightmark.evaluate.predict import open_model
+
+    return label_offsets(open_model(model), samples, path if path.is_dir() else path.parent)
 
 
 @data.command("convert", cls=Command)

@@ -7,7 +7,7 @@ The noise of labels and model averages out over faces, so that offsets of a pixe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lightmark.data.missing import with_normaliser
 from lightmark.data.sample import Sample, normalisers_of
 from lightmark.errors import DataError
+from lightmark.evaluate.face_boxes import with_face_boxes
 from lightmark.evaluate.predict import predict, to_schema
 from lightmark.evaluate.report.rows import face_names
 from lightmark.evaluate.report.text import Table, align_columns
@@ -67,11 +68,17 @@ class FolderOffset:
 
 @dataclass(frozen=True)
 class FaceOffset:
-    """NME of a face's labels against the model's points, and the mean offset (x, y) of point − label in pixels."""
+    """NME of a face's labels against the model's points, and the mean offset (x, y) of point − label in pixels.
+
+    `sample` has the labels, `points` (N, 2) are the model's, `errors` (N,) their distances relative to the normaliser.
+    """
 
     name: str
     nme: float
     pixels: tuple[float, float]
+    sample: Sample = field(repr=False, compare=False)
+    points: Array = field(repr=False, compare=False)
+    errors: Array = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ def label_offsets(model: CropModel, samples: Sequence[Sample], root: Path | None
     """
     if not samples:
         raise DataError("label_offsets: no faces whose labels could be compared")
-    faces = with_normaliser(to_schema(samples, model.spec.schema))
+    faces = with_face_boxes(with_normaliser(to_schema(samples, model.spec.schema)), model.spec)
     target, points = np.stack([face.points for face in faces]), predict(model, faces)
     normaliser = normalisers_of(faces)
     errors = nme(points, target, normaliser)
@@ -106,9 +113,14 @@ def label_offsets(model: CropModel, samples: Sequence[Sample], root: Path | None
     medians = {name: np.median(shares[folders == name], axis=0) for name in dict.fromkeys(folders.tolist())}
     rows = [_folder_offset(name, medians, folders == name, offsets, shares, errors) for name in medians]
     names = face_names(faces, root)
+    distances = np.linalg.norm(points - target, axis=-1) / normaliser[:, None]
+    rows_of_faces = tuple(
+        FaceOffset(names[i], float(errors[i]), _pair(offsets[i]), faces[i], points[i], distances[i])
+        for i in np.argsort(-errors, kind="stable")
+    )
     return LabelOffsets(
         tuple(sorted(rows, key=lambda row: -np.hypot(*row.share))),
-        tuple(FaceOffset(names[i], float(errors[i]), _pair(offsets[i])) for i in np.argsort(-errors, kind="stable")),
+        rows_of_faces,
         len(samples) - len(faces),
     )
 

@@ -54,12 +54,16 @@ def render_html(report: Report, tiles: Sequence[Tile]) -> str:
         _sheet(tiles),
         _origin(report),
     ]
+    return html_page(report.title, "\n".join(body))
+
+
+def html_page(title: str, body: str, style: str = "") -> str:
+    """HTML page with the style of reports, and `style` after it."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.title)}</title>\n<style>{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE.read_text(encoding='utf-8')}{style}</style>\n</head>\n<body>\n"
+        f"{body}\n</body>\n</html>\n"
     )
 
 
@@ -88,7 +92,7 @@ def _cards(report: Report) -> str:
 def _figure(plot: Plot, report: Report) -> str:
     return (
         f'<figure class="plot"><figcaption>{escape(plot.title)}</figcaption>'
-        f'<img src="{_data_uri("image/svg+xml", svg(plot, report))}" alt="{escape(plot.description)}"></figure>'
+        f'<img src="{data_uri("image/svg+xml", svg(plot, report))}" alt="{escape(plot.description)}"></figure>'
     )
 
 
@@ -106,11 +110,12 @@ def _table(table: Table) -> str:
 
 def _sheet(tiles: Sequence[Tile]) -> str:
     faces = "".join(_tile(tile) for tile in tiles)
-    key = f"{_dot(GREEN)} predicted &nbsp; {_dot(TARGET)} labelled"
+    key = f"{dot(GREEN)} predicted &nbsp; {dot(TARGET)} labelled"
     return f'<h2>Worst faces</h2><p>{key}</p><div class="faces">{faces}</div>'
 
 
-def _dot(colour: Colour) -> str:
+def dot(colour: Colour) -> str:
+    """Dot of a legend."""
     return f'<span class="dot" style="background: rgb{colour}"></span>'
 
 
@@ -118,12 +123,13 @@ def _tile(tile: Tile) -> str:
     shown = (
         '<div class="none">no picture</div>'
         if tile.picture is None
-        else f'<img src="{_data_uri("image/jpeg", _jpeg(tile.picture))}" alt="{escape(tile.name)}" loading="lazy">'
+        else f'<img src="{data_uri("image/jpeg", jpeg(tile.picture))}" alt="{escape(tile.name)}" loading="lazy">'
     )
     return f"<figure>{shown}<figcaption><b>{percent(tile.nme, 1)}</b> {escape(tile.name)}</figcaption></figure>"
 
 
-def _jpeg(picture: Picture) -> bytes:
+def jpeg(picture: Picture) -> bytes:
+    """JPEG of a picture with drawn points."""
     stream = io.BytesIO()
     # No chroma subsampling: points are one or two pixels wide.
     PilImage.fromarray(picture).save(stream, format="JPEG", quality=85, subsampling=0)
@@ -135,5 +141,6 @@ def _origin(report: Report) -> str:
     return f"<details><summary>Provenance</summary><dl>{lines}</dl></details>"
 
 
-def _data_uri(kind: str, data: bytes) -> str:
+def data_uri(kind: str, data: bytes) -> str:
+    """URI that holds `data` of the MIME type `kind` itself."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
