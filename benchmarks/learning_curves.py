@@ -5,9 +5,10 @@
 
 FOLDER holds 300w, scut86 (86 points, trained on train, measured on test) and helen29 (29 points, measured on the
 photographs that are not in 300w/helen/trainset, which the shipped students learnt); 0 faces are all. Schemas are those
-of `lightmark init`. Both ways have the same recipe (`finetune_recipe`, by the number of faces), faces, order and
-validation split; from scratch means without initial weights. Errors are NME in per cent of the schema's
-normaliser, in the labels' boxes. Finished runs in --runs are not repeated.
+of `lightmark init`. Both ways have the same steps, batches, faces, order and validation split. Fine-tuning has the
+recipe `finetune_recipe`; from scratch there are no initial weights, and the learning rate is that of the recipe cpu128,
+the same for all layers. Errors are NME in per cent of the schema's normaliser, in the labels' boxes. Finished runs in
+--runs are not repeated; --out and --figure are written after each set.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from lightmark.data.missing import with_normaliser
 from lightmark.data.read import read_samples
@@ -39,6 +42,7 @@ from lightmark.train.start import write_start
 
 SETS = ("scut86", "helen29")
 WAYS = ("fine-tuned", "from scratch")
+SCRATCH_RATE = 2e-3
 
 
 def main() -> None:
@@ -48,22 +52,28 @@ def main() -> None:
     parser.add_argument("--faces", default="20,50,200,0")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--steps", type=int, help="of every run, instead of the recipe's by the number of faces")
+    parser.add_argument("--batch", type=int, help="faces a step, instead of the recipe's")
     parser.add_argument("--tests", type=int, default=0, help="test faces of each set, 0 for all")
     parser.add_argument("--runs", type=Path, default=Path("runs/learning-curves"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--figure", type=Path, required=True)
     parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
-    require_free([options.out], [options.data], options.force)
+    require_free([options.out, options.figure], [options.data], options.force)
     torch.set_num_threads(options.threads)
     model = model_path(options.model)
     counts, seeds = ([int(number) for number in text.split(",")] for text in (options.faces, options.seeds))
-    results = {}
+    budget = {name: value for name in ("steps", "batch") if (value := getattr(options, name))}
+    results: dict[str, Any] = {}
     for name in options.sets.split(","):
         known, tests = faces_of(name, options.data, options.tests, counts, seeds)
         runs = options.runs / name
         errors = {
-            way: {n or len(known): [error_of(way, model, known, tests, n, s, runs) for s in seeds] for n in counts}
+            way: {
+                n or len(known): [error_of(way, model, known, tests, n, s, runs, budget) for s in seeds] for n in counts
+            }
             for way in WAYS
         }
         results[name] = {
@@ -73,15 +83,17 @@ def main() -> None:
             "learning_curve": {way: curve_of(errors[way]) for way in WAYS},
         }
         print(name, json.dumps(results[name], indent=1))
-    content = {
-        "command": "python benchmarks/learning_curves.py",
-        "commit": git_commit(),
-        "model": shipped_hashes(options.model),
-        "seeds": seeds,
-        "results": results,
-    }
-    with replacing(options.out) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        content = {
+            "command": "python benchmarks/learning_curves.py",
+            "commit": git_commit(),
+            "model": shipped_hashes(options.model),
+            "seeds": seeds,
+            "budget": budget or "by the number of faces",
+            "results": results,
+        }
+        with replacing(options.out) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        plot(results, options.figure)
 
 
 def faces_of(
@@ -109,9 +121,16 @@ def faces_of(
 
 
 def error_of(
-    way: str, model: Path, known: Sequence[Sample], tests: Sequence[Sample], count: int, seed: int, runs: Path
+    way: str,
+    model: Path,
+    known: Sequence[Sample],
+    tests: Sequence[Sample],
+    count: int,
+    seed: int,
+    runs: Path,
+    budget: dict[str, int],
 ) -> float:
-    """NME on the test faces of a network trained on `count` photographs."""
+    """NME on the test faces of a network trained on `count` photographs with the steps and batches of `budget`."""
     photos = photos_in_order(known, seed)[: count or None]  # the same if `known` has more: the order is by photograph
     validation = set(photos[: max(4, round(HELD_OUT * len(photos)))])
     split = Split(
@@ -120,7 +139,10 @@ def error_of(
     )
     folder = runs / f"{way.replace(' ', '-')}-{len(photos)}-{seed}"
     start = write_start(model, split.train, folder / "start.safetensors", seed) if way == WAYS[0] else None
-    recipe = finetune_recipe(model, len(photos), seed)
+    recipe = replace(finetune_recipe(model, len(photos), seed), patience=None, **budget)  # type: ignore[arg-type]  # by name
+    recipe = replace(recipe, warmup=recipe.steps // 10, validate_every=max(20, recipe.steps // 6))
+    if start is None:
+        recipe = replace(recipe, learning_rate=SCRATCH_RATE, head_rate=1.0, batch_statistics=True)
     trained = load_model(train(recipe, split, folder, start=start))
     return float(ValidationCrops(tests, [sample.points for sample in tests], trained.spec)(trained).mean())
 
@@ -134,6 +156,22 @@ def curve_of(errors: dict[int, list[float]]) -> tuple[float, float] | None:
     """Scale and exponent of the learning curve of the means over the seeds."""
     curve = learning_curve({count: float(np.mean(values)) for count, values in errors.items()})
     return None if curve is None else (round(curve[0], 4), round(curve[1], 3))
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Errors by the number of faces, one panel a set: the mean over the seeds, and each seed as a dot."""
+    figure = Figure(figsize=(4 * len(results), 3.2), layout="constrained")
+    for axes, (name, result) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
+        for way, colour in zip(WAYS, ("tab:blue", "tab:orange"), strict=True):
+            errors = {int(count): values for count, values in result["nme_percent"][way].items()}
+            axes.plot(list(errors), [np.mean(values) for values in errors.values()], "o-", color=colour, label=way)
+            for count, values in errors.items():
+                axes.plot([count] * len(values), values, ".", color=colour, alpha=0.5)
+        axes.set(xscale="log", yscale="log", title=name, xlabel="faces", ylabel="NME %")
+        axes.set_xticks(list(errors), [str(count) for count in errors], minor=False)
+        axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,20 @@ def test_no_step_waits_for_the_device(faces: list[Sample], recipe: Recipe, objec
     assert synchronisations.count > 0  # the log's row is where it waits, so this counter can see it
 
 
+def test_statistics_of_the_start_are_kept_on_request(faces: list[Sample], recipe: Recipe) -> None:
+    """Without `batch_statistics` means and variances stay, and scales and shifts are trained."""
+    for own in (True, False):
+        settings = replace(recipe, batch_statistics=own, learning_rate=0.01, warmup=0)
+        split = split_samples(faces, settings)
+        spec = new_spec(settings, split)
+        trainee = new_trainee(settings, split, spec, None, "cpu")
+        before = {name: value.clone() for name, value in trainee.network.state_dict().items()}
+        take_step(trainee, next(batches_of(settings, split, spec, None, 0, 0)), 0, settings, spec)
+        after = trainee.network.state_dict()
+        assert torch.equal(after["head.norm.running_mean"], before["head.norm.running_mean"]) != own
+        assert not torch.equal(after["head.norm.weight"], before["head.norm.weight"])
+
+
 def test_log_rows_are_means_of_the_steps(faces: list[Sample], recipe: Recipe) -> None:
     """What was summed on the device is the mean of the steps' own losses, also where a state was saved between them."""
     losses = torch.tensor([0.5, 0.25, 1.5])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightmark.nets.network import Architecture, LandmarkNet
 from lightmark.train import step as step_module
 from lightmark.train.config import Recipe
 from lightmark.train.distributed.world import World
@@ -92,6 +93,18 @@ def test_matrices_decay_as_kernels_do() -> None:
     axes = [([parameter.ndim for parameter in group["params"]], group["weight_decay"]) for group in groups]
     assert axes == [([2, 4], 0.5), ([1, 1], 0.0)]
     assert all(group["fused"] and group["lr"] == 0.1 for group in groups)
+
+
+def test_layers_of_the_points_have_a_rate_of_their_own(recipe: Recipe) -> None:
+    """The head's scores and offsets, kernels and biases; all other weights have the recipe's."""
+    network = LandmarkNet(Architecture("mobilenetv2", "spatial", width=0.25), 5)
+    trainee = make_trainee(network, 0.1, 0.5, "cpu", head_rate=10.0)
+    prepare_step(trainee, recipe.warmup, replace(recipe, learning_rate=0.1, steps=10**6))
+    rates = {id(p): group["lr"] for group in trainee.optimiser.param_groups for p in group["params"]}
+    fast = {name for name, p in network.named_parameters() if rates[id(p)] == pytest.approx(1.0)}
+    assert fast == {"head.scores.weight", "head.scores.bias", "head.offsets.weight", "head.offsets.bias"}
+    assert len(rates) == len(list(network.parameters()))
+    assert min(rates.values()) == pytest.approx(0.1)
 
 
 def test_a_network_is_laid_out_and_wrapped_for_its_device(monkeypatch: pytest.MonkeyPatch) -> None:

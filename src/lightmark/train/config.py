@@ -41,7 +41,9 @@ class Recipe:
     the target, with that share of the shapes' variance. `copies` is the number of fixed augmented geometries a face,
     which cached teacher points need; None samples a new one in every epoch. `validation` is the share of the source
     photographs held out to select the best weights. `ema` is the decay of the weights' moving average. `patience` is
-    the number of validations without a better one after which the run ends early, None for never.
+    the number of validations without a better one after which the run ends early, None for never. `head_rate`
+    multiplies the learning rate of the layers with an output a point. Without `batch_statistics` batch norms keep the
+    means and variances of the initial weights, which few faces do not replace.
     """
 
     name: str
@@ -67,6 +69,8 @@ class Recipe:
     validate_every: int = 500
     log_every: int = 50
     patience: int | None = None
+    head_rate: float = 1.0
+    batch_statistics: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -53,6 +53,8 @@ class FineTuned:
 def finetune_recipe(model: Path, faces: int, seed: int = 0) -> Recipe:
     """Recipe for fine-tuning `model` on that many faces: steps grow with the root of their number.
 
+    Batch norms keep the model's statistics, and the layers of the points have ten times the learning rate: of 40 faces
+    of scut86 that took the NME from 4.1 % to 3.4 %, one rate of 0.001 for all to 3.8 % (lab notes, 2026-11-28).
     Students above 128 px begin at that size. The run ends early when four validations bring nothing.
     """
     architecture, spec = architecture_of(model)
@@ -65,7 +67,9 @@ def finetune_recipe(model: Path, faces: int, seed: int = 0) -> Recipe:
         objective="l1",
         steps=steps,
         batch=16 if faces >= FEW else 8,
-        learning_rate=1e-3,
+        learning_rate=3e-4,
+        head_rate=10.0,
+        batch_statistics=False,
         warmup=steps // 10,
         ema=0.98 if steps < 1000 else 0.995,
         early_size=128 if spec.size > 128 else None,

@@ -33,7 +33,7 @@ from lightmark.train.folder import CURVES, MODEL, STATE, is_finished, write_resu
 from lightmark.train.loader import batches_from
 from lightmark.train.run import Validation, resume, run_steps
 from lightmark.train.state import TrainingState
-from lightmark.train.step import Trainee, make_trainee, take_step
+from lightmark.train.step import Trainee, keep_statistics, make_trainee, take_step
 from lightmark.train.tensorboard import TensorBoardLog
 
 
@@ -134,7 +134,10 @@ def new_trainee(
         tensors = read_tensors(start)[0]
         points_only = {name: tensor for name, tensor in tensors.items() if not name.startswith("confidence.")}
         load_weights(network, points_only, str(start))
-    return make_trainee(network, recipe.learning_rate, recipe.weight_decay, device)
+    trainee = make_trainee(network, recipe.learning_rate, recipe.weight_decay, device, recipe.head_rate)
+    if not recipe.batch_statistics:
+        keep_statistics(trainee.network)
+    return trainee
 
 
 def batches_of(

@@ -29,6 +29,7 @@ from lightmark.train.objectives import OBJECTIVES
 
 # A prime above a million: the random streams of neighbouring seeds do not overlap within a million steps.
 SEED_STRIDE = 1_000_003
+POINT_LAYERS = ("head.scores.", "head.offsets.")  # of spatial heads
 
 
 AnyRecipe = Recipe | DetectorRecipe
@@ -49,18 +50,34 @@ class Trainee(Generic[Net]):
     forward: nn.Module
 
 
-def make_trainee(network: Net, learning_rate: float, weight_decay: float, device: str) -> Trainee[Net]:
-    """Trainee of `network` on `device`; AdamW decays matrices and kernels, but no biases and norms."""
+def make_trainee(
+    network: Net, learning_rate: float, weight_decay: float, device: str, head_rate: float = 1.0
+) -> Trainee[Net]:
+    """Trainee of `network` on `device`; AdamW decays matrices and kernels, but no biases and norms.
+
+    `head_rate` multiplies the learning rate of the layers with an output a point.
+    """
     network = with_sync_batch_norm(network, device)
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub for modules
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    named = list(network.named_parameters())
+    groups = []
+    for rate in dict.fromkeys((1.0, head_rate)):
+        rated = [p for name, p in named if (head_rate if name.startswith(POINT_LAYERS) else 1.0) == rate]
+        groups += [
+            {"params": [p for p in rated if p.ndim > 1], "weight_decay": weight_decay, "rate": rate},
+            {"params": [p for p in rated if p.ndim <= 1], "weight_decay": 0.0, "rate": rate},
+        ]
     ema = copy.deepcopy(network).eval()
     # Fused: else every step waits until Adam's step counters, which are tensors, are copied from the device.
     optimiser = AdamW(groups, lr=learning_rate, fused=True)
     return Trainee(network.train(), ema, optimiser, device, data_parallel(network, device))
+
+
+def keep_statistics(network: nn.Module) -> None:
+    """Let the batch norms of a network in training use the means and variances that they have, and keep them."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def take_step(
@@ -99,7 +116,7 @@ def prepare_step(trainee: Trainee[Net], step: int, recipe: AnyRecipe) -> None:
     """
     torch.manual_seed((recipe.seed * SEED_STRIDE + step) * world().size + world().rank)
     for group in trainee.optimiser.param_groups:
-        group["lr"] = learning_rate(recipe, step)
+        group["lr"] = learning_rate(recipe, step) * group.get("rate", 1.0)
 
 
 def optimise(trainee: Trainee[Net], loss: Tensor, step: int, recipe: AnyRecipe) -> None:
