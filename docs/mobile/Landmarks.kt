@@ -41,7 +41,8 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
         val first = landmarks(rgb, picture, box, 0.0)
         val sure = first.confidence > 0.99
         val turns = if (sure) emptyList() else listOf(90.0, 180.0, -90.0)
-        val best = (listOf(first) + turns.map { landmarks(rgb, picture, box, it) }).maxBy { it.confidence }
+        val best = turns.map { landmarks(rgb, picture, box, it) }
+            .fold(first) { best, other -> if (other.confidence > best.confidence) other else best }
         val roll = FaceCrop.rollOf(best.points)
         if (sure && Math.abs(roll) <= 25) return first
         val again = landmarks(rgb, picture, FaceCrop.uprightBox(best.points, roll), roll)
