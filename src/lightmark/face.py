@@ -16,14 +16,14 @@ from lightmark.image import Picture
 from lightmark.pose import Axes, Pose, assumed_camera, head_pose, head_transform
 from lightmark.schema import Schema
 
-if TYPE_CHECKING:  # what is asked of few faces is imported where it is asked: `detect` starts without it
+if TYPE_CHECKING:  # rarely used modules are imported where they are used, so that `detect` starts faster
     from lightmark.alignment import AlignedCrop, Template
     from lightmark.measures import Sides
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,) given or detected.
+    """Landmarks `points` (N, 2) of `schema` in image pixels, and the 68-point tight `box` (4,).
 
     `expected_error` (N,) is the mean error to expect of each point, in image pixels; `confidence`, from 0 to 1, is the
     probability that the box frames a face. Both are None for a model without confidence.

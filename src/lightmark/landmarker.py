@@ -32,13 +32,14 @@ from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, face_box, face_roll, require_face_box, spec_crop_matrix
 
 PROPOSAL_CONFIDENCE = 0.5  # minimum confidence of a low-score detection: more likely a face than not
-# Of an answer that began with a turned crop. Seen from four sides, more is taken for a face: at 0.5 `fast` confirmed 3
-# proposals in 101 pictures without faces that the detector was trained on, at 0.9 the 1 that it confirms upright.
+# Minimum confidence of a prediction from a rotated crop. Four crops of a proposal give more false positives than one:
+# at 0.5 `fast` confirmed 3 proposals in 101 face-free training pictures of the detector, at 0.9 the 1 of upright crops.
 TURNED_CONFIDENCE = 0.9
 BATCH = 32  # crops per call, 19 MB of float32 at 224 px: bounds the memory for pictures of crowds
 HELD_PIXELS = 16_000_000  # of the pictures whose crops wait for a batch, 48 MB: they may have to be cut once more
-# Of 120 validation faces turned in steps of 15°, every upright one has a higher confidence in its first crop, and of
-# the first answers with a higher one, aligned once more, at most one stays wrong; at 0.5 as many as nine do.
+# Confidence from which on no other orientation is tried. Of 120 validation faces rotated in steps of 15°, all upright
+# ones exceed it in their first crop, and of the first predictions above it at most one stays wrong after alignment;
+# with 0.5 instead, nine do.
 SURE = 0.99
 STEEP_ROLL = 25.0  # degrees: `fast` errs by 15 % more at 30° of roll than upright, by 3 % at 15°
 QUARTERS = (90.0, 180.0, -90.0)
@@ -46,9 +47,9 @@ QUARTERS = (90.0, 180.0, -90.0)
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """The face in `box` of `image`, picture number `picture`; its `roll` in degrees is what it is, or a first guess.
+    """A crop to predict: the face in `box` of `image`, picture number `picture`, with `roll` degrees taken out.
 
-    A guess that turns out wrong is searched for in all four directions if `any_direction`.
+    A `guessed` roll is corrected from the predicted points, after trying all four directions if `any_direction`.
     """
 
     picture: int
@@ -60,15 +61,15 @@ class _Request:
 
 
 @dataclass(frozen=True, eq=False)
-class _Answer:
-    """Face that the model gave for a crop with this `roll` taken out."""
+class _Prediction:
+    """Face predicted from a crop with `roll` degrees taken out."""
 
     face: Face
     roll: float
 
     @property
     def confidence(self) -> float:
-        """The face's confidence; 1 for a model that has none, whose every answer counts."""
+        """The face's confidence; 1 for a model without a confidence output."""
         return 1.0 if self.face.confidence is None else self.face.confidence
 
 
@@ -161,8 +162,8 @@ class Landmarker:
 
         `boxes` (F, 4) are tight 68-point boxes x0, y0, x1, y1 in pixels of the upright `source`, and may extend beyond
         it. `angles` (F,) are the faces' roll in degrees, as `Pose.roll`: such a box lies along its face's axes, turned
-        about its centre. Where the angle is unknown (None, or NaN for one face) it is found: a face that is rolled by
-        more than `STEEP_ROLL`, or of which the model is not `SURE`, takes one to four more crops. Raises `ImageError`
+        about its centre. An unknown angle (None, or NaN for one face) is estimated: a face that is rolled by more than
+        `STEEP_ROLL`, or whose confidence is below `SURE`, takes one to four more crops. Raises `ImageError`
         if `source` cannot be read as a picture, `GeometryError` for invalid boxes and angles and for boxes far outside
         the picture (`require_boxes_near`).
         """
@@ -193,20 +194,20 @@ class Landmarker:
     def _faces(self, requests: Iterable[_Request]) -> Iterator[tuple[int, Face]]:
         """Face of each of `requests`, with the number of its picture."""
         for batch in _batches(requests):
-            answers = self._answers(batch)
+            predictions = self._predict(batch)
             guesses = [index for index, request in enumerate(batch) if request.guessed]
-            upright = self._upright([batch[index] for index in guesses], [answers[index] for index in guesses])
-            for index, answer in zip(guesses, upright, strict=True):
-                answers[index] = answer
+            upright = self._upright([batch[index] for index in guesses], [predictions[index] for index in guesses])
+            for index, prediction in zip(guesses, upright, strict=True):
+                predictions[index] = prediction
             yield from (
-                (request.picture, replace(answer.face, box=request.box))
-                for request, answer in zip(batch, answers, strict=True)
+                (request.picture, replace(prediction.face, box=request.box))
+                for request, prediction in zip(batch, predictions, strict=True)
             )
 
-    def _upright(self, requests: Sequence[_Request], firsts: Sequence[_Answer]) -> list[_Answer]:
-        """Answers from crops in which the faces are upright, where `firsts` are not; else `firsts`.
+    def _upright(self, requests: Sequence[_Request], firsts: Sequence[_Prediction]) -> list[_Prediction]:
+        """Predictions from upright crops for those of `firsts` that are not upright; the others unchanged.
 
-        Where the model sees a face in no orientation, as in full profiles, the first answer stands.
+        Where no orientation is confident, as in full profiles, the first prediction is kept.
         """
         turned = self._turned(requests, firsts)
         seconds = self._aligned(requests, turned)
@@ -217,45 +218,45 @@ class Landmarker:
             for first, second, minimum in zip(firsts, seconds, minima, strict=True)
         ]
 
-    def _turned(self, requests: Sequence[_Request], firsts: Sequence[_Answer]) -> list[_Answer]:
-        """The most confident answers of all quarter turns, for those of `firsts` of which the model is not `SURE`."""
+    def _turned(self, requests: Sequence[_Request], firsts: Sequence[_Prediction]) -> list[_Prediction]:
+        """The most confident predictions of all quarter turns for `firsts` below `SURE`; the others unchanged."""
         best = list(firsts)
         unsure = [
             index for index, first in enumerate(firsts) if first.confidence < SURE and requests[index].any_direction
         ]
         turns = [replace(requests[index], roll=requests[index].roll + turn) for turn in QUARTERS for index in unsure]
-        for index, answer in zip(unsure * len(QUARTERS), self._answers(turns), strict=True):
-            best[index] = max(best[index], answer, key=lambda one: one.confidence)
+        for index, prediction in zip(unsure * len(QUARTERS), self._predict(turns), strict=True):
+            best[index] = max(best[index], prediction, key=lambda one: one.confidence)
         return best
 
-    def _aligned(self, requests: Sequence[_Request], answers: Sequence[_Answer]) -> list[_Answer]:
-        """Second answers with the roll taken out, where one of `answers` is rolled by more than `STEEP_ROLL` or turned.
+    def _aligned(self, requests: Sequence[_Request], predictions: Sequence[_Prediction]) -> list[_Prediction]:
+        """Second predictions, with the roll taken out, of faces rolled by over `STEEP_ROLL` or from a rotated crop.
 
-        A turned one is asked again because the box was a guess, too: upside down, detectors' boxes lie over the brows.
+        The latter need a better box, too: upside down, a detector's box covers the brows instead of the chin.
         """
-        best = list(answers)
-        crops = [self._aligned_crop(request, answer) for request, answer in zip(requests, answers, strict=True)]
+        best = list(predictions)
+        crops = [self._aligned_crop(*pair) for pair in zip(requests, predictions, strict=True)]
         steep = [index for index, crop in enumerate(crops) if crop is not None]
-        for index, second in zip(steep, self._answers([crop for crop in crops if crop is not None]), strict=True):
+        for index, second in zip(steep, self._predict([crop for crop in crops if crop is not None]), strict=True):
             if second.confidence >= min(best[index].confidence, SURE):
                 best[index] = second
         return best
 
-    def _aligned_crop(self, request: _Request, answer: _Answer) -> _Request | None:
-        """Request for the crop in which the face of `answer` is upright; None where it is or its points span no box."""
-        roll = face_roll(self.spec, answer.face.points)
-        if answer.roll == request.roll and not abs(wrap_degrees(roll - answer.roll)) > STEEP_ROLL:
+    def _aligned_crop(self, request: _Request, prediction: _Prediction) -> _Request | None:
+        """Request for an upright crop of a predicted face; None if it is upright or its points span no box."""
+        roll = face_roll(self.spec, prediction.face.points)
+        if prediction.roll == request.roll and not abs(wrap_degrees(roll - prediction.roll)) > STEEP_ROLL:
             return None
         height, width = request.image.shape[:2]
         try:
-            box = require_boxes_near([face_box(self.spec, answer.face.points, request.box, roll)], width, height)[0]
+            box = require_boxes_near([face_box(self.spec, prediction.face.points, request.box, roll)], width, height)[0]
         except GeometryError:
             return None
         return replace(request, box=box, roll=roll)
 
-    def _answers(self, requests: Sequence[_Request]) -> list[_Answer]:
-        """What the model says of the crop of each of `requests`."""
-        answers = []
+    def _predict(self, requests: Sequence[_Request]) -> list[_Prediction]:
+        """Predictions for the crops of `requests`."""
+        predictions = []
         for start in range(0, len(requests), BATCH):
             batch = requests[start : start + BATCH]
             matrices = [spec_crop_matrix(self.spec, request.box, request.roll) for request in batch]
@@ -263,8 +264,8 @@ class Landmarker:
             crops = [warp(request.image, matrix, self.spec.size) for request, matrix in pairs]
             outputs = self._model.outputs(np.stack(crops))
             for index, (request, matrix) in enumerate(zip(batch, matrices, strict=True)):
-                answers.append(_Answer(self._face(outputs, index, matrix, request.box), request.roll))
-        return answers
+                predictions.append(_Prediction(self._face(outputs, index, matrix, request.box), request.roll))
+        return predictions
 
     def _face(self, outputs: Outputs, index: int, matrix: Array, box: Array) -> Face:
         points = transform(invert(matrix), from_normalized(outputs.normalized_points[index], self.spec.size))

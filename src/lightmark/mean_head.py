@@ -16,9 +16,9 @@ Solid = tuple[float, float, float]
 RIGID = tuple(range(17, 48))
 
 # Axes as in a picture: x to its right, y down, z towards the viewer; the unit is the distance of the outer eye corners,
-# the origin their middle. The half left in the picture and the middle line; the rest is mirrored. Found by
-# benchmarks/fit_head_shape.py, which says how, in 300W-LP's turned AFW faces and 300W's training faces. Looks straight
-# ahead as the median of 300W's frontal training faces does.
+# the origin their middle. The half left in the picture and the middle line; the rest is mirrored. Fitted by
+# benchmarks/fit_head_shape.py to 300W-LP's rotated AFW faces and 300W's training faces; looks straight ahead as the
+# median of 300W's frontal training faces does.
 HALF: Mapping[int, Solid] = {
     17: (-0.6633, -0.1569, -0.0797), 18: (-0.5624, -0.2394, 0.0494), 19: (-0.4242, -0.2660, 0.1414),
     20: (-0.2833, -0.2504, 0.2020), 21: (-0.1501, -0.2066, 0.2352), 27: (0.0000, -0.0149, 0.2643),

@@ -29,7 +29,7 @@ def git_commit() -> str | None:
     Output files of measurements do not count as changes.
     """
     folder = Path(__file__).parent
-    # The package may be installed inside another project's checkout, whose commit says nothing about it.
+    # The package may be installed inside another project's checkout, whose commit is unrelated.
     if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     commit = _git(folder, "rev-parse", "HEAD")

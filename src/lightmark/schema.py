@@ -71,7 +71,7 @@ class Schema:
 
     @property
     def knows_mirror(self) -> bool:
-        """Whether it says what is left and right; False for several points of which none has a partner.
+        """Whether it distinguishes left and right; False for several points of which none has a partner.
 
         Such is `plain_schema`, of data whose symmetry is unknown: in a mirrored picture its labels would be wrong.
         """

@@ -158,7 +158,7 @@ def face_roll(spec: ModelSpec, points: Floats) -> float:
 
 
 def box_around(template: Array, points: Floats, near: Array | None = None, box_map: Array | None = None) -> Array:
-    """Square box (4,) whose `template` (N, 2), by least squares over the labelled `points` (N, 2), lies on them.
+    """Square box (4,) whose `template` (N, 2) fits the labelled `points` (N, 2) by least squares.
 
     The face may have any roll; the box is upright. At large yaw or pitch the proportions differ from the template:
     `box_map` (3, N, 2) times the residuals of the points gives the shift of the centre (x and y, in the template's
@@ -174,7 +174,7 @@ def box_around(template: Array, points: Floats, near: Array | None = None, box_m
         side = longer_side(near)
         centre = (np.asarray(points)[mask] - side * template[mask]).mean(axis=0)
     else:
-        raise GeometryError(f"{mask.sum()} labelled points in one place: they do not say how large the face is")
+        raise GeometryError(f"{mask.sum()} labelled points in one place: they do not determine the face's size")
     return np.concatenate([centre - side / 2, centre + side / 2])
 
 
@@ -280,7 +280,7 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
 
 def _spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
     if any(data.get("box_offsets", ())):
-        raise SpecError("box_offsets, which this release knows no more; export the model again from its training run")
+        raise SpecError("box_offsets, which this release no longer supports; export the model again from its run")
     return ModelSpec(
         schema=schema_from_dict(data["schema"]),
         size=int(data["size"]),

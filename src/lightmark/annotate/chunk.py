@@ -64,7 +64,7 @@ def described(settings: Settings) -> dict[str, Any]:
         "min_face": settings.min_face,
         "max_pixels": settings.max_pixels,
         "image_column": settings.column,
-        # Only where asked for: folders begun by earlier releases go on without it.
+        # Only with --measures: folders begun by earlier releases go on without it.
         **({"measures": True} if settings.measures else {}),
     }
 

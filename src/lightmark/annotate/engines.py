@@ -35,7 +35,7 @@ def run_ray(job: Job, workers: int | None = None, address: str | None = None) ->
     Without `address` Ray is started for this job, without dashboard and telemetry, and stopped again. With an address
     that cluster is used; its machines must have source and output under the same paths. `workers` None is as many as
     the processors allow. A Ray that the caller has initialised is used as it is. Raises what a chunk raised,
-    `ConfigError` if no cluster answers, `DataError` for a chunk whose worker died repeatedly.
+    `ConfigError` if no cluster responds, `DataError` for a chunk whose worker died repeatedly.
     """
     require_extra(("ray",), "ray", "--engine ray")
     todo = job.todo()
@@ -85,7 +85,7 @@ def _ray(workers: int | None, threads: int, address: str | None) -> Iterator[Any
             ray.init(address, log_to_driver=False, logging_level="error")
     except Exception as error:  # of any type: Ray raises a bare Exception if starting takes too long
         ray.shutdown()
-        what = "Ray does not start" if address is None else f"no Ray cluster answers at {address}"
+        what = "Ray does not start" if address is None else f"no Ray cluster responds at {address}"
         raise ConfigError(f"{what}: {error}; the same command tries again, --engine local does without") from error
     try:
         yield ray

@@ -27,8 +27,8 @@ ROUNDS = 30
 SLICE_SECONDS = 0.02  # of one model in one round: longer than a call, shorter than changes of the machine's speed
 NOT_MEASURED = "Not measured: phones and other Arm processors, GPUs, browsers."
 HOW = (
-    "A call goes from uint8 crops to points, normalisation included. In every round each model has its turn of 20 ms, "
-    "after one call that is not counted; a turn's value is the median of its calls. ms tells the quartiles over the "
+    "A call goes from uint8 crops to points, normalisation included. In every round each model runs for 20 ms, "
+    "after one warm-up call; its value is the median of these calls. ms gives the quartiles over the "
     "rounds, times and share the median over the rounds of ratios within one; best is the fastest round's value, to be "
     "compared where other work ran on the same cores (taskset -c pins to an idle one)."
 )
@@ -165,7 +165,7 @@ def bench_tables(report: Mapping[str, Any]) -> list[Table]:
     """Tables of costs and of speeds from a result of `bench_models`."""
     from rich.table import Table
 
-    costs = Table(title="Costs; peak memory of a process that runs one batch, and what it held before the model")
+    costs = Table(title="Costs; peak memory of a process that runs one batch, and before the model was loaded")
     for column in ("model", "precision", "crop", "MB", "params M", "MAdds M", "peak MB"):
         costs.add_column(column, justify="left" if column in ("model", "precision") else "right")
     for name, facts in report["models"].items():

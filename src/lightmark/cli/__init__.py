@@ -44,7 +44,7 @@ LINE = 62  # characters of a command's line: with the longest name, 80 columns
 class _Lightmark(click.Group):
     """Group that turns our errors into one line and exit status 2, Ctrl-C into 130, a reader that is gone into 141.
 
-    A command's module is imported when the command is asked for, so that no command waits for the others' imports.
+    A command's module is imported when the command is used, so that no command waits for the others' imports.
     """
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -60,7 +60,7 @@ class _Lightmark(click.Group):
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands by what one wants to do, a whole line each."""
+        """List the commands by purpose, one line each."""
         for title, names in GROUPS.items():
             with formatter.section(title):
                 commands = [(name, self.get_command(context, name)) for name in names]

@@ -80,7 +80,7 @@ def annotate(
     \b
     Exit status:
       0    every picture was read
-      1    some could not be read: their rows say why
+      1    some could not be read: their rows give the reason
       2    wrong use, other pictures or settings than the folder was begun with, or parts that cannot be written
       130  interrupted, 143 ended by SIGTERM: finished parts stay
     """

@@ -94,7 +94,7 @@ def detect(
       0    every input was read
       1    some could not be read: they are listed at the end, the others are done
       2    wrong use, or results that cannot be written
-      130  interrupted, 143 ended by SIGTERM: a file of --out is left as it was; what is whole in folders stays
+      130  interrupted, 143 ended by SIGTERM: a file of --out is unchanged; complete files in folders stay
       141  nobody reads what is printed any more
     """
     from lightmark.landmarker import Landmarker
@@ -125,7 +125,7 @@ def detect(
         conversion(landmarker.spec.schema, "five")  # raises for points without eyes, nose and mouth
         add_crops = crop_writer(crops, pictures, crop_size or 112, crop_template or "arcface", force)
     with (
-        terminable("what is whole in folders stays"),
+        terminable("complete files in folders stay"),
         quiet_pillow(),
         _results(out, file_format, landmarker.spec.schema, pictures, force, measures) as add,
     ):

@@ -223,7 +223,7 @@ def needs_torch(command: Callable[..., None]) -> Callable[..., None]:
 def require_torch(what: str) -> None:
     """Raise `MissingExtraError` with the install command if torch, needed by `what`, is missing."""
     try:
-        import safetensors  # noqa: F401  # only asked whether it is there
+        import safetensors  # noqa: F401  # only to check that it is installed
         import torch  # noqa: F401  # the same
     except ImportError as error:
         raise MissingExtraError(f'{what} needs {error.name}: pip install "lightmark[train]"') from error

@@ -119,7 +119,7 @@ def announce(url: str, open_browser: bool) -> None:
 def require_serve() -> None:
     """Raise `MissingExtraError` with the install command if the extra `serve` is missing."""
     try:
-        import starlette  # noqa: F401  # only asked whether it is there
+        import starlette  # noqa: F401  # only to check that it is installed
         import uvicorn  # noqa: F401  # the same
     except ImportError as error:
         raise MissingExtraError(f'serving needs {error.name}: pip install "lightmark[serve]"') from error

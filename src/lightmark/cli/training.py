@@ -210,7 +210,7 @@ def train(
 @click.argument("model", type=MODEL)
 @click.option(
     "--curve/--no-curve", "with_curve", default=True, show_default=True,
-    help="Also train on a quarter and half of the faces, to tell what more labels would give.",
+    help="Also train on a quarter and half of the faces, to estimate what more labels would give.",
 )  # fmt: skip
 @_run_options
 def finetune(

@@ -73,7 +73,7 @@ class _Folders:
         return self._subfolders[folder]
 
     def _by_stem(self, folder: Path) -> dict[str, Path]:
-        """Pictures of a folder by their stems, and by their whole names, which some label files keep."""
+        """Pictures of a folder by their stems, and by their full names, which some label files use."""
         if folder not in self._pictures:
             files = folder.iterdir() if folder.is_dir() else ()
             pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]

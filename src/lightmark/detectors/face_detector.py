@@ -94,7 +94,7 @@ class FaceDetector:
 
         Boxes may extend beyond the picture. Raises `ImageError` for an image of another type or shape.
         """
-        boxes, certain, _ = self._in_one_look(image)
+        boxes, certain, _ = self._detect_once(image)
         return np.asarray(boxes[certain])
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
@@ -104,19 +104,19 @@ class FaceDetector:
         is also run on the turned picture: a picture without faces then takes four times as long as one with upright
         ones.
         """
-        found = self._in_one_look(image)
+        found = self._detect_once(image)
         if found.angles is not None or found.certain.any():
             return found
-        turned = find_turned(self._in_one_look, image)
+        turned = find_turned(self._detect_once, image)
         assert turned.angles is not None  # those of the turns
-        # What is proposed in the upright picture, too, is judged there: the landmark model searches in all directions.
+        # A face proposed in the upright picture, too, is kept there: the landmark model tries all its directions.
         new = (overlaps(turned.boxes, found.boxes) <= NMS_IOU).all(axis=1)
         boxes = np.concatenate([found.boxes, turned.boxes[new]])
         angles = np.concatenate([np.full(len(found.boxes), np.nan), turned.angles[new]])
         order = order_by_area(boxes)
         return Proposals(boxes[order], np.zeros(len(boxes), bool), angles[order])
 
-    def _in_one_look(self, image: NDArray[np.uint8]) -> Proposals:
+    def _detect_once(self, image: NDArray[np.uint8]) -> Proposals:
         """Boxes with a score from the lower threshold on, largest first, which of them are detections, and angles."""
         found = self.detections(image, self._possible)
         order, rolls = order_by_area(found.boxes), found.rolls
@@ -134,7 +134,7 @@ class FaceDetector:
         finer = self.finer_input(picture.shape, near)
         if finer is None:
             return near
-        if self._min_face is None:  # nobody asked: in so many more places, what is hardly likely is hardly ever a face
+        if self._min_face is None:  # by default: among so many more cells a low score is hardly ever a face
             minimum = max(minimum, (self.threshold + self._possible) / 2)
         parts = [near, self._at_size(picture, finer, minimum)]
         boxes, scores = (np.concatenate([part[field] for part in parts]) for field in (0, 1))

@@ -21,7 +21,7 @@ class Detector(Protocol):
 
 
 class Proposals(NamedTuple):
-    """What a detector sees: boxes (F, 4), largest first, a mask (F,) of the detections, and the faces' roll if known.
+    """Output of a detector: boxes (F, 4), largest first, a mask (F,) of the detections, and the faces' roll if known.
 
     `angles` (F,) are degrees, signed as `lightmark.pose.Pose.roll`, NaN where unknown. A box with an angle lies along
     the face's own axes: it is the upright box, turned about its centre.
@@ -51,7 +51,7 @@ class FixedBoxes:
         self._boxes = np.array([require_box(box) for box in rows]).reshape(-1, 4)
 
     def __call__(self, image: Picture) -> Array:
-        """The boxes (F, 4), in the order given."""
+        """The boxes (F, 4), in their order."""
         return self._boxes.copy()
 
 

@@ -1,4 +1,4 @@
-"""Faces that lie on their side or upside down: the detector looks at the picture turned by quarters of a circle."""
+"""Detection of sideways and upside-down faces in copies of the picture rotated by 90°, 180° and 270°."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from lightmark.image import Picture
 TURNS = (1, 3, 2)  # counter-clockwise: heads lie on their side more often than upside down
 
 
-def find_turned(look: Callable[[Picture], Proposals], image: Picture) -> Proposals:
-    """What `look` sees in the turned picture with the most detections, in coordinates of `image`; nothing without one.
+def find_turned(detect: Callable[[Picture], Proposals], image: Picture) -> Proposals:
+    """Detections of the rotated copy of `image` that has the most, as proposals in coordinates of `image`.
 
-    All are proposals: more looks at a picture see more that is no face, so the landmark model has to confirm them. The
-    angles are that of the turn, from which the faces' own differ by up to 45° and more.
+    They are proposals, which the landmark model has to confirm, since more runs give more false positives. The angles
+    are the copy's rotation, from which the faces' own roll differs by up to 45° and more.
     """
-    looks = {quarters: look(np.ascontiguousarray(np.rot90(image, quarters))) for quarters in TURNS}
-    quarters = max(looks, key=lambda turn: int(looks[turn].certain.sum()))  # upside down, a face may be one, too
-    seen = looks[quarters]
-    boxes = np.array([turned_back(box, image.shape, quarters) for box in seen.boxes[seen.certain]]).reshape(-1, 4)
+    by_turn = {quarters: detect(np.ascontiguousarray(np.rot90(image, quarters))) for quarters in TURNS}
+    # The most, not the first with any: an upside-down face may be detected in more than one copy.
+    quarters = max(by_turn, key=lambda turn: int(by_turn[turn].certain.sum()))
+    best = by_turn[quarters]
+    boxes = np.array([turned_back(box, image.shape, quarters) for box in best.boxes[best.certain]]).reshape(-1, 4)
     return Proposals(boxes, np.zeros(len(boxes), bool), np.full(len(boxes), wrap_degrees(-90.0 * quarters)))
 
 
 def turned_back(box: Array, shape: tuple[int, ...], quarters: int) -> Array:
-    """A box (4,) of a picture (H, W) turned by `np.rot90(picture, quarters)`, about its centre in the picture itself.
+    """Box (4,) of a picture (H, W) rotated by `np.rot90(picture, quarters)`, placed at its centre in the original.
 
     Its sides keep their lengths: they lie along the axes of the face, not of the picture.
     """

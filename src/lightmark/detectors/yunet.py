@@ -58,7 +58,7 @@ class YuNetDetector:
             self._network.setInputSize((reduced.shape[1], reduced.shape[0]))
             answer: Any = self._network.detect(cv2.cvtColor(reduced, cv2.COLOR_RGB2BGR))
         detections = answer[1]
-        if detections is None:  # OpenCV's way to say that there are no faces
+        if detections is None:  # OpenCV's result for no faces
             return np.empty((0, 4))
         # A row holds x, y, width, height, five points from x, y = 4, 5 on, and the score.
         points = transform(invert(matrix), detections[:, 4:14].astype(np.float64).reshape(-1, 5, 2))

@@ -54,8 +54,8 @@ def with_face_boxes(samples: Sequence[Sample], spec: ModelSpec | None = None) ->
 def _with_tight_box(sample: Sample) -> Sample:
     if sample.schema.size == 1:
         raise DataError(
-            f"{sample.name}: one point does not say how large a face is, and {MODEL} sees too few of these faces to "
-            "tell; give pictures in which `lightmark detect` finds most of the faces"
+            f"{sample.name}: one point does not determine the size of a face, and {MODEL} detects too few of these "
+            "faces to estimate it; give pictures in which `lightmark detect` finds most of the faces"
         )
     return replace(sample, box=tight_box(sample.points))
 
@@ -122,6 +122,6 @@ def _box_from_points(sample: Sample, template: Places, box_map: BoxMap | None) -
         return box_around(np.asarray(template), sample.points, box_map=None if box_map is None else np.asarray(box_map))
     except GeometryError as error:
         raise DataError(
-            f"{sample.name}: {MODEL} sees no face here, and its labels do not say how large it is ({error}); leave the "
-            "picture out"
+            f"{sample.name}: {MODEL} detects no face here, and its labels do not determine its size ({error}); leave "
+            "the picture out"
         ) from error

@@ -54,7 +54,7 @@ def _opened(path: str | Path) -> Iterator[Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy or train it again") from error
+        raise CheckpointError(f"{path}: not a complete safetensors file ({error}); copy or train it again") from error
 
 
 def save_checkpoint(

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lightmark.nets.mobilenet import conv_norm
 
 STRIDES: Final = (8, 16, 32)
-# Longer side, in network pixels, of a box whose log-size is 0 at each stride: about the middle of the sizes it answers.
+# Longer side, in network pixels, of a box whose log-size is 0 at each stride: about the middle of the sizes it detects.
 BASES: Final = (20.0, 48.0, 128.0)
 MULTIPLE: Final = STRIDES[-1]  # width and height of its pictures must be multiples of this
-STEM, WIDTHS, NECK = 16, (32, 64, 96, 128), 64  # channels at strides 2, then 4, 8, 16 and 32, then of what answers
+STEM, WIDTHS, NECK = 16, (32, 64, 96, 128), 64  # channels at strides 2, then 4, 8, 16 and 32, then of the heads' input
 KEYPOINTS = 5  # eye centres, nose tip, mouth corners: `lightmark.detectors.keypoint_box.FACE`
 PRIOR = 0.01  # share of cells that are faces' at the start (RetinaNet, Lin et al. 2017): else the first steps blow up
 
@@ -71,7 +71,7 @@ class FaceDetectorNet(nn.Module):
         for layer in answers:
             _start(layer)
         places = [nn.Conv2d(NECK, 2 * KEYPOINTS, 1) for _ in STRIDES]
-        # Layers of their own: where a head points is not read linearly from what says that there is one.
+        # Layers of their own: the keypoints are no linear function of the features that give the score.
         self.keypoints = nn.ModuleList(nn.Sequential(Separable(NECK, NECK, kernel=5), place) for place in places)
         for place in places:  # all in the middle of the box
             nn.init.normal_(place.weight, std=0.01)

@@ -135,10 +135,11 @@ def weighted_mean(weights: Tensor, votes: Tensor) -> Tensor:
 class ConfidenceHead(nn.Module):
     """Expected error of each point and confidence that the crop shows a face, from the landmark head's features.
 
-    The expected error of a point depends on its own features and, through `face`, on those of the whole face, since the
-    points of a difficult face err together. Both have strong dropout: on the network's own training faces the features
-    predict little of the errors, and without dropout the head overfits (lab notes, 2026-11-21). The head is trained on
-    a finished, frozen network (`train.confidence`). `features` and `coarse` are the numbers of channels of its inputs.
+    The expected error of a point depends on its own features and, through `face`, on the pooled features of all points,
+    since the points of a difficult face err together. Both have strong dropout: on the network's own training faces the
+    features predict little of the errors, and without dropout the head overfits (lab notes, 2026-11-21). The head is
+    trained on a finished, frozen network (`train.confidence`). `features` and `coarse` are the numbers of channels of
+    its inputs.
     """
 
     def __init__(self, features: int, coarse: int, points: int, hidden: int = 32, shared: int = 16) -> None:
@@ -167,7 +168,7 @@ class ConfidenceHead(nn.Module):
 
 
 def pooled_features(by_point: Tensor, coarse: Tensor) -> Tensor:
-    """Features of the whole face (B, C + C32): mean of the points' features (B, N, C) and of the stride-32 map."""
+    """Pooled features (B, C + C32): mean of the points' features (B, N, C) and of the stride-32 map."""
     return torch.cat([by_point.mean(1), coarse], -1)
 
 

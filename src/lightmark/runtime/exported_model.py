@@ -81,7 +81,7 @@ class ExportedModel:
             outputs = self.run(fed)
         except Exception as error:  # the runtimes' errors have no common base class but Exception
             raise CheckpointError(
-                f"{self.path}: does not run on {fed.dtype} {fed.shape}, as its ModelSpec says it should: {error}"
+                f"{self.path}: does not run on {fed.dtype} {fed.shape}, as its ModelSpec requires: {error}"
             ) from error
         got, expected = [output.shape for output in outputs], [(len(fed), *shape) for shape in self._shapes()]
         if got != expected:

@@ -1,1 +1,1 @@
-"""The browser page and, where asked for, landmarks over HTTP; what `lightmark serve` runs (extra `serve`)."""
+"""The browser page and, optionally, landmarks over HTTP; what `lightmark serve` runs (extra `serve`)."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STYLE = Path(__file__).parent / "docs.css"
 NOT_FOUND = "there is nothing at this address; the page is at /"
 OFF = "the endpoint is off; start the server with --api"
-BROKEN = "the server could not do this; its own error stream says why"
+BROKEN = "the server could not do this; see its error log"
 
 
 def build_app(
@@ -77,7 +77,7 @@ def api(endpoint: Endpoint, url: str) -> list[BaseRoute]:
 
 
 def api_off() -> list[BaseRoute]:
-    """Routes of a disabled endpoint, which answer 404 with the reason."""
+    """Routes of a disabled endpoint, which return 404 with the reason."""
 
     async def off(_request: Request) -> Response:
         raise HTTPException(404, OFF)

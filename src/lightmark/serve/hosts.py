@@ -21,7 +21,7 @@ REASON = "this server is not called by that name; start it with --allow-host NAM
 
 
 def with_hosts(app: ASGIApp, names: Iterable[str]) -> ASGIApp:
-    """Middleware that answers 421 unless the Host header is an IP address, localhost or one of `names`."""
+    """Middleware that responds 421 unless the Host header is an IP address, localhost or one of `names`."""
     known = {"localhost", *(name.lower().rstrip(".") for name in names)}
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:

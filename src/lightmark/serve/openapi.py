@@ -46,9 +46,9 @@ FACE = {
     "required": ["schema", "box", "points"],
     "properties": {
         "schema": {"type": "string", "description": "Which points these are, such as ibug68."},
-        "box": {**NUMBERS, "minItems": 4, "maxItems": 4, "description": "x0, y0, x1, y1: where points were sought."},
+        "box": {**NUMBERS, "minItems": 4, "maxItems": 4, "description": "x0, y0, x1, y1 of the face."},
         "points": {"type": "array", "items": {**NUMBERS, "minItems": 2, "maxItems": 2}, "description": "x, y each."},
-        "expected_error": {**NUMBERS, "description": "How many pixels off each point is to be expected."},
+        "expected_error": {**NUMBERS, "description": "Expected distance of each point from its true place, in pixels."},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1, "description": "Probability of a face."},
         "pose": POSE,
         **FACE_MEASURES,
@@ -58,7 +58,7 @@ PICTURE = {
     "type": "object",
     "required": ["file", "width", "height", "faces"],
     "properties": {
-        "file": {"const": "-", "description": "As `lightmark detect -` calls what has no name."},
+        "file": {"const": "-", "description": "As in the output of `lightmark detect -`."},
         "width": {"type": "integer", "minimum": 1, "description": "Pixels of the picture once upright."},
         "height": {"type": "integer", "minimum": 1},
         "faces": {"type": "array", "items": {"$ref": f"{SCHEMAS}/Face"}, "description": "Largest first."},
@@ -102,8 +102,8 @@ def _landmarks(limits: Limits) -> dict[str, Any]:
         408: f"The body did not arrive within {seconds}.",
         413: f"The body is larger than {limits.max_bytes:,} bytes.",
         415: "The Content-Type is no picture's, or the picture's format needs what this server has not installed.",
-        422: f"The bytes are no whole picture of at most {limits.max_pixels:,} pixels, or min_confidence is no number "
-        "from 0 to 1, or measures neither true nor false, or the query has other parameters.",
+        422: f"The bytes are not a complete picture of at most {limits.max_pixels:,} pixels, or min_confidence is no "
+        "number from 0 to 1, or measures is neither true nor false, or the query has other parameters.",
         503: f"The queue is full, or there was no answer within {seconds}; Retry-After says when to try again.",
     }
     return {
@@ -123,8 +123,8 @@ def _landmarks(limits: Limits) -> dict[str, Any]:
 def _health() -> dict[str, Any]:
     return {
         "operationId": "health",
-        "summary": "Tell that the server is up",
-        "responses": {"200": _json("It is.", HEALTH)},
+        "summary": "Whether the server is up",
+        "responses": {"200": _json("The server is up.", HEALTH)},
     }
 
 
@@ -160,7 +160,7 @@ def _operation_html(path: str, method: str, operation: dict[str, Any]) -> str:
         rows = [(one["name"], one["description"]) for one in operation["parameters"]]
         parts.append(f"<h3>Query</h3>\n{_list_html(rows)}")
     rows = [(status, answer["description"]) for status, answer in operation["responses"].items()]
-    parts.append(f"<h3>Answers</h3>\n{_list_html(rows)}")
+    parts.append(f"<h3>Responses</h3>\n{_list_html(rows)}")
     return "".join(parts)
 
 

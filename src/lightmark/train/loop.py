@@ -100,7 +100,7 @@ def _require_one_run(recipe: Recipe, split: Split, fingerprint: Fingerprint) -> 
     rank, size, _ = world()
     if broadcast(fingerprint) != fingerprint:
         raise ConfigError(
-            f"{recipe.name}: process {rank} of {size} was given another recipe or other faces than process 0; "
+            f"{recipe.name}: process {rank} of {size} has another recipe or other faces than process 0; "
             "give all machines the same command and data"
         )
     batch_slice(recipe.batch)

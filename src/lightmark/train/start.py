@@ -28,7 +28,7 @@ from lightmark.train.faces import mean_normalized_points
 from lightmark.train.step import planes_of
 
 START = "start.safetensors"  # in the folder of a run that begins with an exported file
-FACES = 64  # whose crops calibrate the batch norms, and tell where the model's points lie
+FACES = 64  # whose crops calibrate the batch norms, and give the mean places of the model's points
 _PREFIX = "network."  # of the weights' names in an exported file with confidence
 
 

@@ -98,7 +98,7 @@ def load_state(path: Path, fingerprint: Fingerprint, trainee: Trainee[Net]) -> T
         _match_memory_format(trainee.optimiser)
         return _state_from_json(metadata["standing"])
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise CheckpointError(f"{path}: not a whole training state ({error}); delete it to begin again") from error
+        raise CheckpointError(f"{path}: not a complete training state ({error}); delete it to begin again") from error
 
 
 def saved_step(path: Path) -> int | None:

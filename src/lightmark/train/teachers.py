@@ -78,7 +78,7 @@ def _load_teacher(recipe: Recipe, teacher: Path, device: str) -> TorchModel:
     """The teacher's model; raises `ConfigError` where the student `recipe` cannot learn from it."""
     if recipe.copies is None:
         raise ConfigError(
-            f"recipe {recipe.name}: teacher points can be kept only for a fixed number of copies; set `copies`"
+            f"recipe {recipe.name}: teacher points can be cached only for a fixed number of copies; set `copies`"
         )
     model = load_model(teacher, device)
     if model.spec.crop_scale != recipe.crop_scale:
@@ -145,7 +145,7 @@ def _read_points(path: Path) -> tuple[Fingerprint, Floats32] | None:
     if not path.exists():
         return None
     with (
-        foreign_errors_as(CheckpointError, f"{path}: not a whole file of teacher points, delete it"),
+        foreign_errors_as(CheckpointError, f"{path}: not a complete file of teacher points, delete it"),
         np.load(path, allow_pickle=False) as file,
     ):
         # Files of an older Lightmark have no fingerprint; {} matches none, so they are overwritten.

@@ -157,7 +157,7 @@ def why_not_opened(source: str, live: bool) -> str:
     with Path(source).open("rb") as file:
         kind = video_format(file.read(SIGNATURE_BYTES))
     if kind is None:
-        return "no video that FFmpeg knows"
+        return "no video that FFmpeg can read"
     return f"begins as {kind}, but is cut or damaged: its index or its pictures are missing"
 
 

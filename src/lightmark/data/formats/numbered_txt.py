@@ -2,7 +2,7 @@
 
 Format (JD-landmark, facial-landmarks-localization-challenge.github.io): landmark/1.jpg.txt for picture/1.jpg, LaPa:
 landmarks/1.txt for images/1.jpg; the first line is the number of points, then a line `x y` a point. Coordinates count
-from 0; neither set says so, but LaPa's own code draws them unshifted.
+from 0; neither set documents it, but LaPa's own code draws them unshifted.
 """
 
 from __future__ import annotations

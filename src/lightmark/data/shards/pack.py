@@ -78,7 +78,7 @@ def pack(
     """
     out = Path(out)
     if webp is not None and form != "crops":
-        raise ConfigError(f"webp {webp}: is the quality of crops; whole pictures keep their bytes")
+        raise ConfigError(f"webp {webp}: is the quality of crops; complete pictures keep their bytes")
     job = _fingerprint(samples, (form, faces_per_shard, shuffle, webp), unreadable)
     packed = _resume(out, form, job, unreadable)
     packed.webp = webp
@@ -139,7 +139,7 @@ def _resume(out: Path, form: Form, job: str, unreadable: Sequence[str]) -> Packe
         packed = Packed(form, schemas=Counter(manifest["schemas"]), subsets=Counter(manifest["subsets"]), **fields)
         unchanged = all((out / shard["file"]).stat().st_size == shard["bytes"] for shard in packed.shards)
     except (OSError, KeyError, TypeError) as error:
-        raise DataError(f"{out}: what was packed is not whole any more ({error!r}); delete it to begin anew") from error
+        raise DataError(f"{out}: its packed files have changed ({error!r}); delete it to begin anew") from error
     if not unchanged:
         raise DataError(f"{out}: a shard is not as it was packed; delete the folder to begin anew")
     return packed

@@ -43,7 +43,7 @@ class Plot:
 def require_matplotlib() -> None:
     """Raise `MissingExtraError` with the install command if matplotlib is missing."""
     try:
-        import matplotlib  # noqa: F401  # only asked whether it is there
+        import matplotlib  # noqa: F401  # only to check that it is installed
     except ModuleNotFoundError as error:
         raise MissingExtraError('a report\'s plots need matplotlib: pip install "lightmark[report]"') from error
 

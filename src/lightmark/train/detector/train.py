@@ -200,5 +200,5 @@ def _complete_faces(samples: Sequence[Sample]) -> list[Sample]:
     """Faces with all points labelled: only their tight box is that of the face."""
     complete = [sample for sample in samples if labelled(sample.points).all()]
     if not complete:
-        raise ConfigError(f"none of {len(samples)} faces has all points labelled; a detector learns from whole faces")
+        raise ConfigError(f"none of {len(samples)} faces has all points labelled; a detector needs complete ones")
     return complete

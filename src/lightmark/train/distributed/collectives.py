@@ -170,6 +170,6 @@ def collective_errors() -> Iterator[None]:
         if size == 1 or isinstance(error, torch.OutOfMemoryError):
             raise
         raise TrainingError(
-            f"process {rank} of {size}: another process of this training has ended or does not answer; start the same "
+            f"process {rank} of {size}: another process of this training has ended or does not respond; start the same "
             f"command again, it goes on from the state saved last ({str(error).partition(chr(10))[0]})"
         ) from error
