@@ -212,7 +212,7 @@ class Teachers:
 
 
 def seconds_a_step(recipe: Recipe, split: Split) -> float:
-    """Mean seconds of a step over a run of `recipe`, told from a few steps of each size that it runs at."""
+    """Mean seconds of a step over a run of `recipe`, extrapolated from a few steps at each of its sizes."""
     recipe = replace(recipe, architecture=replace(recipe.architecture, pretrained=False))
     spec = new_spec(recipe, split)
     trainee = new_trainee(recipe, split, spec, None, "cpu")

@@ -200,7 +200,7 @@ def wait_until_done(share: float, out: Path, process: subprocess.Popen[bytes]) -
 def require_end(status: int) -> None:
     """Raise unless the command ended well; 1 says that pictures were bad, which they are."""
     if status not in (0, 1):
-        raise SystemExit(f"lightmark annotate ended with status {status}; what it said is above")
+        raise SystemExit(f"lightmark annotate ended with status {status}; its output is above")
 
 
 def marks(out: Path) -> dict[str, int]:
@@ -218,10 +218,10 @@ def exactly_once(out: Path, source: Path) -> bool:
     """Whether the rows are those of the pictures, each once, with a reason for those that were cut and no others."""
     parts = [parquet.read_table(path, columns=["key", "error"]) for path in sorted(out.glob("part-*.parquet"))]
     rows = [row for part in parts for row in part.to_pylist()]
-    told = {row["key"] for row in rows if row["error"]}
+    reported = {row["key"] for row in rows if row["error"]}
     names = sorted(file.name for file in source.iterdir())
     bad = {name for name in names if int(name[:6]) % BAD_EVERY == BAD_EVERY - 1}
-    return sorted(row["key"] for row in rows) == names and told == bad
+    return sorted(row["key"] for row in rows) == names and reported == bad
 
 
 def same_rows(first: Path, second: Path) -> bool:

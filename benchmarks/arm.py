@@ -3,7 +3,7 @@
     python benchmarks/arm.py points MODEL... --data 300w --machine NAME --out NAME.npz
     python benchmarks/arm.py compare x86.npz arm.npz... --out result.json
 
-The faces are LFPW's test faces, every sixth where nothing else is said (38), in the crops of their labels' boxes.
+The faces are LFPW's test faces, every sixth unless noted (38), in the crops of their labels' boxes.
 `compare` takes the first file as the reference and fails where a model's NME is more than 1 % off it, relatively.
 """
 

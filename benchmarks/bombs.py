@@ -75,24 +75,24 @@ def measure_apart(path: Path) -> dict[str, Any]:
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=True)
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-        return {"seconds": None, "mb": None, "said": f"killed: {type(error).__name__}"}
+        return {"seconds": None, "mb": None, "message": f"killed: {type(error).__name__}"}
     row: dict[str, Any] = json.loads(found.stdout)
     return row
 
 
 def measure(content: bytes) -> dict[str, Any]:
-    """CPU seconds, megabytes and what was said of one file."""
+    """CPU seconds, megabytes and the message for one file."""
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     before = peak_bytes()
     began = time.process_time()
     try:
         height, width, _ = to_picture(content, MAX_PIXELS, "picture").shape
-        said = f"a picture of {width}×{height}"
+        message = f"a picture of {width}×{height}"
     except ImageError as error:
-        said = str(error)
+        message = str(error)
     seconds = time.process_time() - began
-    return {"seconds": round(seconds, 2), "mb": (peak_bytes() - before) // 10**6, "said": said}
+    return {"seconds": round(seconds, 2), "mb": (peak_bytes() - before) // 10**6, "message": message}
 
 
 def peak_bytes() -> int:

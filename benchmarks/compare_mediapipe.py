@@ -70,7 +70,7 @@ LEAST_OVERLAP = 0.3
 # In units of the frame's squared coordinates summed over the faces; the best of them is chosen by cross-validation.
 RIDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FOLDS = 5
-FAR = 0.08  # the error at which a face of 300W is usually said to have failed
+FAR = 0.08  # the error at which a face of 300W is usually a failure
 MISSED = 1.0  # error that a missed face counts as where margins are compared: any value above FAR says the same
 MAPPED = frozenset({"challenging", "ibug"})  # subsets whose labels are too rough for a second decimal
 

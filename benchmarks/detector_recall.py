@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, required=True, help="WFLW")
     parser.add_argument("--face-free", type=Path, required=True, help="folder of pictures without faces")
     parser.add_argument("--detector", action="append", required=True)
-    parser.add_argument("--model", default="fast", help="student whose NME is told")
+    parser.add_argument("--model", default="fast", help="student whose NME is measured")
     parser.add_argument("--held-out", type=float, default=0.12, help="share of photographs kept from training")
     parser.add_argument("--split-seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULT)

@@ -73,36 +73,36 @@ def picture_names(package: str, files: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def contents(package: str, wanted: Mapping[str, str]) -> dict[str, bytes]:
-    """Bytes of the files `wanted` (name → beginning of its sha256); `DataError` where one is absent or another."""
+def contents(package: str, hashes: Mapping[str, str]) -> dict[str, bytes]:
+    """Bytes of the files in `hashes` (name → beginning of its sha256); `DataError` if one is missing or differs."""
     source, pinned = package.split(":", 1)
     name, version = pinned.split("==")
-    outer = {file.partition("!/")[0] for file in wanted}
+    outer = {file.partition("!/")[0] for file in hashes}
     with tempfile.TemporaryDirectory() as scratch:
         if source == "debian":
             fetch = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", f"{name}={version}"]
         else:
             # The files of an archive of sources lie in a folder called as that.
-            sources = any(file.startswith(f"{name}-{version}/") for file in wanted)
+            sources = any(file.startswith(f"{name}-{version}/") for file in hashes)
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"{name}=={version}"]
             fetch = [*pip, "--no-binary=:all:" if sources else "--only-binary=:all:"]
         subprocess.run(fetch, cwd=scratch, check=True)
         (archive,) = Path(scratch).iterdir()
         found = dict(members(archive, outer))
-    inner = {file.partition("!/")[2] for file in wanted}
-    for file in (outer - wanted.keys()) & found.keys():
+    inner = {file.partition("!/")[2] for file in hashes}
+    for file in (outer - hashes.keys()) & found.keys():
         inside = read_qt(found[file]) if file.endswith(".rcc") else read_zip(io.BytesIO(found[file]), inner)
         found.update((f"{file}!/{name}", data) for name, data in inside)
-    for file, start in wanted.items():
+    for file, start in hashes.items():
         if file not in found or not hashlib.sha256(found[file]).hexdigest().startswith(start):
             raise DataError(f"{file} is {'another file' if file in found else 'not in it'}")
     return found
 
 
-def members(archive: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+def members(archive: Path, names: Set[str]) -> Iterator[tuple[str, bytes]]:
     """The files of that name in a Debian package, a wheel or an archive of sources."""
     if archive.suffix == ".whl":
-        yield from read_zip(archive, wanted)
+        yield from read_zip(archive, names)
         return
     data = archive.read_bytes()
     if archive.suffix == ".deb":
@@ -110,13 +110,13 @@ def members(archive: Path, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(fileobj=io.BytesIO(data)) as files:
         for member in files:
             name = member.name.removeprefix("./")
-            if name in wanted and (file := files.extractfile(member)) is not None:
+            if name in names and (file := files.extractfile(member)) is not None:
                 yield name, file.read()
 
 
-def read_zip(file: Path | IO[bytes], wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+def read_zip(file: Path | IO[bytes], names: Set[str]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(file) as files:
-        yield from ((name, files.read(name)) for name in files.namelist() if name in wanted)
+        yield from ((name, files.read(name)) for name in files.namelist() if name in names)
 
 
 def read_qt(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -28,8 +28,8 @@ NAMES = {
     "student": "student, distilled (KD-Loss)",
     "plain": "student, plain (L1)",
 }
-KEPT = ("report.json", "training.json", "log.csv", "curves.png")
-TOLD = ("student-against-plain.json", "summary.md")
+STAGE_FILES = ("report.json", "training.json", "log.csv", "curves.png")
+SUMMARY_FILES = ("student-against-plain.json", "summary.md")
 JITTER = (0.0, 0.05, 0.1, 0.2)
 
 
@@ -43,11 +43,11 @@ def main() -> None:
     stages = [stage for stage in NAMES if (options.run / stage / "result.json").exists()]
     if not stages:
         sys.exit(f"{options.run}: no finished stage; run `lightmark distill` to its end")
-    kept = [f"{stage}.{name}" for stage in stages for name in KEPT]
-    require_free([options.out / name for name in (*kept, *TOLD)], [options.run], options.force)
+    stage_files = [f"{stage}.{name}" for stage in stages for name in STAGE_FILES]
+    require_free([options.out / name for name in (*stage_files, *SUMMARY_FILES)], [options.run], options.force)
     with tempfile.TemporaryDirectory() as scratch:
         reports = {stage: measure(stage, options.run, options.data, Path(scratch)) for stage in stages}
-        keep(stages, options.run, Path(scratch), options.out)
+        copy_provenance(stages, options.run, Path(scratch), options.out)
         if {"plain", "student"} <= set(stages):
             comparison = compare_runs(Path(scratch) / "plain", Path(scratch) / "student")
             with replacing(options.out / "student-against-plain.json") as path:
@@ -64,12 +64,12 @@ def measure(stage: str, run: Path, data: Path, scratch: Path) -> Report:
     return evaluate_model(model, data, None, scratch / stage, JITTER, command=["python", *sys.argv])
 
 
-def keep(stages: list[str], run: Path, scratch: Path, out: Path) -> None:
-    """Copy what is small and says how the numbers came about; faces and predictions stay out."""
+def copy_provenance(stages: list[str], run: Path, scratch: Path, out: Path) -> None:
+    """Copy reports, training results, logs and curves; faces and predictions are left out."""
     for stage in stages:
         trained = (run / stage / name for name in ("result.json", "log.csv", "curves.png"))
         sources = (scratch / stage / "report.json", *trained)
-        for source, name in zip(sources, KEPT, strict=True):
+        for source, name in zip(sources, STAGE_FILES, strict=True):
             with replacing(out / f"{stage}.{name}") as path:
                 shutil.copyfile(source, path)
 

@@ -92,8 +92,8 @@ def main() -> None:
     }
     with replacing(options.out) as path:
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    told = ("faces_found", "median_ms", "detect_over_mediapipe", "landmarks_over_mediapipe_tracking")
-    print(json.dumps({key: result[key] for key in told}, indent=1))
+    shown = ("faces_found", "median_ms", "detect_over_mediapipe", "landmarks_over_mediapipe_tracking")
+    print(json.dumps({key: result[key] for key in shown}, indent=1))
 
 
 def scene(samples: list[Sample], side: float) -> Picture:

@@ -61,7 +61,7 @@ def draw(out: Path) -> None:
     figure.savefig(out, dpi=110)
 
 
-# Okabe and Ito's colours, told apart without red and green, each with a dash of its own.
+# Okabe and Ito's colours, distinguishable by colour-blind readers, each with a dash of its own.
 STYLES: tuple[Mapping[str, Any], ...] = (
     {"color": "black", "linewidth": 2.2},
     {"color": "#0072B2", "linestyle": "--"},

@@ -162,15 +162,15 @@ def load(port: int, picture: bytes, reference: Any, count: int, concurrency: int
     turns = iter(range(count))
     lock = threading.Lock()
 
-    def visit(mine: Times) -> None:
+    def visit(own_times: Times) -> None:
         visitor = Visitor(port, picture)
         while True:
             with lock:
                 if next(turns, None) is None:
                     return
-            visitor.ask_and_time(reference, mine)
+            visitor.ask_and_time(reference, own_times)
 
-    threads = [threading.Thread(target=visit, args=(mine,)) for mine in times]
+    threads = [threading.Thread(target=visit, args=(own_times,)) for own_times in times]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -198,7 +198,7 @@ def serving(model: str, workers: int, queue: int) -> Iterator[tuple[subprocess.P
                 assert server.stdout is not None
                 port = urlsplit(server.stdout.readline().strip()).port
                 if port is None:
-                    raise SystemExit("the server did not start; what it said is above")
+                    raise SystemExit("the server did not start; its output is above")
                 yield server, port
             finally:
                 server.kill()
