@@ -134,7 +134,7 @@ def data_convert(
     help="Crops as WebP instead of JPEG 95; quality 80 needs a third of the space.",
 )  # fmt: skip
 @click.option("--faces-per-shard", type=click.IntRange(1), default=1000, show_default=True)
-@click.option("--shuffle", type=int, metavar="SEED", help="Pack in a random order; by default as the sources come.")
+@click.option("--shuffle", type=int, metavar="SEED", help="Pack in a random order; by default in that of the sources.")
 @click.option("--subset", help="Only this official subset.")
 @SCHEMA
 def data_pack(

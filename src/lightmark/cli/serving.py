@@ -29,12 +29,12 @@ MOST_WORKERS = 4  # default limit: each may hold a decoded picture, 150 MB at th
 @click.command(cls=Command, short_help="The browser page, and landmarks over HTTP")
 @click.option(
     "--host", default="127.0.0.1", show_default=True,
-    help="Address to listen on. Any but this machine's own lets the network in: no password, no encryption; and away "
-    "from localhost browsers give the page a camera over HTTPS only, from a proxy before this server.",
+    help="Address to listen on. Any but this machine's own exposes the server to the network, without password or "
+    "encryption; outside localhost browsers allow the camera over HTTPS only, which needs a proxy in front.",
 )  # fmt: skip
 @click.option(
     "--allow-host", "allow_hosts", multiple=True, metavar="NAME",
-    help="A name that visitors may call this server by, as behind a proxy; may be repeated. Addresses, localhost, "
+    help="A further host name of this server, as behind a proxy; may be repeated. Addresses, localhost, "
     "--host and, on a network, this machine's own names are known; any other Host header is refused (DNS rebinding).",
 )  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
@@ -43,8 +43,8 @@ MOST_WORKERS = 4  # default limit: each may hold a decoded picture, 150 MB at th
 @click.option("--page", type=FOLDER, help="Folder of another built page to serve instead of the package's.")
 @click.option(
     "--api", is_flag=True,
-    help="Also answer POST /v1/landmarks (a picture in, JSON out), described at /docs and /openapi.json. Off by "
-    "default: the page computes in the browser, and a server that takes no pictures shows it.",
+    help="Also serve POST /v1/landmarks (a picture in, JSON out), described at /docs and /openapi.json. Off by "
+    "default, since the page computes in the browser and needs no upload.",
 )  # fmt: skip
 @click.option("--model", type=MODEL, default=DEFAULT_MODEL, show_default=True, help="A shipped name or an ONNX file.")
 @click.option("--detector", type=WORD, default="auto", show_default=True, help="Face detector, as for detect.")
@@ -61,7 +61,7 @@ MOST_WORKERS = 4  # default limit: each may hold a decoded picture, 150 MB at th
 @click.option("--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True, help="Largest picture.")
 @click.option(
     "--timeout", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True,
-    help="Seconds from a request's header to its answer.",
+    help="Seconds from a request's header to its response.",
 )  # fmt: skip
 @click.pass_context
 def serve(
@@ -71,16 +71,16 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve the browser page and, with --api, landmarks over HTTP, until Ctrl-C.
 
-    The page finds landmarks in the browser itself; pictures and camera stay there. All options from --model on are for
-    the endpoint of --api. When all its places, workers and queue, are taken, and for what takes longer than --timeout,
-    it answers 503 with Retry-After; whatever is wrong with a request is answered by 4xx with the reason.
+    The page computes landmarks in the browser itself; pictures and camera stay there. All options from --model on are
+    for the endpoint of --api. It responds 503 with Retry-After when workers and queue are full or --timeout has passed,
+    and 4xx with the reason to an invalid request.
 
     \b
     Exit status:
       0    ended by Ctrl-C
       2    wrong use, or nothing to serve
       143  ended by SIGTERM
-    Either way nothing more is accepted, and what is being answered is finished first.
+    In both cases running requests are finished first, and new ones are refused.
     """
     require_serve()
     if not api:
@@ -91,21 +91,21 @@ def serve(
     from lightmark.serve.workers import Workers
 
     files = page_files(page or PAGE) | model_files()
-    crew, endpoint = None, None
+    pool, endpoint = None, None
     if api:
         from lightmark.landmarker import Landmarker
         from lightmark.serve.endpoint import Endpoint, Limits
 
-        crew = Workers(workers or min(os.cpu_count() or 1, MOST_WORKERS), queue)
+        pool = Workers(workers or min(os.cpu_count() or 1, MOST_WORKERS), queue)
         landmarker = Landmarker(model, detector, threads, min_face=min_face)
-        endpoint = Endpoint(landmarker, crew, Limits(max_bytes, max_pixels, timeout))
+        endpoint = Endpoint(landmarker, pool, Limits(max_bytes, max_pixels, timeout))
     with open_socket(host, port) as listening:
         url = url_of(listening)
         log = None if quiet else partial(click.echo, err=True)
         app = build_app(files, endpoint, url, log, [*names_of(host), *allow_hosts])
         with quiet_pillow():
             ended_by = run(app, listening, timeout + 1, partial(announce, url, open_browser))
-    end(143 if ended_by == signal.SIGTERM else 0, crew)
+    end(143 if ended_by == signal.SIGTERM else 0, pool)
 
 
 def announce(url: str, open_browser: bool) -> None:

@@ -24,8 +24,8 @@ def open_exported(path: Path, threads: int | None = None, providers: Sequence[Pr
     if path.suffix not in SUFFIXES:
         if path.suffix == ".safetensors":
             raise CheckpointError(
-                f"{path}: a checkpoint, which is not run here; `lightmark export {path} --out {path.stem}.onnx` makes "
-                'what is (pip install "lightmark[export]")'
+                f"{path}: a checkpoint, which needs torch; `lightmark export {path} --out {path.stem}.onnx` converts "
+                'it (pip install "lightmark[export]")'
             )
         raise CheckpointError(f"{path}: got a file ending in {path.suffix!r}, a model ends in {', '.join(SUFFIXES)}")
     if path.suffix == ".onnx":
