@@ -115,7 +115,7 @@ def test_rows_without_teachers_do_not_ask_for_them(study: Study) -> None:
     assert study.run("L1") == 0
 
 
-def test_a_result_that_does_not_say_what_made_it_is_made_anew(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_result_without_provenance_is_measured_again(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     """Of an older release of the script."""
     study.run("L1")
     path = study.folder / "out" / "l1-seed0.json"

@@ -93,7 +93,7 @@ def test_a_rolled_face_is_upright_in_its_crop() -> None:
     np.testing.assert_allclose(transform(crop.matrix, rolled.five_points)[:2], ARCFACE[:2], atol=8)
 
 
-def test_the_error_says_what_was_wrong() -> None:
+def test_the_error_names_the_fault() -> None:
     """Points of another number, a template of unknown name, points in one place, a grey picture."""
     with pytest.raises(GeometryError, match=r"points of shape \(4, 2\): needs \(5, 2\)"):
         alignment_matrix(FIVE[:4])

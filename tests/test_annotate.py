@@ -55,7 +55,7 @@ def write_tar(path: Path, members: dict[str, bytes]) -> None:
 
 
 def write_loose(folder: Path, count: int) -> Path:
-    """A folder of `count` pictures, the four faces in turn."""
+    """A folder of `count` pictures that repeat the four faces."""
     folder.mkdir(parents=True)
     for number in range(count):
         (folder / f"{number:03}.jpg").write_bytes(FACES[number % 4])
@@ -91,7 +91,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_every_picture_of_every_source_has_one_row(source, tmp_path):
-    """Folders, tars and Parquet: one row each, by a key that says where the picture lies."""
+    """Folders, tars and Parquet: one row per picture, with its place as the key."""
     found = {row["key"]: row for row in run(source, tmp_path / "out")}
     assert sorted(found) == [
         *("b.tar/x/0.jpg", "b.tar/x/1.jpg", "c.parquet#0", "c.parquet#1", "c.parquet#2"),
@@ -100,7 +100,7 @@ def test_every_picture_of_every_source_has_one_row(source, tmp_path):
     assert len(rows(tmp_path / "out")) == 8
 
 
-def test_bad_pictures_say_why_and_faceless_ones_are_no_error(source, tmp_path):
+def test_bad_pictures_have_a_reason_and_faceless_ones_are_no_error(source, tmp_path):
     """A bad picture has no list of faces and a reason without its name; one without faces has an empty list."""
     found = {row["key"]: row for row in run(source, tmp_path / "out")}
     assert found["cut.jpg"]["faces"] is None
@@ -160,7 +160,7 @@ def test_measures_are_stored_on_request(tmp_path):
         run(folder, tmp_path / "out")
 
 
-def test_parts_say_what_made_them(source, tmp_path):
+def test_parts_have_their_provenance(source, tmp_path):
     """Model, its hash, schema and version lie in each part's metadata."""
     run(source, tmp_path / "out")
     schema = parquet.read_schema(part_path(tmp_path / "out", 0))
@@ -196,7 +196,7 @@ def test_chunks_are_the_same_pictures_however_they_are_cut(source, per_part):
 
 
 def test_pictures_are_read_when_it_is_their_turn(tmp_path):
-    """A chunk of a million pictures opens the first only: what is not asked for is not in memory."""
+    """Reading a picture opens no later one."""
     folder = write_loose(tmp_path / "in", 3)
     (chunk,) = list_pictures(folder, 100, "image").chunks
     (folder / "002.jpg").unlink()
@@ -234,8 +234,8 @@ def test_a_parquet_file_that_breaks_costs_its_rows_only(tmp_path):
     assert any(row["error"] for row in found)
 
 
-def test_a_cut_tar_is_told_and_its_last_picture_is_bad(tmp_path):
-    """What is whole is annotated; the picture that was cut has its reason."""
+def test_a_cut_tar_is_reported_and_its_last_picture_is_bad(tmp_path):
+    """Complete pictures are annotated; the cut one has its reason."""
     folder = tmp_path / "in"
     folder.mkdir()
     write_tar(folder / "a.tar", {"0.jpg": FACES[0], "1.jpg": FACES[1]})
@@ -249,7 +249,7 @@ def test_a_cut_tar_is_told_and_its_last_picture_is_bad(tmp_path):
     assert second["error"].startswith("cut: ")
 
 
-def test_files_that_are_no_archives_are_told(tmp_path):
+def test_files_that_are_no_archives_are_reported(tmp_path):
     """A broken tar or Parquet file does not stop the others, and is in the manifest."""
     folder = write_loose(tmp_path / "in", 1)
     (folder / "a.tar").write_bytes(b"hello" * 500)
@@ -420,9 +420,9 @@ def test_what_a_chunk_raises_with_ray_is_what_it_raises_here(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("address", "message"), [(None, "Ray does not start: slow"), ("a:1", "no Ray cluster answers at a:1: slow")]
+    ("address", "message"), [(None, "Ray does not start: slow"), ("a:1", "no Ray cluster responds at a:1: slow")]
 )
-def test_an_error_says_that_ray_does_not_start(tmp_path, monkeypatch, address, message):
+def test_ray_that_does_not_start_is_an_error(tmp_path, monkeypatch, address, message):
     """Whatever Ray raises while it starts is one sentence with a way out, and Ray is stopped."""
     job = open_job(write_loose(tmp_path / "in", 2), tmp_path / "out", Settings(), 2)
     fake, stopped = fake_ray(monkeypatch), []
@@ -488,7 +488,7 @@ def test_folders_in_use_are_refused(tmp_path):
 
 
 def test_nothing_to_annotate_is_an_error(tmp_path):
-    """An empty folder, a file of another kind and one that is not there say what is looked for."""
+    """An empty folder, a foreign file and a missing one are errors that name the expected kinds."""
     (tmp_path / "in").mkdir()
     (tmp_path / "a.txt").touch()
     with pytest.raises(DataError, match=r"in: no pictures; looked for \.tar, \.parquet, \.png"):
@@ -519,7 +519,7 @@ def test_another_version_on_a_worker_is_refused(tmp_path):
         annotate_chunk(chunk, Settings(version="0.0.0"), tmp_path)
 
 
-def test_files_of_models_are_told_from_the_root(monkeypatch, tmp_path):
+def test_model_files_have_absolute_paths(monkeypatch, tmp_path):
     """Workers run in other folders; names of shipped models stay names."""
     monkeypatch.chdir(tmp_path)
     whole = chunk_module.with_absolute_paths(Settings("mine.onnx", "face:mine.onnx"))
@@ -528,7 +528,7 @@ def test_files_of_models_are_told_from_the_root(monkeypatch, tmp_path):
 
 
 def test_command_counts_and_goes_on(source, tmp_path):
-    """Status 1 and the reasons where pictures were bad; a second run does nothing and says the same."""
+    """Status 1 and the reasons where pictures were bad; a second run does nothing and prints the same."""
     words = ["annotate", str(source), "--out", str(tmp_path / "out"), "--engine", "local", "--pictures-per-part", "3"]
     first = CliRunner().invoke(main, words)
     assert first.exit_code == 1, first.output
@@ -558,7 +558,7 @@ def test_command_refuses_what_one_process_cannot(tmp_path):
 
 
 def test_missing_packages_are_named_with_their_extras(tmp_path, monkeypatch):
-    """Without Ray the message says how to install it, and how to do without."""
+    """Without Ray the message has the install line and --engine local."""
     folder = write_loose(tmp_path / "in", 1)
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     result = CliRunner().invoke(main, ["annotate", str(folder), "--out", str(tmp_path / "out")])

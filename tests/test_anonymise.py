@@ -105,7 +105,7 @@ def test_a_face_beyond_the_border_and_a_tiny_one_are_blurred() -> None:
 
 
 def test_points_of_ones_own_are_covered_by_their_box() -> None:
-    """Without a jaw the box of the face says how large it is; without a group of eyes only faces can be blurred."""
+    """Without a jaw the size of the face is that of its box; without a group of eyes only faces can be blurred."""
     schema = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
     points = np.array([[40.0, 40.0], [60.0, 40.0], [50.0, 50.0], [45.0, 60.0], [55.0, 60.0]])
     face = Face(points, np.array([30.0, 30.0, 70.0, 70.0]), schema)

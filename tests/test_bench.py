@@ -41,7 +41,7 @@ def test_every_model_threads_and_batch_is_measured(tiny, write_onnx) -> None:
             assert speed["times"] == speed["best_times"] == 1
 
 
-def test_costs_are_told(tiny) -> None:
+def test_costs_are_reported(tiny) -> None:
     """Size, parameters, multiply-adds, precision and memory, and what was not measured."""
     report = bench_models([tiny], batches=(1,), rounds=1)
     facts = report["models"][tiny]

@@ -192,7 +192,7 @@ def test_tiffs_are_read(options):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.filterwarnings("ignore:Tag data larger than file")  # by newer Pillows, which open JPEG's at once
 def test_exif_that_claims_too_much_turns_nothing(kind):
-    """The picture is read; what would turn it is not asked."""
+    """The picture is read without its orientation."""
     exif = b"Exif\0\0" + greedy_directory(200, 4000)
     assert to_picture(encoded(kind, exif=exif)).shape == (48, 64, 3)
 
@@ -226,7 +226,7 @@ def test_a_jpeg_2000_of_tiny_precincts(boxed):
 
 
 def test_a_jpeg_2000_that_hides_its_coding():
-    """Behind a marker of which nobody knows whether it has a length."""
+    """After a marker of unknown length."""
     plain = encoded("JPEG2000", no_jp2=True)
     start = plain.index(b"\xff\x52")
     refused(plain[:start] + b"\xff\x30" + plain[start:], "a JPEG 2000 with a marker ff30 that is not known")

@@ -1,4 +1,4 @@
-"""Broken and hostile files, each given to the command that reads it: a result, or one line of ours, in bounds.
+"""Broken and hostile files: the command gives a result or one line with an error, within time and memory limits.
 
 The files lie in the folder LIGHTMARK_CASES, or ../shared/cases beside the repository. Each command runs in a process of
 its own, with at most 5 s of a processor and 1 GB of addresses.

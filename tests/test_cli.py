@@ -47,7 +47,7 @@ def test_help_lists_every_command(run: CliRunner) -> None:
 
 
 def test_models_fit_a_narrow_terminal(run: CliRunner) -> None:
-    """Names that must be typed are whole at 80 columns."""
+    """Names that must be typed are not shortened at 80 columns."""
     output = run.invoke(main, ["models"], env={"COLUMNS": "80"}).output
     table = output.split("fast: ")[0]
     assert max(map(len, table.splitlines())) <= 80
@@ -55,7 +55,7 @@ def test_models_fit_a_narrow_terminal(run: CliRunner) -> None:
 
 
 def test_info_is_a_dozen_lines(run: CliRunner) -> None:
-    """What a person asks; the rest is JSON."""
+    """`info` prints the main facts; --json the rest."""
     lines = run.invoke(main, ["info", "fast"]).output.splitlines()
     assert len(lines) <= 12
     assert max(map(len, lines)) <= 80
@@ -164,7 +164,7 @@ def test_evaluate_refuses_what_is_no_model(run: CliRunner, five_point_faces: Pat
     (tmp_path / "model.safetensors").write_text("hello")
     result = run.invoke(main, ["evaluate", str(tmp_path / "model.safetensors"), "--data", str(five_point_faces)])
     assert result.exit_code == 2
-    assert "model.safetensors: not a whole safetensors file" in result.output
+    assert "model.safetensors: not a complete safetensors file" in result.output
 
 
 def test_check_counts_and_draws(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_check_counts_and_draws(run: CliRunner, five_point_faces: Path, tmp_path
 
 
 def test_convert_writes_coco_and_keeps_what_is_there(run: CliRunner, five_point_faces: Path, tmp_path: Path) -> None:
-    """A second run without --force changes nothing and says so."""
+    """A second run without --force is refused and changes nothing."""
     out = tmp_path / "faces.json"
     options = ["--to", "coco", "--schema", str(tmp_path / "five.json")]
     command = ["data", "convert", str(five_point_faces), str(out), *options]
@@ -206,7 +206,7 @@ def test_unknown_schema_names_the_known(run: CliRunner, five_point_faces: Path) 
     assert "no schema called 'ibug86'; known: ibug68, wflw98, cofw29" in result.output
 
 
-def test_models_tell_the_licence_of_each_file() -> None:
+def test_models_lists_the_licence_of_each_file() -> None:
     """Students and detectors alike: weights are not under the code's licence."""
     result = CliRunner().invoke(main, ["models"])
     assert result.exit_code == 0

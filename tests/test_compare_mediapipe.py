@@ -218,7 +218,7 @@ def test_margin_that_finds_more_faces_wins(script: ModuleType, monkeypatch: pyte
 
 
 def test_learning_needs_faces_that_were_found(script: ModuleType, tmp_path: Path) -> None:
-    """Where MediaPipe finds hardly any training face the error says how many."""
+    """If MediaPipe detects hardly any training face, the error has their number."""
     samples = [face(SHAPE * 50 + 20, str(write_picture(tmp_path / "a.png")))]
     with pytest.raises(DataError, match="found 0 of 1 training faces"):
         script.learn_at(samples, lambda _picture: [], 2.0)
@@ -248,8 +248,8 @@ def test_training_leaves_out_repeats_of_test_faces(script: ModuleType, tmp_path:
     assert [sample.path.stem for sample in script.training_faces(tmp_path)] == ["image_0001"]
 
 
-def test_equal_subsets_are_told_once(script: ModuleType) -> None:
-    """ "full" beside "all" and "ibug" beside "challenging" would say everything twice."""
+def test_equal_subsets_are_listed_once(script: ModuleType) -> None:
+    """ "full" repeats "all", and "ibug" repeats "challenging"."""
     common, hard = ("test", "full", "common"), ("test", "full", "challenging", "ibug")
     samples = [face(SHAPE, subsets=names) for names in (common, common, hard)]
     assert script.subset_members(samples) == {"all": [0, 1, 2], "common": [0, 1], "challenging": [2]}
@@ -276,7 +276,7 @@ def test_missed_words(script: ModuleType) -> None:
     assert script.missed_words([{"margin": None, "missed": 0}]) == "It missed 0 faces there."
 
 
-def test_missing_mediapipe_says_what_to_install(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_mediapipe_names_the_install_line(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without MediaPipe the error holds the install line."""
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(MissingExtraError, match=r"pip install mediapipe==0\.10\.21"), script.face_mesh(False):

@@ -1,4 +1,4 @@
-"""The demo runs all its stages and says where its pictures lie."""
+"""The demo runs all its stages and prints the paths of its pictures."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lightmark.train.recipes import STAGES, demo64
 def test_demo_makes_a_table_a_report_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With two steps a stage the whole path runs: every row is printed, every named file is there."""
+    """With two steps a stage all stages run: every row is printed, every named file exists."""
     recipe = demo64(0)
     short = {stage: replace(getattr(recipe, stage), steps=2, batch=8) for stage in STAGES}
     monkeypatch.setattr(demo, "get_distillation", lambda _name, _seed: replace(recipe, **short))
@@ -79,7 +79,7 @@ def test_the_face_of_a_photograph_is_found_and_drawn(tmp_path: Path) -> None:
 
 
 def test_a_photograph_without_faces_is_written_as_it_is(tmp_path: Path) -> None:
-    """No face is an answer, not an error."""
+    """No face is no error."""
     grey = np.full((80, 100, 3), 128, np.uint8)
     assert demo.landmark_photo(StandIn(), grey, tmp_path / "grey.png") == []  # type: ignore[arg-type]  # a stand-in
     np.testing.assert_array_equal(to_picture(tmp_path / "grey.png"), grey)

@@ -125,7 +125,7 @@ def test_every_page_is_in_the_sites_navigation() -> None:
 
 
 def test_the_first_page_is_short_and_begins_with_an_example() -> None:
-    """A stranger sees how to install and what to type before scrolling, and whether the weights may be used."""
+    """README begins with the install, a first command and the licence of the weights."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.split()) <= 900
     head = "\n".join(text.splitlines()[:25])

@@ -1,4 +1,4 @@
-"""Overlays, tiles and contact sheets show what they are given, where it is."""
+"""Overlays, tiles and contact sheets."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_a_dot_lies_on_its_point_to_a_fifth_of_a_pixel(point):
     assert centroid(draw_landmarks(black(), np.array([point]))) == pytest.approx(point, abs=0.2)
 
 
-def test_the_picture_given_stays_as_it_was():
+def test_the_input_picture_is_not_changed():
     """Drawing returns a copy."""
     image = black()
     drawn = draw_landmarks(image, np.array([[30.0, 20.0]]))

@@ -7,7 +7,7 @@ from lightmark.errors import DataError, ImageError, MissingExtraError, SchemaErr
 
 @reader("a poem", SchemaError)
 def read(path, error=None):
-    """A reader that raises what it is given."""
+    """A reader that raises this exception."""
     if error is not None:
         raise error
     return path
@@ -33,7 +33,7 @@ def test_foreign_error_names_the_file_and_what_it_should_be(error, text):
 
 @pytest.mark.parametrize("error", [ImageError("x"), MissingExtraError("y"), DataError("z"), KeyboardInterrupt()])
 def test_our_errors_and_interrupts_pass(error):
-    """They say already what is wrong, or are no error of the file's."""
+    """LightmarkErrors, and errors not caused by the file, pass unchanged."""
     with pytest.raises(type(error)) as caught:
         read("a.txt", error)
     assert caught.value is error

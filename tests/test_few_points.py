@@ -35,7 +35,7 @@ POINTS = {"nose": [30], "eyes": [36, 45]}
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Drawn faces that the shipped student sees."""
+    """Drawn faces that the shipped student detects."""
     faces = synthetic_samples(12, seed=11, size=128)
     return [face for face, box in zip(faces, find_face_boxes(faces), strict=True) if box is not None]
 

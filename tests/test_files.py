@@ -1,4 +1,4 @@
-"""Tests of files that are whole or not there, and of their hashes."""
+"""Atomic writing of files, and their hashes."""
 
 import os
 import subprocess
@@ -89,7 +89,7 @@ def test_folders_are_made(tmp_path):
 
 
 def test_writing_nothing_is_an_error(tmp_path):
-    """A block that wrote no file says so instead of passing."""
+    """A block that wrote no file is an error."""
     with pytest.raises(WriteError, match=r"a\.txt: cannot be written: No such file"), replacing(tmp_path / "a.txt"):
         pass
 
@@ -139,7 +139,7 @@ def test_sha256_of_nothing_names_the_file(tmp_path):
 
 
 def test_a_link_is_written_through(tmp_path):
-    """The link stays one, and the file that it names is new, in whole, with its permissions."""
+    """The link stays, and its target is replaced with the same permissions."""
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "real.txt").write_text("old")
     (tmp_path / "store" / "real.txt").chmod(0o640)
@@ -164,7 +164,7 @@ def test_a_link_to_nothing_makes_its_file(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
 @pytest.mark.parametrize("write", [replacing, replacing_together])
 def test_a_pipe_is_written_through(tmp_path, write):
-    """Its reader gets the whole file, and the pipe stays one."""
+    """The reader of the pipe gets the complete file, and the pipe stays."""
     os.mkfifo(tmp_path / "pipe.txt")
     reader = os.open(tmp_path / "pipe.txt", os.O_RDONLY | os.O_NONBLOCK)
     with write(tmp_path / "pipe.txt") as temporary:

@@ -182,7 +182,7 @@ def test_singular_matrix_has_no_inverse():
 
 
 def test_transform_moves_every_face():
-    """Any number of leading axes is fine, and whole numbers too."""
+    """Any number of leading axes, and integers, are accepted."""
     matrix = np.array([[2.0, 0, 1], [0, 3, -1]])
     points = np.arange(12).reshape(2, 3, 2)
     np.testing.assert_allclose(transform(matrix, points), points * [2, 3] + [1, -1])
@@ -257,7 +257,7 @@ def test_a_similarity_brings_its_centre_to_its_place(mirrored: bool) -> None:
 
 
 def test_rotations_turn_as_the_viewer_sees():
-    """What looks at the viewer turns right and up; what points right goes up as the head tilts counter-clockwise."""
+    """Yaw moves the nose right, pitch moves it up, roll moves the right side up."""
     np.testing.assert_allclose(rotation_matrix(90, 0, 0) @ [0, 0, 1], [1, 0, 0], atol=1e-12)
     np.testing.assert_allclose(rotation_matrix(0, 90, 0) @ [0, 0, 1], [0, -1, 0], atol=1e-12)
     np.testing.assert_allclose(rotation_matrix(0, 0, 90) @ [1, 0, 0], [0, -1, 0], atol=1e-12)
@@ -312,7 +312,7 @@ def test_tight_box_is_that_of_the_labelled_points():
     ],
 )
 def test_box_that_no_face_in_the_picture_has_is_refused(box, text):
-    """Too large, too small, outside, reversed, not finite or no box; the message says which."""
+    """Too large, too small, outside, reversed, not finite or no box; the message names the fault."""
     with pytest.raises(GeometryError, match=text):
         require_boxes_near([[10, 10, 90, 90], box] if len(box) == 4 else [box], 640, 480)
 
@@ -360,7 +360,7 @@ def test_boxes_are_ordered_by_area_then_from_the_left_then_from_the_top():
 
 
 def test_coordinates_leave_in_float64():
-    """Whole numbers and float32 points are computed as exactly as others."""
+    """Integers and float32 points are computed in float64."""
     points = np.array([[1 / 3, 1 / 7]], dtype=np.float32)
     assert require_box([1, 2, 30, 40]).dtype == np.float64
     for found, exact in (
@@ -373,7 +373,7 @@ def test_coordinates_leave_in_float64():
 
 
 def test_a_mirrored_similarity_mirrors_before_it_turns():
-    """It is the turned one behind a mirror about the centre; without an angle nothing turns."""
+    """It equals a rotation after a mirror about the centre."""
     centre, place = np.array([10.0, 20.0]), np.array([3.0, 4.0])
     mirror = np.array([[-1.0, 0, 20], [0, 1, 0]])
     for angle in (0.0, 30.0, -100.0):

@@ -69,7 +69,7 @@ def test_usable_image_is_returned_itself():
     ids=["float", "grey", "alpha", "empty"],
 )
 def test_unusable_image_is_refused(picture):
-    """The message says what was given and what is needed."""
+    """The message has the actual and the expected value."""
     with pytest.raises(ImageError, match=rf"camera: got {picture.dtype} \({picture.shape[0]}, .*needs RGB uint8"):
         require_image(picture, "camera")
 
@@ -81,7 +81,7 @@ def test_identity_gives_the_picture_back():
 
 
 def test_whole_shift_moves_pixels():
-    """A shift by whole pixels copies them, black where the picture ends."""
+    """A shift by integer pixels copies them, black outside the picture."""
     picture = noise(32, 32)
     moved = warp(picture, np.array([[1.0, 0, 5], [0, 1, -3]]), 32)
     np.testing.assert_array_equal(moved[:29, 5:], picture[3:, :27])
@@ -119,7 +119,7 @@ def test_crop_half_outside_is_black_there():
 @pytest.mark.parametrize("corner", [(-500, 0), (500, 0), (0, -500), (90, 900)])
 @pytest.mark.parametrize("side", [20, 300])
 def test_crop_outside_is_black(corner, side):
-    """A crop that sees nothing of the picture is black, whether it shrinks or not."""
+    """A crop outside the picture is black, whether it shrinks or not."""
     x, y = corner
     crop = warp(np.full((40, 40, 3), 90, np.uint8), crop_matrix([x, y, x + side, y + side], 32, 1.0), 32)
     assert crop.shape == (32, 32, 3)
@@ -179,7 +179,7 @@ def test_reduction_matrix_sends_block_centres_to_pixels(factor):
 
 
 def test_same_blocks_whatever_the_region():
-    """Blocks are counted from the picture's corner, so a region's reduction is a part of the whole one."""
+    """Blocks start at the picture's corner, so that a region's reduction is a part of the picture's."""
     picture = noise(60, 60)
     whole, to_whole = reduce_by_area(picture, 4, (0, 0, 60, 60))
     part, to_part = reduce_by_area(picture, 4, (13, 22, 41, 39))

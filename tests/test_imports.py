@@ -1,4 +1,4 @@
-"""Imports point one way: each part of the package knows only those of the layers below it."""
+"""Imports point one way: each module imports only from the layers below it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faces arrive in other libraries as theirs; the real packages are asked where they are installed."""
+"""Conversions to other libraries, tested with the real packages where they are installed."""
 
 from __future__ import annotations
 
@@ -91,13 +91,13 @@ def test_faces_of_several_schemas_are_refused() -> None:
 
 
 def test_without_supervision_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The base install says what to install."""
+    """In the base install the error has the install line."""
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[supervision\]"'):
         faces_to_supervision([face(10)])
 
 
-def test_an_old_supervision_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_supervision_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before 0.29 its fields were others."""
 
     @dataclass
@@ -140,7 +140,7 @@ def test_all_results_of_mediapipe_are_read_alike(count: int) -> None:
 
 
 def test_no_faces_of_mediapipe_are_none() -> None:
-    """Solutions say None where tasks say an empty list."""
+    """`solutions` returns None for no face where `tasks` returns an empty list."""
     assert from_mediapipe(SimpleNamespace(multi_face_landmarks=None), 640, 480) == []
     assert from_mediapipe(SimpleNamespace(face_landmarks=[]), 640, 480) == []
     with pytest.raises(GeometryError, match="a face of 106 landmarks; the face mesh has 468 or 478"):
@@ -202,7 +202,7 @@ def test_label_studio_gets_predictions_in_per_cent() -> None:
     assert boxes[0]["value"]["width"] == pytest.approx(100 * 20 * 0.4 / 200)
 
 
-def test_cvat_reads_back_what_it_is_given(tmp_path: Path) -> None:
+def test_cvat_reads_back_its_own_files(tmp_path: Path) -> None:
     """Points by their names, half a pixel of its corner put back, pictures named from the XML's folder."""
     sample = synthetic_samples(1, seed=0)[0]
     write_png(sample.image, tmp_path / "a.png")

@@ -67,7 +67,7 @@ def sees(scores: Sequence[float], points: Array = UPRIGHT68) -> Callable[[NDArra
 
 @pytest.fixture
 def landmarker(write_onnx: WriteOnnx) -> Landmarker:
-    """A model that answers every crop with the same normalized points."""
+    """A model that returns the same normalized points for every crop."""
     return Landmarker(write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC)), threads=1)
 
 
@@ -145,7 +145,7 @@ class Hesitant:
 def test_the_model_judges_what_the_detector_only_proposes(
     scores: tuple[float, ...], least: float | None, kept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the detector is sure of stands whatever the model sees; the rest needs a half, or more if it is asked."""
+    """Detections are kept whatever the confidence; proposals need 0.5, or min_confidence if higher."""
     landmarker = Landmarker("fast", Hesitant(), threads=1, min_confidence=least)
     for find in (landmarker.detect, lambda picture: landmarker.detect_batch([picture])[0]):
         outputs = sees(scores)
@@ -168,7 +168,7 @@ def test_a_model_without_confidence_judges_nothing(write_onnx: WriteOnnx) -> Non
 
 
 def test_a_least_confidence_needs_a_model_with_confidence(write_onnx: WriteOnnx) -> None:
-    """Asked for in vain it would seem to be kept."""
+    """It would have no effect without a confidence output, so it is an error."""
     path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))
     with pytest.raises(ConfigError, match=r"min_confidence 0\.3: needs a model with confidence"):
         Landmarker(path, FixedBoxes([]), min_confidence=0.3)
@@ -219,7 +219,7 @@ def test_points_of_ones_own_need_a_place_in_the_face(write_onnx: WriteOnnx) -> N
 
 @pytest.mark.parametrize("none", [[], np.zeros((0, 4))])
 def test_no_boxes_give_no_faces(landmarker: Landmarker, none: object) -> None:
-    """An empty list is an answer, not an error."""
+    """An empty list of boxes gives an empty list of faces."""
     assert landmarker.landmarks(GREY, none) == []  # type: ignore[arg-type]  # any emptiness will do
 
 
@@ -241,7 +241,7 @@ def test_bad_boxes_are_explained(landmarker: Landmarker, boxes: object, text: st
 
 
 def test_every_source_of_one_picture_gives_the_same_faces(write_onnx: WriteOnnx, tmp_path: Path) -> None:
-    """Path, text, bytes, PIL image, RGB, grey and RGBA arrays: one answer, from `detect` and from `landmarks`."""
+    """Path, text, bytes, PIL image, RGB, grey and RGBA arrays: the same result of `detect` and `landmarks`."""
     path = write_onnx("bright.onnx", SHAPE, SPEC.size, spec_to_json(SPEC), gain=0.25)
     landmarker = Landmarker(path, FixedBoxes(BOXES), threads=1)
     file = tmp_path / "grey.png"
@@ -252,7 +252,7 @@ def test_every_source_of_one_picture_gives_the_same_faces(write_onnx: WriteOnnx,
         np.testing.assert_array_equal(points_of(landmarker.landmarks(source, BOXES)), expected)
 
 
-def test_an_array_of_another_form_is_refused_with_the_wanted_one(landmarker: Landmarker) -> None:
+def test_an_array_of_another_shape_is_refused_with_the_expected_one(landmarker: Landmarker) -> None:
     """Floats are not guessed at."""
     with pytest.raises(ImageError, match="needs RGB uint8"):
         landmarker.landmarks(GREY.astype(np.float32), [[40, 30, 60, 50]])
@@ -287,7 +287,7 @@ def test_a_batch_names_the_picture_that_cannot_be_read(landmarker: Landmarker, t
 
 
 def test_a_batch_holds_one_picture_at_a_time(landmarker: Landmarker) -> None:
-    """A picture is let go before the next is asked for, however many there are."""
+    """A picture is freed before the next is read."""
     alive: list[weakref.ref[np.ndarray]] = []
 
     def pictures() -> Iterator[np.ndarray]:
@@ -302,7 +302,7 @@ def test_a_batch_holds_one_picture_at_a_time(landmarker: Landmarker) -> None:
 
 
 def test_threads_share_one_landmarker() -> None:
-    """Detector and model of the package, asked by eight threads at once, answer as they answer one."""
+    """Eight threads that share a landmarker get the results of one."""
     landmarker = Landmarker(detector="cascade", threads=1)
     faces = [load_image(sample) for sample in synthetic_samples(8, 0)]
     # Of different sizes: an OpenCV classifier shared without a lock mixes its scales up, and says so at once.
@@ -334,7 +334,7 @@ def test_face_as_json(landmarker: Landmarker) -> None:
 
 @pytest.fixture(scope="module")
 def student() -> Landmarker:
-    """The shipped `fast`, which knows faces that are upright."""
+    """The shipped `fast`, trained on upright faces."""
     return Landmarker("fast", FixedBoxes([]), threads=1)
 
 
@@ -373,7 +373,7 @@ def test_a_face_is_found_whichever_way_it_is_rolled(student: Landmarker, roll: i
 
 
 def test_an_upright_face_takes_one_crop(student: Landmarker, crops: list[int]) -> None:
-    """The search for its roll costs nothing, and its points are those with the angle given."""
+    """The points are those with the angle passed in."""
     picture, box, _ = UPRIGHT
     (face,) = student.landmarks(picture, [box])
     assert crops == [1]
@@ -411,7 +411,7 @@ def test_a_known_angle_takes_one_crop(student: Landmarker, crops: list[int]) -> 
 
 @pytest.mark.parametrize("roll", [100, 180, -80])
 def test_a_face_on_its_side_is_detected(roll: int) -> None:
-    """The shipped detector sees it in the turned picture, the student confirms it."""
+    """The shipped detector detects it in the rotated picture, and the student confirms it."""
     landmarker = Landmarker("fast", threads=1)
     picture, box, _ = painted_face(roll)
     (face,) = landmarker.detect(picture)
@@ -419,7 +419,7 @@ def test_a_face_on_its_side_is_detected(roll: int) -> None:
 
 
 def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list[int]) -> None:
-    """Where the model sees a face in no orientation, the points are those of the upright crop."""
+    """If no orientation is confident, the points are those of the upright crop."""
     noise = np.random.default_rng(0).integers(0, 255, (120, 120, 3), np.uint8)
     (face,) = student.landmarks(noise, [[30, 30, 90, 90]])
     assert sum(crops) >= 4
@@ -442,14 +442,14 @@ def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list
 def test_another_direction_needs_to_be_likely_and_likelier(
     scores: tuple[float, ...], confidence: float, landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first answer stands where no other reaches 0.9, or its own confidence."""
+    """The first prediction is kept if no other reaches 0.9 or its confidence."""
     monkeypatch.setattr(landmarker._model, "outputs", sees(scores, SHAPE))
     (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
     assert face.confidence == confidence
 
 
 def test_a_model_without_confidence_is_asked_once_more(write_onnx: WriteOnnx, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its second answer, from the crop with the first one's roll taken out, stands."""
+    """The second prediction, from the crop with the first one's roll taken out, is kept."""
     shape = transform(similarity_matrix(np.full(2, 0.5), np.full(2, 0.5), 1.0, 40.0), SHAPE)
     landmarker = Landmarker(write_onnx("rolled.onnx", shape, SPEC.size, spec_to_json(SPEC)), threads=1)
     (first,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]], angles=[0])
@@ -461,7 +461,7 @@ def test_a_model_without_confidence_is_asked_once_more(write_onnx: WriteOnnx, mo
 
 
 def test_points_that_span_no_box_are_not_asked_again(write_onnx: WriteOnnx) -> None:
-    """A wild answer of a model without confidence is no error."""
+    """Points far outside, from a model without confidence, are no error."""
     shape = np.where(np.arange(5)[:, None] == 0, 1e6, SHAPE)
     landmarker = Landmarker(write_onnx("wild.onnx", shape, SPEC.size, spec_to_json(SPEC)), threads=1)
     (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])

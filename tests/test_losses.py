@@ -133,7 +133,7 @@ coordinates = st.floats(-1.0, 2.0, width=32)
 @given(p=coordinates, gt=coordinates, ac=coordinates, sm=coordinates)
 @settings(deadline=None)
 def test_any_coordinate_equals_the_reference(preset: Preset, p: float, gt: float, ac: float, sm: float) -> None:
-    """Every named part of one coordinate is what the published table says."""
+    """Every named part of one coordinate agrees with the published table."""
     points = one(p), one(gt), one(ac), one(sm)
     parts, expected = kd_loss_parts(*points, preset), reference_parts(preset, *points)
     for name, value in expected.items():
@@ -391,7 +391,7 @@ def test_bfloat16_points_are_computed_in_float32(preset: Preset) -> None:
     assert torch.equal(loss, kd_loss(*(points.float() for points in half), preset))
 
 
-def test_a_bfloat16_prediction_may_meet_a_float32_truth() -> None:
+def test_a_bfloat16_prediction_takes_a_float32_target() -> None:
     """A student under autocast is compared with labels kept in float32."""
     prediction, target, tough, tolerant = batch(dtype=torch.float32)
     assert kd_loss(prediction.bfloat16(), target, tough, tolerant).dtype == torch.float32
@@ -425,7 +425,7 @@ def test_points_of_another_form_are_refused(loss: Callable[[Tensor, Tensor], Ten
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    """The error names what was asked for and what there is."""
+    """The error has the unknown name and the known ones."""
     with pytest.raises(ConfigError, match="'paper'; known: figure, released, signed"):
         kd_loss(*batch(), "paper")  # type: ignore[arg-type]  # the refusal of a wrong literal is what is tested
 
@@ -550,7 +550,7 @@ def test_missing_points_count_for_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_half_a_nan_is_a_missing_point(name: str) -> None:
-    """A point with one NaN says nothing of its other coordinate."""
+    """A point with one NaN is missing in both coordinates."""
     points = batch()
     whole, half = points[1].clone(), points[1].clone()
     whole[0, 0], half[0, 0, 1] = torch.nan, torch.nan
@@ -606,7 +606,7 @@ def test_figure_gradient_is_a_weighted_l1_gradient(seed: int) -> None:
 
 
 @BOTH
-def test_kd_gradient_does_not_say_on_which_side_a_teacher_errs(preset: Preset) -> None:
+def test_kd_gradient_ignores_the_side_of_the_teachers_error(preset: Preset) -> None:
     """Teachers that err equally far to the other side give the same loss and the same gradient."""
     prediction, target, tough, tolerant = noisy_points(0)
     mirrored = (2 * target - tough, 2 * target - tolerant)
@@ -671,7 +671,7 @@ def test_signed_teacher_on_the_truth_has_no_side(d: float) -> None:
 
 
 def test_signed_gradient_is_larger_where_the_teachers_are_not() -> None:
-    """It says on which side the teachers err, and still has the label as its only rest on each face."""
+    """The gradient depends on the side of the teachers' error, and its only minimum on each face is the label."""
     prediction, target, tough, tolerant = noisy_points(0)
     tolerant = target + (tolerant - target).abs() * (tough - target).sign()  # both on one side
     weight = gradient_of(lambda points: kd_loss(points, target, tough, tolerant, "signed"), prediction)

@@ -99,7 +99,7 @@ def test_other_schemas_have_no_measures(schema: Schema) -> None:
             measure(points, schema, Pose(0, 0, 0))
 
 
-def test_an_opening_that_cannot_be_seen_is_not_blown_up() -> None:
+def test_an_invisible_opening_is_not_amplified() -> None:
     """Where the head's vertical axis points at the camera, lids a pixel apart are no wide eye."""
     face = face_of(Expression(eyes_closed=(1.0, 1.0)), pitch=-75.0)
     points = face.points + np.where(np.isin(np.arange(68), (43, 44)), -1.0, 0.0)[:, None] * [0.0, 1.0]

@@ -360,7 +360,7 @@ def test_rank_measures_refuse_rows_that_do_not_pair():
 
 
 def test_mean_spearman_is_within_a_point() -> None:
-    """Points that err more than others say nothing; the order of the faces within each does."""
+    """Differences between points do not count, only the order of the faces within each point."""
     errors = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
     assert mean_spearman(errors, errors) == pytest.approx(1)
     assert mean_spearman(np.array([[3.0, 10.0], [2.0, 20.0], [1.0, 30.0]]), errors) == pytest.approx(0)
@@ -438,7 +438,7 @@ def test_errors_name_the_values_that_are_broken(name: str, metric) -> None:
 
 
 def test_interocular_names_itself_to_points_of_another_schema() -> None:
-    """The message begins with who asked."""
+    """The message begins with the caller's name."""
     with pytest.raises(SchemaError, match=r"^interocular: "):
         interocular(faces(2, 67), IBUG68)
 

@@ -12,7 +12,7 @@ from lightmark.outputs import require_folder, require_free, require_place
 
 
 def test_what_is_there_needs_force(tmp_path: Path) -> None:
-    """A file stays unless it is to be written over; where nothing is, nothing is asked."""
+    """An existing file is an error without --force; a free path is none."""
     (tmp_path / "a.csv").touch()
     require_free([tmp_path / "new" / "b.csv"])
     with pytest.raises(ConfigError, match=r"a\.csv: is there already; give another name, or --force to write over it"):
@@ -77,8 +77,8 @@ def test_a_place_below_a_file_is_refused_before_the_work(tmp_path: Path) -> None
         require_place(tmp_path / "file" / "x" / "y.csv")
 
 
-def test_a_folder_to_write_into_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not by a file in it that nobody spoke of."""
+def test_an_output_folder_is_named_as_the_user_wrote_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the folder, not a file in it."""
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(WriteError, match=r"new: cannot be written: no permission to write to "):
         require_folder(tmp_path / "new")

@@ -64,8 +64,8 @@ def test_the_notices_are_of_the_bundled_version(wheel):
     assert f"ONNX Runtime Web v{version}".encode() in wheel.read("lightmark/page/ort/ort.wasm.min.mjs")
 
 
-def test_every_model_says_its_licence(wheel):
-    """What lists the models says that they are for research, as the licence does."""
+def test_every_model_has_its_licence(wheel):
+    """The registries of models state "research use only", as the licence file does."""
     for name in ("models.json", "detectors.json"):
         entries = json.loads(wheel.read(f"lightmark/models/{name}"))
         assert entries

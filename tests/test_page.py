@@ -1,4 +1,4 @@
-"""The page of the package: whole, and asking nobody but its own server."""
+"""The built page: complete, with requests to its own server only."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_pillows_slow_readers_agree(largest):
         (b"P2\n1 1\n255\n" + b"9" * 50, "has values that are not from 0 to 255"),
     ],
 )
-def test_values_that_do_not_fit_are_told(content, reason):
+def test_values_that_do_not_fit_are_an_error(content, reason):
     """Fewer than pixels, no numbers, beyond the largest, buried in comments."""
     with pytest.raises(ImageError, match=f"cannot be read as a picture: {reason}"):
         to_picture(content)

@@ -100,7 +100,7 @@ def test_place_and_size_do_not_matter() -> None:
 
 
 def test_jaw_and_mouth_do_not_matter() -> None:
-    """They move with what the face does and with what is seen of it."""
+    """They vary with expression and visibility."""
     points = project(rotation_matrix(25, 10, 5))
     moved = points.copy()
     moved[[*range(17), *range(48, 68)]] += 50
@@ -126,7 +126,7 @@ def test_the_head_is_symmetric_and_looks_ahead() -> None:
     assert head[30][2] == max(point[2] for point in head.values())
 
 
-def test_points_of_wflw_tell_the_pose_too() -> None:
+def test_points_of_wflw_give_the_pose_too() -> None:
     """The pose of WFLW's 98 points is that of the 68 points in them."""
     sources = {**{33 + i: 17 + i for i in range(5)}, **{42 + i: 22 + i for i in range(5)}}
     sources |= {51 + i: 27 + i for i in range(9)}
@@ -143,7 +143,7 @@ def test_points_of_wflw_tell_the_pose_too() -> None:
 
 
 @pytest.mark.parametrize("schema", [COFW29, plain_schema(68)])
-def test_other_points_tell_none(schema) -> None:
+def test_other_points_give_no_pose(schema) -> None:
     """Sixty-eight points without names are not these."""
     assert head_pose(np.zeros((schema.size, 2)), schema) is None
 
@@ -168,7 +168,7 @@ def test_points_that_span_nothing_are_refused(points: np.ndarray, complaint: str
         head_pose(points, IBUG68)
 
 
-def test_a_face_tells_its_pose() -> None:
+def test_a_face_has_its_pose() -> None:
     """As a property, and in its dictionary as plain numbers."""
     points = project(rotation_matrix(20, 5, -10))
     face = Face(points, tight_box(points), IBUG68)
@@ -176,7 +176,7 @@ def test_a_face_tells_its_pose() -> None:
     assert json.loads(json.dumps(face.to_dict()))["pose"] == pytest.approx({"yaw": 20, "pitch": 5, "roll": -10})
 
 
-def test_a_face_without_a_pose_says_so() -> None:
+def test_a_face_without_a_pose_has_none() -> None:
     """Other points and points in one place: None, and nothing in the dictionary."""
     nowhere = Face(np.zeros((68, 2)), np.array([0.0, 0, 1, 1]), IBUG68)
     for face in (nowhere, replace(nowhere, points=np.zeros((29, 2)), schema=COFW29)):
@@ -262,7 +262,7 @@ def test_the_assumed_camera_sees_63_degrees() -> None:
 
 
 def test_a_transform_needs_a_camera_and_known_points() -> None:
-    """None for other schemas; errors that say what was wrong of camera and axes."""
+    """None for other schemas; errors that name an invalid camera or axes."""
     points, _ = photograph((0, 0, 0), (0, 0, 8), CAMERA)
     assert head_transform(np.zeros((29, 2)), COFW29, CAMERA) is None
     for camera in (np.eye(4), np.zeros((3, 3)), np.full((3, 3), np.nan)):

@@ -29,7 +29,7 @@ def test_commit_is_the_checkout_s(tmp_path, monkeypatch) -> None:
     assert len(commit) == 40
 
 
-def test_commit_tells_of_changes(tmp_path, monkeypatch) -> None:
+def test_commit_marks_uncommitted_changes(tmp_path, monkeypatch) -> None:
     """Code that was edited is not the commit's."""
     checkout(tmp_path)
     (tmp_path / "provenance.py").write_text("x = 2\n")
@@ -38,7 +38,7 @@ def test_commit_tells_of_changes(tmp_path, monkeypatch) -> None:
 
 
 def test_results_that_were_made_again_are_no_change(tmp_path, monkeypatch) -> None:
-    """Else the second of two measurements would name code that nobody has."""
+    """Rewritten results do not count as changed code."""
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
     result = tmp_path / "benchmarks" / "results" / "a.json"
     result.write_text("1")

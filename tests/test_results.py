@@ -1,4 +1,4 @@
-"""Published results are made by one command, which knows those of older models."""
+"""Published results are repeated by one command, which lists those of older models."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def test_mirror_that_is_no_involution_is_refused():
     ],
 )
 def test_index_out_of_range_is_refused(changes, text):
-    """The message says which field names which point, and the range."""
+    """The message has the field, the point and the range."""
     with pytest.raises(SchemaError, match=text):
         small_schema(**changes)
 
@@ -322,7 +322,7 @@ def test_points_that_fit_pass():
 
 @pytest.mark.parametrize("shape", [(67, 2), (68, 3), (136,), (2,)])
 def test_points_that_do_not_fit_are_named(shape):
-    """The message says where, what was given and what is needed."""
+    """The message has the place, the actual and the expected value."""
     with pytest.raises(SchemaError, match=r"here: points of shape .*, ibug68 needs \(\.\.\., 68, 2\)"):
         require_points(np.zeros(shape), IBUG68, "here")
 

@@ -246,7 +246,7 @@ def test_a_share_outside_zero_to_one_is_refused(variance: float) -> None:
 
 
 def test_an_unknown_alignment_is_refused_with_the_known_ones() -> None:
-    """The error names what was asked for and what there is."""
+    """The error has the unknown name and the known ones."""
     with pytest.raises(ConfigError, match="align 'affine'; known: none, procrustes"):
         fit(faces(), 0.9, "affine")  # type: ignore[arg-type]  # the refusal of a wrong literal is what is tested
 
@@ -325,7 +325,7 @@ def test_a_shape_with_a_single_point_is_still_softened() -> None:
 
 
 def test_soften_refuses_shapes_that_are_not_finite() -> None:
-    """A broken face is not clipped into a whole one."""
+    """A face that is not finite is an error."""
     with pytest.raises(DataError, match="1 of 1 shapes, the first 0, are not finite"):
         soften(fit(faces()), np.full((7, 2), np.inf))
 
@@ -384,7 +384,7 @@ def test_a_mode_without_variance_is_a_mode() -> None:
 
 @BOTH
 def test_shapes_with_missing_points_are_softened_each_for_itself(align: Align) -> None:
-    """In a stack of whole ones and of some that lack different points."""
+    """In a batch of complete faces and of faces that lack different points."""
     shapes = faces(5)
     shapes[1, 3], shapes[4, :2] = np.nan, np.nan
     model = fit(faces(), 0.9, align)

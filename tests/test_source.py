@@ -175,7 +175,7 @@ def png_header(width, height):
 
 
 def test_transparent_palette_keeps_its_colours():
-    """A palette with an alpha for each colour gives the colours, and Pillow's advice about it goes to nobody."""
+    """A palette with an alpha for each colour gives the colours, without Pillow's warning."""
     colours = np.array([[255, 0, 10], [3, 200, 5]], np.uint8)
     picture = PilImage.fromarray(np.array([[0, 1], [1, 0]], np.uint8), mode="P")
     picture.putpalette(colours.reshape(-1).tolist())
@@ -233,14 +233,14 @@ def test_16_bit_colour_is_scaled_by_the_bits_it_uses(bits, channels, kind):
 
 
 def test_16_bit_pixmap_is_scaled_by_the_bits_it_uses():
-    """PPM may say that its white is 65535 and be filled to 1023."""
+    """A PPM of maximum 65535 may have values up to 1023 only."""
     levels = deep(10, 3)
     content = b"P6 7 5 65535\n" + levels.astype(">u2").tobytes()
     np.testing.assert_array_equal(to_picture(content), np.rint(levels * (255 / 1023)))
 
 
-def test_16_bit_colour_of_few_bits_is_turned_as_its_exif_says():
-    """The turn is not lost on the way through the other decoder."""
+def test_16_bit_colour_is_rotated_by_its_exif():
+    """The orientation is applied by the other decoder, too."""
     levels = deep(12, 3)
     exif = PilImage.Exif()
     exif[0x0112] = 6
@@ -290,7 +290,7 @@ def test_other_formats_are_read(kind):
 
 
 def test_heic_is_read_upright():
-    """With pillow-heif, a phone's picture; the turn in its EXIF is undone once."""
+    """With pillow-heif, a phone's picture; its EXIF orientation is applied once."""
     heif = pytest.importorskip("pillow_heif", reason="the extra heif")
     exif = PilImage.Exif()
     exif[0x0112] = 6
@@ -306,7 +306,7 @@ def test_heic_is_read_upright():
 
 
 def test_heic_without_its_library_names_the_extra(monkeypatch, tmp_path):
-    """The base install says what to install, with the file's name."""
+    """In the base install the error has the file's name and the install line."""
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "IMG_1.HEIC").write_bytes(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
     with pytest.raises(MissingExtraError, match=r'IMG_1\.HEIC: HEIC needs .*pip install "lightmark\[heif\]"'):
@@ -328,7 +328,7 @@ def test_formats_that_run_programs_are_not_opened():
 
 
 def test_exif_that_is_broken_turns_nothing():
-    """Pixels that are whole are not refused for a damaged note beside them."""
+    """Complete pixels with damaged metadata are read."""
     content = encoded(PilImage.fromarray(waves(16, 24)), "JPEG", exif=b"Exif\x00\x00no TIFF header")
     assert to_picture(content).shape == (16, 24, 3)
 
@@ -392,7 +392,7 @@ def test_arrays_of_every_agreed_form_are_taken():
     ],
 )
 def test_other_arrays_are_refused(image):
-    """The message says what was given and what would do."""
+    """The message has the actual type and the accepted ones."""
     with pytest.raises(ImageError, match=rf"camera: got {image.dtype} \({image.shape[0]},.*grey \(H, W\)"):
         to_picture(image, name="camera")
 
@@ -403,7 +403,7 @@ def test_an_array_without_pixels_is_refused():
         to_picture(np.zeros((0, 6, 3), np.uint8))
 
 
-def test_opencvs_order_is_said_by_the_caller():
+def test_opencvs_channel_order_is_converted_by_from_bgr():
     """BGR and BGRA come out as RGB, grey as it is."""
     rgb = noise(4, 6)
     bgra = np.dstack([rgb[..., ::-1], np.zeros((4, 6), np.uint8)])

@@ -73,7 +73,7 @@ def test_json_is_the_same_text_every_time():
     ],
 )
 def test_impossible_spec_is_refused(changes, text):
-    """The message says which value and what it needs."""
+    """The message has the field, its value and the valid range."""
     with pytest.raises(SpecError, match=f"ModelSpec: {text}"):
         ModelSpec(**{"schema": IBUG68, "size": 64, **changes})
 
@@ -106,7 +106,7 @@ def test_files_older_than_confidence_have_none():
         ("box_map", [[0, 0], [0, 0]], "ValueError|TypeError"),
         ("box_map", 5, "TypeError"),
         ("box_map", [[[0, 0]] * 98] * 4, "ValueError"),
-        ("box_offsets", [0, 0.1, 0, 0], "box_offsets, which this release knows no more"),
+        ("box_offsets", [0, 0.1, 0, 0], "box_offsets, which this release no longer supports"),
         ("mean", [0.5], "ValueError"),
         ("mean", 0.5, "TypeError"),
         ("std", [1, 1, 0], "each must be positive"),
@@ -137,7 +137,7 @@ def test_text_that_is_no_spec_is_refused(text):
 
 @pytest.mark.parametrize("version", [2, "1", None])
 def test_other_version_is_refused(version):
-    """A spec of another release says which release reads it."""
+    """A spec of another version is an error that names the version."""
     data = json.loads(spec_to_json(FULL)) | {"lightmark": version}
     text = rf"a\.onnx: ModelSpec version {version!r}, this Lightmark reads 1; use a matching release"
     with pytest.raises(SpecError, match=text):
@@ -261,7 +261,7 @@ def test_one_point_has_the_size_of_the_box_before():
     points = np.full((5, 2), np.nan)
     points[3] = [58.0, 84.0]
     np.testing.assert_allclose(face_box(FIVE, points, np.array([0.0, 0.0, 80.0, 60.0])), [30, 20, 110, 100])
-    with pytest.raises(GeometryError, match="1 labelled points in one place: they do not say how large the face is"):
+    with pytest.raises(GeometryError, match="1 labelled points in one place: they do not determine the face's size"):
         face_box(FIVE, points)
 
 

@@ -47,7 +47,7 @@ def test_costs_are_counted(quantised) -> None:
     assert count_parameters(graph(quantised)) == 8 * 27 + 8 + 512 * 5
 
 
-def test_the_count_agrees_with_what_training_told() -> None:
+def test_the_count_agrees_with_the_provenance() -> None:
     """For the shipped student, whose network counted itself in torch, to a few thousandths (folded norms)."""
     path = model_path("fast")
     provenance, model = OnnxModel(path, 1).spec.provenance, onnx.load(path)
@@ -55,7 +55,7 @@ def test_the_count_agrees_with_what_training_told() -> None:
     assert count_parameters(model) == pytest.approx(provenance["parameters"], rel=0.01)
 
 
-def test_what_the_spec_tells_stands(tmp_path) -> None:
+def test_numbers_of_the_spec_take_precedence(tmp_path) -> None:
     """Without looking into the graph; without onnx nothing else is known, and that is no error."""
     path = tmp_path / "m.onnx"
     onnx.save(graph(), path)

@@ -14,7 +14,7 @@ from lightmark.runtime.shipped import model_path
 
 
 def test_matrix_products_have_a_rate() -> None:
-    """Measured as often as asked, and the process ends with the block."""
+    """The rate is measured on each call, and the process ends with the block."""
     with MatrixRate(threads=1) as rate:
         rates = [rate(), rate()]
     assert all(1e8 < one < 1e14 for one in rates)
@@ -38,7 +38,7 @@ def test_a_model_that_does_not_run_is_named(tmp_path) -> None:
         peak_memory(tmp_path / "m.onnx", 1, 1)
 
 
-def test_processors_are_told_where_the_system_tells(monkeypatch) -> None:
+def test_processors_are_named_where_the_system_names_them(monkeypatch) -> None:
     """From Linux's list; elsewhere the name comes from Python and VNNI is not known."""
     lines = {"model name": "Abacus 9000", "flags": "fpu avx512_vnni sse"}
     monkeypatch.setattr(machine, "_cpu_lines", lambda: lines)

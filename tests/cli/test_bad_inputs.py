@@ -1,4 +1,4 @@
-"""Whatever a command is given to read: a result, or one line of ours, never an error of somebody else's."""
+"""For any input a command gives a result or one line with a LightmarkError, never another exception."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def invoke(*words: object) -> Result:
 
 
 def test_check_lists_a_broken_label_and_counts_the_rest(broken) -> None:
-    """Status 1, the place of the fault, and both whole faces."""
+    """Status 1, the place of the fault, and both complete faces."""
     folder, place = broken
     result = invoke("data", "check", folder)
     assert result.exit_code == 1, result.output
@@ -88,7 +88,7 @@ def test_check_lists_a_broken_label_and_counts_the_rest(broken) -> None:
 
 
 def test_check_draws_the_rest(broken, tmp_path: Path) -> None:
-    """The contact sheet has no tile for a label that nobody could read."""
+    """The contact sheet has no tile for an unreadable label."""
     result = invoke("data", "check", broken[0], "--sheet", tmp_path / "sheet.png")
     assert (result.exit_code, (tmp_path / "sheet.png").exists()) == (1, True), result.output
 
@@ -159,7 +159,7 @@ def test_a_folder_of_nothing_but_broken_labels_is_one_line(tmp_path: Path) -> No
 
 
 def test_training_still_stops_at_a_broken_label(broken) -> None:
-    """What is learnt from is never less than what was given."""
+    """A label that `data check` reports and skips is an error in training."""
     pytest.importorskip("torch")
     folder, place = broken
     result = invoke("train", "demo64-plain", "--data", folder, "--out", folder.parent / "run")

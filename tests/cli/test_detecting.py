@@ -95,7 +95,7 @@ def test_standard_input_is_one_picture(detect: Callable[..., Result], photos: Pa
     assert [(one["file"], one["width"], len(one["faces"])) for one in lines(result)] == [("-", 100, 1)]
 
 
-def test_what_cannot_be_read_is_told_at_the_end(detect: Callable[..., Result], photos: Path, tmp_path: Path) -> None:
+def test_unreadable_pictures_are_listed_at_the_end(detect: Callable[..., Result], photos: Path, tmp_path: Path) -> None:
     """Empty, cut, missing, foreign files and folders without pictures: each a line, the rest done, status 1."""
     (photos / "empty.jpg").touch()
     (photos / "cut.jpg").write_bytes((photos / "one.jpg").read_bytes()[:300])
@@ -126,7 +126,7 @@ def test_above_the_limit_of_pixels_a_picture_is_refused(detect: Callable[..., Re
 
 
 def test_the_limit_is_that_of_the_library() -> None:
-    """The command says the number itself, so that its help needs no Pillow."""
+    """The command repeats the constant, so that its help needs no Pillow."""
     (option,) = [one for one in detect_command.params if one.name == "max_pixels"]
     assert option.default == MAX_PIXELS
 
@@ -161,7 +161,7 @@ def test_the_suffix_chooses_the_format(detect: Callable[..., Result], photos: Pa
 
 
 def test_pts_and_drawings_keep_folders(detect: Callable[..., Result], photos: Path, tmp_path: Path) -> None:
-    """Points count from 1; drawings are whole pictures, also those without a face."""
+    """Points count from 1; drawings are complete pictures, also those without a face."""
     result = detect(photos, "--format", "pts", "--out", tmp_path / "pts", "--draw", tmp_path / "drawn")
     assert result.exit_code == 0, result.output
     assert files_in(tmp_path / "pts") == ["below/two.pts", "one.pts"]
@@ -230,7 +230,7 @@ def test_faces_below_the_least_confidence_are_left_out(photos: Path, model: Path
     assert [len(lines(one)[0]["faces"]) for one in (few, all_of_them)] == [0, 1]
 
 
-def test_measures_are_given_on_request(detect: Callable[..., Result], photos: Path) -> None:
+def test_measures_are_written_on_request(detect: Callable[..., Result], photos: Path) -> None:
     """As keys of JSON; formats that have no place for them are refused before anything is read."""
     face = lines(detect(photos / "one.jpg", "--measures"))[0]["faces"][0]
     assert len(face["inside"]) == len(face["points"])
@@ -274,7 +274,7 @@ def interrupt_after(pictures: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_interrupted_run_leaves_the_file_as_it_was(
     detect: Callable[..., Result], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    """Status 130, the old file whole, no half of a new one."""
+    """Status 130; the old file is unchanged, and no partial one is left."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "faces").write_text("old")
     interrupt_after(2, monkeypatch)

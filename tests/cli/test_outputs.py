@@ -76,7 +76,7 @@ def victim_of(text: str, world) -> Path:
 
 
 def test_every_path_is_an_input_or_an_output() -> None:
-    """A new command cannot forget to say which: the rule goes by the types of its parameters."""
+    """The protection follows from the types of a command's parameters, so that a new command has it too."""
     found = set()
     for name, command in commands():
         assert isinstance(command, Command), f"{name}: @click.command(cls=Command), which keeps to the rule"

@@ -1,4 +1,4 @@
-"""`lightmark serve` as a process: what it says, how it ends, and what it refuses to start with."""
+"""`lightmark serve` as a process: output, shutdown, and the options it refuses."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def serve(*words: object) -> Result:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_it_ends_when_what_it_is_doing_is_done(page: Path, number: signal.Signals, status: int) -> None:
-    """After the signal the answer that is being made arrives in whole, and nobody else is let in."""
+    """After the signal the running request is completed, and new connections are refused."""
     answers: list[tuple[int, bytes]] = []
     with started(page, 1.0, "--api") as (process, port):
         sending = send_picture(port, answers)
@@ -168,7 +168,7 @@ def test_without_a_page_there_is_nothing_to_serve(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_without_the_extra_the_error_has_the_install_line(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     """Without the extra the error has the install line."""
     monkeypatch.setitem(sys.modules, missing, None)
     result = serve()

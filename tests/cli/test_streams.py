@@ -89,7 +89,7 @@ every_command = pytest.mark.parametrize("words", PRINTING, indirect=True)
 @every_command
 @pytest.mark.parametrize(("output", "reason"), [(full, "No space left on device"), (closed, "it is closed")])
 def test_output_that_is_not_taken_is_status_two(words, output, reason, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line says so, whatever the format; nothing is printed by the interpreter's end."""
+    """One line reports it, in every format; nothing is printed when the interpreter exits."""
     with output() as stream:
         status, printed = status_of(words, stream, monkeypatch)
         assert status == 2
@@ -118,7 +118,7 @@ def test_any_encoding_is_printed_to(words, encoding: str, monkeypatch: pytest.Mo
     assert stream.buffer.getvalue().decode("utf-8" if "--format" in words else encoding) or "track" in words
 
 
-def test_errors_are_told_in_any_encoding(world, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_printed_in_any_encoding(world, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name with an accent on a terminal of ASCII."""
     errors = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stderr", errors)
@@ -157,7 +157,7 @@ def test_a_closed_standard_input_is_named(world, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_a_shell_sees_the_same(shell: str, status: int, printed: str) -> None:
-    """The whole process, with what the interpreter does at its end."""
+    """A complete process, including the interpreter's exit."""
     if "/dev/full" in shell and not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     command = ["bash", "-c", shell.format(f"'{sys.executable}' -m lightmark")]
@@ -168,7 +168,7 @@ def test_a_shell_sees_the_same(shell: str, status: int, printed: str) -> None:
 
 
 def test_a_pipe_without_a_reader_ends_the_process_quietly() -> None:
-    """Not even the interpreter has a word to say at its end."""
+    """The interpreter prints nothing at its exit either."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "lightmark", "info", "fast"]

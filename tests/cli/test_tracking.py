@@ -1,4 +1,4 @@
-"""`lightmark track`: a video in, an overlay and records out; however it ends, what is there is whole."""
+"""`lightmark track`: a video in, an overlay and records out; files are complete however it ends."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_wrong_options_are_one_line_and_write_nothing(
 def test_what_is_no_video_is_one_line(tmp_path: Path) -> None:
     """A missing file, and one that is something else."""
     (tmp_path / "text.mp4").write_text("hello")
-    for name, text in (("none.mp4", "no such file"), ("text.mp4", "no video that FFmpeg knows")):
+    for name, text in (("none.mp4", "no such file"), ("text.mp4", "no video that FFmpeg can read")):
         status, printed = track(tmp_path / name, "--records", tmp_path / "rows.csv")
         assert status == 2
         assert printed.startswith(f"lightmark: {tmp_path / name}: {text}")
@@ -176,7 +176,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_cut_file_is_kept_and_told(film_of: FilmOf, tmp_path: Path) -> None:
+def test_a_cut_file_is_reported_and_kept(film_of: FilmOf, tmp_path: Path) -> None:
     """Status 0, the frames that it held, and a word."""
     whole = film_of(tmp_path / "whole.avi", [portrait()] * 6, [index / 25 for index in range(6)], codec="mjpeg")
     cut = tmp_path / "cut.avi"
@@ -225,7 +225,7 @@ def test_overlay_and_records_keep_times_and_sound(film_of: FilmOf, tmp_path: Pat
     assert frames[0].image.shape == image.shape
 
 
-def test_sound_that_the_overlay_cannot_hold_is_told(film_of: FilmOf, tmp_path: Path) -> None:
+def test_sound_that_the_overlay_cannot_hold_is_reported(film_of: FilmOf, tmp_path: Path) -> None:
     """With its codec and a format that can."""
     loud = film_of(tmp_path / "loud.mkv", [portrait()], [0.0], sound="libopus")
     status, printed = track(loud, "--out", tmp_path / "out.mov")
@@ -250,7 +250,7 @@ def run(*arguments: object, stdout: int | IO[bytes]) -> subprocess.CompletedProc
 
 
 def test_a_dash_writes_lines_to_standard_output(film: Path, tmp_path: Path) -> None:
-    """Nothing but the rows is there; what else there is to say goes to the error stream."""
+    """Standard output has the rows only; messages go to the error stream."""
     done = run(film, "--records", "-", "--out", tmp_path / "out.mp4", stdout=subprocess.PIPE)
     assert done.returncode == 0
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -260,7 +260,7 @@ def test_a_dash_writes_lines_to_standard_output(film: Path, tmp_path: Path) -> N
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_standard_output_is_one_line_and_status_2(film: Path, tmp_path: Path) -> None:
-    """The overlay is not kept either: an error leaves nothing."""
+    """The overlay is removed, too: an error leaves no files."""
     with Path("/dev/full").open("wb") as full:
         done = run(film, "--records", "-", "--out", tmp_path / "out.mp4", stdout=full)
     assert done.returncode == 2
@@ -295,7 +295,7 @@ def test_a_full_disk_is_one_line_and_status_2(film: Path, tmp_path: Path, option
 def test_an_interrupted_file_keeps_what_was_done(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, status: int
 ) -> None:
-    """After a signal in the third frame both files hold three, whole."""
+    """After a signal in the third frame both files hold three complete frames."""
     raise_in_frame(monkeypatch, 2, number)
     out, records = tmp_path / "out.mp4", tmp_path / "rows.jsonl"
     found, printed = track(film, "--out", out, "--records", records)
@@ -362,7 +362,7 @@ def test_an_unplugged_camera_leaves_whole_files(tmp_path: Path) -> None:
 
 
 def test_an_error_leaves_neither_file(tmp_path: Path) -> None:
-    """Only interruptions keep what was done: after an error nobody knows what it is worth."""
+    """Partial output is kept after an interruption, not after an error."""
     with pytest.raises(ZeroDivisionError):
         track_video(Camera(), Marks(broken=True), tmp_path / "out.mp4", tmp_path / "rows.csv")  # type: ignore[arg-type]  # stubs
     assert not list(tmp_path.iterdir())
@@ -433,7 +433,7 @@ def test_every_frame_of_an_anonymised_video_is_blurred(film: Path, tmp_path: Pat
 def test_a_new_face_is_sought_in_every_frame_that_is_anonymised(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless the user says otherwise; without --anonymise in every tenth."""
+    """Unless --redetect is set; without --anonymise in every tenth."""
     asked = []
 
     def noted(**options: Any) -> Tracking:
@@ -488,8 +488,8 @@ def test_events_and_plot_are_files_of_their_own(film: Path, tmp_path: Path) -> N
     assert to_picture(plot).shape == (650, 900, 3)
 
 
-def test_a_slow_film_is_said_to_hide_blinks(film_of: FilmOf, tmp_path: Path) -> None:
-    """With its rate, where events were asked for."""
+def test_a_low_frame_rate_warns_of_missed_blinks(film_of: FilmOf, tmp_path: Path) -> None:
+    """The warning names the rate; it is printed only with --events or --plot."""
     slow = film_of(tmp_path / "slow.mp4", [portrait()] * 5, [index / 8 for index in range(5)])
     status, said = track(slow, "--events", tmp_path / "events.jsonl")
     assert status == 0

@@ -117,7 +117,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 
 @pytest.mark.parametrize(("command", "stage"), [("train", ""), ("distill", "tough"), ("train-detector", "")])
-def test_an_interrupted_run_says_where_it_goes_on(runs: Runs, command: str, stage: str) -> None:
+def test_an_interrupted_run_prints_how_to_resume(runs: Runs, command: str, stage: str) -> None:
     """Status 130 and the step saved last; the same command then does the steps after it alone."""
     runs.interrupt_at(5)
     first = runs.invoke(command)
@@ -185,7 +185,7 @@ def test_a_stage_that_is_finished_is_gone_on_after(runs: Runs, monkeypatch: pyte
 )
 @pytest.mark.parametrize("command", ["train", "distill"])
 def test_small_sets_get_advice(runs: Runs, command: str, count: int, more: tuple[str, ...], advice: str) -> None:
-    """One line of ours that says what to give; what it says works or leads to the next line."""
+    """One line with the next step; following it works or leads to the next such line."""
     for index in range(count, 12):
         (runs.faces / f"{index}.pts").unlink()
     runs.commands[command] += more

@@ -1,4 +1,4 @@
-"""A checkpoint given to each command where torch is not installed: one line that says which extra to install."""
+"""Each command with a checkpoint where torch is not installed: one line with the extra to install."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_matrix_depends_on_the_generator_alone():
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_share_of_mirrors(share):
-    """Mirrors come as often as asked for: of 1000 draws, within four standard deviations."""
+    """Mirrors have the requested frequency: of 1000 draws, within four standard deviations."""
     found = np.mean([mirrored for _, mirrored in draws(only(mirror=share), 1000)])
     assert abs(found - share) <= 4 * math.sqrt(share * (1 - share) / 1000)
 
@@ -167,7 +167,7 @@ def test_two_covers_hide_what_each_of_them_hides():
 
 @pytest.mark.parametrize(("seed", "digest"), [(0, "7398dec98907"), (1, "1ec1aefd015b")])
 def test_draws_of_published_weights_can_be_made_again(seed, digest):
-    """Without steep turns and second covers the draws are those of releases that had neither."""
+    """Without large rotations and second occlusions the draws are those of releases without these options."""
     rng = np.random.default_rng(seed)
     drawn = [random_matrix(BOX, SIZE, SCALE, Augmentation(), rng)[0].round(6).tolist() for _ in range(5)]
     drawn.append([draw_changes((SIZE, SIZE), Augmentation(), rng).quality for _ in range(40)])

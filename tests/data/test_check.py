@@ -139,7 +139,7 @@ def test_another_size_than_the_label_files_is_found(faces):
 
 
 def test_labels_of_half_the_size_are_found(faces):
-    """No label of eight faces in the right or lower half is no chance; one that is there says they were meant."""
+    """Eight faces without a label in the right or lower half are a finding; one label there is enough for none."""
     many = [replace(face, path=face.path, attributes={"index": i}) for i in range(2) for face in faces]
     halved = [replace(face, points=(face.points + 0.5) / 2 - 0.5) for face in many]
     (finding,) = check(halved).findings
@@ -187,7 +187,7 @@ def test_resaved_picture_on_both_sides_is_found(faces):
 
 
 def test_copies_on_one_side_are_no_leak(faces):
-    """The same picture twice in training is nobody's leak."""
+    """The same picture twice in training is no leak."""
     faces[2].path.write_bytes(faces[1].path.read_bytes())
     assert check(faces).clean
 
@@ -210,7 +210,7 @@ def test_report_counts_and_shortens(faces):
     assert text.endswith("3 to look at")
 
 
-def test_clean_report_says_so(faces):
+def test_a_report_without_findings(faces):
     """A clean report ends in plain words."""
     assert format_report(check(faces)).endswith("nothing to look at")
 

@@ -181,7 +181,7 @@ def test_skeleton_out_of_range_is_named(tmp_path):
 
 @pytest.mark.parametrize("content", [[1, 2], {"images": []}])
 def test_other_json_is_named(tmp_path, content):
-    """JSON of another kind says what was expected."""
+    """JSON of another kind is an error that names the expected kind."""
     with pytest.raises(DataError, match=r"faces\.json: no list .* expected COCO's images, annotations, categories"):
         read_coco(write(tmp_path, content))
 

@@ -73,7 +73,7 @@ def test_test_file_has_its_own_names(tmp_path, colour, phis, boxes):
 
 
 def test_variables_of_another_file_are_named(tmp_path):
-    """A v7.3 file that is not COFW's says what it holds."""
+    """A v7.3 file that is not COFW's is an error that lists its contents."""
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["weights"] = np.zeros(3)
     with pytest.raises(DataError, match=r"a\.mat: holds weights; expected IsTr, phisTr, bboxesTr or IsT"):
@@ -102,7 +102,7 @@ def test_older_matlab_file_is_named(tmp_path):
 
 
 def test_missing_library_gives_the_install_line(tmp_path, monkeypatch):
-    """Without h5py the error says what to install."""
+    """Without h5py the error has the install line."""
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingExtraError, match=r'a\.mat: reading it needs h5py; pip install "lightmark\[train\]"'):
         read_cofw(tmp_path / "a.mat")

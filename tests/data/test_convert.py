@@ -118,7 +118,7 @@ def test_a_face_without_points_is_named(tmp_path, faces, write):
 
 @pytest.mark.parametrize("form", ["coco", "pts"])
 def test_missing_points_stay_missing(tmp_path, faces, form):
-    """They survive the way out and in, and a labelled point at a mark's numbers does not become one."""
+    """Missing points survive a round trip, and a labelled point at the missing value's place stays labelled."""
     face = faces[0]
     points = face.points.copy()
     points[1] = np.nan

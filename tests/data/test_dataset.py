@@ -213,7 +213,7 @@ def test_picture_files_are_read(tmp_path):
 
 
 def test_missing_picture_is_named(tmp_path):
-    """A file that is gone is named when its crop is asked for."""
+    """A deleted file is named when its crop is loaded."""
     data = crops([replace(SAMPLES[3], path=tmp_path / "gone.png", image=None)])
     with pytest.raises(ImageError, match=r"gone\.png: no such picture"):
         data[Key(0, 0)]
@@ -283,7 +283,7 @@ def test_order_goes_on_where_it_was(start):
 
 
 def test_too_few_faces_are_refused():
-    """The message says how many there are, how many a batch needs and what to do."""
+    """The message has the number of samples, the batch size and the next step."""
     text = "4 training faces do not fill one batch of 5; give a batch of 4 (--batch 4), or more faces"
     with pytest.raises(ConfigError, match=re.escape(text)):
         Shuffle(4, 5, seed=0)

@@ -97,7 +97,7 @@ def test_a_broken_label_is_named(face, points, text):
 
 
 def test_missing_points_pass(face):
-    """Points that nobody labelled are left out of losses, and of the normaliser where that is theirs."""
+    """Missing points are left out of losses and of the normaliser."""
     points = np.where(np.arange(5)[:, None] == 1, np.nan, POINTS)
     require_trainable([face(points=points)], validation=[face(points=points)])
 

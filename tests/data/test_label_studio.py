@@ -67,7 +67,7 @@ def test_json_min_is_read(tmp_path):
     assert read_samples(path)[0].points.tolist() == [[99.5, 9.5]]
 
 
-def test_parents_tell_faces_apart(tmp_path):
+def test_parents_separate_faces(tmp_path):
     """Points are children of a box, or related to one."""
     box = {"id": "b1", "type": "rectanglelabels", "value": {"x": 1, "y": 1, "width": 9, "height": 9}}
     relation = {"type": "relation", "from_id": "nose80", "to_id": "b2", "direction": "right"}

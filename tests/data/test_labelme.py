@@ -54,7 +54,7 @@ def test_numbers_are_points_in_order(tmp_path):
     assert face.points[10].tolist() == [9.5, 19.5]
 
 
-def test_group_id_tells_faces_apart(tmp_path):
+def test_group_id_separates_faces(tmp_path):
     """Each group is a face, and a rectangle of the group is its box; other shapes are passed over."""
     box = shape("face", 0, 0, 1, shape_type="rectangle", points=[[40, 30], [10, 5]])
     hair = shape("hair", 0, 0, None, shape_type="polygon", points=[[1, 1], [2, 2], [3, 1]])

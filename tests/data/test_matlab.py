@@ -65,7 +65,7 @@ def test_other_types_are_none(tmp_path):
 
 
 def test_either_byte_order_is_read(tmp_path):
-    """Files of big-endian machines say so in their header."""
+    """Big-endian files are recognised by their header."""
     for order in "<>":
         numbers = np.array([1.5, -2.0]).astype(f"{order}f8").tobytes()
         (tmp_path / "a.mat").write_bytes(file_of(matrix(numbers, order=order), order=order))

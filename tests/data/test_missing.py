@@ -54,7 +54,7 @@ def test_pts_marks_are_missing_points(tmp_path, mark):
 
 @MARKS
 def test_wflw_marks_are_missing_points(tmp_path, mark):
-    """A list's coordinates are taken as they are but for the marks."""
+    """Coordinates of a list are unchanged, except for missing values."""
     path = tmp_path / "WFLW_annotations" / "x" / "list_98pt_rect_attr_test.txt"
     path.parent.mkdir(parents=True)
     numbers = " ".join(map(str, row_of(98, mark).ravel()))
@@ -81,7 +81,7 @@ def test_cofw_marks_are_missing_points(tmp_path, mark):
 
 @MARKS
 def test_300w_lp_marks_are_missing_points(tmp_path, mark):
-    """AFLW2000-3D, which has the same files, marks hidden points by -1."""
+    """AFLW2000-3D, which has the same files, writes -1 for hidden points."""
     pose = np.zeros((1, 7))
     scipy.io.savemat(tmp_path / "AFW_134212_1_0.mat", {"pt2d": row_of(68, mark).T, "Pose_Para": pose})
     require_second_missing(read_300w_lp_file(tmp_path / "AFW_134212_1_0.mat").points)
@@ -89,14 +89,14 @@ def test_300w_lp_marks_are_missing_points(tmp_path, mark):
 
 @pytest.mark.parametrize("cells", ["-1,-1", "0,0", "nan,NaN", ",", " , "])
 def test_csv_marks_are_missing_points(tmp_path, cells):
-    """Empty cells, as spreadsheets and pandas write them, are marks as well."""
+    """Empty cells, as spreadsheets and pandas write them, are missing values as well."""
     (tmp_path / "mine.csv").write_text(f",0,1,2,3,4,5\na.jpg,0,7,{cells},8,9\n")
     (face,) = read_csv(tmp_path / "mine.csv")
     np.testing.assert_array_equal(face.points, [[0, 7], [np.nan, np.nan], [8, 9]])
 
 
-def test_one_coordinate_at_a_mark_is_a_coordinate():
-    """Only both at once mean that nobody labelled the point."""
+def test_one_coordinate_equal_to_the_missing_value_is_a_coordinate():
+    """Only both coordinates together mark a missing point."""
     points = np.array([[0.0, 3.0], [-1.0, 0.0], [0.0, -1.0], [3.0, -1.0]])
     assert np.array_equal(missing_as_nan(points), points)
 

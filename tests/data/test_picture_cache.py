@@ -45,7 +45,7 @@ def decoded(monkeypatch):
 
 
 def test_a_picture_is_decoded_once(samples, decoded):
-    """Whether it is asked for by a face or by its path."""
+    """By a face as well as by its path."""
     cache = PictureCache()
     for _ in range(3):
         assert cache.of_sample(samples[3])[0, 0, 0] == 3
@@ -62,7 +62,7 @@ def test_faces_of_one_picture_share_one_copy(samples, decoded):
 
 
 def test_the_bound_is_kept_and_the_least_recently_used_goes(samples, decoded):
-    """Of three places, the one that was asked for longest ago is given away."""
+    """With room for three, the least recently used is evicted."""
     cache = PictureCache(3 * BYTES)
     for number in (0, 1, 2, 0, 3, 0, 1):
         cache.of_sample(samples[number])
@@ -86,7 +86,7 @@ def test_pictures_in_memory_are_not_held_twice(samples):
     assert cache.size == 0
 
 
-def test_packed_pictures_are_told_apart(samples, tmp_path):
+def test_packed_pictures_have_their_own_entries(samples, tmp_path):
     """Members of one shard, in the same bound."""
     pack(samples, tmp_path / "packed")
     cache = PictureCache(2 * BYTES)

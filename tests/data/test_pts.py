@@ -53,7 +53,7 @@ def test_bad_line_is_named(tmp_path, line):
 
 
 def test_cut_file_is_named(tmp_path):
-    """Fewer points than n_points says is an error, not a smaller face."""
+    """Fewer points than n_points are an error, not a smaller face."""
     path = tmp_path / "a.pts"
     path.write_text("version: 1\nn_points: 3\n{\n1 1\n2 2\n")
     with pytest.raises(DataError, match=r"a\.pts: line 2: n_points is 3, but 2 points follow; the file is cut"):
@@ -61,7 +61,7 @@ def test_cut_file_is_named(tmp_path):
 
 
 def test_bad_count_is_named(tmp_path):
-    """An n_points line without a whole number is an error."""
+    """An n_points line without an integer is an error."""
     path = tmp_path / "a.pts"
     path.write_text("version: 1\nn_points: many\n{\n1 1\n}\n")
     with pytest.raises(DataError, match=r"line 2: got 'n_points: many', expected `n_points: 68`"):

@@ -76,7 +76,7 @@ def test_stray_file_in_a_folder_is_named_and_passed_over(tmp_path, caplog, name,
     ("name", "content"), [("a.csv", "file,x0,y0\na.jpg,1\n"), ("a.json", '{"images": ['), ("b.pts", "1 x\n")]
 )
 def test_broken_label_file_in_a_folder_is_an_error(tmp_path, name, content):
-    """Faces would be lost with it, so nobody trains or measures on the rest without a word."""
+    """It is an error, since training or evaluation on the rest would go unnoticed."""
     write_pts(tmp_path / "one.pts")
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=name):
@@ -98,7 +98,7 @@ def test_unknown_subset_is_named_with_those_present(tmp_path):
         read_samples(tmp_path, subset="commn")
 
 
-def test_data_without_subsets_says_so(tmp_path):
+def test_data_without_subsets_is_an_error(tmp_path):
     """Asking for a subset of data that has none is an error."""
     write_pts(tmp_path / "one.pts")
     with pytest.raises(DataError, match="no face of subset 'test'; subsets here: none"):
@@ -112,7 +112,7 @@ def test_folder_without_labels_lists_what_was_looked_for(tmp_path):
         read_samples(tmp_path)
 
 
-def test_unknown_file_lists_what_is_wanted(tmp_path):
+def test_unknown_file_lists_the_known_formats(tmp_path):
     """A file of another kind names every format that is read."""
     (tmp_path / "a.txt").write_text("hello")
     with pytest.raises(DataError, match=r"a\.txt: not a format read here; expected \.pts files"):

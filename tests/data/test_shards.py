@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shards(tmp_path: Path, folder: Path) -> Path:
-    """The eight faces, whole, in four shards of two."""
+    """The eight faces with their full pictures, in four shards of two."""
     pack(read_pts_tree(folder), tmp_path / "shards", faces_per_shard=2)
     return tmp_path / "shards"
 
@@ -135,8 +135,8 @@ def test_the_same_faces_give_the_same_bytes(tmp_path, folder):
     assert points == {face.points.tobytes() for face in faces}
 
 
-def test_what_is_broken_is_not_packed_but_said(tmp_path, folder):
-    """A cut picture and a face whose points are not finite are left out; the rest is whole."""
+def test_broken_faces_are_reported_and_not_packed(tmp_path, folder):
+    """A cut picture and a face whose points are not finite are left out; the rest is packed."""
     (folder / "3.jpg").write_bytes((folder / "3.jpg").read_bytes()[:900])
     faces = read_pts_tree(folder)
     broken = faces[5].points.copy()
@@ -227,7 +227,7 @@ def test_only_the_same_packing_goes_on(tmp_path, folder, monkeypatch):
         pack(faces, tmp_path / "out", faces_per_shard=2)
     (folder / "0.jpg").write_bytes((folder / "0.jpg").read_bytes()[:-4])
     (tmp_path / "out" / "faces-000001.tar").unlink()
-    with pytest.raises(DataError, match="is not whole any more"):
+    with pytest.raises(DataError, match="its packed files have changed"):
         pack(faces, tmp_path / "out", faces_per_shard=2)
 
 
@@ -261,7 +261,7 @@ def test_context_contains_the_recipes_augmentations(name):
 
 
 def test_packed_faces_leave_the_recipes_twice_their_pixels():
-    """A face is reduced only where more than twice the pixels are left that the largest recipe sees of it."""
+    """A face is reduced only if more than twice the largest recipe's input size remains."""
     largest = max(get_distillation(name).student.size for name in DISTILLATIONS)
     assert 2 * largest / 1.25 - 1 < FACE_PIXELS < 2 * largest / 1.25 + 1
 
@@ -341,7 +341,7 @@ def test_crops_as_webp_are_smaller_and_read_alike(tmp_path, folder):
     for one, other in zip(jpeg, webp, strict=True):
         np.testing.assert_array_equal(one.points, other.points)
         assert np.abs(load_image(one).astype(int) - load_image(other)).mean() < 4
-    with pytest.raises(ConfigError, match="whole pictures keep their bytes"):
+    with pytest.raises(ConfigError, match="complete pictures keep their bytes"):
         pack(DRAWN, tmp_path / "whole", webp=80)
 
 
@@ -356,7 +356,7 @@ def test_crops_as_webp_are_smaller_and_read_alike(tmp_path, folder):
         (lambda name, content: b'{"lightmark": 1}' if name == "00000002.json" else content, "labels that cannot be us"),
     ],
 )
-def test_broken_members_are_left_out_and_told(shards, change, reason):
+def test_broken_members_are_reported_and_left_out(shards, change, reason):
     """One broken picture costs its own face only, with the reason and its key."""
     rewrite(shards / "faces-000001.tar", change)
     read = []
@@ -393,8 +393,8 @@ def test_a_tar_cut_between_members_is_noticed(tmp_path, folder):
     assert "3 behind a broken end" in messages[0]
 
 
-def test_a_missing_shard_is_told(shards):
-    """The manifest knows what should be there."""
+def test_a_missing_shard_is_named(shards):
+    """It is found by the manifest."""
     (shards / "faces-000002.tar").unlink()
     messages = []
     assert len(read_shards(sorted(shards.glob("*.tar")), messages.append)) == 6
@@ -410,7 +410,7 @@ def test_read_samples_warns_in_the_log(shards, caplog):
 
 
 def test_a_shard_that_is_all_broken_is_an_error(shards):
-    """Asked for alone, it cannot pass for an empty one."""
+    """Read alone, it is an error, not an empty set."""
     shard = shards / "faces-000000.tar"
     rewrite(shard, lambda name, content: None if name.endswith(".json") else content)
     with pytest.raises(DataError, match=r"faces-000000\.tar: no face in this shard can be used"):
@@ -418,7 +418,7 @@ def test_a_shard_that_is_all_broken_is_an_error(shards):
 
 
 def test_other_tars_are_passed_over(folder):
-    """An archive that happens to lie in a folder of labels is none of ours, and asked for alone it is refused."""
+    """A foreign archive in a folder of labels is ignored; read alone, it is refused."""
     with tarfile.open(folder / "backup.tar", "w") as archive:
         archive.add(folder / "0.jpg", "0.jpg")
     assert len(read_samples(folder)) == 8
@@ -462,7 +462,7 @@ def test_webdataset_reads_the_shards(shards):
 
 
 def test_command_packs_and_lists_what_it_left_out(tmp_path, folder):
-    """Status 0 and a count for whole data; status 1 and the reasons where some was broken."""
+    """Status 0 and a count for good data; status 1 and the reasons where some is broken."""
     runner = CliRunner()
     done = runner.invoke(main, ["data", "pack", str(folder), "--out", str(tmp_path / "a"), "--faces-per-shard", "4"])
     assert done.exit_code == 0, done.output

@@ -56,7 +56,7 @@ def test_faces_with_missing_points_are_compared_by_the_rest():
     assert [i for i, names in enumerate(swapped_groups(faces, schema)) if names] == [12]
 
 
-def test_without_whole_faces_nothing_is_told():
+def test_without_complete_faces_nothing_is_reported():
     """There is no mean to compare with."""
     faces = cross_faces(4, np.random.default_rng(0))
     faces[:, 2] = np.nan
@@ -85,7 +85,7 @@ def test_real_faces_have_their_sides_right(helen):
 
 
 def test_wholly_swapped_set_is_found(helen):
-    """Even where every face is swapped, the built-in schema knows which side is which."""
+    """Even if every face is swapped, the built-in schema's eye corners reveal it."""
     assert set(swapped_groups(helen[:, list(COFW29.mirror)], COFW29)) == {("face",)}
 
 

@@ -68,7 +68,7 @@ def test_the_global_generator_is_not_touched():
 
 
 def test_a_longer_list_begins_with_the_shorter_one():
-    """Face i depends on the seed and on i, not on how many are asked for."""
+    """Face i depends on the seed and on i, not on the number of faces."""
     short, long = synthetic_samples(2, seed=3, size=64), synthetic_samples(4, seed=3, size=64)
     assert [np.array_equal(a.image, b.image) for a, b in zip(short, long, strict=False)] == [True, True]
 
@@ -87,7 +87,7 @@ def test_names_and_photos_are_unique_across_seeds():
 
 
 def test_samples_join_the_subsets_asked_for():
-    """Subsets are none unless asked for."""
+    """There are no subsets by default."""
     assert synthetic_samples(1, seed=0, size=48)[0].subsets == frozenset()
     assert synthetic_samples(1, seed=0, size=48, subsets=["train"])[0].subsets == {"train"}
 
@@ -108,7 +108,7 @@ def test_a_picture_too_small_for_a_face_is_refused():
 
 
 def test_every_point_is_finite_and_inside_the_picture():
-    """Faces are placed whole."""
+    """Faces are placed completely inside the picture."""
     points = np.array([view_scene(scene_of(i)).points for i in range(150)])
     assert np.isfinite(points).all()
     assert points.min() >= 0
@@ -158,7 +158,7 @@ def test_angles_are_named_as_documented():
     assert (rotation(replace(pose, yaw=0.0, roll=30.0)) @ [1, 0, 0])[1] == pytest.approx(-0.5)
 
 
-def test_a_turned_jaw_follows_the_outline_that_is_seen():
+def test_a_rotated_jaw_follows_the_visible_outline():
     """On the far side the jaw's labels lie further out than the hidden jaw; on the near side they are the jaw."""
     scene = frontal_scene(0)
     view = view_scene(replace(scene, pose=replace(scene.pose, yaw=40.0)))
@@ -284,7 +284,7 @@ def test_predicting_the_mean_shape_is_clearly_bad():
 
 
 def test_curves_pass_through_their_points():
-    """Every sixth place of a smooth curve is a given point."""
+    """Every sixth point of a smooth curve is one of its control points."""
     points = np.random.default_rng(0).uniform(0, 100, (7, 2))
     assert open_curve(points)[::6] == pytest.approx(points)
     assert closed_curve(points)[::6] == pytest.approx(points[[0, 1, 2, 3, 4, 5, 6, 0]])

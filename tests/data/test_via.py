@@ -72,14 +72,14 @@ def test_csv_is_read(tmp_path):
     assert (face.points.tolist(), face.schema.point_names, face.path.name) == ([[9.5, 19.5]], ("nose",), "a.jpg")
 
 
-def test_attribute_face_tells_faces_apart(tmp_path):
+def test_attribute_face_separates_faces(tmp_path):
     """Two faces of a picture have the same names."""
     content = annotations(a=[region(1, 2, name="nose", face="1"), region(30, 40, name="nose", face="2")])
     assert [face.attributes["index"] for face in read_samples(write(tmp_path, content))] == [0, 1]
 
 
 def test_points_without_names_are_in_order(tmp_path):
-    """Their number must be the same everywhere, or nothing says which are missing."""
+    """Their number must be the same in all faces, since missing ones cannot be identified."""
     content = annotations(a=[region(1, 2), region(3, 4)], b=[region(5, 6), region(7, 8)], c=[region(9, 9)])
     left_out: list[str] = []
     faces = read_samples(write(tmp_path, content), left_out=left_out)

@@ -22,7 +22,7 @@ def write_label(folder: Path, name: str = "AFW_134212_1_0", **variables: np.ndar
 
 
 def write_turned_points(root: Path, name: str, shift: float = 0.0) -> None:
-    """The points after the turn, where 300W-LP keeps them."""
+    """The points after the rotation, from 300W-LP's landmark files."""
     folder = root / "landmarks" / name.partition("_")[0]
     folder.mkdir(parents=True, exist_ok=True)
     points = np.stack([np.arange(68), np.arange(68)], axis=1) + shift
@@ -54,7 +54,7 @@ def test_turned_face_has_the_points_after_the_turn(tmp_path):
 
 
 def test_turned_face_without_its_points_is_named(tmp_path):
-    """Rather than the wrong points of pt2d there is an error that says what to unpack."""
+    """An error names the files to unpack, instead of the wrong points of pt2d."""
     path = write_label(tmp_path / "AFW", "AFW_134212_1_12")
     with pytest.raises(DataError, match=r"AFW_134212_1_12\.mat: pt2d of a turned face .* unpack the folder landmarks"):
         read_300w_lp_file(path)
@@ -69,7 +69,7 @@ def test_mirror_images_and_landmarks_are_no_labels(tmp_path):
 
 
 def test_missing_variable_is_named(tmp_path):
-    """A .mat file without pt2d says what it holds."""
+    """A .mat file without pt2d is an error that lists its variables."""
     scipy.io.savemat(tmp_path / "AFW_134212_1_0.mat", {"Tex_Para": np.zeros(3)})
     with pytest.raises(DataError, match=r"no pt2d; it holds Tex_Para; is this a label file of 300W-LP\?"):
         read_samples(tmp_path)

@@ -53,7 +53,7 @@ def test_line_is_read_field_by_field(tmp_path, labels):
     assert len(read_samples(path)) == 1
 
 
-def test_number_of_points_is_told_without_yaml(labels):
+def test_number_of_points_is_read_without_yaml(labels):
     """Every third number a visibility, or pairs alone, of which 0 0 is missing."""
     assert read_samples(labels("0 0.5 0.5 0.5 0.5 0.1 0.2 2 0.3 0.4 1"))[0].schema.size == 2
     face = read_samples(labels("0 0.5 0.5 0.5 0.5 0.1 0.2 0 0 0.3 0.4"))[0]

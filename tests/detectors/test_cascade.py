@@ -121,7 +121,7 @@ def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
         CascadeDetector(**options)  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_an_opencv_without_cascades_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opencv_without_cascades_is_an_error_with_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenCV 5 has none."""
     monkeypatch.setattr(cascade, "CASCADE", "none.xml")
     with pytest.raises(MissingExtraError, match=r'none\.xml: OpenCV .* pip install "opencv-python-headless'):

@@ -63,7 +63,7 @@ def test_nothing_sure_enough_is_nothing() -> None:
 
 
 def test_a_flood_of_finds_is_cut() -> None:
-    """However low the threshold, so that time stays bounded; the surest are kept."""
+    """Even with a low threshold, so that time stays bounded; the highest scores are kept."""
     count = 3 * MAX_DETECTIONS
     boxes = np.arange(count)[:, None] * 20.0 + np.array([0, 0, 10, 10])
     cells = choose_cells(boxes, np.linspace(0.1, 0.9, count), 0.05)
@@ -204,7 +204,7 @@ NOTHING = Detections(np.zeros((0, 4)), np.zeros(0))
 def test_the_second_input_is_as_large_as_small_faces_need(
     min_face: float | None, shape: tuple[int, int], finer: int | None
 ) -> None:
-    """Up to a limit; where no size is asked for, only in a large picture."""
+    """Up to a limit; without min_face only in a large picture."""
     assert FaceDetector(threads=1, min_face=min_face).finer_input(shape, NOTHING) == finer
 
 
@@ -245,13 +245,13 @@ def test_other_detectors_have_no_smallest_face() -> None:
         Landmarker("fast", FixedBoxes([]), min_face=20)
 
 
-def test_what_is_seen_in_the_turned_picture_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detections_of_the_rotated_picture_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the upright proposals, largest first, all of them proposals; one place is proposed once, upright."""
     detector, looks = FaceDetector(threads=1), []
     upright = Proposals(np.array([[10.0, 10, 30, 30]]), np.array([False]))
     seen = np.array([[60.0, 10, 100, 50], [11, 10, 31, 30]])
     turned = Proposals(seen, np.array([False, False]), np.array([90.0, 90]))
-    monkeypatch.setattr(detector, "_in_one_look", lambda image: looks.append(image.shape) or upright)
+    monkeypatch.setattr(detector, "_detect_once", lambda image: looks.append(image.shape) or upright)
     monkeypatch.setattr(face_detector, "find_turned", lambda look, image: turned)
     boxes, certain, angles = detector.propose(np.zeros((100, 120, 3), np.uint8))
     assert boxes.tolist() == [[60.0, 10, 100, 50], [10, 10, 30, 30]]

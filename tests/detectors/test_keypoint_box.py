@@ -67,7 +67,7 @@ def test_roll_is_signed_as_the_pose(angle: float) -> None:
 
 
 def test_roll_of_a_head_agrees_with_its_pose() -> None:
-    """Of the mean head, rolled without a turn."""
+    """For the mean head with roll only."""
     solid = mean_points()
     for roll in (-150.0, -20.0, 0.0, 45.0, 100.0):
         points = transform(similarity_matrix(ORIGIN, ORIGIN, 80.0, roll), solid[:, :2])

@@ -1,4 +1,4 @@
-"""MediaPipe's points become boxes in the picture's own pixels; a stand-in answers where it is not installed."""
+"""MediaPipe's points become boxes in pixels of the picture; a stub replaces it where it is not installed."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from lightmark.errors import ConfigError, GeometryError
 GREY = np.full((100, 120, 3), 128, np.uint8)
 
 
-def test_fixed_boxes_are_given_back_in_order() -> None:
+def test_fixed_boxes_are_returned_in_order() -> None:
     """Whatever the picture, and as an array of their own."""
     detector = FixedBoxes([[1, 2, 3, 4], [10, 10, 50, 60]])
     detector(GREY)[:] = 0

@@ -39,7 +39,7 @@ def test_a_box_is_turned_back_about_its_centre(quarters: int) -> None:
 
 @pytest.mark.parametrize(("quarters", "roll"), [(1, -90.0), (3, 90.0), (2, -180.0)])
 def test_the_first_turn_with_a_detection_is_taken(quarters: int, roll: float) -> None:
-    """Its detections become proposals, at the roll that the turn takes out; its own proposals are dropped."""
+    """Its detections become proposals with the roll of that copy; its own proposals are dropped."""
     picture = picture_with_spot()
     seen = np.rot90(picture, quarters)
 
@@ -56,7 +56,7 @@ def test_the_first_turn_with_a_detection_is_taken(quarters: int, roll: float) ->
 
 
 def test_nothing_is_nothing() -> None:
-    """A picture without a detection in any turn gives none, after all three were tried."""
+    """No detection in any of the three copies gives no proposals."""
     turns = []
     found = find_turned(lambda picture: turns.append(picture.shape) or NOTHING, picture_with_spot())
     assert found.boxes.shape == (0, 4)

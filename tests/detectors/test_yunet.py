@@ -1,4 +1,4 @@
-"""YuNet's rows become boxes in the picture's own pixels. Its file is not at hand: a stand-in answers for it."""
+"""YuNet's rows become boxes in pixels of the picture; a stub replaces its model file."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_no_finds_are_no_boxes(detector: YuNetDetector, monkeypatch: pytest.Monk
     assert detector(np.zeros((240, 320, 3), np.uint8)).shape == (0, 4)
 
 
-def test_a_missing_file_says_where_it_is_to_be_had(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_with_its_source(tmp_path: Path) -> None:
     """Nothing is downloaded."""
     with pytest.raises(CheckpointError, match="OpenCV's model zoo"):
         YuNetDetector(tmp_path / "none.onnx")

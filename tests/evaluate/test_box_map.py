@@ -56,8 +56,8 @@ def test_missing_points_are_borne() -> None:
     assert centre_error(faces[::2], weights) < 0.8 * centre_error(faces[::2], None)
 
 
-def test_a_shape_that_says_nothing_gives_no_map() -> None:
-    """Where boxes lie at random about the template's, it alone is kept; one face is no reason for a map either."""
+def test_an_uninformative_shape_gives_no_map() -> None:
+    """Boxes at random around the template's give no map, and neither does a single face."""
     rng = np.random.default_rng(0)
     shifts = np.tile(rng.normal(0, 9, (99, 2)), 2)
     faces = turned_faces(99, seed=1)

@@ -111,7 +111,7 @@ def test_shares_of_better_faces_leave_out_ties(run) -> None:
 
 
 def test_subsets_are_judged_apart(run, errors) -> None:
-    """A gain on one half and a loss on the other are both seen, and cancel over all."""
+    """A gain on one half and a loss on the other are both reported, and cancel over all."""
     change = np.where(np.arange(60) < 30, -0.01, 0.01)
     summaries = compare_runs(run("a", rows_of(errors)), run("b", rows_of(errors + change))).summaries
     assert {name: summary.verdict for name, summary in summaries.items()} == {

@@ -45,7 +45,7 @@ def test_a_worse_model_has_a_positive_difference(models) -> None:
     assert found["30"].difference.low > 0
 
 
-def test_the_table_tells_the_relative_change(models) -> None:
+def test_the_table_has_the_relative_change(models) -> None:
     """In per cent of what the error was before."""
     found = measure_degradation("0", ["10"], "data")
     (line,) = [line for line in render_degradation(found).splitlines() if line.startswith("10 ")]

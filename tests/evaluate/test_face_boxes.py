@@ -35,14 +35,14 @@ def five_point(face: Sample) -> Sample:
 
 @pytest.fixture(scope="module")
 def seen() -> list[tuple[Sample, Sample, Array]]:
-    """Drawn faces that the shipped student sees: with 68 and with five points, and the box it gives."""
+    """Drawn faces that the shipped student detects: with 68 and with five points, and its box."""
     few = [five_point(face) for face in DRAWN]
     pairs = zip(DRAWN, few, find_face_boxes(few), strict=True)
     return [(whole, five, box) for whole, five, box in pairs if box is not None]
 
 
 def test_boxes_are_those_of_the_68_points(seen: list[tuple[Sample, Sample, Array]]) -> None:
-    """Most drawn faces are seen, in a box that is about the tight box of their 68 points."""
+    """Most drawn faces are detected, in about the tight box of their 68 points."""
     assert len(seen) > 0.7 * len(DRAWN)
     shares = [overlaps(box[None], whole.box[None])[0, 0] for whole, _, box in seen]
     assert np.median(shares) > 0.75
@@ -66,7 +66,7 @@ def test_template_gives_the_boxes_back(seen: list[tuple[Sample, Sample, Array]])
     assert np.median(np.abs(shifts)) < 0.1
 
 
-def test_faces_that_are_not_seen_are_placed_by_the_others(seen: list[tuple[Sample, Sample, Array]]) -> None:
+def test_undetected_faces_are_placed_by_the_others(seen: list[tuple[Sample, Sample, Array]]) -> None:
     """A face whose picture is black has the box that its points give."""
     few = [five for _, five, _ in seen]
     dark = replace(few[0], image=np.zeros_like(load_image(few[0])))
@@ -80,7 +80,7 @@ def test_faces_that_are_not_seen_are_placed_by_the_others(seen: list[tuple[Sampl
 
 
 def test_sets_that_the_detector_does_not_know_keep_their_own_boxes() -> None:
-    """Where less than half of the faces are seen, crops are cut around the points, and there is no template."""
+    """If less than half of the faces are detected, crops are cut around the points, without a template."""
     dark = [five_point(replace(face, image=np.zeros_like(load_image(face)))) for face in DRAWN[:4]]
     boxed = with_face_boxes(dark)
     assert [face.box.tolist() for face in boxed] == [tight_box(face.points).tolist() for face in dark]
@@ -94,8 +94,8 @@ def test_a_model_without_a_template_keeps_its_crops(seen: list[tuple[Sample, Sam
     assert [face.box.tolist() for face in boxed] == [tight_box(face.points).tolist() for face in few]
 
 
-def test_points_in_one_place_need_a_face_that_is_seen(seen: list[tuple[Sample, Sample, Array]]) -> None:
-    """A nose tip labelled twice has the box of its face, and a picture in which none is seen is named."""
+def test_points_in_one_place_need_a_detected_face(seen: list[tuple[Sample, Sample, Array]]) -> None:
+    """A nose tip labelled twice has the box of its face; a picture without a detected face is named."""
     noses = [replace(five, points=five.points[[2, 2]], schema=TWO) for _, five, _ in seen]
     boxed = with_face_boxes(noses)
     assert all(np.array_equal(nose.box, box) for nose, (*_, box) in zip(boxed, seen, strict=True))
@@ -103,7 +103,7 @@ def test_points_in_one_place_need_a_face_that_is_seen(seen: list[tuple[Sample, S
     assert template[0] == template[1]
     assert box_map is None
     dark = replace(noses[0], image=np.zeros_like(load_image(noses[0])))
-    with pytest.raises(DataError, match="fast sees no face here, and its labels do not say how large it is"):
+    with pytest.raises(DataError, match="fast detects no face here, and its labels do not determine its size"):
         with_face_boxes([dark, *noses[1:]])
 
 

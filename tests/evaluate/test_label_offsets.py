@@ -64,7 +64,7 @@ def test_a_folder_unlike_the_others_is_found_where_the_model_is_off(centroid_mod
     assert {folder.folder: folder.verdict for folder in found.folders}["b"] == "unlike the others"
 
 
-def test_few_faces_tell_nothing(centroid_model, folders):
+def test_few_faces_give_no_offset(centroid_model, folders):
     """A mean of fewer than ten faces is no folder's."""
     faces = [moved(face, 3.0, 0.0) for face in folders[: FEWEST - 1]]
     assert not any(folder.verdict for folder in label_offsets(centroid_model, faces).folders)

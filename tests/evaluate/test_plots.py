@@ -22,7 +22,7 @@ from lightmark.evaluate.report.plots import (
 from lightmark.evaluate.run import make_report
 
 
-def test_without_matplotlib_the_install_line_is_given(monkeypatch) -> None:
+def test_without_matplotlib_the_error_has_the_install_line(monkeypatch) -> None:
     """The error has the install line."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[report\]"'):

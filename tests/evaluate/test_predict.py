@@ -116,7 +116,7 @@ def test_labels_without_extent_name_the_face(centroid_model, blob_sample) -> Non
 
 
 def test_an_output_of_a_wrong_shape_is_refused(fixed_model, blob_sample) -> None:
-    """A model that gives other points than its spec says is found out."""
+    """A model whose points contradict its spec is an error."""
     sample = blob_sample(0)
     with pytest.raises(SpecError, match=r"shape \(1, 4, 2\), its spec says \(1, 3, 2\)"):
         predict(fixed_model(ModelSpec(sample.schema, size=32), np.zeros((4, 2))), [sample])
@@ -187,17 +187,17 @@ def test_other_conversions_are_refused(labelled, expected) -> None:
 
 
 def test_an_onnx_file_opens(model_68) -> None:
-    """The exported model answers with its 68 points."""
+    """The exported model gives its 68 points."""
     assert open_model(model_68())(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 68, 2)
 
 
 def test_another_suffix_is_refused(tmp_path) -> None:
-    """The error says how model files end."""
+    """The error names the suffixes of model files."""
     with pytest.raises(CheckpointError, match=r"m\.pth: got a file ending in '\.pth', a model ends in \.onnx, "):
         open_model(tmp_path / "m.pth")
 
 
-def test_a_checkpoint_without_torch_says_what_to_install(tmp_path, monkeypatch) -> None:
+def test_a_checkpoint_without_torch_names_the_extra(tmp_path, monkeypatch) -> None:
     """The message holds the install line."""
     monkeypatch.delitem(sys.modules, "lightmark.nets.checkpoint", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)

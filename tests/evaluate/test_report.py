@@ -82,7 +82,7 @@ def test_subsets_come_after_all_larger_first() -> None:
 
 
 def test_a_split_that_everything_belongs_to_is_not_repeated() -> None:
-    """When only test faces were taken, "test" would say the same as "all"."""
+    """With test faces only, "test" would repeat "all"."""
     assert list(summaries_by_subset([row(0.1, "test", "full"), row(0.2, "test", "full")], 0.08, 0)) == ["all", "full"]
 
 
@@ -92,7 +92,7 @@ def test_a_split_of_some_faces_is_reported() -> None:
 
 
 def test_json_names_normaliser_and_threshold() -> None:
-    """Nobody can quote a number without them."""
+    """Every published number has its interval."""
     data = json.loads(report_to_json(report([row(0.02, "common"), row(0.1)])))
     whole = data["subsets"]["all"]
     assert whole["nme_inter_ocular"]["value"] == pytest.approx(0.06)

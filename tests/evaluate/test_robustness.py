@@ -78,7 +78,7 @@ def test_reducing_moves_points_by_the_law() -> None:
 
 
 @pytest.mark.parametrize("side_px", [150, 96, 64, 33.3, 20])
-def test_reduced_pixels_lie_where_the_points_say(side_px: float) -> None:
+def test_reduced_pictures_keep_the_points_coordinates(side_px: float) -> None:
     """The centre of brightness of each blob stays on its point, whatever the factor; half a pixel would show."""
     reduced = reduce_face(face(160.0), side_px)
     weights = reduced.image.astype(np.float64)
@@ -310,7 +310,7 @@ def test_the_flag_writes_the_curves(tree_300w, model_68, tmp_path) -> None:
 
 
 def test_levels_of_jitter_asked_for_are_kept(tree_300w, model_68, tmp_path) -> None:
-    """The flag fills in box jitter only where none was given."""
+    """The flag adds the default levels of box jitter only where none are set."""
     _evaluate(model_68(), tree_300w, tmp_path / "r", "--robustness", "--box-jitter", "0.3")
     data = json.loads((tmp_path / "r" / "report.json").read_text())
     assert [point["level"] for point in data["box_jitter"]] == [0.3]

@@ -27,7 +27,7 @@ def test_a_good_model_has_small_errors(tree_300w, model_68) -> None:
 
 
 def test_test_faces_are_taken_where_none_are_asked_for(tree_300w, model_68) -> None:
-    """Training faces stay out, and the report says so."""
+    """Training faces are left out, with a note in the report."""
     report = evaluate_model(model_68(), tree_300w)
     assert report.summaries["all"].faces == 12
     assert any("Only the 12 test faces of 16 were taken" in note for note in report.notes)
@@ -40,7 +40,7 @@ def test_300w_is_reported_by_its_official_subsets(tree_300w, model_68) -> None:
 
 
 def test_a_subset_can_be_asked_for(tree_300w, model_68) -> None:
-    """Only its faces are there, without a note on choices nobody made."""
+    """The report has that subset's faces only, and no note on a default choice."""
     report = evaluate_model(model_68(), tree_300w, subset="challenging")
     assert report.summaries["all"].faces == 3
     assert not any("test faces" in note for note in report.notes)
@@ -78,7 +78,7 @@ def test_a_part_is_not_called_by_the_name_of_the_whole(tree_300w, model_68) -> N
 
 
 def test_the_threshold_follows_the_schema() -> None:
-    """8 % for 68 points, 10 % for WFLW and COFW, unless one was asked for."""
+    """8 % for 68 points, 10 % for WFLW and COFW, unless a threshold is set."""
     assert [threshold_for(schema) for schema in (IBUG68, WFLW98, COFW29)] == [0.08, 0.10, 0.10]
     assert threshold_for(IBUG68, 0.1) == 0.1
 
@@ -98,7 +98,7 @@ def test_without_a_folder_nothing_is_written(tree_300w, model_68, tmp_path, monk
     assert sorted(set(tmp_path.rglob("*")) - set(before)) == [model]
 
 
-def test_the_json_says_how_to_make_it_again(tree_300w, model_68, tmp_path) -> None:
+def test_the_json_has_command_commit_and_seed(tree_300w, model_68, tmp_path) -> None:
     """Model and its hash, data, options, seed, command, versions."""
     model = model_68()
     evaluate_model(
@@ -150,7 +150,7 @@ def test_notes_of_the_user_are_kept(tree_300w, model_68) -> None:
     assert evaluate_model(model_68(), tree_300w, notes=["mapped points"]).notes[-1] == "mapped points"
 
 
-def test_the_report_says_whose_boxes_were_used(tree_300w, model_68) -> None:
+def test_the_report_names_the_source_of_boxes(tree_300w, model_68) -> None:
     """The report notes that crops are around the labels' boxes, which are better than a detector's."""
     assert any("tight box of the labels" in note for note in evaluate_model(model_68(), tree_300w).notes)
 
@@ -210,8 +210,8 @@ def test_percentages_are_refused_before_the_work(options, complaint: str) -> Non
         evaluate_model("nowhere.onnx", "nowhere", **options)
 
 
-def test_missing_matplotlib_is_told_before_the_work(monkeypatch, tmp_path) -> None:
-    """Nobody waits for a report that cannot be drawn."""
+def test_missing_matplotlib_is_an_error_before_the_work(monkeypatch, tmp_path) -> None:
+    """The error comes before the evaluation."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"lightmark\[report\]"):
         evaluate_model("nowhere.onnx", "nowhere", report_dir=tmp_path)
@@ -224,7 +224,7 @@ def test_written_predictions_are_those_of_the_report(tree_300w, model_68, tmp_pa
 
 
 def test_wflw_faces_are_judged_by_a_68_point_model(real_data: Path, model_68) -> None:
-    """Labels are converted, the report says so, and WFLW's subsets stay."""
+    """Labels are converted, with a note in the report; WFLW's subsets stay."""
     report = evaluate_model(model_68(), real_data / "wflw")
     assert report.schema == "ibug68"
     assert any("98 points turned into 68" in note for note in report.notes)
@@ -232,7 +232,7 @@ def test_wflw_faces_are_judged_by_a_68_point_model(real_data: Path, model_68) ->
 
 
 def test_a_shipped_model_is_named_by_name(tree_300w, tmp_path) -> None:
-    """By name and hash: where the package lies is nobody's business, however the model was asked for."""
+    """By name and hash, without the package's path, whether named or opened by its path."""
     for source in ("fast", model_path("fast")):
         evaluate_model(source, tree_300w, report_dir=tmp_path / "r", subset="ibug")
         data = json.loads((tmp_path / "r" / "report.json").read_text())

@@ -21,7 +21,7 @@ def report(blob_samples) -> Report:
     return make_report(blob_samples, points, "blobs", notes=["a word of caution"], origin=origin)
 
 
-def test_text_says_what_divides_the_errors(report) -> None:
+def test_text_names_the_normaliser(report) -> None:
     """The legend names normaliser, threshold and intervals."""
     text = render_text(report)
     assert "first-to-last distance" in text
@@ -44,7 +44,7 @@ def test_text_has_the_numbers_of_the_report(report) -> None:
 
 
 def test_text_has_groups_sizes_and_notes(report) -> None:
-    """Everything asked for is there; jitter, not asked for, is not."""
+    """All requested sections are there; box jitter, not requested, is not."""
     text = render_text(report)
     for words in ("eyes", "mouth", "px", "Note: a word of caution"):
         assert words in text
@@ -64,7 +64,7 @@ def test_columns_line_up(report) -> None:
     assert len({len(line) for line in block.splitlines()}) == 1
 
 
-def test_markdown_says_what_made_the_report(report) -> None:
+def test_markdown_has_the_provenance(report) -> None:
     """Nested facts appear under dotted names."""
     assert "- source.file: `m.onnx`" in render_markdown(report)
 

@@ -1,4 +1,4 @@
-"""Forms of one model: each runs like its float32 original, says what it is, and is not left where it does not."""
+"""Formats of one model: each runs like its float32 original and has its provenance; no bad file is left."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_files_shrink(written) -> None:
     assert sizes["onnx-int8"] < 0.4 * sizes["onnx"]
 
 
-def test_each_file_says_what_it_is(written, fast) -> None:
+def test_each_file_has_precision_and_source(written, fast) -> None:
     """The provenance has precision, source and calibration, but not the NME of the original."""
     specs = {file_format: OnnxModel(one.path, 1).spec for file_format, one in written.items()}
     assert {file_format: spec.provenance["precision"] for file_format, spec in specs.items()} == PRECISIONS
@@ -80,7 +80,7 @@ def test_each_file_says_what_it_is(written, fast) -> None:
     assert replace(spec, provenance={}) == replace(fast.spec, provenance={})
 
 
-def test_files_tell_nothing_of_the_machine(written) -> None:
+def test_files_disclose_nothing_of_the_machine(written) -> None:
     """No path of a folder of this machine is inside."""
     for one in written.values():
         content = one.path.read_bytes()
@@ -146,7 +146,7 @@ def test_rounded_models_are_no_source(written, tmp_path, file_format, word) -> N
 
 
 def test_sources_that_are_no_models_are_named(tmp_path) -> None:
-    """Another suffix, a missing file and a foreign one each say what is wrong."""
+    """Another suffix, a missing file and a foreign one are errors that name the fault."""
     outs = {"onnx": tmp_path / "out.onnx"}
     with pytest.raises(ConfigError, match=r"m\.tflite: a model to export ends in \.safetensors or \.onnx"):
         export_formats(tmp_path / "m.tflite", outs)
@@ -203,7 +203,7 @@ def test_a_disk_that_fills_is_not_the_converters_fault(tmp_path, monkeypatch) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_place_for_temporary_files_is_told(tmp_path, monkeypatch) -> None:
+def test_no_room_for_temporary_files_is_an_error(tmp_path, monkeypatch) -> None:
     """Python's own error names neither the command's file nor a way out."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(WriteError, match=r"needs temporary files, which cannot be written: No such file .* TMPDIR"):
@@ -211,7 +211,7 @@ def test_no_place_for_temporary_files_is_told(tmp_path, monkeypatch) -> None:
 
 
 def test_missing_onnx_gives_the_install_line(tmp_path, monkeypatch) -> None:
-    """Without the extra the error says how to get it."""
+    """Without the extra the error has the install line."""
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[onnx\]"'):
         export_formats(model_path("fast"), {"onnx-fp16": tmp_path / "m.onnx"})

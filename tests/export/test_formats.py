@@ -74,7 +74,7 @@ def test_every_form_gives_the_original_points(written: Written) -> None:
     assert model(crops[:0]).shape == (0, 68, 2)
 
 
-def test_parity_is_told(written: Written) -> None:
+def test_parity_is_reported(written: Written) -> None:
     """By how many pixels points differ; of what nothing here runs, nothing."""
     one, parity = FORMATS[written.one.file_format], written.one.parity
     assert (parity is None) == (not one.verified)
@@ -97,7 +97,7 @@ def test_landmarker_runs_it(written: Written) -> None:
     assert np.abs(found.points - expected.points).max() < 3
 
 
-def test_the_file_says_what_it_is(written: Written) -> None:
+def test_the_file_has_precision_and_source(written: Written) -> None:
     """Precision and source in the spec, with `not verified` where that is so."""
     if FORMATS[written.one.file_format].sidecar:
         text = written.one.path.with_name(f"{written.one.path.name}.json").read_text()
@@ -110,7 +110,7 @@ def test_the_file_says_what_it_is(written: Written) -> None:
     assert ("calibration" in spec.provenance) == FORMATS[written.one.file_format].calibrated
 
 
-def test_files_tell_nothing_of_the_machine(written: Written) -> None:
+def test_files_disclose_nothing_of_the_machine(written: Written) -> None:
     """No path of the source tree or of the installed packages is inside."""
     for part in parts_of(written.one.path):
         content = part.read_bytes()
@@ -165,7 +165,7 @@ def test_a_converter_that_fails_leaves_nothing(tmp_path: Path, monkeypatch) -> N
     ],
 )
 def test_a_missing_runtime_is_named(suffix: str, package: str, extra: str, tmp_path: Path, monkeypatch) -> None:
-    """A file of the format says what runs it."""
+    """A file of the format, and the runtime that it needs."""
     path = tmp_path / f"m{suffix}"
     path.write_bytes(b"")
     monkeypatch.setitem(sys.modules, package, None)
@@ -188,7 +188,7 @@ def test_a_file_that_is_none_is_named(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file_format", [file_format for file_format in RUN if FORMATS[file_format].sidecar])
 def test_a_lost_sidecar_is_asked_for(file_format: FileFormat, tmp_path: Path) -> None:
-    """Without it nobody knows what the points are."""
+    """Without its sidecar the file is refused."""
     skip_without(file_format)
     path = tmp_path / f"m{FORMATS[file_format].suffix}"
     path.write_text("")

@@ -54,7 +54,7 @@ def test_a_model_of_bytes_refuses_other_crops(write_onnx) -> None:
 
 
 def test_written_models_hold_nothing_of_their_makers(write_onnx) -> None:
-    """Notes and metadata of tools are gone; only what was asked for is there."""
+    """Notes and metadata of exporters are removed; only the requested metadata stays."""
     path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
     model = read_graph(path)
     model.graph.node[0].doc_string = model.doc_string = "/home/somebody/secret.py"
@@ -105,7 +105,7 @@ def test_einsums_become_products_and_sums(tmp_path, equation, shape) -> None:
     assert got == pytest.approx(np.einsum(equation, *fed.values()), abs=1e-5)
 
 
-def test_arithmetic_is_told_from_nodes_and_weights() -> None:
+def test_precision_is_read_from_nodes_and_weights() -> None:
     """Quantised, half and single precision."""
     half = numpy_helper.from_array(np.ones(1, np.float16), "w")
     assert precision_of(graph_of([helper.make_node("Neg", ["x"], ["out"], "n")], ["x"])) == "fp32"

@@ -108,7 +108,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[FileFormat, Path]
     return outs
 
 
-def test_the_emulation_finds_what_the_layer_says(exported) -> None:
+def test_the_emulation_agrees_with_the_layer(exported) -> None:
     """Summed up and unclipped, the pairs are the convolution: of the first layer, in integers."""
     path = exported["onnx-int8-vnni"]
     first = next(layers(path, crops_for(path)))

@@ -1,4 +1,4 @@
-"""An exported file is the same model, says what it is, and is not left behind where it is not the same."""
+"""An exported file gives the checkpoint's outputs and has its provenance; otherwise no file is left."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_exported_points_are_the_networks(exported: tuple[Path, Path, Parity]) -
     assert np.ptp(model(crops), axis=0).max() * 64 > 0.1
 
 
-def test_exported_file_tells_nothing_of_the_machine(exported: tuple[Path, Path, Parity]) -> None:
+def test_exported_file_discloses_nothing_of_the_machine(exported: tuple[Path, Path, Parity]) -> None:
     """No path of the source tree or of the installed packages is inside."""
     content = exported[1].read_bytes()
     assert b"site-packages" not in content
@@ -143,7 +143,7 @@ def test_confidence_is_exported(tmp_path: Path) -> None:
 
 
 def test_missing_onnx_gives_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra the error says how to get it."""
+    """Without the extra the error has the install line."""
     checkpoint = save_random(tmp_path / "model.safetensors", "pooling")
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(MissingExtraError, match=r'pip install "lightmark\[export\]"'):

@@ -1,4 +1,4 @@
-"""Every reader and the server, given what was changed at random: a result or an error of ours, an answer or a refusal.
+"""Fuzzing of readers and server: random changes give a result or a LightmarkError, a response or a refusal.
 
 Each seed is a small whole file made by code. The examples are the same in every run, and few; LIGHTMARK_FUZZ=20000 asks
 for as many a reader, at random: `LIGHTMARK_FUZZ=20000 pytest tests/fuzz`.
@@ -198,7 +198,7 @@ def write_cofw(path):
 
 
 def seeds(tmp_path):
-    """Reader, name and bytes of a whole file for each format."""
+    """Reader, name and bytes of a valid file for each format."""
     wflw = " ".join(["1.5"] * 196 + ["0", "0", "9", "9"] + ["0"] * 6 + ["a/b.jpg"]) + "\n"
     rows = "name,subsets,nme_x,nme_x_inner,nme_x_jaw,size_px,normaliser_px\na,test;full,0.1,0.1,0.1,9,9\n"
     predictions = {"schema": "points3", "predictions": {"a.jpg": POINTS.tolist(), "b.jpg#0": POINTS.tolist()}}
@@ -335,7 +335,7 @@ def write(path: Path, content: "str | bytes") -> Path:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_changed_values(tmp_path, name):
-    """JSON that is whole, with values of another type, size or kind at any place."""
+    """Valid JSON with values of another type, size or kind at any place."""
     read, document = DOCUMENTS[name](tmp_path)
     places = list(nodes(document))
 

@@ -18,7 +18,7 @@ def small_architecture() -> Architecture:
 
 @pytest.fixture
 def small_spec() -> ModelSpec:
-    """29 points in crops of 64 pixels, with all that a spec can say."""
+    """29 points in crops of 64 pixels, with every field of a spec."""
     return ModelSpec(
         COFW29,
         64,

@@ -47,7 +47,7 @@ def rewritten(path, **changes):
 
 
 def refusal(path):
-    """What loading the file says; fails unless it names the file, once."""
+    """Message of the error on loading the file, which must name the file once."""
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path)
     assert str(caught.value).count(str(path)) == 1
@@ -120,7 +120,7 @@ def test_cut_file_is_named(saved, share):
     """Half a download is refused, with what to do."""
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * share)])
-    assert "not a whole safetensors file" in refusal(saved)
+    assert "not a complete safetensors file" in refusal(saved)
     assert "copy or train it again" in refusal(saved)
 
 
@@ -131,14 +131,14 @@ def test_missing_file_is_named(tmp_path):
 
 def test_folder_is_named(tmp_path):
     """A folder is no checkpoint."""
-    assert "not a whole safetensors file" in refusal(tmp_path)
+    assert "not a complete safetensors file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" + bytes(100), b"version: 1\n" * 9, b"{}"])
 def test_foreign_file_is_named(tmp_path, content):
     """Pictures and texts are no checkpoints."""
     (tmp_path / "a.safetensors").write_bytes(content)
-    assert "not a whole safetensors file" in refusal(tmp_path / "a.safetensors")
+    assert "not a complete safetensors file" in refusal(tmp_path / "a.safetensors")
 
 
 class Trap:
@@ -159,7 +159,7 @@ def test_loading_runs_no_pickle(tmp_path, save):
         path.write_bytes(pickle.dumps(Trap(sprung)))
     else:
         torch.save({"weights": Trap(sprung)}, path)
-    assert "not a whole safetensors file" in refusal(path)
+    assert "not a complete safetensors file" in refusal(path)
     assert not sprung.exists()
 
 
@@ -197,13 +197,13 @@ def test_weights_of_another_architecture_are_refused(saved, small_architecture, 
 
 
 def test_a_network_larger_than_its_file_is_never_built(saved, small_architecture):
-    """A width that asks for terabytes is refused by the weights that the file lacks, before memory is asked for."""
+    """A width that needs terabytes is refused before allocation, since the file lacks its weights."""
     text = refusal(rewritten(saved, architecture=describe(replace(small_architecture, width=1e5))))
     assert "weights do not fit the architecture: " in text
 
 
 def test_a_file_cannot_ask_for_imagenets_weights(saved, small_architecture):
-    """Whatever its spec says, nothing is read or downloaded besides the file."""
+    """Nothing but the file is read or downloaded, whatever its spec."""
     assert load_checkpoint(rewritten(saved, architecture=describe(small_architecture) | {"pretrained": True}))
 
 
@@ -253,7 +253,7 @@ def test_failed_save_keeps_the_old_file(saved, small_network, small_architecture
 
 
 def test_tensors_and_metadata_come_back(tmp_path):
-    """Any tensors, views and shared ones too, are written whole."""
+    """Any tensors, also views and shared ones, are written completely."""
     base = torch.arange(12.0).reshape(3, 4)
     tensors = {"view": base.T, "part": base[1:], "whole": base, "count": torch.tensor(7)}
     write_tensors(tmp_path / "a.safetensors", tensors, {"mark": "ä"})
@@ -292,7 +292,7 @@ def test_crops_of_another_size_are_refused(saved):
 
 
 def test_pretrained_network_is_loaded_without_download(tmp_path, small_network, small_spec):
-    """The saved description asks for no pretrained weights even if training did."""
+    """The saved architecture has `pretrained` off even if training used it."""
     path = tmp_path / "a.safetensors"
     save_checkpoint(path, small_network, Architecture("mobilenetv2", "spatial", 0.35, pretrained=True), small_spec)
     assert load_checkpoint(path)[1].architecture["pretrained"] is False
@@ -319,7 +319,7 @@ except WriteError as error:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit of a file's size")
 def test_a_refused_write_is_ours_and_keeps_the_old_file(tmp_path):
-    """No error of the library's; the file before is whole, and no temporary one stays, whoever would have named it."""
+    """A WriteError; the old file is unchanged, and no temporary file stays."""
     path = tmp_path / "state.safetensors"
     command = [sys.executable, "-c", LIMITED_WRITE, str(path)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -103,7 +103,7 @@ def dropping_block(drop):
 
 
 def test_drop_path_keeps_the_mean():
-    """A branch is dropped for the asked share of samples, whole, and else enlarged so that the mean stays."""
+    """A branch is dropped for the configured share of samples and otherwise scaled so that its mean stays."""
     block = dropping_block(0.3)
     x = torch.randn(1, 4, 6, 6).expand(4000, -1, -1, -1)
     branch = block.layers(x[:1])
@@ -122,7 +122,7 @@ def test_drop_path_rests_in_evaluation():
 
 @pytest.mark.parametrize("variant", ["b0", "b3"])
 def test_drop_path_grows_with_depth(variant):
-    """The dropped share rises linearly from 0 at the first block towards the one asked for."""
+    """The dropped share rises linearly from 0 at the first block to the configured one."""
     network = EfficientNet(variant, drop_path=0.2)
     drops = [module.drop for module in network.modules() if isinstance(module, MBConv)]
     expected = [0.2 * i / len(drops) for i in range(len(drops))]

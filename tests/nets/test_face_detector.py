@@ -1,4 +1,4 @@
-"""The detector's cells lie where they say, and its boxes are in the picture's pixels."""
+"""Cells of the face detector at their coordinates, boxes in pixels of the picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_it_is_small(network: FaceDetectorNet) -> None:
 
 
 def test_any_multiple_of_32_is_taken(network: FaceDetectorNet) -> None:
-    """One answer a cell of three maps, whatever the picture's sides."""
+    """One output per cell of three maps, for pictures of any size."""
     for height, width in ((32, 32), (64, 96), (256, 320)):
         logits, boxes, keypoints = network(torch.rand(2, 3, height, width))
         cells = sum((height // stride) * (width // stride) for stride in STRIDES)
@@ -64,8 +64,8 @@ def test_cells_lie_in_the_middle_of_their_pixels() -> None:
     assert middles.tolist() == [[3.5, 3.5], [11.5, 3.5], [19.5, 3.5], [3.5, 11.5], [11.5, 11.5], [19.5, 11.5]]
 
 
-def test_what_is_seen_moves_with_the_picture() -> None:
-    """A picture shifted by one cell of the coarsest map gives the same answers, one cell on: no hidden offset."""
+def test_detections_move_with_the_picture() -> None:
+    """A picture shifted by one cell of the coarsest map gives the same outputs one cell further: no hidden offset."""
     network = FaceDetectorNet().eval()
     for answer in network.answer:
         torch.nn.init.normal_(answer.weight)

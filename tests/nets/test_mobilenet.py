@@ -66,7 +66,7 @@ def test_channels_by_hand():
     ("channels", "rounded"), [(32 * 0.35, 16), (24 * 0.35, 8), (1, 8), (96 * 1.4, 136), (12, 16), (11.9, 16), (64, 64)]
 )
 def test_rounding_of_channels(channels, rounded):
-    """Multiples of 8, at least 8, never more than a tenth below what was asked for."""
+    """Multiples of 8, at least 8, never more than a tenth below the requested width."""
     assert round_channels(channels) == rounded
     assert rounded >= 0.9 * channels
 

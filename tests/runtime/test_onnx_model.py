@@ -35,8 +35,8 @@ def test_carries_the_spec_of_its_file(write_onnx) -> None:
     assert OnnxModel(write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))).spec == SPEC
 
 
-def test_feeds_pixels_normalised_as_the_spec_says(write_onnx) -> None:
-    """The network sees (pixel / 255 − mean) / std: here, points move by the mean of that."""
+def test_pixels_are_normalised_by_the_spec(write_onnx) -> None:
+    """The network's input is (pixel / 255 − mean) / std: here, points move by the mean of that."""
     model = OnnxModel(write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC), gain=1.0))
     batch = crops(4)
     planes = (batch / 255 - np.array(SPEC.mean)) / np.array(SPEC.std)
@@ -93,7 +93,7 @@ def test_refuses_a_file_that_was_cut(write_onnx) -> None:
 
 
 def test_refuses_a_file_without_a_spec(write_onnx) -> None:
-    """Somebody else's ONNX file says how to make one of ours."""
+    """A foreign ONNX file is an error that names `lightmark export`."""
     with pytest.raises(SpecError, match=r"m\.onnx: an ONNX file without Lightmark's metadata; .*lightmark export"):
         OnnxModel(write_onnx("m.onnx", SHAPE, 16, None))
 
@@ -169,7 +169,7 @@ def test_import_alone_loads_no_onnxruntime() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_onnxruntime_tells_nobody(write_onnx, tmp_path) -> None:
+def test_onnxruntime_sends_no_telemetry(write_onnx, tmp_path) -> None:
     """No device's number in the home folder, which its telemetry would write before it sends anything."""
     path = write_onnx("m.onnx", SHAPE, 16, spec_to_json(SPEC))
     script = "import sys; from lightmark.runtime.onnx_model import OnnxModel; OnnxModel(sys.argv[1])"

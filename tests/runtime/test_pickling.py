@@ -1,4 +1,4 @@
-"""Landmarkers, trackers and detectors go to other processes and can be copied, with the same answers."""
+"""Landmarkers, trackers and detectors can be pickled and copied, with the same results."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_copy_finds_the_same_faces(portrait: Picture, make: Copy, detector: An
     lambda: CascadeDetector(min_size=0.2, neighbours=2, input_size=200),
 ])  # fmt: skip
 def test_detectors_keep_their_settings(portrait: Picture, make: Copy, kind: Callable[[], Any]) -> None:
-    """The copy answers as the detector does."""
+    """The copy detects the same boxes."""
     detector = kind()
     found = detector(portrait)
     assert len(found) > 0
@@ -91,7 +91,7 @@ def test_a_model_is_opened_anew_from_its_path(monkeypatch: pytest.MonkeyPatch, t
 
 @pytest.mark.parametrize("make", [pickled, copy.deepcopy])
 def test_a_tracker_goes_on_where_it_was(portrait: Picture, make: Copy) -> None:
-    """The copy knows the faces, their ids and their smoothing; what one sees later the other does not."""
+    """The copy has the faces, their ids and their smoothing, and is independent from then on."""
     tracker = Tracker(Landmarker("fast", threads=1), Tracking(redetect=3))
     for index in range(3):
         tracker.update(np.roll(portrait, index, axis=1), index / 30)

@@ -49,12 +49,12 @@ def test_the_limit_fits_sixteen_bits() -> None:
         ({"precision": "int8", "pair_limit": 128}, False),
     ],
 )
-def test_the_spec_says_whether_a_file_may_saturate(provenance, expected) -> None:
+def test_the_pair_limit_in_the_spec_decides_whether_a_file_may_saturate(provenance, expected) -> None:
     """Only int8 files whose weights keep within the limit are safe."""
     assert may_saturate(replace(SPEC, provenance=provenance)) is expected
 
 
-def test_the_trial_tells_clipped_sums_from_whole_ones() -> None:
+def test_the_trial_detects_clipped_sums() -> None:
     """255 · 127 twice is 64770; 16 bits hold 32767."""
     assert saturates(module(32767))
     assert not saturates(module(64770))

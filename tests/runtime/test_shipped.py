@@ -70,7 +70,7 @@ def test_a_broken_list_is_refused(folder):
         shipped_models(folder)
 
 
-def test_the_list_tells_costs_and_errors(folder):
+def test_the_list_has_costs_and_errors(folder):
     """What a user chooses by is in the list and in the table."""
     (entry,) = list_models(folder)
     assert (entry["name"], entry["size"], entry["parameters"], entry["nme"]) == ("tiny", 16, 12, {"common": 0.0345})
@@ -80,7 +80,7 @@ def test_the_list_tells_costs_and_errors(folder):
 
 
 @pytest.mark.parametrize("name", shipped_models())
-def test_every_shipped_model_opens_and_says_what_it_is(name):
+def test_every_shipped_model_opens_with_confidence_and_its_numbers(name):
     """The file in the package is the registered one, runs, gives confidence, and carries its own numbers."""
     landmarker = Landmarker(name, threads=1)
     picture = np.random.default_rng(0).integers(0, 256, (120, 120, 3), dtype=np.uint8)

@@ -72,7 +72,7 @@ def _serving(app: ASGIApp, connection: type[Connection] = Connection) -> Iterato
 
 @pytest.fixture(scope="session")
 def serving() -> Callable[..., AbstractContextManager[Client]]:
-    """Block in which an application is behind uvicorn, as `lightmark serve` runs it; gives what asks it."""
+    """Context with an application behind uvicorn, as `lightmark serve` runs it; yields a client."""
     return _serving
 
 

@@ -1,4 +1,4 @@
-"""The application as a whole: headers on every answer, health, what is off, errors that are ours, the log."""
+"""The application: headers of every response, health, disabled endpoints, errors, the log."""
 
 from __future__ import annotations
 
@@ -65,37 +65,37 @@ def test_the_headers_isolate_the_page() -> None:
 
 
 def test_answers_that_are_made_are_not_kept(page: Path, serving: Serving) -> None:
-    """Only files may be kept, and only to be asked for again."""
+    """Only files may be cached, and only with revalidation."""
     with serving(build_app(page_files(page), None, URL)) as ask:
         assert ask("GET", "/healthz").headers["Cache-Control"] == "no-store"
         assert ask("GET", "/").headers["Cache-Control"] == "no-cache"
 
 
 def test_health(page: Path, serving: Serving) -> None:
-    """Whoever watches over the server sees that it is up."""
+    """The health check responds 200."""
     with serving(build_app(page_files(page), None, URL)) as ask:
         answer = ask("GET", "/healthz")
     assert (answer.status, answer.json) == (200, {"status": "ok"})
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/v1/landmarks"), ("GET", "/docs"), ("GET", "/openapi.json")])
-def test_without_the_endpoint_its_addresses_say_so(page: Path, serving: Serving, method: str, path: str) -> None:
+def test_addresses_of_a_disabled_endpoint_give_the_reason(page: Path, serving: Serving, method: str, path: str) -> None:
     """404 with the option that switches it on."""
     with serving(build_app(page_files(page), None, URL)) as ask:
         answer = ask(method, path)
     assert (answer.status, answer.json) == (404, {"error": "the endpoint is off; start the server with --api"})
 
 
-def test_a_failure_of_ours_tells_nothing(page: Path, serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_internal_error_discloses_nothing(page: Path, serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
     """Neither path nor stack nor the error's words leave the server; its own log has them."""
     with serving(build_app(page_files(page), Broken(), URL)) as ask:
         answer = ask("POST", "/v1/landmarks", b"x")
     assert answer.status == 500
-    assert answer.json == {"error": "the server could not do this; its own error stream says why"}
+    assert answer.json == {"error": "the server could not do this; see its error log"}
     assert "model.onnx is broken" in caplog.text
 
 
-def test_a_file_that_has_gone_tells_no_path(tmp_path: Path, serving: Serving) -> None:
+def test_a_deleted_file_discloses_no_path(tmp_path: Path, serving: Serving) -> None:
     """Taken away under the running server."""
     with serving(build_app({"/": StaticFile(tmp_path / "gone.html", '"a"')}, None, URL)) as ask:
         answer = ask("GET", "/")

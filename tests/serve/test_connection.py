@@ -1,4 +1,4 @@
-"""Connections that say nothing, half of something or too much do not last, and do not keep others out."""
+"""Silent, slow and oversized connections are closed, and do not block others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def healthy(connection: socket.socket, request: bytes = GET) -> None:
-    """Ask over a connection that is kept, and be answered."""
+    """Request and response over a kept-alive connection."""
     connection.sendall(request)
     received = b""
     while not received.endswith(b'{"status":"ok"}'):
@@ -83,15 +83,15 @@ def test_a_silent_connection_is_closed(hasty: Any) -> None:
         assert everything(connection) == b""
 
 
-def test_a_half_sent_header_is_told(hasty: Any) -> None:
-    """408, with every header of every other answer."""
+def test_a_half_sent_header_gets_a_response(hasty: Any) -> None:
+    """408, with the headers of every other response."""
     with connect(hasty) as connection:
         connection.sendall(GET[:30])
         assert refused(everything(connection), 408) == "the header did not arrive within 0.3 s"
 
 
 def test_a_header_that_trickles_does_not_last(hasty: Any) -> None:
-    """Each byte in time, the whole never: the clock is not set back by them."""
+    """Single bytes do not extend the time limit of the header."""
     with connect(hasty) as connection:
         connection.settimeout(0.05)
         received = b""
@@ -118,7 +118,7 @@ def test_the_next_header_is_awaited_no_longer(hasty: Any) -> None:
 
 
 def test_a_body_that_nobody_asked_for_is_not_awaited(hasty: Any) -> None:
-    """The answer is given, the rest of the request never comes."""
+    """The response is sent before the rest of the request arrives."""
     with connect(hasty) as connection:
         healthy(connection, GET[:-2] + b"Content-Length: 1000\r\n\r\n")
         connection.sendall(b"begin")

@@ -92,7 +92,7 @@ def ask(serving: Serving) -> Iterator[Ask]:
 
 
 def reason(answer: Any, status: int) -> str:
-    """The reason of an answer that must be a refusal of that status: JSON with nothing else in it."""
+    """Reason in a response that must have this status: JSON with nothing else in it."""
     assert answer.status == status, answer.body
     assert answer.headers["Content-Type"] == "application/json"
     (text,) = answer.json.values()
@@ -119,7 +119,7 @@ def test_the_answer_is_that_of_the_command(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image/png", "IMAGE/X-ANYTHING", "application/octet-stream; version=1"])
-def test_the_bytes_say_what_they_are(ask: Ask, kind: str) -> None:
+def test_the_format_is_recognised_from_the_bytes(ask: Ask, kind: str) -> None:
     """Any type of a picture, or of bytes, is good for any picture."""
     answer = ask("POST", PATH, encoded("WEBP"), {"Content-Type": kind})
     assert answer.status == 200
@@ -147,7 +147,7 @@ def test_what_any_web_page_may_send_is_refused(ask: Ask, kind: str | None) -> No
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "no format that is known here"),
     ],
 )
-def test_a_body_that_is_no_picture_is_told_why(ask: Ask, body: bytes, text: str) -> None:
+def test_a_body_that_is_no_picture_gets_the_reason(ask: Ask, body: bytes, text: str) -> None:
     """Empty, text, cut, a bomb, a program: 422 with the reason."""
     assert text in reason(ask("POST", PATH, body, JPEG), 422)
 
@@ -179,7 +179,7 @@ def test_a_misspelt_parameter_is_refused(ask: Ask) -> None:
     assert "there are min_confidence and measures" in said
 
 
-def test_measures_are_given_where_the_query_asks(ask: Ask) -> None:
+def test_measures_are_returned_on_request(ask: Ask) -> None:
     """As `detect --measures` gives them; with other words 422."""
     plain, asked, refused = (
         ask("POST", f"{PATH}?measures={word}", encoded("PNG"), JPEG) for word in ("false", "true", "1")
@@ -205,19 +205,19 @@ def test_other_methods_are_refused(ask: Ask, method: str) -> None:
 
 
 def test_a_body_above_the_limit_is_refused(ask: Ask) -> None:
-    """Whoever sends it all the same still gets the answer, and no reset connection."""
+    """A client that sends it all the same gets the response, not a reset connection."""
     for _ in range(5):
         assert "60,000 bytes" in reason(ask("POST", PATH, bytes(8_000_000), JPEG), 413)
 
 
-def test_a_body_that_does_not_say_how_long_it_is(ask: Ask) -> None:
+def test_a_body_without_a_content_length(ask: Ask) -> None:
     """In chunks it is counted as it comes."""
     chunks = (bytes(10_000) for _ in range(100))
     assert "60,000 bytes" in reason(ask("POST", PATH, chunks, JPEG), 413)
 
 
 def test_a_body_announced_too_large_need_not_be_sent(ask: Ask) -> None:
-    """The answer comes on the header alone."""
+    """The response is sent after the header alone."""
     with socket.create_connection(("127.0.0.1", ask.port), timeout=10) as connection:
         connection.sendall(f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n".encode())
         connection.sendall(b"Content-Length: 999999999999\r\n\r\n")
@@ -283,7 +283,7 @@ def ask_in_thread(ask: Ask, answers: list[Any]) -> threading.Thread:
 
 
 def test_a_full_queue_refuses_and_loses_nothing(serving: Serving, wait_until: Callable[..., None]) -> None:
-    """One at work, one waiting; the next gets 503 and when to come back; both others get their answers."""
+    """One running, one queued; the next gets 503 with Retry-After; the first two are served."""
     fake, workers, answers = Fake(), Workers(1, 1), []
     fake.go.clear()
     with serving(app_of(fake, workers)) as ask:
@@ -299,7 +299,7 @@ def test_a_full_queue_refuses_and_loses_nothing(serving: Serving, wait_until: Ca
         assert ask("POST", PATH, encoded("PNG"), JPEG).status == 200
 
 
-def test_an_answer_that_takes_too_long_is_given_up(serving: Serving, wait_until: Callable[..., None]) -> None:
+def test_a_slow_response_times_out(serving: Serving, wait_until: Callable[..., None]) -> None:
     """503 after the time, also for what waited behind it and never began; the place is taken until the work ends."""
     fake, workers, answers = Fake(), Workers(1, 1), []
     fake.go.clear()
@@ -317,7 +317,7 @@ def test_an_answer_that_takes_too_long_is_given_up(serving: Serving, wait_until:
 
 
 def test_a_visitor_who_leaves_is_not_worked_for(serving: Serving, wait_until: Callable[..., None]) -> None:
-    """Waiting behind another, it gives its place back before its turn."""
+    """A queued request that is cancelled frees its place at once."""
     fake, workers, answers, lines = Fake(), Workers(1, 1), [], []
     fake.go.clear()
     endpoint = Endpoint(fake, workers, Limits(MOST, 1_000_000, 20.0))

@@ -51,7 +51,7 @@ def test_strangers_are_not(ask: Any, host: str) -> None:
 
 
 def test_no_log_line_has_the_strangers_words(page: Path, serving: Serving) -> None:
-    """Nor its path, which nobody has checked either."""
+    """Nor its path, which is unchecked, too."""
     lines: list[str] = []
     with serving(build_app(page_files(page), None, URL, lines.append)) as ask:
         ask("GET", "/Ada", headers={"Host": "ada.example"})

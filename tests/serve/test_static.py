@@ -1,4 +1,4 @@
-"""Static files: the page at /, models below /models, nothing else however it is asked for."""
+"""Static files: the page at /, models below /models, and no other path."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_no_etag_is_known_without_a_header() -> None:
     assert not is_known("", '"abc"')
 
 
-def test_head_tells_the_size_without_the_file(ask: Ask) -> None:
+def test_head_gives_the_size_without_the_file(ask: Ask) -> None:
     """HEAD returns the headers of GET without the file."""
     got, headed = ask("GET", "/assets/ort.wasm"), ask("HEAD", "/assets/ort.wasm")
     assert (headed.status, headed.body) == (200, b"")

@@ -1,4 +1,4 @@
-"""Workers: a bounded number of places, given back when the work has really ended."""
+"""Workers: a bounded number of places, each free again only when its work has ended."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_no_more_places_than_workers_and_queue() -> None:
     assert not workers.busy
 
 
-def test_work_given_up_keeps_its_place_until_it_ends(wait_until: Callable[[Callable[[], bool]], None]) -> None:
+def test_abandoned_work_occupies_its_worker_until_it_ends(wait_until: Callable[[Callable[[], bool]], None]) -> None:
     """A thread cannot be stopped; work that had not begun never does."""
     workers, go, begun = Workers(1, 1), threading.Event(), []
 

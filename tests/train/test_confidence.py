@@ -1,4 +1,4 @@
-"""Training of the confidence: its parts against their formulas, what each is given, what is refused.
+"""Training of the confidence: its parts against their formulas, their arguments, and refused inputs.
 
 Those of a network that has learnt are in test_confidence_learning.py; here it has not, which saves a training.
 """
@@ -100,7 +100,7 @@ def test_points_stay_to_the_bit(untrained, confident):
 
 
 def test_errors_that_features_foretell_are_learnt():
-    """Where a feature tells the size of the error, expected errors follow it, on other data and in the right unit."""
+    """Expected errors follow a feature that predicts the error, on other data and in the right unit."""
     generator = torch.Generator().manual_seed(0)
 
     def read(count):
@@ -207,7 +207,7 @@ def test_pictures_are_not_all_decoded_at_once(untrained, tmp_path, monkeypatch):
 
 
 def test_a_face_that_cannot_be_learnt_from_is_named_first(untrained, tmp_path):
-    """As in every other training: before the network has seen any picture."""
+    """As in every other training, before any picture is read."""
     face = untrained[0][0]
     lost = replace(face, points=face.points + 500, box=face.box + 500)
     with pytest.raises(DataError, match=r"blobs/0\.png: its points lie in x .*, all of them outside their picture"):
@@ -317,7 +317,7 @@ def test_folding_the_standardisation_changes_nothing():
 
 @pytest.fixture
 def parts(monkeypatch):
-    """The parts of a training that take long, replaced by what they were given, in order."""
+    """The slow parts of a training, replaced by stubs that record their arguments in order."""
     calls = []
 
     def named(name, answer):
@@ -336,7 +336,7 @@ def parts(monkeypatch):
     return calls
 
 
-def test_each_part_is_given_its_faces(untrained, parts, tmp_path):
+def test_each_part_gets_its_faces(untrained, parts, tmp_path):
     """Training on training faces and pictures, measuring on the held-out ones, under augmentations of another seed."""
     faces, checkpoint = untrained
     others = [replace(face, path=Path(f"other-{i}.png"), photo=f"other-{i}") for i, face in enumerate(faces)]
@@ -421,7 +421,7 @@ def test_initial_weights_depend_on_the_seed_alone(untrained, parts, tmp_path):
 
 
 def test_one_crop_is_too_few(untrained, parts, tmp_path):
-    """A standard deviation needs two; the message says what to do."""
+    """A standard deviation needs two crops; the message has the next step."""
     faces, checkpoint = untrained
     split = split_by_share(faces, 0.25, 3)
     with pytest.raises(ConfigError, match=r"^one crop of one face has no spread to learn from; give more faces, or"):
@@ -432,7 +432,7 @@ def test_one_crop_is_too_few(untrained, parts, tmp_path):
 
 
 def test_the_split_is_that_of_the_networks_training(untrained, parts, tmp_path):
-    """Or of a recipe that says nothing; where it leaves a side empty, the error says whose share and seed."""
+    """Or by the recipe's defaults; if a side would be empty, the error has the share and the seed."""
     faces, checkpoint = untrained
     split = split_by_share(faces, 0.25, 3)
     with pytest.raises(DataError) as caught:
@@ -605,7 +605,7 @@ def test_a_head_begins_at_the_mean_error_of_each_point():
         torch.testing.assert_close(layer(inputs), old((inputs - inputs.mean(0)) / inputs.std(0)), rtol=1e-4, atol=1e-4)
 
 
-def test_faces_are_told_from_negative_crops_whichever_errors_are_learnt():
+def test_confidence_separates_faces_from_negative_crops():
     """The confidence learns from all positives against the negatives, expected errors from the faces alone."""
     faces, others, negatives = (random_features(60, seed) for seed in range(3))
     others = others._replace(coarse=others.coarse + 4, errors=torch.full_like(others.errors, torch.nan))
@@ -668,7 +668,7 @@ def test_channels_that_do_not_vary_are_standardised_to_nothing():
 
 
 def test_a_confidence_of_an_older_lightmark_is_refused(untrained, confident, tmp_path):
-    """It does not say what it was made of; what is no record at all is none."""
+    """A record without a fingerprint is refused; anything that is no record counts as none."""
     network, spec = load_checkpoint(confident[1])
     record = {name: value for name, value in spec.provenance["confidence"].items() if name != "fingerprint"}
     out = tmp_path / "old.safetensors"
@@ -686,7 +686,7 @@ def test_a_confidence_of_an_older_lightmark_is_refused(untrained, confident, tmp
 
 
 def test_a_confidences_fingerprint_holds_all_that_made_it(untrained, tmp_path):
-    """By name; the settings are the defaults where none are given."""
+    """By name, with default settings."""
     faces, checkpoint = untrained
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     found = confidence_fingerprint(checkpoint, faces[:3], [tmp_path / "a.png"], faces[3:5])

@@ -63,7 +63,7 @@ def test_faces_score_above_negative_crops(confident):
 
 
 def test_expected_errors_are_measured_on_validation_faces_alone(trained, tmp_path):
-    """With labels moved on those alone, the scale tells of it; what was learnt before the scale is the same."""
+    """With labels moved on validation faces alone only the scale changes."""
     faces, checkpoint = trained
     short = replace(SHORT, copies=1, steps=5)
     provenance = load_model(checkpoint).spec.provenance

@@ -56,7 +56,7 @@ def test_teachers_parts_are_drawn_beside_the_loss(tmp_path: Path, figures: list)
 
 
 def test_a_plain_loss_has_a_logarithmic_axis(tmp_path: Path, figures: list) -> None:
-    """The parts of a KD-Loss may be negative, a loss alone is not; a log without validation says so."""
+    """Parts of the KD-Loss, which may be negative, need a linear axis; a log without validation is plotted."""
     plot_curves([{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}], tmp_path / "c.png", "plain")
     losses, errors = figures[0].axes
     assert losses.get_yscale() == "log"

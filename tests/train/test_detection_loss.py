@@ -111,7 +111,7 @@ def test_a_right_answer_costs_nothing_and_a_wrong_one_does() -> None:
 
 
 def test_cells_that_may_answer_either_way_cost_nothing() -> None:
-    """Whatever they say."""
+    """Whatever their outputs."""
     expected = torch.zeros(1, 1, 4)
     loss = loss_of(torch.tensor([[5.0]]), expected, torch.tensor([[IGNORED]]), expected)
     assert float(loss["loss"]) == 0
@@ -127,7 +127,7 @@ def test_overlaps_are_those_of_the_formula() -> None:
 
 
 def test_cells_lie_in_the_middle_of_their_strides() -> None:
-    """Row by row, the finest map first, each with its stride and the sizes that it answers; of a wide picture, too."""
+    """Row by row, the finest map first, each with its stride and range of face sizes; for wide pictures, too."""
     cells = cells_of(64, 96)
     assert [int((cells.strides == stride).sum()) for stride in (8, 16, 32)] == [8 * 12, 4 * 6, 2 * 3]
     assert cells.middles[[0, 1, 12]].tolist() == [[3.5, 3.5], [11.5, 3.5], [3.5, 11.5]]
@@ -138,7 +138,7 @@ def test_cells_lie_in_the_middle_of_their_strides() -> None:
 
 
 def one_cell(side_low: float = 30.0, side_high: float = 60.0) -> Cells:
-    """A single cell of stride 16 at (100, 100) that answers faces of `side_low` to `side_high` pixels."""
+    """A single cell of stride 16 at (100, 100), responsible for faces of `side_low` to `side_high` pixels."""
     low, high = torch.tensor([side_low]), torch.tensor([side_high])
     return Cells(torch.tensor([[100.0, 100.0]]), torch.tensor([16.0]), low, high)
 
@@ -149,13 +149,13 @@ def one_cell(side_low: float = 30.0, side_high: float = 60.0) -> Cells:
      (60 * SLACK - 0.1, IGNORED), (60 * SLACK, BACKGROUND)],
 )  # fmt: skip
 def test_a_range_begins_with_its_least_size_and_ends_before_its_largest(side: float, verdict: int) -> None:
-    """Around it, up to `SLACK` times smaller or larger, either answer will do."""
+    """Up to `SLACK` times smaller or larger, the cell is ignored by the loss."""
     assert assign(torch.tensor([square(100, 100, side)]), YES, one_cell()).tolist() == [verdict]
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(12, 0), (12.5, IGNORED), (20, IGNORED), (20.5, BACKGROUND)])
 def test_distances_at_their_bounds_count(shift: float, verdict: int) -> None:
-    """Of a face of 40 px: 0.3 of its side answer, 0.5 are free; those of a face that does not count are free alike."""
+    """For a face of 40 px: cells within 0.3 of its side are positive, within 0.5 ignored; all of an ignored face."""
     box = torch.tensor([square(100 + shift, 100, 40)])
     assert assign(box, YES, one_cell()).tolist() == [verdict]
     assert assign(box, ~YES, one_cell()).tolist() == [BACKGROUND if verdict == BACKGROUND else IGNORED]

@@ -1,4 +1,4 @@
-"""Parts of the face detector's training: what each is given, and that its numbers are those of their formulas."""
+"""Parts of the face detector's training: their arguments, and their numbers against formulas."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def sources(faces: list[Sample], backgrounds: list[Path]) -> Sources:
     return Sources(faces, backgrounds)
 
 
-def test_a_run_is_given_its_faces_pictures_and_steps(
+def test_a_run_gets_its_faces_pictures_and_steps(
     faces: list[Sample], backgrounds: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    """Training ones for the steps, held-out ones for the validation; the result says what was trained on what."""
+    """Training faces for the steps, held-out ones for the validation; result.json records both."""
     taken: list[Any] = []
     judged: list[Any] = []
 
@@ -191,7 +191,7 @@ def test_two_backgrounds_are_enough(faces: list[Sample], backgrounds: list[Path]
     bare = [replace(face, points=np.where(np.arange(68)[:, None] == 3, np.nan, face.points)) for face in faces]
     with pytest.raises(ConfigError) as caught:
         train_face_detector(recipe, bare, backgrounds, tmp_path / "bare")
-    assert str(caught.value) == "none of 48 faces has all points labelled; a detector learns from whole faces"
+    assert str(caught.value) == "none of 48 faces has all points labelled; a detector needs complete ones"
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ class Answers(nn.Module):
         self.boxes, self.scores, self.planes = boxes, scores, list[torch.Tensor]()
 
     def forward(self, planes: torch.Tensor) -> CellOutputs:
-        """Logits (1, C), boxes (1, C, 4) and keypoints that nobody asks for."""
+        """Logits (1, C), boxes (1, C, 4) and unused keypoints."""
         number = len(self.planes)
         self.planes.append(planes)
         scores = torch.tensor([self.scores[number]], dtype=torch.float64)

@@ -319,7 +319,7 @@ def points_of(recipe: Distillation, split: Split, paths: dict[str, Path], out: P
     return recipe.student, split.train, paths["tough"], paths["tolerant"], out / "teacher-points"
 
 
-def test_every_stage_is_given_its_own(
+def test_every_stage_gets_its_arguments(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
 ) -> None:
     """Each stage gets its recipe, folder, split, start and execution settings."""
@@ -365,7 +365,7 @@ def test_little_is_done_where_little_is_asked_for(
 def test_teachers_of_ones_own_are_trained_no_more(
     tmp_path: Path, faces: list[Sample], distillation: Distillation, stages: list[tuple[object, ...]]
 ) -> None:
-    """Given teachers are used for the points and the contact sheet."""
+    """The teachers passed in are used for the points and the contact sheet."""
     tough, tolerant, extra = tmp_path / "a.safetensors", tmp_path / "b.safetensors", extra_faces(faces, 2)
     made = distil(distillation, faces, tmp_path, teachers=(tough, tolerant), student_extra=extra)
     assert (made.tough, made.tolerant, made.plain) == (tough, tolerant, None)

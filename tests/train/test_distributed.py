@@ -169,7 +169,7 @@ def test_a_killed_process_ends_the_run_and_any_number_goes_on(tmp_path: Path, sc
     status, printed = killed(script, tmp_path / "two")
     assert status != 0
     assert "SIGKILL" in printed
-    assert "process 0 of 2: another process of this training has ended or does not answer; start the same" in printed
+    assert "process 0 of 2: another process of this training has ended or does not respond; start the same" in printed
     assert (tmp_path / "two/state.safetensors").exists()
     assert not (tmp_path / "two/result.json").exists()
     shutil.copytree(tmp_path / "two", tmp_path / "one")
@@ -218,7 +218,7 @@ def test_without_torchrun_there_is_one_process() -> None:
 
 @pytest.mark.usefixtures("second_of_three")
 def test_every_sample_has_one_process() -> None:
-    """A batch is cut in order, faces are dealt out in turn."""
+    """A batch is sliced in order, faces are assigned round-robin."""
     assert batch_slice(12) == slice(4, 8)
     assert list(shard(range(7))) == [1, 4]
 
@@ -246,7 +246,7 @@ def test_processes_with_other_faces_are_refused(
     """A machine with another data set raises an error before anything is written."""
     monkeypatch.setattr("lightmark.train.loop.init_distributed", lambda device: device)
     monkeypatch.setattr("lightmark.train.loop.broadcast", lambda value: "the first one's")
-    with pytest.raises(ConfigError, match="process 1 of 3 was given another recipe or other faces than process 0"):
+    with pytest.raises(ConfigError, match="process 1 of 3 has another recipe or other faces than process 0"):
         train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=QUIET)
     assert not (tmp_path / "run").exists()
 
@@ -263,7 +263,7 @@ def test_devices_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("second_of_three")
-def test_what_runs_alone_says_so() -> None:
+def test_single_process_commands_refuse_several_processes() -> None:
     """Commands that write from one process refuse several."""
     with pytest.raises(ConfigError, match="the demo runs in one process, torchrun started 3; start it without"):
         require_single_process("the demo")
@@ -291,6 +291,6 @@ def test_only_torchs_errors_are_laid_on_other_processes() -> None:
 
 
 def test_a_single_process_keeps_its_errors() -> None:
-    """There is nobody else to blame."""
+    """A single process has no other rank that could have failed."""
     with pytest.raises(RuntimeError, match="cannot be multiplied"), collective_errors():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -107,7 +107,7 @@ def test_it_learns(faces: list[Sample], backgrounds: list[Path], tmp_path: Path)
 
 
 def test_test_faces_are_refused(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
-    """Nobody trains a detector on them by oversight."""
+    """Test faces are refused."""
     marked = [replace(faces[0], subsets=frozenset({"test"})), *faces[1:]]
     with pytest.raises(ConfigError, match="never train on a test set"):
         train_face_detector(RECIPE, marked, backgrounds, tmp_path, execution=QUIET)

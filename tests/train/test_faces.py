@@ -133,7 +133,7 @@ class Watched:
         self.crops: list[NDArray[np.uint8]] = []
 
     def __call__(self, crops: NDArray[np.uint8]) -> Array:
-        """The next of its answers."""
+        """The next of its outputs."""
         first = sum(map(len, self.crops))
         self.crops.append(crops)
         return self.points[first : first + len(crops)]

@@ -57,7 +57,7 @@ def test_a_fifth_is_held_out_and_the_curve_is_written(tmp_path, student, setting
 
 
 def test_few_faces_are_left_out_in_turn(tmp_path, student, settings, blob_faces):
-    """Five trainings, each judged by the face that it has not seen; the checkpoint is trained on all."""
+    """Five trainings, each validated on the face left out; the checkpoint is trained on all."""
     report = finetune(student, blob_faces(5), tmp_path / "run", settings, execution=Execution(quiet=True))
     results = [read_result(tmp_path / "run" / f"without-{number}") for number in range(5)]
     assert [(result["train_faces"], result["validation_faces"]) for result in results] == [(4, 1)] * 5
@@ -68,7 +68,7 @@ def test_few_faces_are_left_out_in_turn(tmp_path, student, settings, blob_faces)
 
 
 def test_too_few_faces_are_refused(tmp_path, student, settings, blob_faces):
-    """Four are not enough to tell anything."""
+    """Four faces are an error."""
     with pytest.raises(ConfigError, match="4 photographs; label at least 5"):
         finetune(student, blob_faces(4), tmp_path / "run", settings, execution=Execution(quiet=True))
 
@@ -89,7 +89,7 @@ def test_steps_grow_with_the_faces():
     assert (recipe.size, recipe.early_size, recipe.patience) == (224, 128, 4)
 
 
-def test_report_tells_what_more_faces_would_give(tmp_path):
+def test_report_has_the_learning_curve(tmp_path):
     """The error at twice the faces is on the fitted line; a flat line is no advice to label more."""
     report = FineTuned(tmp_path / "m", 50, {10: 0.08, 20: 0.06, 40: 0.045}, 0.2)
     scale, exponent = learning_curve(report.errors)

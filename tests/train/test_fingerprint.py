@@ -72,7 +72,7 @@ def test_settings_are_named_with_their_values(split: Split, recipe: Recipe) -> N
 
 
 @pytest.mark.parametrize("side", ["train", "validation"])
-def test_one_moved_label_is_seen(split: Split, recipe: Recipe, side: str) -> None:
+def test_one_moved_label_changes_the_fingerprint(split: Split, recipe: Recipe, side: str) -> None:
     """One moved point of one training or validation face changes the fingerprint."""
     whose = {"train": "training faces", "validation": "validation faces"}[side]
     moved = list(getattr(split, side))
@@ -80,14 +80,14 @@ def test_one_moved_label_is_seen(split: Split, recipe: Recipe, side: str) -> Non
     assert changed(split, replace(split, **{side: moved}), recipe) == f"{whose}: labels"
 
 
-def test_one_changed_pixel_is_seen(split: Split, recipe: Recipe) -> None:
+def test_one_changed_pixel_changes_the_fingerprint(split: Split, recipe: Recipe) -> None:
     """One changed pixel changes the fingerprint."""
     before = run_fingerprint(recipe, split, None)
     darker(split.train[3].path)
     assert differences(before, run_fingerprint(recipe, split, None)) == "training faces: pictures"
 
 
-def test_boxes_order_and_number_are_seen(split: Split, recipe: Recipe) -> None:
+def test_boxes_order_and_number_change_the_fingerprint(split: Split, recipe: Recipe) -> None:
     """Boxes, order and number of the faces change the fingerprint."""
     box = [replace(split.train[0], box=split.train[0].box + 1), *split.train[1:]]
     assert changed(split, replace(split, train=box), recipe) == "training faces: boxes"
@@ -114,7 +114,7 @@ def test_pictures_in_memory_are_hashed_by_their_pixels(faces: list[Sample], reci
     assert changed(Split(faces[:4], faces[4:6]), Split(other, faces[4:6]), recipe) == "training faces: pictures"
 
 
-def test_weights_of_the_start_are_seen(split: Split, recipe: Recipe, tmp_path: Path) -> None:
+def test_weights_of_the_start_change_the_fingerprint(split: Split, recipe: Recipe, tmp_path: Path) -> None:
     """Other weights under the same path change the fingerprint."""
     start = tmp_path / "start.safetensors"
     start.write_bytes(b"one")
@@ -125,7 +125,7 @@ def test_weights_of_the_start_are_seen(split: Split, recipe: Recipe, tmp_path: P
         run_fingerprint(recipe, split, tmp_path / "gone.safetensors")
 
 
-def test_teachers_points_are_seen(split: Split, recipe: Recipe) -> None:
+def test_teachers_points_change_the_fingerprint(split: Split, recipe: Recipe) -> None:
     """Other teachers' points change the fingerprint of the student."""
     points = np.zeros((2, 6, 5, 2), np.float32)
     before, after = TeacherPoints(points, points), TeacherPoints(points, points + 1e-3)
@@ -133,7 +133,7 @@ def test_teachers_points_are_seen(split: Split, recipe: Recipe) -> None:
     assert found == "teachers' points: tolerant"
 
 
-def test_backgrounds_of_the_detector_are_seen(split: Split) -> None:
+def test_backgrounds_of_the_detector_change_the_fingerprint(split: Split) -> None:
     """Backgrounds are hashed by their bytes, training and validation separately."""
     known, unknown = [face.path for face in split.train[:2]], [face.path for face in split.train[2:4]]
     before = detector_fingerprint(DetectorRecipe(), split, known, unknown, None)

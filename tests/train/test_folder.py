@@ -1,4 +1,4 @@
-"""A run's folder says whether the run has ended, and whether it is the one that is asked for."""
+"""Folder of a run: finished or not, and the comparison of fingerprints."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_very_run_is_finished_and_another_is_refused(tmp_path: Path) -> None
 
 
 def test_a_run_without_a_fingerprint_is_of_an_older_lightmark(tmp_path: Path) -> None:
-    """It does not say what it was made of, so it passes for nothing."""
+    """Without a fingerprint it is refused."""
     (tmp_path / RESULT).write_text(json.dumps({"recipe": {}}))
     with pytest.raises(ConfigError, match=rf"^{tmp_path}: holds a finished run of an older Lightmark, which .* --out"):
         is_finished(tmp_path, FINGERPRINT)

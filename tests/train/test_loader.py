@@ -22,7 +22,7 @@ from lightmark.train.loader import batches_from
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_picture_is_named_in_one_line(faces: list[Sample], tmp_path: Path, workers: int) -> None:
-    """Its head and end are whole, so only a worker that decodes it meets the fault."""
+    """Its header and end are intact, so that only decoding in a worker fails."""
     path = tmp_path / "broken.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(path)
     content = bytearray(path.read_bytes())

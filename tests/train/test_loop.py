@@ -224,7 +224,7 @@ def test_weights_to_start_from_need_no_imagenet_ones(tmp_path: Path, faces: list
     train(asking, split, tmp_path / "second", start=start, execution=QUIET)
 
 
-def test_a_run_starts_from_given_weights(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
+def test_a_run_starts_from_the_weights_of_start(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
     """With a learning rate near zero the weights stay those of the start checkpoint."""
     split = split_samples(faces, recipe)
     first = train(recipe, split, tmp_path / "first", execution=QUIET)
@@ -242,11 +242,11 @@ def test_diverging_training_is_stopped(tmp_path: Path, faces: list[Sample], reci
 
 
 def test_a_cut_state_is_refused_by_name(tmp_path: Path, faces: list[Sample], recipe: Recipe) -> None:
-    """A training state that is no whole safetensors file is named, and nothing is overwritten."""
+    """A cut training state is named, and nothing is overwritten."""
     state = tmp_path / "run/state.safetensors"
     state.parent.mkdir()
     state.write_bytes(b"\x10\x00\x00\x00")
-    with pytest.raises(CheckpointError, match=r"state\.safetensors: not a whole"):
+    with pytest.raises(CheckpointError, match=r"state\.safetensors: not a complete"):
         train(recipe, split_samples(faces, recipe), tmp_path / "run", execution=QUIET)
     assert state.read_bytes() == b"\x10\x00\x00\x00"
 
@@ -313,7 +313,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return taken
 
 
-def test_each_step_and_validation_is_given_its_own(
+def test_each_step_and_validation_gets_its_batch(
     tmp_path: Path, faces: list[Sample], recipe: Recipe, steps: list[Any]
 ) -> None:
     """Each step gets its batch, the recipe and the spec; the run ends with a result and curves, without a state."""
@@ -599,7 +599,7 @@ def test_processes_that_do_not_fit_the_run_are_refused(
     with pytest.raises(ConfigError) as caught:
         loop._require_one_run(recipe, split, fingerprint)
     assert str(caught.value) == (
-        "tiny: process 1 of 2 was given another recipe or other faces than process 0; give all machines the same "
+        "tiny: process 1 of 2 has another recipe or other faces than process 0; give all machines the same "
         "command and data"
     )
     monkeypatch.setattr(loop, "broadcast", lambda value: {"seed": 0})

@@ -1,4 +1,4 @@
-"""Mosaics hold the faces that their boxes say, and repeat with their random numbers."""
+"""Mosaics show faces at their boxes, and repeat with the same seed."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_sizes_span_the_rules() -> None:
 
 
 def test_a_face_half_outside_does_not_count() -> None:
-    """The share that is seen decides; a box outside has none."""
+    """The visible share decides; a box outside has none."""
     boxes = np.array([[10.0, 10, 50, 50], [-20.5, 10, 19.5, 50], [300, 10, 340, 50], [79.5, 79.5, 119.5, 119.5]])
     np.testing.assert_allclose(visible_share(boxes, 100), [1, 0.5, 0, 0.25], atol=1e-9)
 

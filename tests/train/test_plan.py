@@ -1,4 +1,4 @@
-"""The plan that `train` and `distill` tell before they run."""
+"""The plan that `train` and `distill` print before they run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_gpus_time_is_not_guessed(recipe: Recipe, tmp_path: Path) -> None:
 
 
 def test_finished_stages_take_no_time(recipe: Recipe, faces: list[Sample], tmp_path: Path) -> None:
-    """The plan says that a stage is finished, and does not time its network."""
+    """A finished stage is marked as such, and its network is not timed."""
     train(recipe, split_samples(faces, recipe), tmp_path, execution=QUIET)
     assert plan_lines([Stage(recipe, tmp_path)], 5) == [f"{recipe.name}: finished, in {tmp_path}"]
 

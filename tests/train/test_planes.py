@@ -15,7 +15,7 @@ from lightmark.train.step import planes_of
     ids=["plain", "ImageNet", "std alone"],
 )
 def test_training_and_run_time_planes_agree(options):
-    """The torch twin gives the planes that the model sees at run time."""
+    """The torch version gives the planes of the runtime."""
     spec = ModelSpec(IBUG68, 16, **options)
     crops = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     planes = planes_of(torch.from_numpy(crops.transpose(0, 3, 1, 2).copy()), spec, spec.size)

@@ -40,7 +40,7 @@ def test_paper_recipes_hold_the_released_constants() -> None:
 
 
 def test_stage_recipe_is_found_by_name_and_seed() -> None:
-    """`cpu128-plain` is the plain stage of cpu128 with the asked seed."""
+    """`cpu128-plain` is the plain stage of cpu128 with the same seed."""
     assert get_recipe("cpu128-plain", seed=3) == get_distillation("cpu128", seed=3).plain
 
 

@@ -216,7 +216,7 @@ def test_a_run_resumes_its_state_or_saves_a_first_one(
 def test_a_run_ends_early_where_it_is_enough(
     tmp_path: Path, recipe: Recipe, trainee: Trainee[nn.Linear], bars: list[Any]
 ) -> None:
-    """No step is taken once `enough` says so, after a resume either."""
+    """No step is taken once `enough` returns true, also after a resume."""
     recipe, state = replace(recipe, steps=8, log_every=2, validate_every=2), TrainingState()
     values = [0.5, 0.25, 0.125, 0.1]
 

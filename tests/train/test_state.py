@@ -55,7 +55,7 @@ def test_moments_of_another_shape_are_refused(state: Path, name: str, shape: tup
     """Misshapen moments raise an error, since Adam's fused kernels do not check shapes."""
     tensors, metadata = read_tensors(state)
     write_tensors(state, tensors | {name: torch.zeros(shape)}, metadata)
-    with pytest.raises(CheckpointError, match=r"(?s)state\.safetensors: not a whole training state .*; delete it"):
+    with pytest.raises(CheckpointError, match=r"(?s)state\.safetensors: not a complete training state .*; delete it"):
         load_state(state, FINGERPRINT, trainee())
 
 
@@ -64,7 +64,7 @@ def test_a_lost_moment_is_refused(state: Path) -> None:
     tensors, metadata = read_tensors(state)
     del tensors["optimiser.1.exp_avg"]
     write_tensors(state, tensors, metadata)
-    with pytest.raises(CheckpointError, match="not a whole training state"):
+    with pytest.raises(CheckpointError, match="not a complete training state"):
         load_state(state, FINGERPRINT, trainee())
 
 
@@ -78,7 +78,7 @@ def test_a_state_of_other_types_is_refused(state: Path, key: str, value: object)
     tensors, metadata = read_tensors(state)
     changed = json.loads(metadata["standing"]) | {key: value}
     write_tensors(state, tensors, metadata | {"standing": json.dumps(changed)})
-    with pytest.raises(CheckpointError, match="not a whole training state"):
+    with pytest.raises(CheckpointError, match="not a complete training state"):
         load_state(state, FINGERPRINT, trainee())
 
 
@@ -90,7 +90,7 @@ def conv_trainee(seed: int) -> Trainee:
 
 
 def steps_of(one: Trainee, steps: range) -> dict[str, torch.Tensor]:
-    """Weights and EMA after some steps on given planes."""
+    """Weights and EMA after some steps on these planes."""
     for step in steps:
         planes = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
         one.optimiser.zero_grad()

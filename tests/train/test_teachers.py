@@ -180,7 +180,7 @@ def test_a_damaged_file_is_named(
     """A truncated or foreign cache file raises an error naming it."""
     points(student, faces[:8], make_teacher, tmp_path / "points")
     (tmp_path / "points/tolerant/copy-002.npz").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"tolerant.copy-002\.npz: not a whole file of teacher points"):
+    with pytest.raises(CheckpointError, match=r"tolerant.copy-002\.npz: not a complete file of teacher points"):
         points(student, faces[:8], make_teacher, tmp_path / "points")
 
 
@@ -197,7 +197,7 @@ def test_an_archive_that_python_cannot_unpack_is_named(
             if content[start : start + 4] == header:
                 content[start + offset + shift] = value
     file.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"tough.copy-001\.npz: not a whole file of teacher points"):
+    with pytest.raises(CheckpointError, match=r"tough.copy-001\.npz: not a complete file of teacher points"):
         points(student, faces[:8], make_teacher, tmp_path / "points")
 
 
@@ -228,7 +228,7 @@ def test_one_teachers_points_are_those_of_both(
         assert kept == ["copy-000.npz", "copy-001.npz", "copy-002.npz"]
 
 
-def test_a_cache_file_says_what_it_was_made_of(
+def test_a_cache_file_has_its_fingerprint(
     tmp_path: Path, faces: list[Sample], student: Recipe, make_teacher: Callable[[int], Path]
 ) -> None:
     """The fingerprint has crop settings, faces and weights, under the names of saved files."""
@@ -251,7 +251,7 @@ def test_unusable_teachers_are_refused_before_any_prediction(
     """Missing copies or another crop scale, of either teacher, raise an error before any prediction."""
     tough, tolerant, out = make_teacher(1), make_teacher(2), tmp_path / "points"
     endless = (
-        "recipe student: teacher points can be kept only for a fixed number of copies; set `copies`"
+        "recipe student: teacher points can be cached only for a fixed number of copies; set `copies`"
     )
     wider = (
         f"{tough}: takes crops of 1.25 times the box, the student of 1.5 times; train them with the same crop_scale"

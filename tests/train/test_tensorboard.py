@@ -75,7 +75,7 @@ def test_a_full_disk_is_named(tmp_path: Path, writer: type[Writer], monkeypatch:
     assert made.calls[-2:] == [("loss", 0.5, 2), "flushed"]
 
 
-def test_without_tensorboard_the_install_line_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tensorboard_the_error_has_the_install_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before any work."""
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtraError) as caught:

@@ -1,4 +1,4 @@
-"""Whole runs that take minutes: the paper's own settings, and the script for machines that are lent with a GPU."""
+"""Complete runs that take minutes: the paper's settings, and the script for GPU machines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_papers_recipe_runs(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.skipif(not SCRIPT.exists(), reason="the package alone, without its scripts")
 def test_the_script_for_lent_gpus_trains_every_stage(tmp_path: Path) -> None:
-    """From a folder that holds all it needs; again, it leaves what is finished; the kept files can be loaded."""
+    """From one folder; a second call skips finished stages; the resulting files can be loaded."""
     samples = synthetic_samples(60, seed=0, size=96, subsets=("train",))
     write_coco(samples, tmp_path / "faces.json")
     carried, out, kept = tmp_path / "carried", tmp_path / "out", tmp_path / "kept"

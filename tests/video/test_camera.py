@@ -34,7 +34,7 @@ class Stub:
         return (True, self.frames.pop(0)) if self.frames else (False, None)
 
     def get(self, prop: int) -> float:
-        """The rate, the only property that is asked for."""
+        """The frame rate, the only property that is read."""
         assert prop == cv2.CAP_PROP_FPS
         return self.fps
 
@@ -70,7 +70,7 @@ def test_a_camera_that_gives_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_camera_that_is_not_there_is_refused() -> None:
-    """The error asks what may be wrong."""
+    """The error lists possible causes."""
     with pytest.raises(VideoError, match="camera 97: cannot be opened; is it plugged in"):
         VideoReader(97)
 

@@ -92,7 +92,7 @@ def test_eyes_closed_for_longer_are_no_blink() -> None:
         assert events[1].end == seconds[-1]
 
 
-def test_too_few_frames_list_no_blink_and_say_so() -> None:
+def test_too_few_frames_give_no_blinks_and_a_warning() -> None:
     """Below 14 a second a blink may fall between two frames; at 15 none does."""
     slow, quick = times_of(10), times_of(15)
     assert (is_too_slow(slow), is_too_slow(quick)) == (True, False)
@@ -159,7 +159,7 @@ def test_rows_become_signals() -> None:
 
 
 def test_closure_is_relative_to_the_open_eye() -> None:
-    """0 at the baseline, 1 where the lids meet, whatever the person's openness."""
+    """0 at the baseline, 1 for a closed eye, whatever the person's openness."""
     seconds = times_of(30)
     for level in (0.3, 0.9):
         eyes = np.where((seconds > 5) & (seconds < 5.3), 0.0, level)

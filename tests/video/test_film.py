@@ -136,7 +136,7 @@ def test_a_size_that_changes_is_scaled_to_the_first(film_of: FilmOf, tmp_path: P
     assert [frame.image.shape for frame in frames_of(tmp_path / "film.mjpeg")] == [(48, 64, 3)] * 6
 
 
-def test_sound_and_count_are_told(film_of: FilmOf, tmp_path: Path) -> None:
+def test_sound_and_frame_count_are_read(film_of: FilmOf, tmp_path: Path) -> None:
     """`sound` names the file where it has some; `total` and `fps` are what the file claims."""
     times = [index / 25 for index in range(10)]
     silent = film_of(tmp_path / "silent.mp4", [grey(9)] * 10, times)
@@ -184,7 +184,7 @@ def faults(film_of: FilmOf, folder: Path) -> Iterator[tuple[Path, str]]:
     yield folder / "nul\0.mp4", r"cannot be read: embedded null"
     yield folder, r": is a folder; name one video file in it"
     yield made(folder / "empty.mp4", b""), r"empty\.mp4: is empty \(0 bytes\)"
-    yield made(folder / "text.mp4", b"hello " * 100), r"text\.mp4: no video that FFmpeg knows"
+    yield made(folder / "text.mp4", b"hello " * 100), r"text\.mp4: no video that FFmpeg can read"
     cut = film.read_bytes()[: film.stat().st_size * 2 // 3]
     yield made(folder / "cut.mp4", cut), r"cut\.mp4: begins as MP4 or QuickTime, but is cut or damaged"
     Image.fromarray(quartered()).save(folder / "a.png")
@@ -235,7 +235,7 @@ def test_a_cover_picture_is_no_video(film_of: FilmOf, tmp_path: Path) -> None:
 
 
 def test_no_frame_at_all_is_an_error(film_of: FilmOf, tmp_path: Path) -> None:
-    """A film whose index lists none, and one of which none can be decoded; the second says why."""
+    """A film whose index is empty, and one that cannot be decoded, with FFmpeg's reason."""
     path = film_of(tmp_path / "film.avi", [grey(90)] * 3, [0.0, 0.04, 0.08], codec="mjpeg")
     data = path.read_bytes()
     start = data.index(b"movi") + 4

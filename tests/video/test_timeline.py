@@ -57,8 +57,8 @@ def test_each_face_has_its_events(timeline: Timeline) -> None:
     assert timeline.slow_rate() is None
 
 
-def test_a_slow_film_is_told() -> None:
-    """By the rate of the face that was there the longest; without faces there is nothing to tell."""
+def test_a_low_frame_rate_is_reported() -> None:
+    """By the rate of the longest track; without faces no warning."""
     line = Timeline()
     assert line.slow_rate() is None
     for index in range(20):

@@ -119,7 +119,7 @@ def scene(*squares: tuple[int, int, int], size: int = 30) -> Picture:
 
 
 def film(tracker: Tracker, frames: Sequence[Picture], start: float = 0.0) -> list[list[TrackedFace]]:
-    """What the tracker says of frames at 30 a second."""
+    """The tracker's output for frames at 30 per second."""
     return [tracker.update(frame, start + index / FPS) for index, frame in enumerate(frames)]
 
 
@@ -179,7 +179,7 @@ def test_a_lost_face_is_known_at_its_last_place_for_a_while() -> None:
 
 
 def test_a_face_away_for_longer_comes_back_as_another() -> None:
-    """After an empty stretch beyond `patience`, ids go on counting and are never given again."""
+    """After an empty stretch beyond `patience`, ids continue and are never reused."""
     frames = [scene((60, 40, 200))] * 4 + [scene()] * 20 + [scene((60, 40, 200))] * 3
     found = film(tracker_of(Blobs()), frames)
     assert [ids(faces) for faces in found] == [[0]] * 4 + [[]] * 20 + [[1]] * 3
@@ -194,14 +194,14 @@ def test_a_cut_gives_new_ids_even_where_a_face_stays_in_place() -> None:
 
 
 def test_light_going_up_is_no_cut() -> None:
-    """Twice the brightness of all that is seen keeps the ids."""
+    """Doubling the brightness of the picture keeps the ids."""
     dark = scene((60, 40, 240)) // 2
     found = film(tracker_of(Blobs()), [dark] * 3 + [dark * 2] * 3)
     assert {tuple(ids(faces)) for faces in found} == {(0,)}
 
 
 def test_of_two_tracks_on_one_face_the_one_that_slid_over_ends() -> None:
-    """A face vanishes beside another: its track sees the other's in its box, and is not shown twice."""
+    """When a face vanishes beside another, its track does not follow the other face."""
     both, one = scene((50, 40, 150), (78, 40, 200)), scene((78, 40, 200))
     found = film(tracker_of(Blobs(), redetect=3), [both] * 6 + [one] * 30)
     by_place = {face.id: face.raw_points[0, 0] for face in found[5]}
@@ -364,7 +364,7 @@ def test_a_find_beside_a_track_is_its_face_from_an_overlap_of_three_tenths(shift
 
 
 @pytest.mark.parametrize(("shift", "number"), [(14, 0), (14.1, 1)])
-def test_a_track_without_confidence_is_seen_from_an_overlap_of_three_tenths(shift: float, number: int) -> None:
+def test_a_track_without_confidence_matches_from_an_overlap_of_three_tenths(shift: float, number: int) -> None:
     """Three searches in a row that find nothing so near it end it."""
     model = Script([square(60)], {square(60): square(60)}, confidence=None)
     tracker = tracker_of(model, redetect=1, max_faces=1)
@@ -443,7 +443,7 @@ def test_of_two_in_sight_the_one_that_moved_less_stays() -> None:
 
 
 def test_where_both_moved_alike_the_older_one_stays() -> None:
-    """Two tracks meet half way."""
+    """Two tracks cross half way."""
     left, middle, right = square(40), square(50), square(60)
     model = Script([left])
     tracker = tracker_of(model, redetect=1)
@@ -531,7 +531,7 @@ def test_the_detector_looks_when_none_is_known_one_is_lost_or_it_is_time() -> No
 
 
 def test_at_most_max_faces_are_taken_up_and_the_next_when_one_goes() -> None:
-    """Exactly one where one is asked for."""
+    """Exactly one face with max_faces 1."""
     model = Script([square(30), square(100)])
     tracker = tracker_of(model, max_faces=1, redetect=1)
     assert [step(tracker, 0.1), step(tracker, 0.2)] == [[0], [0]]
@@ -554,7 +554,7 @@ def test_a_frame_that_is_refused_changes_nothing(seconds: float) -> None:
     "options", [{"redetect": 1}, {"min_confidence": 0.0}, {"min_confidence": 1.0}, {"patience": 0.0}, {"max_faces": 1}]
 )
 def test_options_at_the_end_of_their_range_are_taken(options: dict[str, float]) -> None:
-    """And are what they were given as."""
+    """And have the value passed in."""
     tracking = Tracking(**options)  # type: ignore[arg-type]  # one of several types
     ((name, value),) = options.items()
     assert getattr(tracking, name) == value
@@ -593,7 +593,7 @@ class Person:
     points: Array
 
     def put(self, frame: Picture, x: float, y: float) -> Array:
-        """Paste it with its corner at whole pixels (x, y); its points in the frame."""
+        """Paste it with its corner at integer pixels (x, y); returns its points in the frame."""
         x, y = round(x), round(y)
         size = len(self.patch)
         left, right = max(-x, 0), min(frame.shape[1] - x, size)
@@ -678,7 +678,7 @@ def test_a_long_film_of_real_faces(real_data: Path, tmp_path: Path) -> None:
 
 
 def test_points_of_ones_own_are_sought_in_the_faces_box() -> None:
-    """A model whose points fill a third of the face is asked for the whole face's box, frame after frame."""
+    """A model whose points cover a third of the face gets the full face's box in every frame."""
     model = Inner()
     tracker = Tracker(model)  # type: ignore[arg-type]  # all that it needs of a Landmarker
     for number in range(6):

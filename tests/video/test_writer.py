@@ -1,4 +1,4 @@
-"""What is written has every frame at its time, and the sound; it is whole, or it is not there."""
+"""Written videos have every frame at its time and the sound; files are complete or absent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def grey(level: int, size: tuple[int, int] = (64, 48)) -> Picture:
 
 
 def write_film(path: Path, levels: Sequence[int], times: Sequence[float] | None = None) -> Path:
-    """A film of flat frames, 25 a second unless `times` say otherwise."""
+    """A film of flat frames, 25 per second unless `times` are set."""
     with writing_video(path) as writer:
         for index, level in enumerate(levels):
             writer.write(grey(level), index / 25 if times is None else times[index])
@@ -118,7 +118,7 @@ def test_the_sound_is_kept_as_it_is(film_of: FilmOf, tmp_path: Path, source: str
 
 
 def test_the_sound_of_a_film_broken_off_ends_with_its_pictures(film_of: FilmOf, tmp_path: Path) -> None:
-    """Nobody asked for the rest."""
+    """Other streams are ignored."""
     loud = film_of(tmp_path / "loud.mp4", [grey(90)] * 3, [0.0, 0.2, 0.4], sound="aac")
     with VideoReader(loud) as reader, writing_video(tmp_path / "film.mp4", reader.sound) as writer:
         for frame in reader:
@@ -137,7 +137,7 @@ def test_the_sound_moves_with_a_clock_that_is_set_to_zero(film_of: FilmOf, tmp_p
     np.testing.assert_allclose(after[-1][0] - before[-1][0], 0.25, atol=2e-3)
 
 
-def test_sound_that_the_format_cannot_hold_is_told(film_of: FilmOf, tmp_path: Path) -> None:
+def test_sound_that_the_format_cannot_hold_is_reported(film_of: FilmOf, tmp_path: Path) -> None:
     """QuickTime has no place for Opus; the pictures are there all the same."""
     loud = film_of(tmp_path / "loud.mkv", [grey(90)] * 2, [0.0, 0.2], sound="libopus")
     with writing_video(tmp_path / "film.mov", str(loud)) as writer:
@@ -200,7 +200,7 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, size: tuple[int, int]
 
 
 def test_a_film_that_lacks_frames_is_not_whole(tmp_path: Path) -> None:
-    """What the writer says and what can be read back must agree; a film cut by a full disk lacks its end."""
+    """The number of written frames must equal that read back: a film cut by a full disk lacks its end."""
     path = write_film(tmp_path / "film.mkv", [10, 20, 30])
     require_complete(path, 3, "film.mkv")
     with pytest.raises(WriteError, match=r"out\.mkv: of 4 frames only 3 can be read back; is the disk full\?"):
@@ -211,7 +211,7 @@ def test_a_film_that_lacks_frames_is_not_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
-def test_a_writer_that_says_nothing_of_a_full_disk_is_found_out(
+def test_a_silently_full_disk_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The film is cut under the writer's hands, as by OpenCV on a full disk: it does not get its name."""
