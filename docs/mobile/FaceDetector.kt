@@ -22,7 +22,7 @@ class FaceDetector(file: File, val threshold: Float = 0.75f, val possible: Float
     private val outputs: Map<Int, Any> =
         (0 until interpreter.outputTensorCount).associateWith { index ->
             val cells = interpreter.getOutputTensor(index).shape()[1]
-            when (interpreter.getOutputTensor(index).numDimensions()) { // told apart by shape, whatever their order
+            when (interpreter.getOutputTensor(index).numDimensions()) { // LiteRT may order its outputs anyhow
                 4 -> Array(1) { Array(cells) { Array(5) { FloatArray(2) } } }.also { keypoints = it }
                 3 -> Array(1) { Array(cells) { FloatArray(4) } }.also { boxes = it }
                 else -> Array(1) { FloatArray(cells) }.also { scores = it }
