@@ -73,6 +73,32 @@ def test_open_eyes_with_noise_hold_no_event(fps: float) -> None:
     assert find_events(signals(seconds, drift, 0.1, 4 * np.sin(seconds / 3))) == []
 
 
+def test_blinks_of_narrowed_eyes_are_found_against_the_eyes_of_that_moment() -> None:
+    """Who looks down for ten seconds blinks on; eyes narrowed by a seventh are not closed."""
+    seconds = times_of(30)
+    narrowed = np.interp(seconds, [8, 9, 19, 20], [1, 0.85, 0.85, 1])
+    eyes = 0.6 * narrowed * (1 - 0.35 * dips(seconds, STARTS, 0.25))
+    steady = Signals(seconds, eyes, eyes, *np.zeros((4, len(seconds))))
+    assert [event.kind for event in find_events(steady)] == ["blink"] * len(STARTS)
+
+
+def test_noise_on_the_way_back_splits_no_blink() -> None:
+    """Two stretches a frame apart at 60 a second are one, two further apart are two."""
+    seconds = np.arange(12) / 60
+    values = np.array([0, 0.5, 0.3, 0.1, 0.25, 0, 0, 0, 0, 0.4, 0.4, 0])
+    first, second = excursions(seconds, values, 0.2, 0.12)
+    assert (first[0], first[1], first[2]) == pytest.approx((0.24 / 60, 4.52 / 60, 0.5))
+    assert second[2] == 0.4
+
+
+def test_a_blink_that_lowers_the_pitch_is_no_nod() -> None:
+    """Points about the eyes move with the lids, and so does the pose for a moment."""
+    seconds = times_of(30)
+    blinks = dips(seconds, STARTS, 0.28)
+    events = find_events(signals(seconds, 0.6 * (1 - 0.6 * blinks), pitch=-10 * blinks))
+    assert {event.kind for event in events} == {"blink"}
+
+
 def test_one_wrong_frame_is_no_blink() -> None:
     """A single frame at 60 a second is shorter than any lid moves."""
     seconds = times_of(60)
