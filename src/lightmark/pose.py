@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,16 +85,17 @@ def head_transform(points: Floats, schema: Schema, camera: ArrayLike, axes: Axes
     if axes not in get_args(Axes):
         raise GeometryError(f"axes {axes!r}: needs one of {', '.join(get_args(Axes))}")
     rays, solid = _rays(_rigid_points(points, schema, "head_transform"), camera), head_points()
-    rotation: Array | None = None
+    flat, fit = rays, _fit(rays, solid)
     nearer: Array = np.zeros(len(solid))  # by which each point is nearer than the origin, as a share of its distance
     for _ in range(PERSPECTIVE_STEPS):
-        flat = rays * (1 - nearer)[:, None]
-        rotation = fit_rotation(flat, solid, rotation)
+        rotation = fit.rotation
         placed = solid @ rotation.T
         scale = head_scale(flat, rotation)
         previous, nearer = nearer, scale * placed[:, 2]
         if np.abs(nearer - previous).max() < PERSPECTIVE_CHANGE:
             break
+        flat = rays * (1 - nearer)[:, None]
+        fit, _ = _gauss_newton_step(fit, flat, solid)  # one is enough, as the points still move
     centre = flat.mean(axis=0) / scale - placed[:, :2].mean(axis=0)
     flip = np.array([1.0, 1.0, -1.0])  # the mean head's z points to the viewer
     transform = np.eye(4)
@@ -124,40 +125,52 @@ def knows_pose(schema: Schema) -> bool:
     return any((schema.name, schema.mirror) == (known.name, known.mirror) for known in (IBUG68, WFLW98))
 
 
-def fit_rotation(points: Array, solid: Array, start: Array | None = None) -> Array:
-    """Rotation (3, 3) that fits `solid` (N, 3) to `points` (N, 2) by least squares; see `head_pose`.
+class _Fit(NamedTuple):
+    """Rotation (3, 3), scale, and logarithm of the width's factor that fit a head to points."""
 
-    A rotation `start` near the solution saves steps.
-    """
-    points, solid = points - points.mean(axis=0), solid - solid.mean(axis=0)
-    rotation, scale = _affine_start(points, solid)
-    rotation = rotation if start is None else start
-    width = 0.0  # logarithm of the factor
+    rotation: Array
+    scale: float
+    width: float
+
+
+def fit_rotation(points: Array, solid: Array) -> Array:
+    """Rotation (3, 3) that fits `solid` (N, 3) to `points` (N, 2) by least squares; see `head_pose`."""
+    return _fit(points, solid).rotation
+
+
+def _fit(points: Array, solid: Array) -> _Fit:
+    fit = _affine_start(points - points.mean(axis=0), solid - solid.mean(axis=0))
     for _ in range(STEPS):
-        widened = solid * [np.exp(width), 1, 1]
-        placed = scale * widened @ rotation.T
-        columns = _columns(placed, scale * widened[:, :1] * rotation[:2, 0]) / (scale * SPREAD)
-        left = (points - placed[:, :2]).ravel() / (scale * SPREAD)
-        prior = np.array([0, 0, 0, 0, 1 / WIDTH_SPREAD])
-        step = np.linalg.lstsq(np.vstack([columns, prior]), np.append(left, -width / WIDTH_SPREAD), rcond=None)[0]
-        step *= min(1.0, LONGEST_TURN / max(float(np.linalg.norm(step[:3])), LONGEST_TURN))
-        rotation = _rotation_about(step[:3]) @ rotation
-        scale *= float(np.exp(np.clip(step[3], -1, 1)))
-        width += float(step[4])
-        if np.abs(step).max() < SMALL_STEP:
+        fit, change = _gauss_newton_step(fit, points, solid)
+        if change < SMALL_STEP:
             break
-    return rotation
+    return fit
 
 
-def _affine_start(points: Array, solid: Array) -> tuple[Array, float]:
-    """Initial rotation and scale: nearest to the least-squares affine map; both point sets are centred."""
+def _gauss_newton_step(fit: _Fit, points: Array, solid: Array) -> tuple[_Fit, float]:
+    """Next fit, and the largest change: radians, or share of scale or width."""
+    points, solid = points - points.mean(axis=0), solid - solid.mean(axis=0)
+    rotation, scale, width = fit
+    widened = solid * [np.exp(width), 1, 1]
+    placed = scale * widened @ rotation.T
+    columns = _columns(placed, scale * widened[:, :1] * rotation[:2, 0]) / (scale * SPREAD)
+    left = (points - placed[:, :2]).ravel() / (scale * SPREAD)
+    prior = np.array([0, 0, 0, 0, 1 / WIDTH_SPREAD])
+    step = np.linalg.lstsq(np.vstack([columns, prior]), np.append(left, -width / WIDTH_SPREAD), rcond=None)[0]
+    step *= min(1.0, LONGEST_TURN / max(float(np.linalg.norm(step[:3])), LONGEST_TURN))
+    scale *= float(np.exp(np.clip(step[3], -1, 1)))
+    return _Fit(_rotation_about(step[:3]) @ rotation, scale, width + float(step[4])), float(np.abs(step).max())
+
+
+def _affine_start(points: Array, solid: Array) -> _Fit:
+    """Initial fit: nearest to the least-squares affine map; both point sets are centred."""
     if not np.isfinite(points).all():
         raise GeometryError("head_pose: points are not all finite; a pose needs every one of the face's points")
     rows, sizes, columns = np.linalg.svd(np.linalg.lstsq(solid, points, rcond=None)[0].T, full_matrices=False)
     if not sizes[1] > 1e-9 * sizes[0]:
         raise GeometryError("head_pose: the points lie on one line or all in one place; a face spans a plane")
     upper = rows @ columns
-    return np.vstack([upper, np.cross(upper[0], upper[1])]), float(sizes.mean())
+    return _Fit(np.vstack([upper, np.cross(upper[0], upper[1])]), float(sizes.mean()), 0.0)
 
 
 def _columns(placed: Array, widening: Array) -> Array:
