@@ -6,8 +6,8 @@ Drawn people (lightmark.data.synthetic) sway, turn, talk, nod and blink at rando
 rendered at 60 frames a second, gets a camera's noise and JPEG a frame, and is tracked by `fast` at every rate: whole,
 and with every second and every fourth frame. A found event is right if it overlaps a true one of its kind, each of
 which counts once. A blink closes within 60 to 100 ms, stays shut for 20 to 100 ms and opens within 100 to 180 ms. The
-bar: F1 of blinks at least 0.95 at each rate. Exit status 1 if it is missed. The constants of lightmark.video.events were
-chosen on the films of seed 900.
+bar: F1 of blinks at least 0.95 at each rate. Exit status 1 if it is missed. The constants of lightmark.video.events
+were chosen on the films of seed 900.
 
 `--figure PNG` also draws the signals of the first film at 30 frames a second.
 """

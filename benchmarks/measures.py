@@ -6,6 +6,10 @@
   (a labelled opening below CLOSED is closed, one above OPEN is open).
 - test: openness and five points from the points of the shipped models against those from the labels, on 300W's test
   faces; crops by the labels' boxes. Five points are compared in pixels of the ArcFace crop of the labels.
+- formulas: how well eye openness by several formulas agrees (Pearson's r) on the training faces that were held out for
+  choosing the models: ours, its distance across the corners' line, the eye aspect ratio, the lids' area over width².
+- annotators: eye opening (over the eye distance) of HELEN's training faces by 300W's labels and by those of the
+  29-point scheme, drawn by other people: what labels allow.
 - pose: openness from the exact points of procedural heads (seed 0) against the known openings of the heads, by yaw and
   pitch, at the distance of an arm or two.
 - painted: closed against open eyes on painted procedural faces without dark glasses and covers, points by the models.
@@ -13,7 +17,8 @@
 - schemes: the 29 points made of 68 against labels of both kinds on the same faces of HELEN's training set, after the
   best similarity, since their crops differ.
 
-Writes benchmarks/results/measures.json; openness is from 0 to 1.
+Writes benchmarks/results/measures.json; openness is from 0 to 1. `--figure PNG` draws eye openness by the points of
+`fast` against the labels', and the two annotators.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from lightmark.alignment import alignment_matrix
 from lightmark.cli.training import training_samples
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample
+from lightmark.data.split import split_by_photo
 from lightmark.data.synthetic.head import make_head
 from lightmark.data.synthetic.render import render_scene
 from lightmark.data.synthetic.scene import random_expression, random_identity, random_scene
@@ -51,7 +57,7 @@ from lightmark.schemes import convert_points, five_points
 
 RESULT = Path(__file__).parent / "results" / "measures.json"
 MODELS = ("fast", "standard")
-SEED = 0
+SEED, HELD_OUT = 0, 0.06  # of the split by which the shipped models were trained
 CLOSED, OPEN = 0.12, 0.3  # labelled openness: below, a line or nearly; above, plainly open
 VIEWS = [(0, 0), (15, 0), (30, 0), (45, 0), (60, 0), (0, -30), (0, -15), (0, 15), (0, 30),
          (20, 20), (30, -30), (30, 30), (-30, -30)]  # fmt: skip
@@ -67,10 +73,13 @@ def main() -> None:
     for name in ("data", "turned", "helen29"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--figure", type=Path, help="PNG of the eyes' agreement to draw")
     parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
-    require_free([options.out], force=options.force)
+    require_free([options.out, *filter(None, [options.figure])], force=options.force)
     training, testing = training_samples([options.data]), read_samples(options.data, subset="test")
+    helen29 = read_samples(options.helen29)
+    held_out = split_by_photo(training, HELD_OUT, SEED)[1]
     result = {
         "command": ["python", *sys.argv],
         "commit": git_commit(),
@@ -79,14 +88,20 @@ def main() -> None:
         "seed": SEED,
         "constants": constants(training, training_samples([options.turned])),
         "test": {name: of_model(name, testing) for name in MODELS},
+        "formulas": {name: of_formulas(name, held_out) for name in MODELS},
+        "annotators": agreement(*annotators(training, helen29)),
         "pose": {f"yaw {yaw}, pitch {pitch}": at_pose(yaw, pitch) for yaw, pitch in VIEWS},
         "painted": of_painted(),
         "transform": {f"{distance:g}": of_transform(distance) for distance in (5.0, 8.0, DISTANCE, 20.0)},
-        "schemes": {"cofw29": of_cofw(training, read_samples(options.helen29))},
+        "schemes": {"cofw29": of_cofw(training, helen29)},
     }
     print(json.dumps(result, indent=1))
     with replacing(options.out) as path:
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if options.figure is not None:
+        points = list(predict(open_model("fast"), testing))
+        by_fast = [values[:, :2].ravel() for values in (openness([one.points for one in testing]), openness(points))]
+        draw_agreement(options.figure, by_fast, annotators(training, helen29))
 
 
 def constants(training: Sequence[Sample], turned: Sequence[Sample]) -> dict[str, Any]:
@@ -290,6 +305,65 @@ def of_transform(distance: float) -> dict[str, Any]:
     angles = {name: [number(value) for value in np.abs(errors - np.median(errors, axis=0)).mean(axis=0)]
               for name, errors in both.items()}  # fmt: skip
     return {"mean_abs_less_bias": angles, "distance_mean_abs_share": number(np.abs(far).mean())}
+
+
+def of_formulas(name: str, samples: Sequence[Sample]) -> dict[str, Any]:
+    """Pearson's r between the model's points and the labels by each formula of `formulas`."""
+    found, known = ([formulas(one) for one in faces]
+                    for faces in (predict(open_model(name), samples), [one.points for one in samples]))  # fmt: skip
+    return {"faces": len(samples)} | {
+        formula: agreement(*(np.ravel([one[formula] for one in values]) for values in (found, known)))["pearson"]
+        for formula in known[0]
+    }
+
+
+def formulas(points: Array) -> dict[str, Array]:
+    """Openness (2,) of the left and right eye by several formulas, each in its own unit."""
+    lids = points[[[45, 44, 43, 42, 47, 46], [36, 37, 38, 39, 40, 41]]]  # outer, upper two, inner, lower two
+    wide = lids[:, 3] - lids[:, 0]
+    width = np.linalg.norm(wide, axis=1)
+    gap = (lids[:, 4] + lids[:, 5] - lids[:, 1] - lids[:, 2]) / 2
+    heights = np.linalg.norm(lids[:, [1, 2]] - lids[:, [5, 4]], axis=2)
+    return {
+        "ours": np.array(unclipped(face_of(points))[:2]),
+        "across": np.abs(cross(wide, gap)) / width / np.linalg.norm(points[36] - points[45]),
+        "eye_aspect_ratio": heights.mean(axis=1) / width,
+        "area_over_width_squared": np.abs(cross(lids, np.roll(lids, -1, axis=1)).sum(axis=1)) / 2 / width**2,
+    }
+
+
+def cross(first: Array, second: Array) -> Array:
+    return np.asarray(first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0])
+
+
+def annotators(training: Sequence[Sample], helen29: Sequence[Sample]) -> tuple[Array, Array]:
+    """Eye openings (2F,) of the faces with labels of both kinds: by the 29 points and by the 68."""
+    labelled68 = {one.path.name: one.points for one in training if one.path.parent.parent.name == "helen"}
+    both = [(one.points, labelled68[one.path.name]) for one in helen29 if one.path.name in labelled68]
+    by29 = [
+        np.abs(cross(one[[11, 10]] - one[[9, 8]], one[[15, 13]] - one[[14, 12]]))
+        / np.linalg.norm(one[[11, 10]] - one[[9, 8]], axis=1) / np.linalg.norm(one[8] - one[9]) for one, _ in both
+    ]  # fmt: skip
+    return np.ravel(by29), np.ravel([formulas(one)["across"] for _, one in both])
+
+
+def draw_agreement(path: Path, by_fast: Sequence[Array], by_people: Sequence[Array]) -> None:
+    """PNG of both pairs of openness, each value a dot, with r."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.4), dpi=100, layout="constrained")
+    people = [values / measures.WIDE_EYE for values in reversed(by_people)]
+    for axes, (across, up), title, other in zip(
+        figure.subplots(1, 2, sharex=True, sharey=True), (by_fast, people),
+        ("`fast` on 300W's test faces", "other people on HELEN's training faces"),
+        ("by the points of `fast`", "by labels of the 29-point scheme"), strict=True,
+    ):  # fmt: skip
+        axes.plot([0, 1], [0, 1], color="#808890", linewidth=0.8)
+        axes.plot(across, up, ".", color="#0f8bd0", alpha=0.35, markersize=4)
+        axes.set(title=f"{title}: r = {np.corrcoef(across, up)[0, 1]:.2f}", xlim=(0, 1.02), ylim=(0, 1.02),
+                 xlabel="eye openness by 300W's labels", ylabel=other, aspect="equal")  # fmt: skip
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
 def of_cofw(training: Sequence[Sample], helen29: Sequence[Sample]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ EventKind = Literal["blink", "eyes_closed", "mouth_open", "nod"]
 SHORTEST_BLINK, LONGEST_BLINK = 0.05, 0.5  # seconds
 SLOWEST_RATE = 14.0  # frames a second below which a blink may fall between two frames; 15 fps cameras are a little off
 # Closure is the share by which both eyes are less open than their baseline. Predicted lids of closed eyes do not quite
-# meet: in the 77 blinks of eleven rendered films (benchmarks/blinks.py, seed 900) it rose to 0.24 or more, and between
+# meet: in the 84 blinks of twelve rendered films (benchmarks/blinks.py, seed 900) it rose to 0.25 or more, and between
 # them to 0.16 at most. Longer closures have more frames to reach a depth in, and narrowed eyes are not closed.
 BLINK_CLOSURE, BLINK_EDGE, LONG_CLOSURE = 0.2, 0.12, 0.3
 NOISES = 5.5  # standard deviations of the noise that a blink closes by at least, on faces that are small or dark
@@ -94,9 +94,9 @@ def find_events(signals: Signals, number: int = 0) -> list[Event]:
     """
     seconds = signals.seconds
     found: list[tuple[EventKind, float, float, float]] = []
-    blinked = closure(signals, BLINK_WINDOW)
+    closed = closure(signals, BLINK_WINDOW)
     if not is_too_slow(seconds):
-        for start, end, depth in excursions(seconds, blinked, max(BLINK_CLOSURE, NOISES * noise_of(blinked)), BLINK_EDGE):
+        for start, end, depth in excursions(seconds, closed, max(BLINK_CLOSURE, NOISES * noise_of(closed)), BLINK_EDGE):
             if SHORTEST_BLINK <= end - start < LONGEST_BLINK:
                 found.append(("blink", start, end, depth))
     for start, end, depth in excursions(seconds, closure(signals), LONG_CLOSURE, BLINK_CLOSURE):
