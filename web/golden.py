@@ -242,7 +242,8 @@ def rounded(face: Face) -> dict[str, Any]:
     expected_error = None if face.expected_error is None else np.round(face.expected_error, 3).tolist()
     pose = None if face.pose is None else {name: round(angle, 2) for name, angle in asdict(face.pose).items()}
     return {"box": np.round(face.box, 3).tolist(), "points": np.round(face.points, 3).tolist(),
-            "confidence": face.confidence, "expected_error": expected_error, "pose": pose}  # fmt: skip
+            "confidence": face.confidence, "expected_error": expected_error, "pose": pose,
+            "openness": [round(value, 4) for value in openness(face)]}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -99,6 +99,18 @@ async function distance(page, model, name) {
   return furthest;
 }
 
+/** Whether the card of the first face tells pose and openness as Python does, in whole degrees and percent. */
+async function measuresShown(page, name) {
+  const { pose, openness } = golden.faces[FIRST][name][0];
+  const [yaw, pitch, roll, ...open] = await page.$$eval("#faces li:first-child .values b", (all) =>
+    all.map(({ textContent: text }) => (text === "closed" ? text : Number(text.replace("−", "-").replace(/[°%]/, "")))));
+  [pose.yaw, pose.pitch, pose.roll].forEach((angle, at) =>
+    assert.ok(Math.abs([yaw, pitch, roll][at] - angle) < 1.6, `${name}: pose ${[yaw, pitch, roll]}`));
+  openness.forEach((value, at) =>
+    assert.ok(open[at] === "closed" ? value < 0.43 : Math.abs(open[at] / 100 - value) < 0.03, `${name}: openness ${open}`));
+  return `openness ${open.join(", ")}`;
+}
+
 async function shoot(page, name) {
   if (options.shots) await page.screenshot({ path: join(options.shots, `${name}.png`), fullPage: true });
 }
@@ -127,7 +139,7 @@ await step("can be used by keyboard", async () => {
 for (const name of ["curls.jpg", "turned.jpg", "meeting.jpg"]) {
   await step(`finds the faces of the sample ${name} where Python does`, async () => {
     await openSample(page, golden.faces[FIRST][name].length, name);
-    return `within ${(await distance(page, FIRST, name)).toFixed(3)} px`;
+    return `within ${(await distance(page, FIRST, name)).toFixed(3)} px; ${await measuresShown(page, name)}`;
   });
 }
 

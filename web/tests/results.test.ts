@@ -1,21 +1,33 @@
 import { describe, expect, it } from "vitest";
+import type { Point } from "../src/lightmark/geometry";
 import type { Face } from "../src/lightmark/landmarker";
+import { CLOSED_EYE } from "../src/lightmark/measures";
 import { degrees, duration, enlarged, stemOf, toJson, toPts } from "../src/page/results";
+import { golden } from "./golden";
 
-const face: Face = { points: [[0, 1]], box: [0, 0, 2, 3], expected_error: [0.5], confidence: 0.9, pose: { yaw: 1, pitch: 2, roll: 3 } };
+const face: Face = { points: [[0, 1]], box: [0, 0, 2, 3], expected_error: [0.5], confidence: 0.9, pose: null };
 const schema = { name: "points1", size: 1, mirror: [0], edges: [], groups: {} };
 
 describe("toJson", () => {
-  it("has the keys of `lightmark detect --format json`", () => {
-    const [read] = JSON.parse(toJson({ file: "a.jpg", width: 4, height: 5, schema, faces: [face] }));
+  it("has the keys of `lightmark detect --format json`, and openness as with --measures", () => {
+    const { points, pose, openness: [left, right, mouth] } = golden.poses[0];
+    const shown = { ...face, points: points as unknown as Point[], pose };
+    const [read] = JSON.parse(toJson({ file: "a.jpg", width: 4, height: 5, schema, faces: [shown] }));
+    const measures = read.faces[0];
+    expect(measures.eye_openness.left).toBeCloseTo(left);
+    expect(measures.mouth_openness).toBeCloseTo(mouth);
     expect(read).toEqual({
       file: "a.jpg", width: 4, height: 5,
-      faces: [{ schema: "points1", box: [0, 0, 2, 3], points: [[0, 1]], expected_error: [0.5], confidence: 0.9, pose: face.pose }],
+      faces: [{
+        schema: "points1", box: [0, 0, 2, 3], points, expected_error: [0.5], confidence: 0.9, pose,
+        eye_openness: measures.eye_openness, mouth_openness: measures.mouth_openness,
+        eyes_closed: { left: left < CLOSED_EYE, right: right < CLOSED_EYE },
+      }],
     });
   });
 
   it("leaves out what the model does not tell", () => {
-    const bare = { ...face, expected_error: null, confidence: null, pose: null };
+    const bare = { ...face, expected_error: null, confidence: null };
     const [read] = JSON.parse(toJson({ file: "a.jpg", width: 4, height: 5, schema, faces: [bare] }));
     expect(Object.keys(read.faces[0])).toEqual(["schema", "box", "points"]);
   });

@@ -1080,6 +1080,63 @@ function rotationAngles(rotation) {
 		roll: roll * DEGREES
 	};
 }
+/** Rz(roll) · Ry(yaw) · Rx(pitch), the inverse of `rotationAngles`. */
+function rotationOf({ yaw, pitch, roll }) {
+	const [cy, sy] = [Math.cos(yaw / DEGREES), Math.sin(yaw / DEGREES)];
+	const [cp, sp] = [Math.cos(pitch / DEGREES), Math.sin(pitch / DEGREES)];
+	const [cr, sr] = [Math.cos(roll / DEGREES), Math.sin(roll / DEGREES)];
+	const turn = [
+		[
+			cy,
+			0,
+			sy
+		],
+		[
+			0,
+			1,
+			0
+		],
+		[
+			-sy,
+			0,
+			cy
+		]
+	];
+	const nod = [
+		[
+			1,
+			0,
+			0
+		],
+		[
+			0,
+			cp,
+			-sp
+		],
+		[
+			0,
+			sp,
+			cp
+		]
+	];
+	return multiply([
+		[
+			cr,
+			sr,
+			0
+		],
+		[
+			-sr,
+			cr,
+			0
+		],
+		[
+			0,
+			0,
+			1
+		]
+	], multiply(turn, nod));
+}
 /** Rotation that lays `solid` over `points` with the least error, by Gauss-Newton; null for points on one line. */
 function fitRotation(points, solid) {
 	if (!points.every((point) => point.every(Number.isFinite))) return null;
@@ -1453,6 +1510,57 @@ async function loadLandmarker(source, options = {}) {
 	await landmarker.warmUp();
 	return landmarker;
 }
+// src/lightmark/measures.ts
+var LEFT_LIDS = [[43, 44], [46, 47]];
+var RIGHT_LIDS = [[37, 38], [40, 41]];
+var LIPS = [[
+	61,
+	62,
+	63
+], [
+	65,
+	66,
+	67
+]];
+var LIDS_SLOPE = .13;
+var JAW_SLOPE = .26;
+var WIDE_EYE = .14;
+var WIDE_MOUTH = .45;
+var LEAST_VIEW = .1;
+var CLOSED_EYE = .4;
+/** Openness of a face with 68 points, or WFLW's 98, and this pose. */
+function opennessOf(points, pose) {
+	const all = points.length === 98 ? ibug68FromWflw98(points) : points;
+	const rotation = rotationOf(pose);
+	const scale = headScale(all, rotation);
+	const of = ([upper, lower], slope, wide) => {
+		const down = [rotation[0][1] - slope * rotation[0][2], rotation[1][1] - slope * rotation[1][2]];
+		const [from, to] = [mean(upper.map((index) => all[index])), mean(lower.map((index) => all[index]))];
+		const opening = ((to[0] - from[0]) * down[0] + (to[1] - from[1]) * down[1]) / Math.max(down[0] ** 2 + down[1] ** 2, LEAST_VIEW) / scale;
+		return Math.min(1, Math.max(0, opening / wide));
+	};
+	return {
+		left: of(LEFT_LIDS, LIDS_SLOPE, WIDE_EYE),
+		right: of(RIGHT_LIDS, LIDS_SLOPE, WIDE_EYE),
+		mouth: of(LIPS, JAW_SLOPE, WIDE_MOUTH)
+	};
+}
+/** Pixels of the distance between the outer eye corners, seen from the front: what fits the mean head best. */
+function headScale(points, rotation) {
+	const turned = HEAD.map((solid) => [0, 1].map((row) => solid.reduce((sum, value, axis) => sum + value * rotation[row][axis], 0)));
+	const [x, y] = mean(turned);
+	let [across, along] = [0, 0];
+	turned.forEach(([u, v], index) => {
+		const [du, dv] = [u - x, v - y];
+		across += du * points[17 + index][0] + dv * points[17 + index][1];
+		along += du * du + dv * dv;
+	});
+	return across / along;
+}
+function mean(points) {
+	const sum = points.reduce(([a, b], [x, y]) => [a + x, b + y], [0, 0]);
+	return [sum[0] / points.length, sum[1] / points.length];
+}
 // src/lightmark/smoothing.ts
 /** One-Euro smoothing of a face's points: steady at rest, quick when they move (lightmark/video/smoothing.py). */
 var MIN_CUTOFF = 1;
@@ -1625,4 +1733,4 @@ var Tracker = class {
 async function detect(source, detector, landmarker) {
 	return findFaces(toPicture(source), detector, landmarker);
 }
-export { FaceDetector, Landmarker, LightmarkError, OneEuro, Tracker, detect, hasWebGpu, headPose, loadDetector, loadLandmarker, toPicture };
+export { CLOSED_EYE, FaceDetector, Landmarker, LightmarkError, OneEuro, Tracker, detect, hasWebGpu, headPose, loadDetector, loadLandmarker, opennessOf, toPicture };

@@ -1,5 +1,7 @@
 /** Panel: what was found and how long it took, in words and numbers. */
 import type { Face } from "../lightmark/landmarker";
+import { CLOSED_EYE, opennessOf } from "../lightmark/measures";
+import type { Pose } from "../lightmark/pose";
 import type { Stages } from "./messages";
 import { degrees, duration } from "./results";
 
@@ -60,25 +62,32 @@ function faceRow(index: number, choose: (index: number) => void): HTMLElement {
   button.addEventListener("click", () => choose(index));
   const head = element("span", "", "head");
   head.append(element("b"), element("span"));
-  const angles = element("span", "", "angles");
-  for (const name of ["Yaw", "Pitch", "Roll"]) {
+  const values = element("span", "", "values");
+  for (const name of ["Yaw", "Pitch", "Roll", "Left eye", "Right eye", "Mouth"]) {
     const cell = element("span", name);
     cell.append(element("b"));
-    angles.append(cell);
+    values.append(cell);
   }
-  button.append(head, angles);
+  button.append(head, values);
   const item = element("li");
   item.append(button);
   return item;
 }
 
 function fillRow(item: HTMLElement, face: Face & { readonly id: number }, chosen: boolean): void {
-  const [title, about, ...angles] = item.querySelectorAll<HTMLElement>(".head b, .head span, .angles b");
+  const [title, about, ...cells] = item.querySelectorAll<HTMLElement>(".head b, .head span, .values b");
   item.querySelector("button")?.setAttribute("aria-pressed", String(chosen));
   title.textContent = `Face ${face.id + 1}`;
   about.textContent = aboutFace(face);
-  const values = face.pose ? [face.pose.yaw, face.pose.pitch, face.pose.roll].map(degrees) : ["–", "–", "–"];
-  angles.forEach((cell, index) => (cell.textContent = values[index]));
+  const values = face.pose ? [...Object.values(face.pose).map(degrees), ...openness(face.points, face.pose)] : [];
+  cells.forEach((cell, index) => (cell.textContent = values[index] ?? "–"));
+}
+
+/** Openness of left eye, right eye and mouth in percent; an eye below the threshold is closed. */
+function openness(points: Face["points"], pose: Pose): string[] {
+  const { left, right, mouth } = opennessOf(points, pose);
+  const percent = (value: number): string => `${Math.round(100 * value)} %`;
+  return [...[left, right].map((eye) => (eye < CLOSED_EYE ? "closed" : percent(eye))), percent(mouth)];
 }
 
 function aboutFace({ confidence, expected_error }: Face): string {

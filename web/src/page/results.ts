@@ -1,6 +1,8 @@
 /** Results as files: JSON as `lightmark detect` writes it, `.pts` as 300W does; and as words. */
 import type { Point } from "../lightmark/geometry";
 import type { Face } from "../lightmark/landmarker";
+import { CLOSED_EYE, opennessOf } from "../lightmark/measures";
+import type { Pose } from "../lightmark/pose";
 import type { Schema } from "../lightmark/schema";
 
 export interface Detection {
@@ -11,7 +13,7 @@ export interface Detection {
   readonly faces: readonly Face[];
 }
 
-/** One object a picture, with the keys of `lightmark detect --format json`. */
+/** One object a picture, with the keys of `lightmark detect --format json`, and of `--measures` the openness. */
 export function toJson({ file, width, height, schema, faces }: Detection): string {
   const plain = faces.map((face) => ({
     schema: schema.name,
@@ -19,9 +21,18 @@ export function toJson({ file, width, height, schema, faces }: Detection): strin
     points: face.points,
     ...(face.expected_error && { expected_error: face.expected_error }),
     ...(face.confidence !== null && { confidence: face.confidence }),
-    ...(face.pose && { pose: face.pose }),
+    ...(face.pose && { pose: face.pose, ...measuresOf(face.points, face.pose) }),
   }));
   return `${JSON.stringify([{ file, width, height, faces: plain }], null, 1)}\n`;
+}
+
+function measuresOf(points: Face["points"], pose: Pose): object {
+  const { left, right, mouth } = opennessOf(points, pose);
+  return {
+    eye_openness: { left, right },
+    eyes_closed: { left: left < CLOSED_EYE, right: right < CLOSED_EYE },
+    mouth_openness: mouth,
+  };
 }
 
 /** Text of a `.pts` file; it counts pixels from 1. */
