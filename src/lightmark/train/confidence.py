@@ -1,6 +1,7 @@
 """Training of a ConfidenceHead on a finished, frozen network: expected errors and face confidence.
 
-The points do not change, so the features (`LandmarkNet.forward_features`) are computed once, before the training.
+The points do not change, so the features (`LandmarkNet.forward_features`) are computed once, before the training. Its
+steps then take seconds, so that it has a short loop of its own and nothing to resume, unlike `train.run`.
 Expected errors maximise a likelihood: an error of length r is taken to be drawn with density ∝ exp(−2r / e) / e²
 over the plane, whose mean length is e (the two-dimensional Laplace form of Kendall and Gal 2017, arXiv 1703.04977).
 """
