@@ -217,7 +217,7 @@ def invert(matrix: Array) -> Array:
     """Inverse (2, 3) of a matrix (2, 3); raises `GeometryError` if it is singular."""
     # In plain numbers: numpy's functions take ten times as long for six of them, three times a face.
     (a, b, x), (c, d, y) = matrix.tolist()
-    determinant = a * d - b * c
+    determinant: float = a * d - b * c
     if determinant == 0:
         raise GeometryError(f"matrix {matrix.tolist()} has no inverse: it flattens the plane")
     rows = [[d, -b, b * y - d * x], [-c, a, c * x - a * y]]
