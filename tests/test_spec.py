@@ -106,7 +106,6 @@ def test_files_older_than_confidence_have_none():
         ("box_map", [[0, 0], [0, 0]], "ValueError|TypeError"),
         ("box_map", 5, "TypeError"),
         ("box_map", [[[0, 0]] * 98] * 4, "ValueError"),
-        ("box_offsets", [0, 0.1, 0, 0], "box_offsets, which this release no longer supports"),
         ("mean", [0.5], "ValueError"),
         ("mean", 0.5, "TypeError"),
         ("std", [1, 1, 0], "each must be positive"),

@@ -279,17 +279,15 @@ def spec_from_json(text: str, where: str) -> ModelSpec:
 
 
 def _spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
-    if any(data.get("box_offsets", ())):
-        raise SpecError("box_offsets, which this release no longer supports; export the model again from its run")
     return ModelSpec(
         schema=schema_from_dict(data["schema"]),
         size=int(data["size"]),
         crop_scale=float(data["crop_scale"]),
-        template=_template(data.get("template")),  # older files and those of the 68 points have none
+        template=_template(data.get("template")),  # files of the 68 points have none
         box_map=_box_map(data.get("box_map")),
         mean=_triple(data["mean"]),
         std=_triple(data["std"]),
-        confidence=bool(data.get("confidence", False)),  # files older than confidence lack it
+        confidence=bool(data.get("confidence", False)),
         architecture=dict(data["architecture"]),
         provenance=dict(data["provenance"]),
     )

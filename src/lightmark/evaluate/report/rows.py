@@ -142,7 +142,7 @@ def _row(where: str, key: str, header: Sequence[str], fields: Sequence[str]) -> 
             },
             size_px=float(values["size_px"]),
             normaliser_px=float(values["normaliser_px"]),
-            points=int(values.get("points", 0)),  # tables older than missing points lack it
+            points=int(values["points"]),
         )
     except (KeyError, ValueError) as error:
         raise DataError(f"{where}: does not fit the columns {', '.join(header)}: {error}") from error
