@@ -17,8 +17,8 @@
 - schemes: the 29 points made of 68 against labels of both kinds on the same faces of HELEN's training set, after the
   best similarity, since their crops differ.
 
-Writes benchmarks/results/measures.json; openness is from 0 to 1. `--figure PNG` draws eye openness by the points of
-`fast` against the labels', and the two annotators.
+Writes benchmarks/results/measures.json, with --part only the sections named; openness is from 0 to 1. `--figure PNG`
+draws eye openness by the points of `fast` against the labels', and the two annotators.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def main() -> None:
     for name in ("data", "turned", "helen29"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--part", action="append", help="section to measure again; the others of --out stay")
     parser.add_argument("--figure", type=Path, help="PNG of the eyes' agreement to draw")
     parser.add_argument("--force", action="store_true", help="write over what is there")
     options = parser.parse_args()
@@ -80,21 +81,22 @@ def main() -> None:
     training, testing = training_samples([options.data]), read_samples(options.data, subset="test")
     helen29 = read_samples(options.helen29)
     held_out = split_by_photo(training, HELD_OUT, SEED)[1]
-    result = {
-        "command": ["python", *sys.argv],
-        "commit": git_commit(),
-        "versions": versions(),
-        "models": {name: shipped_hashes(name) for name in MODELS},
-        "seed": SEED,
-        "constants": constants(training, training_samples([options.turned])),
-        "test": {name: of_model(name, testing) for name in MODELS},
-        "formulas": {name: of_formulas(name, held_out) for name in MODELS},
-        "annotators": agreement(*annotators(training, helen29)),
-        "pose": {f"yaw {yaw}, pitch {pitch}": at_pose(yaw, pitch) for yaw, pitch in VIEWS},
-        "painted": of_painted(),
-        "transform": {f"{distance:g}": of_transform(distance) for distance in (5.0, 8.0, DISTANCE, 20.0)},
-        "schemes": {"cofw29": of_cofw(training, helen29)},
+    parts = {
+        "constants": lambda: constants(training, training_samples([options.turned])),
+        "test": lambda: {name: of_model(name, testing) for name in MODELS},
+        "formulas": lambda: {name: of_formulas(name, held_out) for name in MODELS},
+        "annotators": lambda: agreement(*annotators(training, helen29)),
+        "pose": lambda: {f"yaw {yaw}, pitch {pitch}": at_pose(yaw, pitch) for yaw, pitch in VIEWS},
+        "painted": of_painted,
+        "transform": lambda: {f"{distance:g}": of_transform(distance) for distance in (5.0, 8.0, DISTANCE, 20.0)},
+        "schemes": lambda: {"cofw29": of_cofw(training, helen29)},
     }
+    chosen = options.part or list(parts)
+    before = json.loads(options.out.read_text(encoding="utf-8")) if options.part else {}
+    made = {"command": ["python", *sys.argv], "commit": git_commit(), "versions": versions(), "seed": SEED,
+            "models": {name: shipped_hashes(name) for name in MODELS}}  # fmt: skip
+    newer = {"newer_parts": before.get("newer_parts", {}) | dict.fromkeys(chosen, made)} if options.part else made
+    result = before | newer | {name: parts[name]() for name in chosen}
     print(json.dumps(result, indent=1))
     with replacing(options.out) as path:
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -355,8 +357,8 @@ def draw_agreement(path: Path, by_fast: Sequence[Array], by_people: Sequence[Arr
     people = [values / measures.WIDE_EYE for values in reversed(by_people)]
     for axes, (across, up), title, other in zip(
         figure.subplots(1, 2, sharex=True, sharey=True), (by_fast, people),
-        ("`fast` on 300W's test faces", "other people on HELEN's training faces"),
-        ("by the points of `fast`", "by labels of the 29-point scheme"), strict=True,
+        ("fast on 300W's test faces", "other people on HELEN's training faces"),
+        ("by the points of fast", "by labels of the 29-point scheme"), strict=True,
     ):  # fmt: skip
         axes.plot([0, 1], [0, 1], color="#808890", linewidth=0.8)
         axes.plot(across, up, ".", color="#0f8bd0", alpha=0.35, markersize=4)

@@ -106,7 +106,8 @@ def write_plot(path: Path, tracks: Mapping[int, Signals], events: Sequence[Event
     places = figure.subplots(3, max(len(tracks), 1), squeeze=False, sharex=True)
     for column, (number, signals) in enumerate(tracks.items()):
         eyes, mouth, head = places[:, column]
-        eyes.set(title=f"face {number}", ylim=(0, 1), ylabel="eye openness")
+        eyes.set_title(f"face {number}", loc="left")
+        eyes.set(ylim=(0, 1), ylabel="eye openness")
         eyes.plot(signals.seconds, signals.eye_openness_left, label="left", color="#0f8bd0", linewidth=1)
         eyes.plot(signals.seconds, signals.eye_openness_right, label="right", color="#8c7ae6", linewidth=1)
         eyes.plot(signals.seconds, closure(signals), label="closure", color="#808890", linewidth=0.8)
@@ -121,6 +122,6 @@ def write_plot(path: Path, tracks: Mapping[int, Signals], events: Sequence[Event
             axes = {"mouth_open": mouth, "nod": head}.get(event.kind, eyes)
             axes.axvspan(event.start, event.end, color=COLOURS[event.kind], alpha=0.2, linewidth=0)
         for axes in (eyes, head):
-            axes.legend(loc="upper right", fontsize=8, ncols=3, frameon=False)
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.1, fontsize=8, ncols=3, frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
