@@ -26,7 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def main() -> None:
     training, testing = training_samples([options.data]), read_samples(options.data, subset="test")
     helen29 = read_samples(options.helen29)
     held_out = split_by_photo(training, HELD_OUT, SEED)[1]
-    parts = {
+    parts: dict[str, Callable[[], object]] = {
         "constants": lambda: constants(training, training_samples([options.turned])),
         "test": lambda: {name: of_model(name, testing) for name in MODELS},
         "formulas": lambda: {name: of_formulas(name, held_out) for name in MODELS},
