@@ -1,6 +1,6 @@
 """Blinks, open mouths and nods counted in rendered films with known ones, at 15, 30 and 60 frames a second.
 
-    python benchmarks/blinks.py [--people 8]
+    python benchmarks/blinks.py [--people 5]
 
 Drawn people (lightmark.data.synthetic) sway, turn, talk, nod and blink at random times for `SECONDS`. Each film is
 rendered at 60 frames a second, gets a camera's noise and JPEG a frame, and is tracked by `fast` at every rate: whole,
@@ -59,7 +59,7 @@ class Script:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--people", type=int, default=8)
+    parser.add_argument("--people", type=int, default=5)
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--figure", type=Path, help="PNG to draw the signals of the first film to")
