@@ -12,7 +12,7 @@ from lightmark.spec import ModelSpec, spec_crop_matrix
 POINTS = np.array([[16.0, 18.0], [32.0, 18.0], [24.0, 26.0], [18.0, 34.0], [30.0, 34.0]])
 
 
-def test_wrong_crops_are_never_the_faces() -> None:
+def test_misplaced_crops_are_never_the_faces() -> None:
     """No square shares more of the union with the face's own than allowed; some overlap it, some lie beside it."""
     spec = ModelSpec(plain_schema(5), 32)
     rng = np.random.default_rng(0)
@@ -31,8 +31,8 @@ def test_wrong_crops_are_never_the_faces() -> None:
     assert np.mean(np.array(shares) > 0.15) > 0.1
 
 
-def test_tempting_crops_lie_where_a_detector_would_put_them() -> None:
-    """As a model's crop of that box would, but for the detector's error."""
+def test_hard_negatives_lie_where_a_detector_would_put_them() -> None:
+    """As the crop of that box would, up to the error of a detector."""
     spec, rng = ModelSpec(plain_schema(5), 32), np.random.default_rng(0)
     box, centre = np.array([50.0, 60.0, 90.0, 110.0]), np.array([[15.5, 15.5]])
     own = transform(invert(spec_crop_matrix(spec, box)), centre)
