@@ -6,8 +6,16 @@ import pytest
 
 from lightmark import image as image_module
 from lightmark.errors import GeometryError, ImageError
-from lightmark.geometry import compose, crop_matrix, invert, matrix_scale, mirror_matrix, transform
-from lightmark.image import reduce_by_area, region_of, require_image, warp
+from lightmark.geometry import (
+    compose,
+    crop_matrix,
+    invert,
+    matrix_scale,
+    mirror_matrix,
+    similarity_matrix,
+    transform,
+)
+from lightmark.image import reduce_by_area, reduce_for, region_of, require_image, warp
 
 
 def noise(height, width, seed=0):
@@ -234,10 +242,20 @@ def test_pixels_far_from_the_region_do_not_matter(scale, angle):
 
 
 def test_shrinking_by_a_whole_number_is_the_mean_of_blocks():
-    """A crop of 4×4 blocks whose edges fall on the picture's is their mean."""
+    """A crop of 4×4 blocks whose edges fall on the picture's is their mean, rounded in each of two halvings."""
     picture = noise(128, 128)
     crop = warp(picture, np.array([[0.25, 0, -0.375], [0, 0.25, -0.375]]), 32)
-    assert np.abs(crop - picture.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))).max() <= 0.5 + 1e-6
+    difference = crop - picture.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
+    assert np.abs(difference).max() <= 1
+    assert np.abs(difference).mean() < 0.4
+
+
+@pytest.mark.parametrize(("shrink", "factor"), [(2.01, 2), (3.9, 2), (4.0, 4), (7.9, 4), (8.0, 8), (33.0, 32)])
+def test_pictures_are_reduced_by_a_power_of_two(shrink, factor):
+    """The largest one that the crop shrinks by at least, so that less than 2 is left for the bilinear sampling."""
+    matrix = similarity_matrix(np.zeros(2), np.zeros(2), 1 / shrink)
+    _, left = reduce_for(noise(400, 400), matrix, (10, 10))
+    assert matrix_scale(left) == pytest.approx(factor / shrink)
 
 
 SHRINKS = [1.0, 1.5, 1.99, 2.01, 2.5, 3.0, 3.3, 4.0, 4.9, 5.5, 6.01, 7.7, 8.0, 9.99, 11.2, 12.0]

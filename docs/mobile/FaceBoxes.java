@@ -33,7 +33,7 @@ public final class FaceBoxes {
     /** Puts a picture, RGB row by row, into an input of width × height pixels. */
     public FaceBoxes(byte[] picture, int pictureWidth, int pictureHeight, int width, int height) {
         zoom = Math.min((double) width / pictureWidth, (double) height / pictureHeight);
-        int factor = 1 / zoom > 2 ? (int) (1 / zoom) : 1;
+        int factor = FaceCrop.Reduced.factor(1 / zoom);
         FaceCrop.Reduced reduced = new FaceCrop.Reduced(picture, pictureWidth, pictureHeight, factor);
         rgb = new byte[width * height * 3];
         for (int row = 0; row < height; row++) {

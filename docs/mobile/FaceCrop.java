@@ -37,7 +37,7 @@ public final class FaceCrop {
         sin = zoom * Math.sin(Math.toRadians(roll));
         centreX = (box[0] + box[2]) / 2;
         centreY = (box[1] + box[3]) / 2;
-        int factor = side / size > 2 ? (int) (side / size) : 1;
+        int factor = Reduced.factor(side / size);
         Reduced reduced = new Reduced(picture, width, height, factor);
         rgb = new byte[size * size * 3];
         for (int row = 0; row < size; row++) {
@@ -120,6 +120,11 @@ public final class FaceCrop {
 
     /** A picture whose pixels are the means of blocks of factor × factor; between them it is linear, outside it is black. */
     static final class Reduced {
+        /** The power of two that leaves less than 2 of what a crop shrinks the picture by. */
+        static int factor(double shrink) {
+            return shrink > 2 ? Integer.highestOneBit((int) shrink) : 1;
+        }
+
         private final double[] means;
         private final int columns;
         private final int rows;

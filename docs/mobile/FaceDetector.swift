@@ -31,7 +31,7 @@ final class FaceDetector {
         // The picture lies in the upper left corner of the input.
         let zoom = min(Double(size.width) / Double(width), Double(size.height) / Double(height))
         func toPicture(_ place: Double) -> Double { (place + 0.5) / zoom - 0.5 }  // pixel centres lie at integers
-        let factor = 1 / zoom > 2 ? Int(1 / zoom) : 1
+        let factor = Reduced.factor(shrink: 1 / zoom)
         let reduced = Reduced(picture: picture, width: width, height: height, factor: factor)
         var pixels = [Float](repeating: 0, count: size.width * size.height * 3)
         for row in 0..<size.height {

@@ -32,7 +32,7 @@ struct FaceCrop {
         let zoom = Double(size) / side
         let (cosine, sine) = (cos(roll * .pi / 180), sin(roll * .pi / 180))
         let centre = SIMD2((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        let factor = side / Double(size) > 2 ? Int(side / Double(size)) : 1
+        let factor = Reduced.factor(shrink: side / Double(size))
         let reduced = Reduced(picture: picture, width: width, height: height, factor: factor)
         let middle = Double(size - 1) / 2
         var planes = [Float](repeating: 0, count: 3 * size * size)
@@ -65,6 +65,11 @@ struct Reduced {
     private let means: [Double]
     private let columns: Int
     private let rows: Int
+
+    /// The power of two that leaves less than 2 of what a crop shrinks the picture by.
+    static func factor(shrink: Double) -> Int {
+        shrink > 2 ? 1 << (Int.bitWidth - 1 - Int(shrink).leadingZeroBitCount) : 1
+    }
 
     init(picture: [UInt8], width: Int, height: Int, factor: Int) {
         let columns = (width + factor - 1) / factor
