@@ -27,5 +27,8 @@ def plot_curves(rows: Sequence[Row], path: Path, title: str) -> None:
     errors.set(xlabel="step", ylabel="validation NME, %", yscale="log", title=f"best {best:.2f} %")
     for axes in (losses, errors):
         axes.grid(alpha=0.3)
+        if axes.get_yscale() == "log":  # whose own labels are powers of ten, of which a short range has none
+            axes.yaxis.set_major_formatter("{x:.4g}")
+            axes.yaxis.set_minor_formatter("{x:.4g}")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
