@@ -1,14 +1,15 @@
 """Learning curves on points of other kinds: a shipped student fine-tuned, against the same network from scratch.
 
     python benchmarks/learning_curves.py --data FOLDER --faces 20,50,200,0 --seeds 0,1,2 \\
-        --out benchmarks/results/learning-curves.json
+        --out benchmarks/results/learning-curves.json --figure docs/figures/learning-curves.png
 
 FOLDER holds 300w, scut86 (86 points, trained on train, measured on test) and helen29 (29 points, measured on the
 photographs that are not in 300w/helen/trainset, which the shipped students learnt); 0 faces are all. Schemas are those
 of `lightmark init`. Both ways have the same steps, batches, faces, order and validation split. Fine-tuning has the
 recipe `finetune_recipe`; from scratch there are no initial weights, and the learning rate is that of the recipe cpu128,
-the same for all layers. Errors are NME in per cent of the schema's normaliser, in the labels' boxes. Finished runs in
---runs are not repeated; --out and --figure are written after each set.
+the same for all layers; --longer 3 adds runs from scratch with three times the steps. Errors are NME in per cent of the
+schema's normaliser, in the labels' boxes. Finished runs in --runs are not repeated; --out and --figure are written
+after each set.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from lightmark.train.start import write_start
 SETS = ("scut86", "helen29")
 WAYS = ("fine-tuned", "from scratch")
 SCRATCH_RATE = 2e-3
+LONGER = "from scratch, {} × steps"
 
 
 def main() -> None:
@@ -54,6 +56,7 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--steps", type=int, help="of every run, instead of the recipe's by the number of faces")
     parser.add_argument("--batch", type=int, help="faces a step, instead of the recipe's")
+    parser.add_argument("--longer", type=int, help="also train from scratch for so many times the steps")
     parser.add_argument("--tests", type=int, default=0, help="test faces of each set, 0 for all")
     parser.add_argument("--runs", type=Path, default=Path("runs/learning-curves"))
     parser.add_argument("--threads", type=int, default=1)
@@ -65,6 +68,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     model = model_path(options.model)
     counts, seeds = ([int(number) for number in text.split(",")] for text in (options.faces, options.seeds))
+    ways = [*WAYS, *([LONGER.format(options.longer)] if options.longer else [])]
     budget = {name: value for name in ("steps", "batch") if (value := getattr(options, name))}
     results: dict[str, Any] = {}
     for name in options.sets.split(","):
@@ -74,13 +78,13 @@ def main() -> None:
             way: {
                 n or len(known): [error_of(way, model, known, tests, n, s, runs, budget) for s in seeds] for n in counts
             }
-            for way in WAYS
+            for way in ways
         }
         results[name] = {
             "faces": len(known),
             "test_faces": len(tests),
-            "nme_percent": {way: {str(n): rounded(values) for n, values in errors[way].items()} for way in WAYS},
-            "learning_curve": {way: curve_of(errors[way]) for way in WAYS},
+            "nme_percent": {way: {str(n): rounded(values) for n, values in errors[way].items()} for way in ways},
+            "learning_curve": {way: curve_of(errors[way]) for way in ways},
         }
         print(name, json.dumps(results[name], indent=1))
         content = {
@@ -140,9 +144,10 @@ def error_of(
     folder = runs / f"{way.replace(' ', '-')}-{len(photos)}-{seed}"
     start = write_start(model, split.train, folder / "start.safetensors", seed) if way == WAYS[0] else None
     recipe = replace(finetune_recipe(model, len(photos), seed), patience=None, **budget)  # type: ignore[arg-type]  # by name
-    recipe = replace(recipe, warmup=recipe.steps // 10, validate_every=max(20, recipe.steps // 6))
     if start is None:
-        recipe = replace(recipe, learning_rate=SCRATCH_RATE, head_rate=1.0, batch_statistics=True)
+        steps = recipe.steps if way == WAYS[1] else recipe.steps * int(way.split()[-3])
+        recipe = replace(recipe, steps=steps, learning_rate=SCRATCH_RATE, head_rate=1.0, batch_statistics=True)
+    recipe = replace(recipe, warmup=recipe.steps // 10, validate_every=max(20, recipe.steps // 6))
     trained = load_model(train(recipe, split, folder, start=start))
     return float(ValidationCrops(tests, [sample.points for sample in tests], trained.spec)(trained).mean())
 
@@ -162,13 +167,15 @@ def plot(results: dict[str, Any], path: Path) -> None:
     """Errors by the number of faces, one panel a set: the mean over the seeds, and each seed as a dot."""
     figure = Figure(figsize=(4 * len(results), 3.2), layout="constrained")
     for axes, (name, result) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
-        for way, colour in zip(WAYS, ("tab:blue", "tab:orange"), strict=True):
+        for way, colour in zip(result["nme_percent"], ("tab:blue", "tab:orange", "tab:red"), strict=False):
             errors = {int(count): values for count, values in result["nme_percent"][way].items()}
             axes.plot(list(errors), [np.mean(values) for values in errors.values()], "o-", color=colour, label=way)
             for count, values in errors.items():
                 axes.plot([count] * len(values), values, ".", color=colour, alpha=0.5)
-        axes.set(xscale="log", yscale="log", title=name, xlabel="faces", ylabel="NME %")
-        axes.set_xticks(list(errors), [str(count) for count in errors], minor=False)
+        axes.set(xscale="log", title=name, xlabel="training faces", ylabel="NME % of test faces")
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(list(errors), [str(count) for count in errors])
+        axes.minorticks_off()
         axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
