@@ -19,6 +19,7 @@ OUTPUTS = [
     ("detect", "out", "FACES --model MODEL --format json --out OUT", "OUT"),
     ("detect", "out", "FACES --model MODEL --format pts --out OUT", "OUT/1.pts"),
     ("detect", "draw", "FACES --model MODEL --draw OUT", "OUT/1.png"),
+    ("detect", "crops", "FACES --model MODEL --crops OUT", "OUT/1.png"),
     ("track", "out", "FILM --model MODEL --out OUT.mp4", "OUT.mp4"),
     ("track", "records", "FILM --model MODEL --records OUT.csv", "OUT.csv"),
     ("track", "events", "FILM --model MODEL --events OUT.csv", "OUT.csv"),
