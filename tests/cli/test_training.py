@@ -149,6 +149,19 @@ def test_a_run_begins_with_an_exported_file(runs: Runs, tmp_path: Path) -> None:
     assert origin == sha256_of(tmp_path / "second" / "start.safetensors")
 
 
+def test_extra_faces_are_trained_on_alone(runs: Runs, tmp_path: Path) -> None:
+    """Validation faces are those of --data, however many are added."""
+    write_faces(tmp_path / "more", SHAPE, np.random.default_rng(5))
+    assert runs.invoke("train").exit_code == 0
+    command = [*runs.commands["train"][:-1], str(tmp_path / "second"), "--extra", str(tmp_path / "more")]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    alone, both = read_result(runs.out), read_result(tmp_path / "second")
+    assert both["train_faces"] == alone["train_faces"] + 12
+    validation = "validation faces"
+    assert both["fingerprint"][validation] == alone["fingerprint"][validation]
+
+
 def test_an_interrupt_before_the_first_save_promises_nothing(runs: Runs) -> None:
     """An interrupt before the first saved state does not promise to resume."""
     runs.interrupt_at(1)

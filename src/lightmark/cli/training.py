@@ -166,13 +166,17 @@ def _complete_recipe(_context: click.Context, _option: click.Parameter, incomple
 @click.command(cls=Command, short_help="Train one network of a recipe")
 @click.argument("recipe", required=False, shell_complete=_complete_stage)
 @click.option("--start", type=MODEL, help="Checkpoint with the initial weights, a shipped name or an ONNX file.")
+@click.option(
+    "--extra", type=EXISTING, multiple=True,
+    help="More faces to train on, such as those that a model has labelled; none is used for validation.",
+)  # fmt: skip
 @TENSORBOARD
 @_stage_options
 @_run_options
 def train(
     recipe: str | None, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
-    start: Path | None, threads: int | None, tensorboard: bool, schema: Schema | None, batch: int | None,
-    precision: str | None,
+    start: Path | None, extra: Sequence[Path], threads: int | None, tensorboard: bool, schema: Schema | None,
+    batch: int | None, precision: str | None,
 ) -> None:  # fmt: skip
     """Train one network: RECIPE is a stage such as cpu128-plain; see `lightmark recipes`.
 
@@ -183,7 +187,7 @@ def train(
 
     from lightmark.evaluate.face_boxes import with_face_boxes
     from lightmark.train.config import Execution
-    from lightmark.train.faces import split_samples
+    from lightmark.train.faces import Split, split_samples
     from lightmark.train.loop import train as run
     from lightmark.train.objectives import DISTILLED
     from lightmark.train.recipes import default_distillation, get_recipe
@@ -193,10 +197,12 @@ def train(
     if named and named.objective in DISTILLED:
         raise ConfigError(f"{recipe} learns from two teachers; `lightmark distill --recipe …` trains them first")
     require_runs([out])
-    faces = training_samples(data, schema)
+    faces, more = training_samples(data, schema), training_samples(extra, schema) if extra else []
     chosen = named or get_recipe(f"{default_distillation(len(faces))}-plain", seed)
     chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
-    split = split_samples(with_face_boxes(faces), chosen)
+    boxed = with_face_boxes([*faces, *more])  # in one call, so that both have the same template
+    split = split_samples(boxed[: len(faces)], chosen)
+    split = Split([*split.train, *boxed[len(faces) :]], split.validation)
     announce([(chosen, out)], split.train[0].schema.size, device)
     if start is not None and start.suffix == ".onnx":
         make_folder(out)
