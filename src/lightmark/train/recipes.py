@@ -150,7 +150,7 @@ def fast128(seed: int = 0) -> Distillation:
 def fast128_second(seed: int = 0) -> Distillation:
     """Second training of fast128's student, from the shipped file: 128,000 crops with strong augmentation.
 
-    Its plain student needs no teachers. Budget: two hours of one core of a Zen 1.
+    Its plain student needs no teachers. Budget: an hour and a half of one core of a Zen 1.
     """
     return _with_student(
         fast128(seed), "fast128-second", steps=4000, batch=32, learning_rate=1e-3, augmentation=STRONG, copies=64
