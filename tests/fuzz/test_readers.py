@@ -200,7 +200,7 @@ def write_cofw(path):
 def seeds(tmp_path):
     """Reader, name and bytes of a valid file for each format."""
     wflw = " ".join(["1.5"] * 196 + ["0", "0", "9", "9"] + ["0"] * 6 + ["a/b.jpg"]) + "\n"
-    rows = "name,subsets,nme_x,nme_x_inner,nme_x_jaw,size_px,normaliser_px\na,test;full,0.1,0.1,0.1,9,9\n"
+    rows = "name,subsets,nme_x,nme_x_inner,nme_x_jaw,size_px,normaliser_px,points\na,test;full,0.1,0.1,0.1,9,9,68\n"
     predictions = {"schema": "points3", "predictions": {"a.jpg": POINTS.tolist(), "b.jpg#0": POINTS.tolist()}}
     label = {"pt2d": np.ones((2, 68)), "Pose_Para": np.ones((1, 7), np.float32), "text": "a"}
     scipy.io.savemat(tmp_path / "seed.mat", label)
