@@ -73,19 +73,6 @@ def test_loaded_network_predicts_the_same(saved, small_network, small_spec, crop
     assert spec.size == 64
 
 
-def test_a_former_name_of_a_layer_is_read(tmp_path, small_network, small_architecture, small_spec):
-    """Checkpoints of trainings begun earlier call the confidence's layer `presence`."""
-    small_network.add_confidence()
-    path = tmp_path / "earlier.safetensors"
-    save_checkpoint(path, small_network, small_architecture, small_spec)
-    tensors, metadata = read_tensors(path)
-    earlier = {name.replace(".logit.", ".presence."): tensor for name, tensor in tensors.items()}
-    assert earlier.keys() != tensors.keys()
-    write_tensors(path, earlier, metadata)
-    weights = load_checkpoint(path)[0].confidence.logit[0].weight
-    torch.testing.assert_close(weights, small_network.confidence.logit[0].weight, rtol=0, atol=0)
-
-
 def test_spec_comes_back(saved, small_spec, small_architecture):
     """The file holds all of the spec, and the architecture that the network was built from."""
     assert load_checkpoint(saved)[1] == replace(small_spec, architecture=describe(small_architecture))

@@ -80,8 +80,6 @@ def load_checkpoint(path: str | Path) -> tuple[LandmarkNet, ModelSpec]:
     Raises `CheckpointError` for a truncated file, a file without a spec, or weights that do not fit the architecture.
     """
     tensors, metadata = read_tensors(path)
-    # The name that trainings begun before 2026-11-28 write.
-    tensors = {name.replace("confidence.presence.", "confidence.logit."): one for name, one in tensors.items()}
     if METADATA_KEY not in metadata:
         raise CheckpointError(f"{path}: holds no ModelSpec; only files that Lightmark saved can be loaded")
     try:
