@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightmark.data.check.check import CheckReport, check, format_report, write_contact_sheet
+from lightmark.data.check.check import CheckReport, check
+from lightmark.data.check.report import format_report, write_contact_sheet
 from lightmark.data.read import read_samples
 from lightmark.data.sample import LABELLED_SIZE, Sample
 from lightmark.errors import DataError

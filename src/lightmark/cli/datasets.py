@@ -37,7 +37,8 @@ def data_check(path: Path, against: Path | None, sheet: Path | None, force: bool
     """Count and verify the labelled faces below PATH; status 1 if something is wrong."""
     import numpy as np
 
-    from lightmark.data.check.check import check, format_report, usable, write_contact_sheet
+    from lightmark.data.check.check import check, usable
+    from lightmark.data.check.report import format_report, write_contact_sheet
     from lightmark.data.read import read_samples
 
     left_out: list[str] = []
