@@ -33,19 +33,12 @@ from lightmark.schema import IBUG68
 from lightmark.source import to_picture
 from lightmark.spec import normalise_crops
 from lightmark.train import confidence as confidence_module
+from lightmark.train import confidence_features as features_module
 from lightmark.train.confidence import (
-    BACKGROUND_CROPS,
-    HARD_NEGATIVES,
     ConfidenceMetrics,
-    ConfidenceRecipe,
-    Features,
     _calibrate,
-    _extract,
-    _face_features,
     _fit,
-    _hard_negatives,
     _mean_nll,
-    _negative_features,
     _pooled,
     _predict,
     _Standardiser,
@@ -55,7 +48,15 @@ from lightmark.train.confidence import (
     saved_confidence,
     train_confidence,
 )
-from lightmark.train.config import Execution, Recipe
+from lightmark.train.confidence_features import (
+    BACKGROUND_CROPS,
+    HARD_NEGATIVES,
+    Features,
+    face_features,
+    hard_negatives,
+    negative_features,
+)
+from lightmark.train.config import ConfidenceRecipe, Execution, Recipe
 from lightmark.train.detector.train import split_backgrounds
 from lightmark.train.faces import mean_normalized_points, split_by_share, split_samples
 from lightmark.train.fingerprint import plain, weights_hash
@@ -158,15 +159,15 @@ def test_half_of_the_negative_crops_are_hard(untrained, tmp_path, monkeypatch):
             boxes = [[30.0, 20.0, 69.0, 59.0]] if picture.max() == 255 else np.zeros((0, 4))
             return Detections(np.array(boxes), np.ones(len(boxes)))
 
-    monkeypatch.setattr(confidence_module, "FaceDetector", Detector)
-    monkeypatch.setattr(confidence_module, "change_pixels", lambda crop, augmentation, rng: crop)
+    monkeypatch.setattr(features_module, "FaceDetector", Detector)
+    monkeypatch.setattr(features_module, "change_pixels", lambda crop, augmentation, rng: crop)
 
     def crops_of(network, spec, crop, count, copies, what, quiet):
         return np.stack([crop(Key(copy, face))[0] for copy in range(copies) for face in range(count)])
 
-    monkeypatch.setattr(confidence_module, "_extract", crops_of)
+    monkeypatch.setattr(features_module, "extract", crops_of)
     spec = load_model(untrained[1]).spec
-    crops = _negative_features(None, spec, untrained[0], paths, replace(QUICK, copies=34), True)
+    crops = negative_features(None, spec, untrained[0], paths, replace(QUICK, copies=34), True)
     white = (crops.min(-1) == 255).mean((1, 2)) > 0.3  # the square fills most of a crop that looks at it
     blue = (crops[..., :2].max((1, 2, 3)) == 0) & (crops[..., 2] == 200).any((1, 2))
     assert len(set(looks)) > 1
@@ -194,14 +195,14 @@ def test_pictures_are_not_all_decoded_at_once(untrained, tmp_path, monkeypatch):
         def detections(self, picture, threshold):
             return Detections(np.zeros((0, 4)), np.zeros(0))
 
-    monkeypatch.setattr(confidence_module, "FaceDetector", Detector)
-    monkeypatch.setattr(confidence_module, "to_picture", watched)
+    monkeypatch.setattr(features_module, "FaceDetector", Detector)
+    monkeypatch.setattr(features_module, "to_picture", watched)
     monkeypatch.setattr(picture_cache, "to_picture", watched)
-    monkeypatch.setattr(confidence_module, "cache_limit", lambda processes: 3 * 64 * 64 * 3)
-    monkeypatch.setattr(confidence_module, "HARD_NEGATIVES", 0.0)
-    monkeypatch.setattr(confidence_module, "BACKGROUND_CROPS", 1.0)
+    monkeypatch.setattr(features_module, "cache_limit", lambda processes: 3 * 64 * 64 * 3)
+    monkeypatch.setattr(features_module, "HARD_NEGATIVES", 0.0)
+    monkeypatch.setattr(features_module, "BACKGROUND_CROPS", 1.0)
     network, spec = load_checkpoint(untrained[1])
-    _negative_features(network, spec, untrained[0][:8], paths, replace(QUICK, copies=4), True)
+    negative_features(network, spec, untrained[0][:8], paths, replace(QUICK, copies=4), True)
     assert len(alive) > 2 * len(paths)  # looked at by the detector, and cut from
     assert max(most) <= 5  # three kept, one that is cut, one that is read
 
@@ -327,8 +328,8 @@ def parts(monkeypatch):
 
         return record
 
-    monkeypatch.setattr(confidence_module, "_face_features", named("faces", lambda *given: given[2:4]))
-    monkeypatch.setattr(confidence_module, "_negative_features", named("negatives", lambda *given: given[2:5]))
+    monkeypatch.setattr(confidence_module, "face_features", named("faces", lambda *given: given[2:4]))
+    monkeypatch.setattr(confidence_module, "negative_features", named("negatives", lambda *given: given[2:5]))
     monkeypatch.setattr(confidence_module, "_fit", named("fit", lambda *given: None))
     metrics = ConfidenceMetrics(1.5, 0.25, 0.5, 0.75)
     monkeypatch.setattr(confidence_module, "_calibrate", named("calibrate", lambda *given: metrics))
@@ -456,13 +457,13 @@ def test_features_are_those_of_every_copy_of_every_item(untrained, monkeypatch):
     labels = torch.rand(2, 5, 5, 2, generator=torch.Generator().manual_seed(0))
     labels[1, 2, 3] = torch.nan
     shown = []
-    monkeypatch.setattr(confidence_module, "track", lambda firsts, text: shown.append((list(firsts), text)) or firsts)
+    monkeypatch.setattr(features_module, "track", lambda firsts, text: shown.append((list(firsts), text)) or firsts)
 
     def extract(batch, quiet):
-        monkeypatch.setattr(confidence_module, "inference_batch", lambda device: batch)
+        monkeypatch.setattr(features_module, "inference_batch", lambda device: batch)
         network.train()
         crop = lambda key: (crops[key.epoch, key.face], labels[key.epoch, key.face])  # noqa: E731  # short
-        return _extract(network, spec, crop, 5, 2, "blobs", quiet)
+        return features_module.extract(network, spec, crop, 5, 2, "blobs", quiet)
 
     planes = torch.from_numpy(normalise_crops(crops.reshape(10, 32, 32, 3), spec))
     with torch.inference_mode():
@@ -479,13 +480,13 @@ def test_features_are_those_of_every_copy_of_every_item(untrained, monkeypatch):
 
 
 def crops_alone(monkeypatch):
-    """Make `_extract` return the crops and labels that it would have put through the network, and its texts."""
+    """Make `extract` return the crops and labels that it would have put through the network, and its texts."""
 
     def extract(network, spec, crop, count, copies, what, quiet):
         cut = [crop(Key(copy, face)) for copy in range(copies) for face in range(count)]
         return np.stack([one for one, _ in cut]), torch.stack([points for _, points in cut]), (network, what, quiet)
 
-    monkeypatch.setattr(confidence_module, "_extract", extract)
+    monkeypatch.setattr(features_module, "extract", extract)
 
 
 def test_crops_of_faces_are_those_of_a_training(untrained, monkeypatch):
@@ -494,7 +495,7 @@ def test_crops_of_faces_are_those_of_a_training(untrained, monkeypatch):
     spec = load_model(checkpoint).spec
     crops_alone(monkeypatch)
     recipe = replace(QUICK, seed=7, augmentation=Augmentation(rotation=10.0))
-    crops, labels, texts = _face_features("network", spec, faces[:3], recipe, True)
+    crops, labels, texts = face_features("network", spec, faces[:3], recipe, True)
     dataset = CropDataset(faces[:3], [face.points for face in faces[:3]], spec, recipe.augmentation, 7)
     expected = [dataset[Key(copy, face)] for copy in range(2) for face in range(3)]
     np.testing.assert_array_equal(crops, np.stack([one.crops.numpy().transpose(1, 2, 0) for one in expected]))
@@ -508,7 +509,7 @@ def test_without_backgrounds_all_negative_crops_are_misplaced(untrained, monkeyp
     spec = load_model(checkpoint).spec
     crops_alone(monkeypatch)
     recipe = replace(QUICK, seed=7)
-    crops, labels, texts = _negative_features("network", spec, faces[:3], [], recipe, False)
+    crops, labels, texts = negative_features("network", spec, faces[:3], [], recipe, False)
     expected = []
     for epoch in range(2):
         for number, face in enumerate(faces[:3]):
@@ -531,8 +532,8 @@ def test_hard_negatives_and_backgrounds_are_cut_as_such(untrained, tmp_path, mon
         Image.fromarray(picture).save(path)
     crops_alone(monkeypatch)
     found = [(paths[2], BOX), (paths[0], BOX + 9)]
-    monkeypatch.setattr(confidence_module, "_hard_negatives", lambda given: found if given == paths else [])
-    crops, _, _ = _negative_features("network", spec, faces[:8], paths, replace(QUICK, copies=6), True)
+    monkeypatch.setattr(features_module, "hard_negatives", lambda given: found if given == paths else [])
+    crops, _, _ = negative_features("network", spec, faces[:8], paths, replace(QUICK, copies=6), True)
     kinds = []
     for number, crop in enumerate(crops):
         epoch, face = divmod(number, 8)
@@ -567,14 +568,14 @@ def test_hard_negatives_are_looked_for_in_every_size(tmp_path, monkeypatch):
     paths = [tmp_path / "two.png", tmp_path / "none.png"]
     for path, value in zip(paths, (2, 0), strict=True):
         Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
-    monkeypatch.setattr(confidence_module, "FaceDetector", Detector)
-    found = _hard_negatives(paths)
+    monkeypatch.setattr(features_module, "FaceDetector", Detector)
+    found = hard_negatives(paths)
     sizes = (224, 320, 480, 640, 960)
     assert looks == [(size, value, 0.2) for value in (2, 0) for size in sizes]
     assert [path for path, _ in found] == [paths[0]] * 10
     np.testing.assert_array_equal([box for _, box in found], [box for size in sizes for box in (BOX, BOX + size)])
-    monkeypatch.setattr(confidence_module, "FaceDetector", None)
-    assert _hard_negatives([]) == []
+    monkeypatch.setattr(features_module, "FaceDetector", None)
+    assert hard_negatives([]) == []
 
 
 def random_features(count, seed=0, points=5):

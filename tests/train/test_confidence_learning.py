@@ -12,11 +12,8 @@ from lightmark.image import warp
 from lightmark.nets.checkpoint import load_checkpoint, load_model
 from lightmark.nets.network import Architecture
 from lightmark.spec import spec_crop_matrix
-from lightmark.train.confidence import (
-    ConfidenceRecipe,
-    train_confidence,
-)
-from lightmark.train.config import Execution, Recipe
+from lightmark.train.confidence import train_confidence
+from lightmark.train.config import ConfidenceRecipe, Execution, Recipe
 from lightmark.train.faces import split_by_share, split_samples
 from lightmark.train.loop import train
 

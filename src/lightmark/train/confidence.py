@@ -8,84 +8,37 @@ over the plane, whose mean length is e (the two-dimensional Laplace form of Kend
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lightmark.data.check.inspection import require_trainable
-from lightmark.data.crops.augment import Augmentation, change_pixels
-from lightmark.data.crops.dataset import CropDataset, Key
-from lightmark.data.crops.negatives import background_matrix, hard_negative_matrix, misplaced_matrix
-from lightmark.data.crops.picture_cache import PictureCache, cache_limit
 from lightmark.data.fingerprint import fingerprint_of_faces, fingerprint_of_pictures
 from lightmark.data.sample import Sample
 from lightmark.data.split import split_by_photo
-from lightmark.detectors.face_detector import FaceDetector
 from lightmark.errors import CheckpointError, ConfigError, DataError, TrainingError
 from lightmark.evaluate.face_boxes import with_face_boxes
-from lightmark.geometry import Array
-from lightmark.image import Picture, warp
 from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
-from lightmark.nets.checkpoint import inference_batch, load_checkpoint, save_checkpoint
+from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.heads import ConfidenceHead, pooled_features
-from lightmark.nets.network import LandmarkNet, architecture_from_dict
-from lightmark.source import to_picture
-from lightmark.spec import ModelSpec
-from lightmark.train.config import EXECUTION, Execution, Recipe
+from lightmark.nets.network import architecture_from_dict
+from lightmark.train.confidence_features import Features, face_features, negative_features
+from lightmark.train.config import EXECUTION, ConfidenceRecipe, Execution, Recipe
 from lightmark.train.detector.train import split_backgrounds
 from lightmark.train.distributed.collectives import require_single_process
 from lightmark.train.faces import Split, require_no_tests, split_by_share
 from lightmark.train.fingerprint import Fingerprint, differences, plain, weights_hash
-from lightmark.train.step import planes_of
 
-# Boxes as a detector would give them, with more occlusion than in the network's own training: large errors, which the
-# head has to predict, are rare on the crops that the network was trained on.
-AUGMENTATION = Augmentation(
-    rotation=25.0, scale=0.1, shift=0.04, box=0.06, mirror=0.5, colour=0.6, grey=0.1, blur=0.2, jpeg=0.2,
-    low_resolution=0.25, noise=0.2, occlusion=0.6,
-)  # fmt: skip
-NEGATIVE_STREAM, STEP_STREAM = 10, 11
-# Below the detector's own thresholds: few pictures without faces reach those, so there would be too few negatives.
-HARD_NEGATIVE_SCORE = 0.2
-DETECTOR_SIZES = (224, 320, 480, 640, 960)  # detector input sizes in pixels; several, for more false positives
-HARD_NEGATIVES, BACKGROUND_CROPS = 0.5, 0.1  # shares of the negative crops; the rest are misplaced crops of faces
+STEP_STREAM = 11  # of random numbers; `confidence_features` has NEGATIVE_STREAM
 # The share that the face detector's training holds out too (DetectorRecipe.validation): these pictures are unseen by
 # both, so they can evaluate both.
 HELD_OUT = 0.12
-
-
-@dataclass(frozen=True)
-class ConfidenceRecipe:
-    """Settings of a ConfidenceHead's training.
-
-    `copies` augmented crops a face and as many negative crops; `steps` of AdamW on batches of `batch` crops.
-    """
-
-    copies: int = 8
-    steps: int = 2000
-    batch: int = 128
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
-    augmentation: Augmentation = AUGMENTATION
-    seed: int = 0
-
-
-class Features(NamedTuple):
-    """Features of M crops: of each point (M, N, C), of the crop (M, C32), and the points' errors (M, N).
-
-    Errors are shares of the crop's side, NaN where the point's label is missing.
-    """
-
-    by_point: Tensor
-    coarse: Tensor
-    errors: Tensor
 
 
 class ConfidenceMetrics(NamedTuple):
@@ -139,9 +92,9 @@ def train_confidence(
     network.to(execution.device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]  # no stub
     known, unknown = split_backgrounds(backgrounds, HELD_OUT) if len(backgrounds) > 1 else (backgrounds, backgrounds)
     extra_split = split_by_photo(present, HELD_OUT, recipe.seed) if present else ([], [])
-    faces = _face_features(network, spec, split.train, recipe, quiet)
-    extra = _face_features(network, spec, extra_split[0], recipe, quiet) if present else None
-    negatives = _negative_features(network, spec, split.train, known, recipe, quiet)
+    faces = face_features(network, spec, split.train, recipe, quiet)
+    extra = face_features(network, spec, extra_split[0], recipe, quiet) if present else None
+    negatives = negative_features(network, spec, split.train, known, recipe, quiet)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)  # for the initial weights and dropout
         network.add_confidence()
@@ -150,11 +103,11 @@ def train_confidence(
         head.to(execution.device)
         _fit(head, faces, [faces] if extra is None else [faces, extra], negatives, recipe)
     held_out = replace(recipe, seed=recipe.seed + 1)  # augmentations that the training did not draw
-    validation = _face_features(network, spec, split.validation, held_out, quiet)
-    validation_negatives = _negative_features(network, spec, split.validation, unknown, held_out, quiet)
+    validation = face_features(network, spec, split.validation, held_out, quiet)
+    validation_negatives = negative_features(network, spec, split.validation, unknown, held_out, quiet)
     metrics = _calibrate(head, validation, validation_negatives)
     if present:
-        validation_extra = _face_features(network, spec, extra_split[1], held_out, quiet)
+        validation_extra = face_features(network, spec, extra_split[1], held_out, quiet)
         metrics = metrics._replace(present_auc=_confidence_auc(head, validation_extra, validation_negatives))
     measured = {name: value for name, value in metrics._asdict().items() if value is not None}
     settings = {"seed": recipe.seed, "copies": recipe.copies, "steps": recipe.steps}
@@ -219,91 +172,6 @@ def finished_confidence(out: Path, fingerprint: Fingerprint) -> ConfidenceMetric
             f"{out}: holds a confidence made from other inputs: {changed}; give another --out, or --force"
         )
     return ConfidenceMetrics(**{name: record[name] for name in ConfidenceMetrics._fields if name in record})
-
-
-def _face_features(
-    network: LandmarkNet, spec: ModelSpec, samples: Sequence[Sample], recipe: ConfidenceRecipe, quiet: bool
-) -> Features:
-    """Features of the recipe's augmented crops of each face."""
-    targets = [sample.points for sample in samples]
-    dataset = CropDataset(samples, targets, spec, recipe.augmentation, recipe.seed)
-
-    def crop(key: Key) -> tuple[Picture, Tensor]:
-        batch = dataset[key]
-        return batch.crops.permute(1, 2, 0).numpy(), batch.points
-
-    return _extract(network, spec, crop, len(samples), recipe.copies, "faces", quiet)
-
-
-def _negative_features(
-    network: LandmarkNet,
-    spec: ModelSpec,
-    samples: Sequence[Sample],
-    backgrounds: Sequence[Path],
-    recipe: ConfidenceRecipe,
-    quiet: bool,
-) -> Features:
-    """Features of negative crops, as many as of faces: hard negatives, backgrounds and misplaced crops."""
-    pictures = PictureCache(cache_limit(1))
-    hard_negatives = _hard_negatives(backgrounds)
-    no_points = torch.zeros(spec.schema.size, 2)  # a placeholder: errors of negative crops are never read
-
-    def crop(key: Key) -> tuple[Picture, Tensor]:
-        rng = np.random.default_rng((recipe.seed, NEGATIVE_STREAM, *key))
-        kind = rng.random()
-        if hard_negatives and kind < HARD_NEGATIVES:
-            path, box = hard_negatives[int(rng.integers(len(hard_negatives)))]
-            picture = pictures.of_file(path)
-            matrix = hard_negative_matrix(box, spec, rng)
-        elif backgrounds and kind < HARD_NEGATIVES + BACKGROUND_CROPS:
-            picture = pictures.of_file(backgrounds[int(rng.integers(len(backgrounds)))])
-            matrix = background_matrix(picture, spec, rng)
-        else:
-            picture = pictures.of_sample(samples[key.face])
-            matrix = misplaced_matrix(samples[key.face].box, picture.shape[:2], spec, rng)
-        return change_pixels(warp(picture, matrix, spec.size), recipe.augmentation, rng), no_points
-
-    return _extract(network, spec, crop, len(samples), recipe.copies, "negative crops", quiet)
-
-
-def _hard_negatives(paths: Sequence[Path]) -> list[tuple[Path, Array]]:
-    """False positives of the shipped face detector: path and box (4,) of each, at every input size.
-
-    Its score is at least `HARD_NEGATIVE_SCORE`.
-    """
-    detectors = [FaceDetector(input_size=size) for size in DETECTOR_SIZES] if paths else []
-    return [
-        (path, box)
-        for path in paths
-        for picture in [to_picture(path)]  # one at a time: thousands of them decoded would not fit into memory
-        for detector in detectors
-        for box in detector.detections(picture, HARD_NEGATIVE_SCORE).boxes
-    ]
-
-
-def _extract(
-    network: LandmarkNet,
-    spec: ModelSpec,
-    crop: Callable[[Key], tuple[Picture, Tensor]],
-    count: int,
-    copies: int,
-    what: str,
-    quiet: bool,
-) -> Features:
-    """Features of `copies` crops of `count` items, which `crop` cuts with their normalized_points (N, 2)."""
-    keys = [Key(copy, face) for copy in range(copies) for face in range(count)]
-    device = next(network.parameters()).device
-    batch = inference_batch(device)
-    firsts = range(0, len(keys), batch)
-    parts = []
-    for first in firsts if quiet else track(firsts, f"features of {what}"):
-        crops, labels = zip(*(crop(key) for key in keys[first : first + batch]), strict=True)
-        planes = planes_of(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device), spec, spec.size)
-        with torch.inference_mode():
-            predicted, by_point, coarse = network.eval().forward_features(planes)
-        errors = (predicted.cpu() - torch.stack(labels)).norm(dim=-1)  # NaN where the label is missing
-        parts.append(Features(by_point.half().cpu(), coarse.cpu(), errors))
-    return Features(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def laplace_nll(log_errors: Tensor, errors: Tensor) -> Tensor:

@@ -126,3 +126,27 @@ class DetectorRecipe:
     def __post_init__(self) -> None:
         if self.rules.size % MULTIPLE:
             raise ConfigError(f"recipe {self.name}: mosaics of {self.rules.size} px; needs a multiple of {MULTIPLE}")
+
+
+# Boxes as a detector would give them, with more occlusion than in the network's own training: large errors, which the
+# head has to predict, are rare on the crops that the network was trained on.
+CONFIDENCE_AUGMENTATION = Augmentation(
+    rotation=25.0, scale=0.1, shift=0.04, box=0.06, mirror=0.5, colour=0.6, grey=0.1, blur=0.2, jpeg=0.2,
+    low_resolution=0.25, noise=0.2, occlusion=0.6,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ConfidenceRecipe:
+    """Settings of a ConfidenceHead's training.
+
+    `copies` augmented crops a face and as many negative crops; `steps` of AdamW on batches of `batch` crops.
+    """
+
+    copies: int = 8
+    steps: int = 2000
+    batch: int = 128
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    augmentation: Augmentation = CONFIDENCE_AUGMENTATION
+    seed: int = 0
