@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from lightmark.cli.training import pictures_of
+from lightmark.cli.auxiliary_training import pictures_of
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.split import split_by_photo

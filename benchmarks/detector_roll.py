@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from detector_recall import FOUND_IOU, paste
-from lightmark.cli.training import pictures_of, training_samples
+from lightmark.cli.auxiliary_training import pictures_of
+from lightmark.cli.training import training_samples
 from lightmark.data.sample import Sample
 from lightmark.detectors.face_detector import FaceDetector
 from lightmark.detectors.keypoint_box import keypoints_of, roll_of_keypoints

@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 import torch
 
-from lightmark.cli.training import pictures_of, training_samples
+from lightmark.cli.auxiliary_training import pictures_of
+from lightmark.cli.training import training_samples
 from lightmark.detectors.face_detector import DETECTOR_KEY
 from lightmark.nets.checkpoint import write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightmark.cli.training import pictures_of
+from lightmark.cli.auxiliary_training import pictures_of
 from lightmark.detectors.face_detector import FaceDetector
 from lightmark.export.detector import export_detector, load_face_detector
 from lightmark.files import replacing, sha256_of

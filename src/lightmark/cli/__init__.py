@@ -30,11 +30,11 @@ GROUPS = {
         "finetune": "training",
         "distill": "training",
         "train": "training",
-        "confidence": "training",
-        "train-detector": "training",
+        "confidence": "auxiliary_training",
+        "train-detector": "auxiliary_training",
         "recipes": "training",
         "export": "exporting",
-        "demo": "training",
+        "demo": "auxiliary_training",
     },
 }
 MODULES = {name: module for commands in GROUPS.values() for name, module in commands.items()}
