@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from lightmark.face import Face
 from lightmark.files import replacing
 
 METADATA_KEY = "lightmark"  # of the table's metadata, the settings
-UNREADABLE = "cannot be read, delete it, and the same command makes it anew"
 
 
 @dataclass
@@ -55,23 +55,28 @@ def write_part(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         parquet.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
 
 
-def read_part(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of the part at `path`; raises `DataError` if it cannot be read."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Context of the part's ParquetFile; raises `DataError` if it cannot be read."""
     from pyarrow import parquet
 
-    with foreign_errors_as(DataError, f"{path}: {UNREADABLE}"), parquet.ParquetFile(path) as file:
+    message = f"{path}: cannot be read, delete it, and the same command makes it anew"
+    with foreign_errors_as(DataError, message), parquet.ParquetFile(path) as file:
+        yield file
+
+
+def read_part(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of the part at `path`; raises `DataError` if it cannot be read."""
+    with _opened(path) as file:
         for batch in file.iter_batches():
             yield from batch.to_pylist()
 
 
 def add_part(summary: Summary, path: Path) -> None:
     """Add the part at `path` to `summary`; raises `DataError` if it cannot be read."""
-    from pyarrow import compute, parquet
+    from pyarrow import compute
 
-    with (
-        foreign_errors_as(DataError, f"{path}: {UNREADABLE}"),
-        parquet.ParquetFile(path) as file,
-    ):
+    with _opened(path) as file:
         # One small column of the faces suffices for their number.
         table = file.read(columns=["key", "error", "faces.list.element.confidence"])
     lengths = compute.list_value_length(table["faces"])
