@@ -39,8 +39,9 @@ def convert_detector(
         raise ConfigError(
             f"input {width}x{height}: width and height need to be multiples of {multiple}, such as 320x320"
         )
-    module = graph_module(fixed_size(read_graph(source), width, height), landmarks=False)
-    metadata = {entry.key: entry.value for entry in read_graph(source).metadata_props}
+    graph = read_graph(source)
+    metadata = {entry.key: entry.value for entry in graph.metadata_props}
+    module = graph_module(fixed_size(graph, width, height), landmarks=False)
     picture = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
     with replacing(out) as temporary:
         if file_format == "coreml":
