@@ -196,8 +196,8 @@ def test_crops_are_aligned_and_keep_folders(
     assert (refused.exit_code, "one.png: is there already" in refused.stderr) == (2, True)
     assert detect(photos / "one.jpg", "--crops", crops, "--crop-size", "64", "--force").exit_code == 0
     face = Landmarker(model).detect(photos / "one.jpg")[0]
-    wanted = face.aligned(to_picture(photos / "one.jpg"), 64).image
-    np.testing.assert_array_equal(to_picture(crops / "one.png"), wanted)
+    expected = face.aligned(to_picture(photos / "one.jpg"), 64).image
+    np.testing.assert_array_equal(to_picture(crops / "one.png"), expected)
     before = (photos / "below" / "two.png").read_bytes()
     assert "two.png: is one of the inputs" in detect(photos, "--crops", photos, "--force").stderr
     assert (photos / "below" / "two.png").read_bytes() == before
