@@ -162,6 +162,13 @@ def test_extra_faces_are_trained_on_alone(runs: Runs, tmp_path: Path) -> None:
     assert both["fingerprint"][validation] == alone["fingerprint"][validation]
 
 
+def test_a_split_seed_chooses_the_validation_faces(runs: Runs) -> None:
+    """Whatever the seed is."""
+    result = CliRunner().invoke(main, [*runs.commands["train"], "--split-seed", "9"])
+    assert result.exit_code == 0, result.output
+    assert read_result(runs.out)["fingerprint"]["recipe"]["split_seed"] == 9
+
+
 def test_an_interrupt_before_the_first_save_promises_nothing(runs: Runs) -> None:
     """An interrupt before the first saved state does not promise to resume."""
     runs.interrupt_at(1)

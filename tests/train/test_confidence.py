@@ -448,6 +448,10 @@ def test_the_split_is_that_of_the_networks_training(untrained, parts, tmp_path):
     many = [replace(face, photo=f"{index}") for index, face in enumerate(faces * 4)]
     train_confidence(bare, many, tmp_path / "m.safetensors")
     assert [face.photo for face in parts[0][3]] == [face.photo for face in split_by_share(many, 0.06, 0).train]
+    apart = replace(spec, provenance={"seed": 3, "split_seed": 1, "validation": 0.25})
+    save_checkpoint(bare, network, Architecture("mobilenetv2", "spatial", width=0.25), apart)
+    train_confidence(bare, faces, tmp_path / "other.safetensors")
+    assert [face.photo for face in parts[6][3]] == [face.photo for face in split_by_share(faces, 0.25, 1).train]
 
 
 def test_features_are_those_of_every_copy_of_every_item(untrained, monkeypatch):

@@ -91,6 +91,13 @@ def test_share_and_seed_of_the_split_are_the_recipes(faces: list[Sample], recipe
     assert all(12 < len(chosen) < 36 for chosen in names)
 
 
+def test_a_split_seed_replaces_the_seed(faces: list[Sample], recipe: Recipe) -> None:
+    """Runs of several seeds share their validation faces, also where the split's seed is 0."""
+    for split_seed in (0, 4):
+        chosen = replace(recipe, validation=0.5, seed=3, split_seed=split_seed)
+        assert split_samples(faces, chosen) == split_by_share(faces, 0.5, split_seed)
+
+
 def test_normalized_points_are_of_the_upright_crop(faces: list[Sample]) -> None:
     """0 and 1 are the crop's edges, whose side is the scale times the box's longer one; and back."""
     spec = ModelSpec(faces[0].schema, 32, 1.5)

@@ -527,6 +527,7 @@ def test_a_spec_records_what_the_network_learns_from(faces: list[Sample], recipe
     template, box_map = template_of(wide.train) or (None, None)
     assert template is not None
     assert new_spec(recipe, wide) == ModelSpec(faces[0].schema, 32, 1.5, template, box_map, provenance=provenance)
+    assert new_spec(replace(recipe, split_seed=0), split).provenance == provenance | {"split_seed": 0}
 
 
 def test_a_network_begins_at_the_mean_shape_of_its_seed(faces: list[Sample], recipe: Recipe) -> None:

@@ -167,13 +167,14 @@ def _complete_recipe(_context: click.Context, _option: click.Parameter, incomple
     "--extra", type=EXISTING, multiple=True,
     help="More faces to train on, such as those that a model has labelled; none is used for validation.",
 )  # fmt: skip
+@click.option("--split-seed", type=int, help="Seed of the choice of validation photographs; --seed by default.")
 @TENSORBOARD
 @_stage_options
 @run_options
 def train(
     recipe: str | None, data: Sequence[Path], out: Path, seed: int, device: str, workers: int, steps: int | None,
     start: Path | None, extra: Sequence[Path], threads: int | None, tensorboard: bool, schema: Schema | None,
-    batch: int | None, precision: str | None,
+    batch: int | None, precision: str | None, split_seed: int | None,
 ) -> None:  # fmt: skip
     """Train one network: RECIPE is a stage such as cpu128-plain; see `lightmark recipes`.
 
@@ -196,7 +197,8 @@ def train(
     require_runs([out])
     faces, more = training_samples(data, schema), training_samples(extra, schema) if extra else []
     chosen = named or get_recipe(f"{default_distillation(len(faces))}-plain", seed)
-    chosen = replace(chosen, **_changes(steps=steps, batch=batch, precision=precision))  # type: ignore[arg-type]  # by name
+    changes = _changes(steps=steps, batch=batch, precision=precision, split_seed=split_seed)
+    chosen = replace(chosen, **changes)  # type: ignore[arg-type]  # by name
     boxed = with_face_boxes([*faces, *more])  # in one call, so that both have the same template
     split = split_samples(boxed[: len(faces)], chosen)
     split = Split([*split.train, *boxed[len(faces) :]], split.validation)

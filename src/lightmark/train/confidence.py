@@ -119,6 +119,7 @@ def train_confidence(
 
 def _split_as_trained(checkpoint: Path, samples: Sequence[Sample], trained: Mapping[str, Any]) -> Split:
     share, seed = trained.get("validation", Recipe.validation), trained.get("seed", Recipe.seed)
+    seed = trained.get("split_seed", seed)
     try:
         return split_by_share(samples, share, seed)
     except DataError as error:

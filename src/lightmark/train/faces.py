@@ -29,7 +29,8 @@ class Split:
 
 def split_samples(samples: Sequence[Sample], recipe: Recipe) -> Split:
     """Training and validation faces of `samples`; raises `ConfigError` where test faces are among them."""
-    return split_by_share(samples, recipe.validation, recipe.seed)
+    seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
+    return split_by_share(samples, recipe.validation, seed)
 
 
 def split_by_share(samples: Sequence[Sample], share: float, seed: int) -> Split:

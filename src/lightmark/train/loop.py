@@ -115,6 +115,7 @@ def new_spec(recipe: Recipe, split: Split) -> ModelSpec:
     provenance = {
         "recipe": recipe.name,
         "seed": recipe.seed,
+        **({} if recipe.split_seed is None else {"split_seed": recipe.split_seed}),
         "validation": recipe.validation,
         "faces": len(split.train),
         "lightmark": __version__,
