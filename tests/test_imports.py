@@ -14,7 +14,8 @@ ROOT = Path(lightmark.__file__).parent
 LAYERS: tuple[set[str], ...] = (
     {"errors", "bit_depth", "provenance"},
     {"extras", "geometry", "files", "schema", "bounds", "losses"},
-    {"image", "spec", "mean_head", "mesh_points", "outputs", "metrics", "shape", "schemes"},
+    {"schemes"},
+    {"image", "spec", "mean_head", "mesh_points", "outputs", "metrics", "shape"},
     {"runtime", "pose", "pnm", "draw", "nets", "measures", "alignment"},
     {"detectors", "face", "source", "bench"},
     {"landmarker", "data", "anonymise"},

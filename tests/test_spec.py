@@ -8,7 +8,8 @@ import pytest
 from lightmark.errors import GeometryError, SpecError
 from lightmark.geometry import rotation_matrix, similarity_matrix, to_normalized, transform, wrap_degrees
 from lightmark.mean_head import RIGID, head_points
-from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98, plain_schema
+from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
+from lightmark.schemes import ibug68_from_wflw98
 from lightmark.spec import (
     ModelSpec,
     box_around,

@@ -28,7 +28,8 @@ from lightmark.landmarker import Landmarker
 from lightmark.mean_head import head_points
 from lightmark.pose import head_pose
 from lightmark.runtime.shipped import shipped_models
-from lightmark.schema import IBUG68, WFLW98, ibug68_from_wflw98
+from lightmark.schema import IBUG68, WFLW98
+from lightmark.schemes import ibug68_from_wflw98
 from lightmark.source import to_picture
 from lightmark.spec import ModelSpec, box_around, face_roll, normalise_crops
 from lightmark.video.smoothing import OneEuro

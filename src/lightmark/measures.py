@@ -12,7 +12,8 @@ import numpy as np
 from lightmark.errors import SchemaError
 from lightmark.geometry import Array, Floats, rotation_matrix
 from lightmark.mean_head import RIGID, head_scale
-from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, require_points
+from lightmark.schema import IBUG68, WFLW98, Schema, require_points
+from lightmark.schemes import ibug68_from_wflw98
 
 if TYPE_CHECKING:
     from lightmark.pose import Pose

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from lightmark.errors import GeometryError
 from lightmark.geometry import Array, Floats, rotation_angles
 from lightmark.mean_head import RIGID, head_points, head_scale
-from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, require_points
+from lightmark.schema import IBUG68, WFLW98, Schema, require_points
+from lightmark.schemes import ibug68_from_wflw98
 
 # Standard deviation of labels from the mean head along each axis, in eye distances: 0.034 in the plane, over the
 # faces that the mean head was fitted to (benchmarks/fit_head_shape.py).

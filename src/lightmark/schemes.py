@@ -8,7 +8,7 @@ import numpy as np
 
 from lightmark.errors import SchemaError
 from lightmark.geometry import Array, Floats
-from lightmark.schema import COFW29, IBUG68, SCHEMAS, WFLW98, Schema, ibug68_from_wflw98, mirror_permutation
+from lightmark.schema import COFW29, IBUG68, SCHEMAS, WFLW98, Schema, mirror_permutation, require_points
 
 Rows = Mapping[int, Mapping[int, float]]  # weights of source points, by point
 
@@ -43,6 +43,28 @@ def _both_sides(target: Schema, source: Schema, half: Rows) -> Rows:
     return {**mirrored, **half}
 
 
+def _eyelid_rows(first68: int, first98: int) -> Rows:
+    """One eye's six 68-points in its eight 98-points: corners as they are, lids at ⅓ and ⅔."""
+    third, two_thirds = 1 / 3, 2 / 3
+    return {
+        first68: {first98: 1.0},
+        first68 + 1: {first98 + 1: two_thirds, first98 + 2: third},
+        first68 + 2: {first98 + 2: third, first98 + 3: two_thirds},
+        first68 + 3: {first98 + 4: 1.0},
+        first68 + 4: {first98 + 5: two_thirds, first98 + 6: third},
+        first68 + 5: {first98 + 6: third, first98 + 7: two_thirds},
+    }
+
+
+WFLW98_ROWS: Rows = {
+    **{i: {2 * i: 1.0} for i in range(17)},
+    **{17 + i: {33 + i: 1.0} for i in range(5)},
+    **{22 + i: {42 + i: 1.0} for i in range(5)},
+    **{27 + i: {51 + i: 1.0} for i in range(9)},
+    **_eyelid_rows(36, 60),
+    **_eyelid_rows(42, 68),
+    **{48 + i: {76 + i: 1.0} for i in range(20)},
+}
 # COFW's inner brow ends and nostrils lie apart from the 68's: weights drawn up on the 234 faces of HELEN's training set
 # that are labelled in both schemes (benchmarks/measures.py).
 COFW29_HALF: Rows = {
@@ -78,9 +100,8 @@ def conversion(source: Schema, name: str) -> tuple[Schema, Array]:
     if known is None or known.mirror != source.mirror:
         raise SchemaError(f"{source.name} has no conversion to {name!r}: only {', '.join(SCHEMAS)} are converted")
     if known is WFLW98:
-        to68 = np.stack([ibug68_from_wflw98(np.eye(98)[:, [index]] * [1, 1])[:, 0] for index in range(98)], axis=1)
         schema, weights = conversion(IBUG68, name)
-        return schema, weights @ to68
+        return schema, weights @ _weights(WFLW98_ROWS, IBUG68.size, WFLW98.size)
     if (source.name, name) not in ROWS:
         targets = [target for first, target in ROWS if first == source.name]
         raise SchemaError(f"{source.name} has no conversion to {name!r}; known: {', '.join(targets)}")
@@ -91,6 +112,19 @@ def conversion(source: Schema, name: str) -> tuple[Schema, Array]:
 def convert_points(points: Floats, source: Schema, name: str) -> Array:
     """`points` (..., N, 2) of `source` in the scheme called `name`; see `conversion`."""
     return np.asarray(conversion(source, name)[1] @ points)
+
+
+def ibug68_from_wflw98(points: Floats) -> Array:
+    """Convert WFLW's 98 points (…, 98, 2) to the 68 points (…, 68, 2).
+
+    A point is missing (NaN) if one of its source points is. Brows and jaw are defined differently in the two sets:
+    report the inner points separately.
+    """
+    require_points(points, WFLW98, "ibug68_from_wflw98")
+    weights, missing = _weights(WFLW98_ROWS, IBUG68.size, WFLW98.size), np.isnan(points)
+    converted = np.einsum("ts,...sc->...tc", weights, np.where(missing, 0.0, points))
+    converted[np.einsum("ts,...sc->...tc", weights != 0, missing)] = np.nan
+    return np.asarray(converted, dtype=np.float64)
 
 
 def five_points(points: Floats, schema: Schema) -> Array:

@@ -25,7 +25,8 @@ from lightmark.geometry import (
     transform,
     upright_box,
 )
-from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, schema_from_dict, schema_to_dict
+from lightmark.schema import IBUG68, WFLW98, Schema, schema_from_dict, schema_to_dict
+from lightmark.schemes import ibug68_from_wflw98
 
 SPEC_VERSION = 1
 # Limits for untrusted files: opening one runs a crop, whose planes take 12 bytes a pixel (201 MB at the limit).

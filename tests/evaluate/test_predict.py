@@ -15,7 +15,8 @@ from lightmark.errors import CheckpointError, ConfigError, DataError, MissingExt
 from lightmark.evaluate.predict import face_boxes, jitter_boxes, open_model, predict, to_schema
 from lightmark.geometry import tight_box, to_normalized, transform
 from lightmark.metrics import interocular, nme
-from lightmark.schema import COFW29, IBUG68, WFLW98, ibug68_from_wflw98, plain_schema
+from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
+from lightmark.schemes import ibug68_from_wflw98
 from lightmark.spec import ModelSpec, spec_crop_matrix
 
 

@@ -18,7 +18,8 @@ from lightmark.image import Picture, warp
 from lightmark.runtime.exported_model import CropModel
 from lightmark.runtime.model_file import open_exported
 from lightmark.runtime.shipped import model_path
-from lightmark.schema import IBUG68, WFLW98, Schema, ibug68_from_wflw98, plain_schema
+from lightmark.schema import IBUG68, WFLW98, Schema, plain_schema
+from lightmark.schemes import ibug68_from_wflw98
 from lightmark.spec import ModelSpec, Outputs, spec_crop_matrix
 
 
