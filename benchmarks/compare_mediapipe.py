@@ -40,10 +40,11 @@ from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
 from lightmark.data.subsets import REPEATS_TEST
 from lightmark.errors import DataError, MissingExtraError, SchemaError
+from lightmark.evaluate.notes import CONVERTED_NOTE, LABEL_BOX_NOTE
 from lightmark.evaluate.predict import face_boxes, open_model, predict, same_points, to_schema
 from lightmark.evaluate.report.rows import FaceRow, face_names, face_rows, nme_key
 from lightmark.evaluate.report.summary import ALL
-from lightmark.evaluate.run import CONVERTED_NOTE, LABEL_BOX_NOTE, choose_faces
+from lightmark.evaluate.run import choose_faces
 from lightmark.files import replacing, sha256_of
 from lightmark.geometry import Array, align, crop_matrix, invert, overlaps, tight_box, transform
 from lightmark.image import Picture, warp

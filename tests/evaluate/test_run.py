@@ -12,11 +12,13 @@ import pytest
 from lightmark.data.read import read_samples
 from lightmark.errors import ConfigError, DataError, MissingExtraError, SchemaError, WriteError
 from lightmark.evaluate.compare import compare_runs
+from lightmark.evaluate.notes import box_note
 from lightmark.evaluate.predictions import read_predictions, write_predictions
 from lightmark.evaluate.run import choose_faces, evaluate_model, threshold_for
 from lightmark.files import sha256_of
 from lightmark.runtime.shipped import model_path, shipped_models
-from lightmark.schema import COFW29, IBUG68, WFLW98
+from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
+from lightmark.spec import ModelSpec
 
 FILES = ["faces.csv", "predictions.json", "report.html", "report.json", "report.md"]
 
@@ -153,6 +155,8 @@ def test_notes_of_the_user_are_kept(tree_300w, model_68) -> None:
 def test_the_report_names_the_source_of_boxes(tree_300w, model_68) -> None:
     """The report notes that crops are around the labels' boxes, which are better than a detector's."""
     assert any("tight box of the labels" in note for note in evaluate_model(model_68(), tree_300w).notes)
+    placed = ModelSpec(plain_schema(3), 32, template=((0.0, 0.0), (0.5, 0.0), (0.0, 0.5)))
+    assert "the shipped detector and student found" in box_note(placed)
 
 
 def test_two_reports_can_be_compared(tree_300w, model_68, tmp_path) -> None:

@@ -15,6 +15,7 @@ from lightmark.data.sample import Sample
 from lightmark.errors import ConfigError, DataError
 from lightmark.evaluate.confidence import Confidence, measure_confidence
 from lightmark.evaluate.face_boxes import with_face_boxes
+from lightmark.evaluate.notes import CONFIDENCE_NOTE, CONVERTED_NOTE, ROBUSTNESS_NOTE, box_note, missing_notes
 from lightmark.evaluate.predict import open_model, predict_outputs, require_level, to_schema
 from lightmark.evaluate.predictions import match_predictions, read_predictions, write_predictions
 from lightmark.evaluate.report.html import render_html, worst_tiles
@@ -31,7 +32,7 @@ from lightmark.evaluate.report.summary import (
 from lightmark.evaluate.report.text import render_markdown
 from lightmark.evaluate.robustness import Disturbance, box_jitter_curve, robustness_curves
 from lightmark.files import replacing, sha256_of
-from lightmark.geometry import Array, Floats, labelled
+from lightmark.geometry import Array, Floats
 from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import model_path, shipped_name
 from lightmark.schema import IBUG68, SCHEMAS, Schema
@@ -45,23 +46,6 @@ USUAL_THRESHOLD = 0.10
 REPORT_FILES = (
     *("report.json", "report.md", "report.html", "faces.csv", "predictions.json"),
     *("robustness.png", "calibration.png", "roc.png"),
-)
-LABEL_BOX_NOTE = "Each crop was cut around the tight box of the labels; a detector's boxes are worse."
-ROBUSTNESS_NOTE = (
-    "Faces are only reduced, never enlarged: one that is smaller than a level is left out of it, so compare a level "
-    "with the same faces untouched. JPEG and noise act on faces reduced to 128 px."
-)
-CONFIDENCE_NOTE = (
-    "The likelihood gain is over one constant a point, its mean error on these same faces, which no model could know "
-    "beforehand: that favours the constant. Negative crops are cut from the same pictures, four each: squares of 0.25 "
-    "to 3 times the face's own crop, near it or anywhere, that overlap it by an IoU of at most 0.4."
-)
-MISSING_NOTE = "{} of {} points are not labelled, in {} faces: a face's error is the mean over its labelled points."
-LEFT_OUT_NOTE = "{} faces are left out, since point {} or {}, whose distance divides errors, is not labelled: {}."
-NAMED = 3  # most faces that a note names
-CONVERTED_NOTE = (
-    "The labels are WFLW's 98 points turned into 68. Jaw and brows are not defined quite alike in the two sets: "
-    "read the inner points."
 )
 
 
@@ -265,7 +249,7 @@ def _evaluate_model(
         robustness_curves(model, samples, disturbances, seed, batch) if disturbances else (),
         measure_confidence(model, samples, outputs, seed, batch) if confident else None,
         (
-            LABEL_BOX_NOTE,
+            box_note(model.spec),
             *missing_notes(labelled_faces),
             *([ROBUSTNESS_NOTE] if disturbances else []),
             *([CONFIDENCE_NOTE] if confident else []),
@@ -297,22 +281,6 @@ def _evaluate_predictions(
     taken = {sample.name for sample in samples}
     others = [sample for sample in known if sample.name not in taken]
     return _Evaluated(samples, match_predictions(predictions, samples, others), notes=missing_notes(labelled_faces))
-
-
-def missing_notes(samples: Sequence[Sample]) -> tuple[str, ...]:
-    """Notes on missing labels: how many, and the faces of `samples` that `with_normaliser` leaves out."""
-    complete = with_normaliser(samples)
-    names = {sample.name for sample in complete}
-    left_out = [sample.name for sample in samples if sample.name not in names]
-    notes = []
-    if left_out:
-        some = ", ".join(left_out[:NAMED]) + (" and others" if len(left_out) > NAMED else "")
-        notes.append(LEFT_OUT_NOTE.format(len(left_out), *samples[0].schema.normaliser, some))
-    missing = [int((~labelled(sample.points)).sum()) for sample in complete]
-    if any(missing):
-        points = len(complete) * complete[0].schema.size
-        notes.append(MISSING_NOTE.format(sum(missing), points, sum(map(bool, missing))))
-    return tuple(notes)
 
 
 def _were_converted(before: Sequence[Sample], after: Sequence[Sample]) -> bool:
