@@ -140,8 +140,14 @@ def detect(
             anonymise=anonymise,
             add_crops=add_crops,
         )
-    if places := " and ".join(str(place) for place in (out, draw, crops) if place is not None):
-        click.echo(f"{total - len(failures)} of {total} inputs read, written to {places}", err=True)
+    _report(total, failures, [place for place in (out, draw, crops) if place is not None])
+
+
+def _report(total: int, failures: Sequence[str], places: Sequence[Path]) -> None:
+    """Print what was read and written, and end with `UNREAD` if inputs failed."""
+    if places:
+        written = " and ".join(map(str, places))
+        click.echo(f"{total - len(failures)} of {total} inputs read, written to {written}", err=True)
     if failures:
         click.echo(f"lightmark: {len(failures)} of {total} inputs could not be read:", err=True)
         click.echo("\n".join(f"  {sentence}" for sentence in failures), err=True)
