@@ -4,8 +4,8 @@
         --start runs/mobilenetv2-coco.safetensors --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2
     python benchmarks/ablation.py --out benchmarks/results/ablation --table
     python benchmarks/ablation.py --experiment direction --data 300w --extra portraits.json --extra scenes.json \\
-        --teacher runs/long256/tough --recipe long256 --start runs/long128/plain/model.safetensors \\
-        --work runs/direction --out benchmarks/results/direction --device cuda --workers 14
+        --teacher runs/input224/tough --recipe input224 --start runs/fast-second/average.safetensors --steps 300 \\
+        --work runs/direction --out benchmarks/results/direction
 
 The experiment "parts" varies the terms of the KD-Loss. "direction" asks through which form a teacher's points reach the
 student, from one long-trained student as --start: forms of the KD-Loss, controls whose teachers know nothing of the
@@ -72,6 +72,7 @@ class Row:
     align: Align = "none"
     equal_time: bool = False
     extra: int = 0  # faces of --extra, labelled by the Tough-Teacher, that the student learns from besides
+    steps: int | None = None  # of a fine-tuning; None for a whole training
 
 
 ALL = 1_000_000
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="folder of the Tough-Teacher's finished run")
     parser.add_argument("--recipe", default="standard224", help="the distillation that it is the first stage of")
     parser.add_argument("--start", type=Path, help="checkpoint whose weights every student begins at")
+    parser.add_argument("--steps", type=int, help="fine-tune --start in so many steps; by default a whole training")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--out", type=Path, required=True)
@@ -135,6 +137,7 @@ def main() -> None:
         execution = Execution(options.device, options.workers)
         teachers = Teachers(options.teacher, get_distillation(options.recipe), options.work, execution)
         rows = [row for row in EXPERIMENTS[options.experiment][0] if slug(row.name) in options.rows]
+        rows = [replace(row, steps=options.steps) for row in rows]
         faces = read_faces(options.data, options.extra, teachers)
         run_all(faces, teachers, options.start, options.work, options.out, options.seeds, rows)
     table = render(load_runs(options.out), options.experiment)
@@ -332,7 +335,8 @@ def steps_of_teachers(path: Path, teachers: Teachers, recipe: Recipe, split: Spl
 
 
 def student_recipe(seed: int, row: Row) -> Recipe:
-    return replace(
+    """The row's recipe: from the beginning, or, where it has `steps`, a short fine-tuning of a long-trained --start."""
+    recipe = replace(
         cpu128(seed).student,
         name=f"ablation-{slug(row.name)}",
         objective=row.objective,
@@ -341,6 +345,17 @@ def student_recipe(seed: int, row: Row) -> Recipe:
         early_share=0.0,
         steps=STEPS,
         copies=10,
+    )
+    if row.steps is None:
+        return recipe
+    return replace(
+        recipe,
+        steps=row.steps,
+        warmup=row.steps // 10,
+        learning_rate=5e-4,
+        ema=0.99,
+        copies=4,
+        validate_every=row.steps,
     )
 
 

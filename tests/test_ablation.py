@@ -165,10 +165,9 @@ def test_the_direction_experiment_trains_every_row(
     monkeypatch.setattr(ablation, "get_distillation", lambda name: replace(recipe, **stages))
     distil(replace(recipe, **stages), data, tmp_path / "run", execution=QUIET)
     write_coco(synthetic_samples(6, seed=4, size=72), tmp_path / "extra.json")
-    monkeypatch.setattr(ablation, "STEPS", 1)
     monkeypatch.setattr(ablation, "SIZE", 32)
     words = ["--experiment", "direction", "--data", tmp_path / "300w", "--extra", tmp_path / "extra.json"]
-    words += ["--seeds", "0"]
+    words += ["--seeds", "0", "--steps", "2"]
     places = ["--teacher", tmp_path / "run/tough", "--work", tmp_path / "work", "--out", tmp_path / "out"]
     monkeypatch.setattr("sys.argv", ["ablation.py", *map(str, [*words, *places])])
     ablation.main()
@@ -177,5 +176,6 @@ def test_the_direction_experiment_trains_every_row(
     assert [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:]] == [row.name for row in rows]
     made = {run["row"]["name"]: run for run in ablation.load_runs(tmp_path / "out")}
     assert made["L1"]["extra_faces"] == 0
+    assert {run["recipe"]["steps"] for run in made.values()} == {2}
     assert made["L1, all more faces"]["extra_faces"] == 6
     assert all(len(run["errors"]) == 7 for run in made.values())
