@@ -176,6 +176,17 @@ def standard224_third(seed: int = 0) -> Distillation:
     )  # fmt: skip
 
 
+def standard224_fourth(seed: int = 0) -> Distillation:
+    """standard224-third's student (`--start`) at 224 px from the first step, with turned faces (`--extra`).
+
+    24,000 crops, meant for several seeds with one `--split-seed` whose weights are averaged.
+    """
+    return _with_student(
+        standard224_third(seed), "standard224-fourth", steps=750, warmup=50, early_size=None, early_share=0.0,
+        validate_every=250,
+    )  # fmt: skip
+
+
 def input224(seed: int = 0) -> Distillation:
     """Teachers that are the student's own network at 224 px: what a larger input knows, handed to 128 px.
 
@@ -283,6 +294,7 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "standard224": standard224,
     "standard224-second": standard224_second,
     "standard224-third": standard224_third,
+    "standard224-fourth": standard224_fourth,
     "fast128": fast128,
     "fast128-second": fast128_second,
     "fast128-third": fast128_third,
