@@ -1,4 +1,4 @@
-"""Average the weights of a fine-tuned student and of the checkpoint that its training began with.
+"""Average the weights of two students: of one before and after fine-tuning, or fine-tuned twice from one start.
 
     python benchmarks/average_weights.py runs/fast-second/start.safetensors runs/fast-second/model.safetensors \\
         --share 0.75 --out runs/fast-second/average.safetensors
