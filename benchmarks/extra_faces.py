@@ -76,7 +76,7 @@ def turned_faces(samples: Sequence[Sample], least: float) -> list[Sample]:
     """Those with a yaw of at least `least` degrees, of photographs that the shipped detector was trained on."""
     recipe = DetectorRecipe()
     known, _ = split_by_photo(samples, recipe.validation, recipe.seed)  # a superset of what the students hold out
-    return [sample for sample in known if abs(head_pose(sample.points, sample.schema).yaw) >= least]
+    return [sample for sample in known if (pose := head_pose(sample.points, sample.schema)) and abs(pose.yaw) >= least]
 
 
 if __name__ == "__main__":
