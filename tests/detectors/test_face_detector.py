@@ -226,8 +226,8 @@ def test_a_second_search_that_nobody_asked_for_needs_higher_scores(tmp_path: Pat
     outputs = {"boxes": CELLS[None] / 4, "scores": np.array([[0.55, 0.1, 0.1, 0.65]])}
     path = write_detector(tmp_path / "d.onnx", outputs)  # 0.7, proposals from 0.5
     picture = np.zeros((1200, 1600, 3), np.uint8)
-    assert len(FaceDetector(path).propose(picture).boxes) == 3  # two of the first search, one of the second
-    assert len(FaceDetector(path, min_face=20).propose(picture).boxes) == 4
+    assert len(FaceDetector(path).detections(picture, 0.5).boxes) == 3  # two of the first search, one of the second
+    assert len(FaceDetector(path, min_face=20).detections(picture, 0.5).boxes) == 4
 
 
 @pytest.mark.parametrize("min_face", [0, -3, float("nan"), float("inf")])
@@ -251,7 +251,7 @@ def test_detections_of_the_rotated_picture_are_added(monkeypatch: pytest.MonkeyP
     upright = Proposals(np.array([[10.0, 10, 30, 30]]), np.array([False]))
     seen = np.array([[60.0, 10, 100, 50], [11, 10, 31, 30]])
     turned = Proposals(seen, np.array([False, False]), np.array([90.0, 90]))
-    monkeypatch.setattr(detector, "_detect_once", lambda image: looks.append(image.shape) or upright)
+    monkeypatch.setattr(detector, "_detect_once", lambda image, minimum: looks.append(image.shape) or upright)
     monkeypatch.setattr(face_detector, "find_turned", lambda look, image: turned)
     boxes, certain, angles = detector.propose(np.zeros((100, 120, 3), np.uint8))
     assert boxes.tolist() == [[60.0, 10, 100, 50], [10, 10, 30, 30]]
@@ -259,3 +259,27 @@ def test_detections_of_the_rotated_picture_are_added(monkeypatch: pytest.MonkeyP
     assert angles is not None
     np.testing.assert_array_equal(angles, [90.0, np.nan])
     assert len(looks) == 1
+
+
+def test_rotated_copies_need_higher_scores(tmp_path: Path) -> None:
+    """Halfway between those of proposals and detections, since in most pictures without detections there is no face."""
+    outputs = {"boxes": CELLS[None] / 4, "scores": np.array([[0.55, 0.1, 0.1, 0.65]])}
+    detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs))  # 0.7, proposals from 0.5
+    _, certain, angles = detector.propose(np.zeros((256, 256, 3), np.uint8))
+    assert angles is not None
+    assert (int(np.isnan(angles).sum()), int((~np.isnan(angles)).sum())) == (2, 1)
+    assert not certain.any()
+
+
+def test_a_rotated_detection_replaces_an_upright_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one face it has the better box; it, too, is for the landmark model to confirm."""
+    detector = FaceDetector(threads=1)
+    upright = Proposals(np.array([[10.0, 10, 30, 30], [70, 70, 90, 90]]), np.array([False, False]))
+    turned = Proposals(np.array([[13.0, 10, 33, 30]]), np.array([True]), np.array([90.0]))
+    monkeypatch.setattr(detector, "_detect_once", lambda image, minimum: upright)
+    monkeypatch.setattr(face_detector, "find_turned", lambda look, image: turned)
+    boxes, certain, angles = detector.propose(np.zeros((100, 120, 3), np.uint8))
+    assert sorted(boxes.tolist()) == [[13.0, 10, 33, 30], [70, 70, 90, 90]]
+    assert certain.tolist() == [False, False]
+    assert angles is not None
+    assert angles[boxes[:, 0] == 13].tolist() == [90.0]

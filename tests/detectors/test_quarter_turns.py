@@ -39,7 +39,7 @@ def test_a_box_is_turned_back_about_its_centre(quarters: int) -> None:
 
 @pytest.mark.parametrize(("quarters", "roll"), [(1, -90.0), (3, 90.0), (2, -180.0)])
 def test_the_first_turn_with_a_detection_is_taken(quarters: int, roll: float) -> None:
-    """Its detections become proposals with the roll of that copy; its own proposals are dropped."""
+    """Its detections get the roll of that copy; its own proposals are dropped."""
     picture = picture_with_spot()
     seen = np.rot90(picture, quarters)
 
@@ -50,7 +50,7 @@ def test_the_first_turn_with_a_detection_is_taken(quarters: int, roll: float) ->
 
     found = find_turned(look, picture)
     np.testing.assert_allclose(box_centre(found.boxes[0]), SPOT)
-    assert (len(found.boxes), found.certain.tolist()) == (1, [False])
+    assert (len(found.boxes), found.certain.tolist()) == (1, [True])
     assert found.angles is not None
     assert found.angles.tolist() == [roll]
 
@@ -61,6 +61,21 @@ def test_nothing_is_nothing() -> None:
     found = find_turned(lambda picture: turns.append(picture.shape) or NOTHING, picture_with_spot())
     assert found.boxes.shape == (0, 4)
     assert len(turns) == len(TURNS)
+
+
+def test_without_a_detection_the_most_proposals_are_taken() -> None:
+    """A face between two quarters may be no more than proposed in any copy."""
+    picture = picture_with_spot()
+    best = np.rot90(picture, 2)
+
+    def look(turned: Picture) -> Proposals:
+        count = 2 if turned.shape == best.shape and np.array_equal(turned, best) else 1
+        return Proposals(np.array([[0.0, 0, 9, 9], [20, 20, 29, 29]])[:count], np.zeros(count, bool))
+
+    found = find_turned(look, picture)
+    assert found.certain.tolist() == [False, False]
+    assert found.angles is not None
+    assert found.angles.tolist() == [-180.0, -180.0]
 
 
 def test_the_turn_with_the_most_detections_is_taken() -> None:

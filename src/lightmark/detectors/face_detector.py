@@ -94,7 +94,7 @@ class FaceDetector:
 
         Boxes may extend beyond the picture. Raises `ImageError` for an image of another type or shape.
         """
-        boxes, certain, _ = self._detect_once(image)
+        boxes, certain, _ = self._detect_once(image, self._possible)
         return np.asarray(boxes[certain])
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
@@ -104,21 +104,28 @@ class FaceDetector:
         is also run on the turned picture: a picture without faces then takes four times as long as one with upright
         ones.
         """
-        found = self._detect_once(image)
+        found = self._detect_once(image, self._possible)
         if found.angles is not None or found.certain.any():
             return found
-        turned = find_turned(self._detect_once, image)
+        turned = find_turned(lambda copy: self._detect_once(copy, self._likely), image)
         assert turned.angles is not None  # those of the turns
-        # A face proposed in the upright picture, too, is kept there: the landmark model tries all its directions.
-        new = (overlaps(turned.boxes, found.boxes) <= NMS_IOU).all(axis=1)
-        boxes = np.concatenate([found.boxes, turned.boxes[new]])
-        angles = np.concatenate([np.full(len(found.boxes), np.nan), turned.angles[new]])
+        # Of a face proposed in both, a detection of the rotated copy has the better box; else the upright box is kept,
+        # of which the landmark model tries all directions. It has to confirm either: more runs, more false positives.
+        old = (overlaps(found.boxes, turned.boxes[turned.certain]) <= NMS_IOU).all(axis=1)
+        new = turned.certain | (overlaps(turned.boxes, found.boxes) <= NMS_IOU).all(axis=1)
+        boxes = np.concatenate([found.boxes[old], turned.boxes[new]])
+        angles = np.concatenate([np.full(int(old.sum()), np.nan), turned.angles[new]])
         order = order_by_area(boxes)
         return Proposals(boxes[order], np.zeros(len(boxes), bool), angles[order])
 
-    def _detect_once(self, image: NDArray[np.uint8]) -> Proposals:
-        """Boxes with a score from the lower threshold on, largest first, which of them are detections, and angles."""
-        found = self.detections(image, self._possible)
+    @property
+    def _likely(self) -> float:
+        """Score between those of proposals and detections, for searches of which most find nothing."""
+        return (self.threshold + self._possible) / 2
+
+    def _detect_once(self, image: NDArray[np.uint8], minimum: float) -> Proposals:
+        """Boxes with a score of at least `minimum`, largest first, which of them are detections, and angles."""
+        found = self.detections(image, minimum)
         order, rolls = order_by_area(found.boxes), found.rolls
         angles = None if rolls is None else rolls[order]
         return Proposals(found.boxes[order], found.scores[order] >= self.threshold, angles)
@@ -135,7 +142,7 @@ class FaceDetector:
         if finer is None:
             return near
         if self._min_face is None:  # by default: among so many more cells a low score is hardly ever a face
-            minimum = max(minimum, (self.threshold + self._possible) / 2)
+            minimum = max(minimum, self._likely)
         parts = [near, self._at_size(picture, finer, minimum)]
         boxes, scores = (np.concatenate([part[field] for part in parts]) for field in (0, 1))
         chosen = choose_cells(boxes, scores, 0.0)  # each part has dropped what scores too low

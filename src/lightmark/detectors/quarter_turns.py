@@ -14,17 +14,19 @@ TURNS = (1, 3, 2)  # counter-clockwise: heads lie on their side more often than 
 
 
 def find_turned(detect: Callable[[Picture], Proposals], image: Picture) -> Proposals:
-    """Detections of the rotated copy of `image` that has the most, as proposals in coordinates of `image`.
+    """Detections of the rotated copy of `image` that has the most, in coordinates of `image`; else its proposals.
 
-    They are proposals, which the landmark model has to confirm, since more runs give more false positives. The angles
-    are the copy's rotation, from which the faces' own roll differs by up to 45° and more.
+    The mask is of the detections. The angles are the copy's rotation, from which the faces' own roll differs by up to
+    45° and more.
     """
     by_turn = {quarters: detect(np.ascontiguousarray(np.rot90(image, quarters))) for quarters in TURNS}
     # The most, not the first with any: an upside-down face may be detected in more than one copy.
-    quarters = max(by_turn, key=lambda turn: int(by_turn[turn].certain.sum()))
-    best = by_turn[quarters]
-    boxes = np.array([turned_back(box, image.shape, quarters) for box in best.boxes[best.certain]]).reshape(-1, 4)
-    return Proposals(boxes, np.zeros(len(boxes), bool), np.full(len(boxes), wrap_degrees(-90.0 * quarters)))
+    quarters = max(by_turn, key=lambda turn: (int(by_turn[turn].certain.sum()), len(by_turn[turn].boxes)))
+    boxes, certain, _ = by_turn[quarters]
+    if certain.any():
+        boxes, certain = boxes[certain], certain[certain]
+    placed = np.array([turned_back(box, image.shape, quarters) for box in boxes]).reshape(-1, 4)
+    return Proposals(placed, certain, np.full(len(boxes), wrap_degrees(-90.0 * quarters)))
 
 
 def turned_back(box: Array, shape: tuple[int, ...], quarters: int) -> Array:
