@@ -1,14 +1,19 @@
 """Tests of the COCO keypoints reader, on JSON written field by field."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lightmark.data.convert import write_coco
 from lightmark.data.formats.coco import read_coco
+from lightmark.data.read import read_samples
+from lightmark.data.synthetic import synthetic_samples
 from lightmark.errors import DataError
+from lightmark.geometry import tight_box
 from lightmark.schema import COFW29, IBUG68, Schema, schema_to_dict
 
 
@@ -136,6 +141,21 @@ def test_the_images_size_is_kept(tmp_path):
     del content["images"][1]["width"]
     faces = read_coco(write(tmp_path, content))
     assert [face.attributes.get("labelled_size") for face in faces] == [(100, 80), None, (100, 80)]
+
+
+def test_a_face_with_missing_points_keeps_its_box(tmp_path):
+    """Written and read again, though its labelled points span less; of another tool's file the points count."""
+    face = synthetic_samples(1, seed=1, size=64)[0]
+    points = face.points.copy()
+    points[:17] = np.nan
+    write_coco([replace(face, points=points)], tmp_path / "faces.json")
+    (again,) = read_samples(tmp_path / "faces.json")
+    np.testing.assert_allclose(again.box, face.box, atol=1e-6)
+    document = json.loads((tmp_path / "faces.json").read_text())
+    del document["annotations"][0]["lightmark"]
+    (tmp_path / "faces.json").write_text(json.dumps(document))
+    (other,) = read_samples(tmp_path / "faces.json")
+    np.testing.assert_allclose(other.box, tight_box(points), atol=1e-6)
 
 
 def test_flag_0_is_a_missing_point(tmp_path):

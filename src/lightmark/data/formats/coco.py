@@ -182,15 +182,18 @@ def _sample(
     flags = values[:, 2]
     missing = (flags == UNLABELLED) | np.isnan(values[:, :2]).any(axis=1)
     points = np.where(missing[:, None], np.nan, values[:, :2])
+    rect = np.array([x, y, x + width, y + height]) - corner
+    # Other tools' boxes are drawn by hand, about whole heads; in our own files it is the box that the sample had.
+    own = _EXTENSION in entry and missing.any() and np.isfinite(rect).all()
     return Sample(
         path=picture,
         points=points,
-        box=tight_box(points),
+        box=rect if own else tight_box(points),
         schema=category,
         photo=photo_of(place) if extension.photo is None else extension.photo,
         subsets=subsets_of(place) if extension.subsets is None else extension.subsets,
         attributes=dict(extension.attributes)
-        | ({} if np.isnan(x) else {"rect": (x - corner, y - corner, x + width - corner, y + height - corner)})
+        | ({} if np.isnan(x) else {"rect": tuple(rect.tolist())})
         | size
         | ({} if index is None else {"index": index}),
         occluded=flags == OCCLUDED,
