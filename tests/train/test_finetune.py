@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lightmark.errors import ConfigError
+from lightmark.evaluate.predict import open_model
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.network import Architecture, build_network
 from lightmark.runtime.shipped import model_path
@@ -81,12 +82,12 @@ def test_test_faces_are_refused(tmp_path, student, settings, blob_faces):
 
 
 def test_steps_grow_with_the_faces():
-    """Twenty faces need minutes, thousands not a hundred times as many; a large student begins small."""
+    """Twenty faces need minutes, thousands not a hundred times as many; crops are those of the student."""
     steps = [finetune_recipe(model_path("fast"), count).steps for count in (5, 50, 1000, 100_000)]
     assert steps == sorted(steps)
     assert (steps[0], steps[-1]) == (200, 3000)
     recipe = finetune_recipe(model_path("standard"), 50)
-    assert (recipe.size, recipe.early_size, recipe.patience) == (224, 128, 4)
+    assert (recipe.size, recipe.early_size, recipe.patience) == (open_model("standard").spec.size, None, 4)
 
 
 def test_report_has_the_learning_curve(tmp_path):

@@ -55,7 +55,7 @@ def finetune_recipe(model: Path, faces: int, seed: int = 0) -> Recipe:
 
     Batch norms keep the model's statistics, and the layers of the points have ten times the learning rate: of 40 faces
     of scut86 that took the NME from 4.1 % to 3.4 %, one rate of 0.001 for all to 3.8 % (lab notes, 2026-11-28).
-    Students above 128 px begin at that size. The run ends early when four validations bring nothing.
+    The run ends early when four validations bring nothing.
     """
     architecture, spec = architecture_of(model)
     steps = int(min(3000, max(200, 60 * math.sqrt(faces))))
@@ -72,8 +72,6 @@ def finetune_recipe(model: Path, faces: int, seed: int = 0) -> Recipe:
         batch_statistics=False,
         warmup=steps // 10,
         ema=0.98 if steps < 1000 else 0.995,
-        early_size=128 if spec.size > 128 else None,
-        early_share=0.7 if spec.size > 128 else 0.0,
         augmentation=MILD,
         validate_every=max(20, steps // 12),
         log_every=20,
