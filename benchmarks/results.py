@@ -117,7 +117,7 @@ RECORDED = (
         "wild.json",
         (*STUDENTS, "face"),
         (
-            *script("wild", "--data", ".", *WILD, "--split", "test", "--every", "8", "--mediapipe"),
+            *script("wild", "--data", ".", *WILD, "--split", "test", "--every", "16", "--mediapipe"),
             *("--figure", "wild.png"),
         ),
         {"wild.json": "benchmarks/results/wild.json", "wild.png": "docs/figures/wild.png"},

@@ -1,6 +1,6 @@
 """Landmarks of faces unlike the training pictures, MediaPipe's face mesh beside ours: found faces and their errors.
 
-    python benchmarks/wild.py --data FOLDER --model fast --mediapipe --split test --every 8 \\
+    python benchmarks/wild.py --data FOLDER --model fast --mediapipe --split test --every 16 \\
         --out benchmarks/results/wild.json --figure docs/figures/wild.png
 
 FOLDER holds 300w, 300w_lp, wflw and face-free (benchmarks/face_free.py). Each part has levels, at each of which the
