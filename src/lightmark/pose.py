@@ -13,7 +13,6 @@ from lightmark.errors import GeometryError
 from lightmark.geometry import Array, Floats, rotation_angles
 from lightmark.mean_head import RIGID, head_points, head_scale
 from lightmark.schema import IBUG68, WFLW98, Schema, require_points
-from lightmark.schemes import ibug68_from_wflw98
 
 # Standard deviation of labels from the mean head along each axis, in eye distances: 0.034 in the plane, over the
 # faces that the mean head was fitted to (benchmarks/fit_head_shape.py).
@@ -117,8 +116,11 @@ def _rays(points: Array, camera: ArrayLike) -> Array:
 
 def _rigid_points(points: Floats, schema: Schema, where: str) -> Array:
     require_points(points, schema, where)
-    points68 = points if schema.size == IBUG68.size else ibug68_from_wflw98(points)
-    return np.asarray(points68, dtype=np.float64)[list(RIGID)]
+    if schema.size != IBUG68.size:
+        from lightmark.schemes import ibug68_from_wflw98  # `detect` needs no other schemes
+
+        points = ibug68_from_wflw98(points)
+    return np.asarray(points, dtype=np.float64)[list(RIGID)]
 
 
 def knows_pose(schema: Schema) -> bool:

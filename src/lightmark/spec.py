@@ -26,7 +26,6 @@ from lightmark.geometry import (
     upright_box,
 )
 from lightmark.schema import IBUG68, WFLW98, Schema, schema_from_dict, schema_to_dict
-from lightmark.schemes import ibug68_from_wflw98
 
 SPEC_VERSION = 1
 # Limits for untrusted files: opening one runs a crop, whose planes take 12 bytes a pixel (201 MB at the limit).
@@ -150,7 +149,11 @@ def face_roll(spec: ModelSpec, points: Floats) -> float:
     where there is none, or the points lie in one place.
     """
     if spans_face(spec.schema):
-        points68 = points if spec.schema.size == IBUG68.size else ibug68_from_wflw98(np.asarray(points))
+        points68 = np.asarray(points)
+        if spec.schema.size != IBUG68.size:
+            from lightmark.schemes import ibug68_from_wflw98  # `detect` needs no other schemes
+
+            points68 = ibug68_from_wflw98(points68)
         eyes = points68[36:42].mean(axis=0), points68[42:48].mean(axis=0)
         return float(roll_of_features(*eyes, points68[48], points68[54]))
     frame = None if spec.template is None else face_frame(np.asarray(spec.template), points)
