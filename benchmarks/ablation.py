@@ -4,7 +4,7 @@
         --start runs/mobilenetv2-coco.safetensors --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2
     python benchmarks/ablation.py --out benchmarks/results/ablation --table
     python benchmarks/ablation.py --experiment direction --data 300w --extra portraits.json --extra scenes.json \\
-        --teacher runs/input224/tough --recipe input224 --start runs/fast-second/average.safetensors --steps 300 \\
+        --teacher runs/long256/tough --recipe long256 --start runs/fast-second/average.safetensors --steps 300 \\
         --work runs/direction --out benchmarks/results/direction
 
 The experiment "parts" varies the terms of the KD-Loss. "direction" asks through which form a teacher's points reach the

@@ -188,16 +188,6 @@ def standard160(seed: int = 0) -> Distillation:
     )  # fmt: skip
 
 
-def input224(seed: int = 0) -> Distillation:
-    """Teachers that are the student's own network at 224 px: what a larger input knows, handed to 128 px.
-
-    The Tough-Teacher is standard224-third's plain student (`--start`), the student starts where fast128-third's does.
-    """
-    tolerant = {"steps": 400, "learning_rate": 3e-4, "warmup": 40, "validate_every": 200}
-    student = {"size": 128, "early_size": None, "early_share": 0.0, "steps": 4000, "copies": 20}
-    return _distillation(replace(standard224_third(seed).plain, name="input224"), tolerant, student)
-
-
 def long256(seed: int = 0) -> Distillation:
     """EfficientNet-Lite2 teachers and a MobileNetV2 student at 256 px, trained until validation converges.
 
@@ -299,7 +289,6 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "fast128": fast128,
     "fast128-second": fast128_second,
     "fast128-third": fast128_third,
-    "input224": input224,
     "long256": long256,
     "long128": long128,
     "paper224": paper224,
