@@ -269,17 +269,3 @@ def test_rotated_copies_need_higher_scores(tmp_path: Path) -> None:
     assert angles is not None
     assert (int(np.isnan(angles).sum()), int((~np.isnan(angles)).sum())) == (2, 1)
     assert not certain.any()
-
-
-def test_a_rotated_detection_replaces_an_upright_proposal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one face it has the better box; it, too, is for the landmark model to confirm."""
-    detector = FaceDetector(threads=1)
-    upright = Proposals(np.array([[10.0, 10, 30, 30], [70, 70, 90, 90]]), np.array([False, False]))
-    turned = Proposals(np.array([[13.0, 10, 33, 30]]), np.array([True]), np.array([90.0]))
-    monkeypatch.setattr(detector, "_detect_once", lambda image, minimum: upright)
-    monkeypatch.setattr(face_detector, "find_turned", lambda look, image: turned)
-    boxes, certain, angles = detector.propose(np.zeros((100, 120, 3), np.uint8))
-    assert sorted(boxes.tolist()) == [[13.0, 10, 33, 30], [70, 70, 90, 90]]
-    assert certain.tolist() == [False, False]
-    assert angles is not None
-    assert angles[boxes[:, 0] == 13].tolist() == [90.0]

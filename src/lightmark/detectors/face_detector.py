@@ -109,12 +109,11 @@ class FaceDetector:
             return found
         turned = find_turned(lambda copy: self._detect_once(copy, self._likely), image)
         assert turned.angles is not None  # those of the turns
-        # Of a face proposed in both, a detection of the rotated copy has the better box; else the upright box is kept,
-        # of which the landmark model tries all directions. It has to confirm either: more runs, more false positives.
-        old = (overlaps(found.boxes, turned.boxes[turned.certain]) <= NMS_IOU).all(axis=1)
-        new = turned.certain | (overlaps(turned.boxes, found.boxes) <= NMS_IOU).all(axis=1)
-        boxes = np.concatenate([found.boxes[old], turned.boxes[new]])
-        angles = np.concatenate([np.full(int(old.sum()), np.nan), turned.angles[new]])
+        # A face proposed in the upright picture, too, is kept there: the landmark model tries all its directions. The
+        # model has to confirm every face here, since more runs give more false positives.
+        new = (overlaps(turned.boxes, found.boxes) <= NMS_IOU).all(axis=1)
+        boxes = np.concatenate([found.boxes, turned.boxes[new]])
+        angles = np.concatenate([np.full(len(found.boxes), np.nan), turned.angles[new]])
         order = order_by_area(boxes)
         return Proposals(boxes[order], np.zeros(len(boxes), bool), angles[order])
 
