@@ -22,7 +22,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ import numpy as np
 from lightmark.cli.auxiliary_training import pictures_of
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
+from lightmark.data.shards.pack import by_picture
 from lightmark.data.split import split_by_photo
 from lightmark.detectors.open import Detector, open_detector
 from lightmark.evaluate.predict import to_schema
@@ -182,19 +183,13 @@ def paste(
 def recall_scenes(detector: Detector, samples: Sequence[Sample]) -> dict[str, Any]:
     """Recall over the labelled faces of whole pictures."""
     sides, hits = [], []
-    for path, faces in by_picture(samples):
-        found = detector(to_picture(path))
+    for faces in by_picture(samples):
+        found = detector(to_picture(faces[0].path))
         for face in faces:
             truth = tight_box(face.points)
             sides.append(float((truth[2:] - truth[:2]).max()))
             hits.append(closest(found, truth) is not None)
     return {"faces": len(hits), "recall": float(np.mean(hits)), "median_side": float(np.median(sides))}
-
-
-def by_picture(samples: Sequence[Sample]) -> Iterator[tuple[Path, list[Sample]]]:
-    """Each picture with its labelled faces."""
-    for path in sorted({sample.path for sample in samples}):
-        yield path, [sample for sample in samples if sample.path == path]
 
 
 def false_boxes(detector: Detector, pictures: Sequence[Path]) -> dict[str, Any]:

@@ -25,12 +25,12 @@ of common, to be looked at once. MediaPipe's mesh is turned into the 68 points b
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from lightmark.cli.auxiliary_training import pictures_of
 from lightmark.data.read import read_samples
 from lightmark.data.sample import Sample, load_image
+from lightmark.data.shards.pack import by_picture
 from lightmark.data.split import split_by_photo
 from lightmark.evaluate.predict import to_schema
 from lightmark.files import replacing
@@ -73,7 +74,6 @@ MASK, SHADES = (*range(2, 15), 29), (range(36, 42), range(42, 48))  # outlines, 
 MASKED = (*range(3, 14), *range(30, 36), *range(48, 68))
 COVERS = {"none": (), "mask": MASKED, "shades": tuple(range(36, 48)), "both": (*MASKED, *range(36, 48))}
 MEDIAPIPE = "MediaPipe"
-MOST_FACES = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +112,14 @@ def main() -> None:
     options = parser.parse_args()
     require_free([path for path in (options.out, options.figure) if path], force=options.force)
     faces = split_faces(read_samples(options.data / "300w"), options.split)[:: options.every]
-    systems = {name: finder(Landmarker(name, threads=1)) for name in options.model}
-    boxed = {name: finder_in_box(Landmarker(name, threads=1)) for name in options.model}
+    landmarkers = {name: Landmarker(name, threads=1) for name in options.model}
+    systems = {name: finder(landmarker) for name, landmarker in landmarkers.items()}
+    boxed = {name: finder_in_box(landmarker) for name, landmarker in landmarkers.items()}
     if options.mediapipe:
-        systems[MEDIAPIPE] = mesh_finder()
+        from compare_mediapipe import face_mesh  # beside this script
+
+        opened = ExitStack()  # until the script ends
+        systems[MEDIAPIPE] = mesh_finder(opened.enter_context(face_mesh(refine=False)))
     result: dict[str, Any] = {
         "command": "python " + " ".join(sys.argv),
         "commit": git_commit(),
@@ -166,17 +170,13 @@ def finder_in_box(landmarker: Landmarker) -> Find:
     return lambda picture, box: [face.points for face in landmarker.landmarks(picture, [box])]
 
 
-def mesh_finder() -> Find:
-    """MediaPipe's face mesh for single pictures, as the 68 points."""
-    solutions = importlib.import_module("mediapipe").solutions
-    network = solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=MOST_FACES)
+def mesh_finder(detect: Callable[[Picture], Sequence[Array]]) -> Find:
+    """The 68 points from the meshes that `detect` finds, whose coordinates are relative to the picture."""
     weights = mesh_weights()
 
     def find(picture: Picture, box: Array) -> list[Array]:
         extent = (picture.shape[1], picture.shape[0])
-        faces = network.process(np.ascontiguousarray(picture)).multi_face_landmarks or []
-        meshes = [np.array([[point.x, point.y] for point in face.landmark[:MESH]]) * extent - 0.5 for face in faces]
-        return [weights @ mesh for mesh in meshes]
+        return [weights @ (mesh[:MESH] * extent - 0.5) for mesh in detect(picture)]
 
     return find
 
@@ -319,7 +319,8 @@ def scenes(find: Find, samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Rows by the labelled faces' sizes in whole pictures; the jaw, which WFLW defines differently, is not judged."""
     inner = np.isin(np.arange(IBUG68.size), IBUG68.inner)
     errors, sides = [], []
-    for picture, faces in by_picture(to_schema(samples, IBUG68)):
+    for faces in by_picture(to_schema(samples, IBUG68)):
+        picture = to_picture(faces[0].path)
         answers = find(picture, np.zeros(4))
         for face in faces:
             case = Case(picture, face.points, inner)
@@ -332,11 +333,6 @@ def scenes(find: Find, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         if within.any():
             rows.append({"level": level, **row_of(np.array(errors)[within])})
     return rows
-
-
-def by_picture(faces: Sequence[Sample]) -> Iterator[tuple[Picture, list[Sample]]]:
-    for path in sorted({face.path for face in faces}):
-        yield to_picture(path), [face for face in faces if face.path == path]
 
 
 def false_faces(find: Find, pictures: Sequence[Path]) -> dict[str, Any]:

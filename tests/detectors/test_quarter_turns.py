@@ -63,16 +63,21 @@ def test_nothing_is_nothing() -> None:
     assert len(turns) == len(TURNS)
 
 
-def test_without_a_detection_the_most_proposals_are_taken() -> None:
-    """A face between two quarters may be no more than proposed in any copy."""
+def find_with_two_in(quarters: int, certain: bool) -> Proposals:
+    """Of a picture with two boxes in the copy rotated by so many quarters, and one in each other."""
     picture = picture_with_spot()
-    best = np.rot90(picture, 2)
+    best = np.rot90(picture, quarters)
 
     def look(turned: Picture) -> Proposals:
         count = 2 if turned.shape == best.shape and np.array_equal(turned, best) else 1
-        return Proposals(np.array([[0.0, 0, 9, 9], [20, 20, 29, 29]])[:count], np.zeros(count, bool))
+        return Proposals(np.array([[0.0, 0, 9, 9], [20, 20, 29, 29]])[:count], np.full(count, certain))
 
-    found = find_turned(look, picture)
+    return find_turned(look, picture)
+
+
+def test_without_a_detection_the_most_proposals_are_taken() -> None:
+    """A face between two quarters may be no more than proposed in any copy."""
+    found = find_with_two_in(quarters=2, certain=False)
     assert found.certain.tolist() == [False, False]
     assert found.angles is not None
     assert found.angles.tolist() == [-180.0, -180.0]
@@ -80,14 +85,7 @@ def test_without_a_detection_the_most_proposals_are_taken() -> None:
 
 def test_the_turn_with_the_most_detections_is_taken() -> None:
     """In another, an upside-down face or what is none may be detected, too."""
-    picture = picture_with_spot()
-    best = np.rot90(picture, 3)
-
-    def look(turned: Picture) -> Proposals:
-        count = 2 if turned.shape == best.shape and np.array_equal(turned, best) else 1
-        return Proposals(np.array([[0.0, 0, 9, 9], [20, 20, 29, 29]])[:count], np.ones(count, bool))
-
-    found = find_turned(look, picture)
+    found = find_with_two_in(quarters=3, certain=True)
     assert len(found.boxes) == 2
     assert found.angles is not None
     assert found.angles.tolist() == [90.0, 90.0]
