@@ -1,10 +1,16 @@
 """Fixtures every test may use: the real data, where it is at hand, and a tiny picture."""
 
+import importlib.util
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +21,22 @@ def real_data() -> Path:
     if not (folder / "300w").is_dir():
         pytest.skip(f"no real faces in {folder}; set LIGHTMARK_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def open_script() -> Callable[[str], ModuleType]:
+    """Function that opens a script of benchmarks/ as a module, by its name without suffix."""
+
+    def opened(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # where its dataclasses look for their types
+        spec.loader.exec_module(module)
+        return module
+
+    return opened
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -32,15 +31,9 @@ pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the package alone, 
 
 
 @pytest.fixture(scope="module")
-def ablation() -> ModuleType:
+def ablation(open_script: Callable[[str], ModuleType]) -> ModuleType:
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("ablation", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablation"] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    return module
+    return open_script("ablation")
 
 
 class Study:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -21,18 +20,13 @@ from lightmark.geometry import crop_matrix, tight_box, transform
 from lightmark.schema import IBUG68
 from lightmark.spec import ModelSpec, spec_to_json
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "compare_mediapipe.py"
 SHAPE = np.random.default_rng(0).uniform(0, 1, (68, 2))
 
 
 @pytest.fixture(scope="module")
-def script() -> Iterator[ModuleType]:
-    spec = importlib.util.spec_from_file_location("compare_mediapipe", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def script(open_script: Callable[[str], ModuleType]) -> Iterator[ModuleType]:
+    yield open_script("compare_mediapipe")
+    del sys.modules["compare_mediapipe"]
 
 
 def face(points: np.ndarray, path: str = "a.jpg", subsets: tuple[str, ...] = (), index: int | None = None) -> Sample:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -20,15 +19,9 @@ pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="the package alone, 
 
 
 @pytest.fixture(scope="module")
-def wild() -> ModuleType:
+def wild(open_script: Callable[[str], ModuleType]) -> ModuleType:
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("wild", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["wild"] = module  # where its dataclasses look for their types
-    spec.loader.exec_module(module)
-    return module
+    return open_script("wild")
 
 
 @pytest.fixture(scope="module")
