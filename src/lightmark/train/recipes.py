@@ -158,11 +158,14 @@ def fast128_second(seed: int = 0) -> Distillation:
 
 
 def fast128_third(seed: int = 0) -> Distillation:
-    """fast128-second's student (`--start`) with unlabelled faces among its own (`--extra`): 160,000 crops.
+    """fast128-second's student (`--start`) with turned and unlabelled faces among its own (`--extra`): 45,000 crops.
 
-    Trained on 300W alone, that one forgets faces of other kinds (lab notes, 2026-11-28).
+    Trained on 300W alone, that one forgets faces of other kinds and has never seen a profile (lab notes, 2026-11-28).
+    Meant for several seeds with one `--split-seed` whose weights are averaged.
     """
-    return _with_student(fast128_second(seed), "fast128-third", steps=5000, learning_rate=5e-4)
+    return _with_student(
+        fast128_second(seed), "fast128-third", steps=1400, learning_rate=4e-4, warmup=50, ema=0.998, validate_every=350
+    )
 
 
 def standard224_third(seed: int = 0) -> Distillation:
