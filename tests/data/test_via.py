@@ -58,10 +58,11 @@ def test_regions_of_via_1_are_numbered(tmp_path):
     assert read_samples(write(tmp_path, content))[0].points.tolist() == [[2.5, 3.5], [0.5, 1.5]]
 
 
-def test_csv_is_read(tmp_path):
-    """The CSV has shape and attributes as JSON in two columns."""
+@pytest.mark.parametrize("first", ["filename", "#filename"])
+def test_csv_is_read(tmp_path, first):
+    """The CSV has shape and attributes as JSON in two columns; VIA 1 marks its header as a comment."""
     path = tmp_path / "via_export_csv.csv"
-    columns = ["filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes",
+    columns = [first, "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes",
                "region_attributes"]  # fmt: skip
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

@@ -113,7 +113,7 @@ def _json_regions(path: Path, document: Any) -> Iterator[tuple[str, str, Any, An
 
 
 def _csv_regions(path: Path) -> Iterator[tuple[str, str, Any, Any]]:
-    rows = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig")))
+    rows = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig").removeprefix("#")))  # VIA 1: "#filename,…"
     for row in rows:
         where = f"{path}: line {rows.line_num}"
         try:
