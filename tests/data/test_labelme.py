@@ -66,6 +66,14 @@ def test_group_id_separates_faces(tmp_path):
     assert second.points.tolist() == [[49.5, 49.5]]
 
 
+def test_rectangle_may_have_four_corners(tmp_path):
+    """X-AnyLabeling, which writes labelme's files, gives the corners in turn; the last is not opposite to the first."""
+    corners = [[10, 5], [40, 5], [40, 30], [10, 30]]
+    box = shape("face", 0, 0, 1, shape_type="rectangle", points=corners)
+    (face,) = read_samples(write(tmp_path / "a.json", shape("nose", 15, 15, 1), box))
+    assert face.attributes["rect"] == (9.5, 4.5, 39.5, 29.5)
+
+
 def test_points_follow_the_names_of_a_schema(tmp_path):
     """A schema with names puts the points in its order, and names those that it lacks."""
     schema = Schema("mine", (0, 1, 2), (0, 2), point_names=("nose", "chin", "brow"))

@@ -62,8 +62,8 @@ def _faces(path: Path, document: Any) -> Iterable[NamedFace]:
     boxes: dict[Any, tuple[float, float, float, float]] = {}
     for where, kind, label, group, places in _shapes(path, document["shapes"]):
         if kind == "rectangle" and group is not None:
-            (x0, y0), (x1, y1) = places[0], places[-1]
-            boxes[group] = min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+            xs, ys = zip(*places, strict=True)  # two opposite corners, or all four, as X-AnyLabeling writes them
+            boxes[group] = min(xs), min(ys), max(xs), max(ys)
         if kind == "point":
             face = points.setdefault(group, {})
             if label in face:
