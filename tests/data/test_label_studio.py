@@ -67,12 +67,23 @@ def test_json_min_is_read(tmp_path):
     assert read_samples(path)[0].points.tolist() == [[99.5, 9.5]]
 
 
+def relation(first: str, second: str) -> dict[str, Any]:
+    """An arrow from one region to another."""
+    return {"type": "relation", "from_id": first, "to_id": second, "direction": "right"}
+
+
 def test_parents_separate_faces(tmp_path):
-    """Points are children of a box, or related to one."""
+    """Points are children of a box, or related to one, from either end."""
     box = {"id": "b1", "type": "rectanglelabels", "value": {"x": 1, "y": 1, "width": 9, "height": 9}}
-    relation = {"type": "relation", "from_id": "nose80", "to_id": "b2", "direction": "right"}
-    path = write(tmp_path, task(box, key_point("nose", 50, 10, parentID="b1"), key_point("nose", 80, 10), relation))
-    assert [face.points.tolist() for face in read_samples(path)] == [[[99.5, 9.5]], [[159.5, 9.5]]]
+    noses = [key_point("nose", 50, 10, parentID="b1"), key_point("nose", 80, 10), key_point("nose", 90, 10)]
+    path = write(tmp_path, task(box, *noses, relation("nose80", "b2"), relation("b3", "nose90")))
+    assert [face.points.tolist() for face in read_samples(path)] == [[[99.5, 9.5]], [[159.5, 9.5]], [[179.5, 9.5]]]
+
+
+def test_related_points_are_no_parents(tmp_path):
+    """Arrows between the points of a face draw its contours."""
+    nose, chin = key_point("nose", 50, 10), key_point("chin", 50, 20)
+    assert len(read_samples(write(tmp_path, task(nose, chin, relation("nose50", "chin50"))))) == 1
 
 
 def test_cancelled_and_empty_tasks_are_passed_over(tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import permutations
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -103,7 +104,10 @@ def _results(task: Mapping[str, Any]) -> Iterator[Result]:
     annotations = [one for one in task.get("annotations", task.get("completions", ())) if not one.get("was_cancelled")]
     annotations.sort(key=lambda one: not one.get("ground_truth", False))
     results = annotations[0]["result"] if annotations else []
-    parents = {one["from_id"]: one["to_id"] for one in results if one.get("type") == "relation"}
+    points = {one.get("id") for one in results if one.get("type") == KIND}
+    ends = [(one["from_id"], one["to_id"]) for one in results if one.get("type") == "relation"]
+    # Arrows are drawn from the point or to it; those between two points draw a contour.
+    parents = {a: b for pair in ends for a, b in permutations(pair) if a in points and b not in points}
     for entry in results:
         if entry.get("type") == KIND:
             face = entry.get("parentID") or parents.get(entry.get("id"))
