@@ -37,6 +37,17 @@ def test_pictures_lie_in_the_folder_the_name_begins_with(tmp_path):
     assert face.subsets == {"train"}
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "pictures\\a.jpg", "C:\\Users\\me\\a.jpg"])
+def test_pictures_lie_where_tools_put_them(tmp_path, name):
+    """As for other formats: in images/ beside the table, or beside its folder, without the labeller's folders."""
+    for folder in ("labels", "images"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "images" / "a.jpg").touch()
+    path = tmp_path / "labels" / "mine.csv"
+    path.write_text(f"file,x0,y0\n{name},1,2\n")
+    assert read_csv(path)[0].path == tmp_path / "images" / "a.jpg"
+
+
 def test_rows_of_one_picture_are_numbered(tmp_path):
     """Two faces of a picture have two names, a face alone in its picture keeps the plain one."""
     (tmp_path / "mine.csv").write_text(",0,1,2,3\na.jpg,1,2,3,4\nb.jpg,1,2,3,4\na.jpg,5,6,7,8\n")

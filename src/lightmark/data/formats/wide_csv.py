@@ -15,6 +15,7 @@ import numpy as np
 from lightmark.data.formats.csv_columns import Columns, columns_in_turn, read_header
 from lightmark.data.left_out import LeftOut, leaving_out
 from lightmark.data.missing import missing_as_nan
+from lightmark.data.pictures import named_picture
 from lightmark.data.sample import Sample
 from lightmark.data.schema_choice import schema_for
 from lightmark.data.subsets import photo_of, subsets_of
@@ -38,9 +39,9 @@ def read_csv(path: str | Path, schema: Schema | None = None, left_out: LeftOut |
     Cells are separated by commas, semicolons or tabs. Empty cells, nan, `-1, -1` and `0, 0` are missing points. The
     attributes are "rect", the box, if there is one, and "index", the number of the face in a picture with several.
     Pictures are in the folder beside the file that is called as the first word of its name (training/ for
-    training_frames_keypoints.csv) if there is one, otherwise in the file's folder. The `photo` of a YouTube Faces frame
-    is its person. The default `schema` depends on the number of points. Raises `DataError` naming a broken or repeated
-    line; with `left_out` the message is added there instead.
+    training_frames_keypoints.csv) if there is one, otherwise where `named_picture` finds them. The `photo` of a YouTube
+    Faces frame is its person. The default `schema` depends on the number of points. Raises `DataError` naming a broken
+    or repeated line; with `left_out` the message is added there instead.
     """
     path = Path(path)
     (first, cells), *rows = _read_rows(path)
@@ -112,7 +113,7 @@ def _sample(
     path: Path, number: int, row: Sequence[str], columns: Columns, schema: Schema, index: int | None
 ) -> Sample:
     points = missing_as_nan(_numbers(path, number, [[row[i] for i in point] for point in columns.points]))
-    picture = _picture_folder(path) / row[columns.name].strip()
+    picture = named_picture(path, row[columns.name].strip(), _picture_folder(path))
     attributes: dict[str, Any] = {} if index is None else {"index": index}
     if columns.box is not None:
         a, b, c, d = _numbers(path, number, [[row[i] for i in columns.box]])[0].tolist()
