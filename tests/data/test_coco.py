@@ -12,7 +12,7 @@ from lightmark.data.convert import write_coco
 from lightmark.data.formats.coco import read_coco
 from lightmark.data.read import read_samples
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.errors import DataError
+from lightmark.errors import DataError, NoLabelsError
 from lightmark.geometry import tight_box
 from lightmark.schema import COFW29, IBUG68, Schema, schema_to_dict
 
@@ -168,10 +168,24 @@ def test_flag_0_is_a_missing_point(tmp_path):
     assert face.occluded.tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize("category", [{"keypoints": [], "skeleton": []}, {}])
+def test_keypoints_without_names_are_in_order(tmp_path, category):
+    """MMPose's sets of faces name none of their points; their number is that of the annotations."""
+    names = {"id": 4, "name": "face"} | category
+    face = read_coco(write(tmp_path, document(categories=[names, {"id": 5, "name": "hand"}])))[0]
+    assert (face.schema.name, face.schema.size, face.points.tolist()) == ("face", 3, [[1, 2], [3.5, 4], [5, 6]])
+    many = document(annotations=[annotation(1, 7, [1.0, 2.0, 2] * 29)], categories=[names])
+    assert read_coco(write(tmp_path, many))[0].schema is COFW29
+    many["annotations"].append(annotation(2, 7, [1.0, 2.0, 2] * 3))
+    with pytest.raises(DataError, match="annotation 2: 3 points, cofw29 needs 29"):
+        read_coco(write(tmp_path, many))
+
+
 def test_file_for_detection_is_named(tmp_path):
-    """Annotations and categories without keypoints are those of another task."""
-    content = document(categories=[{"id": 4, "name": "face"}])
-    with pytest.raises(DataError, match=r"category 'face': no keypoints; .* is this a file for detection\?"):
+    """Annotations and categories without keypoints are those of another task, as CVAT writes of single points."""
+    boxes = document()["annotations"][0] | {"keypoints": []}
+    content = document(annotations=[boxes], categories=[{"id": 4, "name": "face", "keypoints": []}])
+    with pytest.raises(NoLabelsError, match="no category and no annotation has keypoints; is this"):
         read_coco(write(tmp_path, content))
 
 

@@ -43,25 +43,27 @@ def read_coco(
     `document` is its JSON value, where it was read before. Coordinates count from 0, as COCO's, but from the corner of
     the first pixel in files of CVAT and Label Studio (`_corner_of`). Flag 1 sets `occluded`, flag 0 is a missing point,
     whatever its coordinates. Annotations without a labelled point, such as COCO's crowds and
-    CVAT's empty tracks, and those of categories without keypoints (Roboflow, Label Studio) are skipped. Ids may be
-    texts. The attributes are "rect" (x0, y0, x1, y1), the bbox;
-    "labelled_size", the width and height of the image; and "index", the number of the face in a picture with several.
-    The default `schema` is that of the category: its "lightmark" entry, the built-in schema of that many points, or a
-    plain one with the names and the skeleton of the category. Raises `DataError` naming a broken annotation; with
-    `left_out` the message is added there instead.
+    CVAT's empty tracks, and those of categories without keypoints (Roboflow, Label Studio) are skipped; if no category
+    names keypoints, they are numbered. Ids may be texts.
+
+    The attributes are "rect" (x0, y0, x1, y1), the bbox; "labelled_size", the width and height of the image; and
+    "index", the number of the face in a picture with several. The default `schema` is that of the category: its
+    "lightmark" entry, the built-in schema of that many points, or a plain one with the names and the skeleton of the
+    category. Raises `DataError` naming a broken annotation; with `left_out` the message is added there instead.
     """
     path = Path(path)
     document = _require_lists(path, read_json(path) if document is None else document)
     images = _by_id(path, document, "images")
     categories = _by_id(path, document, "categories")
-    # A category of boxes beside one of keypoints has no schema; if there is no other, it is the error.
-    of_points = {key: entry for key, entry in categories.items() if entry.get("keypoints")} or categories
-    schemas = {key: _ordered(_schema(path, entry, schema), entry["keypoints"]) for key, entry in of_points.items()}
-    boxes, corner = categories.keys() - schemas.keys(), _corner_of(document)
+    of_points = {key: entry for key, entry in categories.items() if entry.get("keypoints")}
+    # A category of boxes beside one of keypoints has no schema.
+    boxes, corner = categories.keys() - of_points if of_points else set(), _corner_of(document)
     labelled = []
     for entry in document["annotations"]:
         with leaving_out(left_out):
             labelled += [entry] if _is_labelled(path, entry, boxes) else []
+    of_points = of_points or _numbered(path, categories, labelled)
+    schemas = {key: _ordered(_schema(path, entry, schema), entry["keypoints"]) for key, entry in of_points.items()}
     faces_of = Counter(str(entry.get("image_id")) for entry in labelled)
     next_index: Counter[str] = Counter()
     samples = []
@@ -106,12 +108,31 @@ def _by_id(path: Path, document: dict[str, Any], name: str) -> dict[str, dict[st
         raise DataError(f"{path}: an entry of {name!r} has no id: {error!r}") from error
 
 
+def _numbered(
+    path: Path, categories: Mapping[str, dict[str, Any]], labelled: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Categories of a file that names no keypoints, as MMPose's sets of faces: numbered as those of the annotations."""
+    counts: dict[str, int] = {}
+    for entry in labelled:
+        counts.setdefault(str(entry.get("category_id")), len(entry["keypoints"]) // 3)
+    if not counts:
+        raise NoLabelsError(
+            f"{path}: no category and no annotation has keypoints; is this a file for detection? CVAT exports points "
+            "as COCO only from a skeleton: export others as CVAT for images 1.1"
+        )
+    return {
+        key: entry | {"keypoints": [str(i) for i in range(counts[key])]}
+        for key, entry in categories.items()
+        if key in counts
+    }
+
+
 def _schema(path: Path, category: dict[str, Any], schema: Schema | None) -> Schema:
     """Schema of a category; see `read_coco`."""
     where = f"{path}: category {category.get('name', category['id'])!r}"
-    names = category.get("keypoints")
-    if not names or not isinstance(names, list):
-        raise DataError(f"{where}: no keypoints; expected the points' names; is this a file for detection?")
+    names = category["keypoints"]
+    if not isinstance(names, list):
+        raise DataError(f"{where}: keypoints is {type(names).__name__}, expected a list of the points' names")
     if schema is not None or (len(names) in {known.size for known in SCHEMAS.values()} and _EXTENSION not in category):
         return schema_for(len(names), schema, where)
     try:
