@@ -205,11 +205,18 @@ def test_unknown_image_is_named(tmp_path):
         read_coco(write(tmp_path, content))
 
 
-def test_skeleton_out_of_range_is_named(tmp_path):
-    """A skeleton that counts from 0 is named with the rule."""
+def test_skeleton_may_count_from_0(tmp_path):
+    """Against COCO's rule, as in CarFusion; an index 0 shows it."""
     content = document()
-    content["categories"][0]["skeleton"] = [[0, 2]]
-    with pytest.raises(DataError, match=r"category 'face': .*names point -1.*; skeleton counts keypoints from 1"):
+    content["categories"][0]["skeleton"] = [[0, 2], [1, 2]]
+    assert read_coco(write(tmp_path, content))[0].schema.edges == ((0, 2), (1, 2))
+
+
+def test_skeleton_out_of_range_is_named(tmp_path):
+    """A skeleton of other points is named with the rule."""
+    content = document()
+    content["categories"][0]["skeleton"] = [[1, 4]]
+    with pytest.raises(DataError, match=r"category 'face': .*names point 3.*; skeleton counts keypoints from 1"):
         read_coco(write(tmp_path, content))
 
 

@@ -139,12 +139,13 @@ def _schema(path: Path, category: dict[str, Any], schema: Schema | None) -> Sche
         if _EXTENSION in category:
             return schema_from_dict(category[_EXTENSION])
         plain = plain_schema(len(names))
-        edges = tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ())
+        pairs = [(int(a), int(b)) for a, b in category.get("skeleton") or ()]
+        first = 0 if any(0 in pair for pair in pairs) else 1  # COCO counts from 1, CarFusion from 0
         return Schema(
             name=str(category.get("name", plain.name)),
             mirror=plain.mirror,
             normaliser=plain.normaliser,
-            edges=edges,
+            edges=tuple((a - first, b - first) for a, b in pairs),
             point_names=tuple(map(str, names)),
             normaliser_name=plain.normaliser_name,
         )
