@@ -181,6 +181,14 @@ def test_keypoints_without_names_are_in_order(tmp_path, category):
         read_coco(write(tmp_path, many))
 
 
+def test_flags_of_0_and_1_do_not_tell_occlusion(tmp_path):
+    """A file without a flag 2 only says which points are labelled, as MMPose's and SLEAP's."""
+    content = document(annotations=[annotation(1, 7, [1, 2, 1, 3, 4, 0, 5, 6, 1])])
+    (face,) = read_coco(write(tmp_path, content))
+    assert face.occluded is None
+    np.testing.assert_array_equal(face.points, [[1, 2], [np.nan, np.nan], [5, 6]])
+
+
 def test_file_for_detection_is_named(tmp_path):
     """Annotations and categories without keypoints are those of another task, as CVAT writes of single points."""
     boxes = document()["annotations"][0] | {"keypoints": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def read_coco(
     """Read the faces of a COCO keypoints file; pictures are in the folder `pictures`, or found by `named_picture`.
 
     `document` is its JSON value, where it was read before. Coordinates count from 0, as COCO's, but from the corner of
-    the first pixel in files of CVAT and Label Studio (`_corner_of`). Flag 1 sets `occluded`, flag 0 is a missing point,
-    whatever its coordinates. Annotations without a labelled point, such as COCO's crowds and
+    the first pixel in files of CVAT and Label Studio (`_corner_of`). Flag 1 sets `occluded`, if the file has a flag 2;
+    flag 0 is a missing point, whatever its coordinates. Annotations without a labelled point, such as COCO's crowds and
     CVAT's empty tracks, and those of categories without keypoints (Roboflow, Label Studio) are skipped; if no category
     names keypoints, they are numbered. Ids may be texts.
 
@@ -74,7 +75,9 @@ def read_coco(
         with leaving_out(left_out):
             folder = None if pictures is None else Path(pictures)
             samples.append(_sample(path, entry, images, schemas, folder, index, corner))
-    return samples
+    # With flags 0 and 1 only, as MMPose and SLEAP write them, 1 is every labelled point.
+    flagged = any(_EXTENSION in entry or VISIBLE in entry["keypoints"][2::3] for entry in labelled)
+    return samples if flagged else [replace(sample, occluded=None) for sample in samples]
 
 
 def _require_lists(path: Path, document: Any) -> dict[str, Any]:
