@@ -67,6 +67,15 @@ def test_exported_pictures_are_in_images(tmp_path):
     assert face.path == tmp_path / "images" / "a.jpg"
 
 
+def test_pictures_of_a_project_are_in_the_folder_of_their_subset(tmp_path):
+    """The archive of a project has images/ with a folder for each subset, which the names leave out."""
+    (tmp_path / "images" / "Train" / "b").mkdir(parents=True)
+    (tmp_path / "images" / "Train" / "b" / "a.jpg").touch()
+    picture = '<image id="0" name="b/a.jpg" subset="Train" task_id="7" width="100" height="80">'
+    (face,) = read_samples(write(tmp_path, f"{picture}{skeleton(points('nose', '1,2'))}</image>"))
+    assert face.path == tmp_path / "images" / "Train" / "b" / "a.jpg"
+
+
 def test_points_without_a_skeleton_are_read(tmp_path):
     """Single points are faces by their groups, a shape of several points is a face with numbers."""
     single = [points("nose", "1,2", group_id=1), points("left", "3,4", group_id=1), points("nose", "5,6", group_id=2)]
@@ -93,6 +102,48 @@ def test_tracks_are_read_with_the_frames_of_the_video(tmp_path):
     assert (first.points[2].tolist(), second.points[2].tolist()) == ([2, 1.5], [0, 1.5])
     assert (first.name, first.photo) == (f"{tmp_path.as_posix()}/clip.avi/000002.png", second.photo)
     assert [int(np.median(load_image(face))) for face in (first, second)] == [100, 0]
+
+
+def test_images_may_be_frames_of_a_video(tmp_path):
+    """A video exported as images: their names have no suffix, the exported pictures have."""
+    frame = f'<image id="2" name="frame_000002" width="64" height="48">{skeleton(points("nose", "1,2"))}</image>'
+    path = write(tmp_path, frame)
+    write_clip(tmp_path / "clip.avi")
+    (face,) = read_samples(path)
+    assert (int(np.median(load_image(face))), face.attributes["labelled_size"]) == (100, (64, 48))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "frame_000002.PNG").touch()
+    assert read_samples(path)[0].path == tmp_path / "images" / "frame_000002.PNG"
+
+
+def test_tracks_of_a_project_are_read_with_their_own_videos(tmp_path):
+    """Frames of tasks in one subset are numbered on, those of another subset from 0 again."""
+    tasks = [("4", "a.avi", "Train", "step=2"), ("5", "b.avi", "Train", ""), ("6", "c.avi", "Train", ""),
+             ("7", "d.avi", "Test", "")]  # fmt: skip
+    meta = "".join(
+        f"<task><id>{number}</id><size>2</size><subset>{subset}</subset><start_frame>0</start_frame>"
+        f"<frame_filter>{step}</frame_filter><source>{source}</source></task>"
+        for number, source, subset, step in tasks
+    )
+    for _, source, *_ in tasks:
+        write_clip(tmp_path / source)
+    frames = [("4", "Train", 2), ("5", "Train", 5), ("6", "Train", 6), ("7", "Test", 2)]
+    tracks = "".join(
+        f'<track id="0" label="face" task_id="{task}" subset="{subset}">'
+        f"{skeleton(points('nose', '1,2'), frame=number)}</track>"
+        for task, subset, number in frames
+    )
+    path = write(tmp_path, tracks, meta=f"<meta><project><tasks>{meta}</tasks></project></meta>")
+    faces = read_samples(path)
+    assert [face.path.parent.name for face in faces] == ["a.avi", "b.avi", "c.avi", "d.avi"]
+    assert [int(np.median(load_image(face))) for face in faces] == [100, 50, 0, 100]
+    (tmp_path / "images" / "Test").mkdir(parents=True)
+    (tmp_path / "images" / "Test" / "frame_000002.PNG").touch()
+    names = ["000002.png", "000001.png", "000000.png", "frame_000002.PNG"]
+    assert [face.path.name for face in read_samples(path)] == names
+    for source in ("b.avi", "c.avi", "d.avi"):
+        (tmp_path / source).unlink()
+    assert read_samples(path)[1].path.name == "frame_000005.png"  # not a frame of the only video that is there
 
 
 def test_frame_that_the_video_lacks_is_named(tmp_path):

@@ -6,16 +6,19 @@ name, width, height, and in it skeleton elements with points of the attributes l
 picture: missing. meta lists the labels, the points of a skeleton with it as parent. Points without a skeleton are a
 face by their labels, those with the same group_id together; a shape of several points is a face by itself, its points
 numbered. CVAT counts from the corner of the first pixel, so half a pixel is subtracted.
+
+Exported pictures are in images/, those of a project in a folder there for each subset. Frames of a video are called
+frame_000000, in the XML without the suffix .PNG of the picture; a project numbers the frames of a subset's tasks on.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
@@ -34,6 +37,14 @@ from lightmark.schema import Schema
 _NODE = re.compile(r'data-node-id="([^"]*)"[^>]*data-label-name="([^"]*)"')
 CONFIDENCE, ERROR = "confidence", "expected_error"  # attributes of a sample, and of CVAT's skeletons and points
 _EDGE = re.compile(r'data-node-from="([^"]*)"[^>]*data-node-to="([^"]*)"')
+_FRAME, _STEP, _NUMBER = re.compile(r"frame_([0-9]{6,9})"), re.compile(r"step=([0-9]{1,9})"), re.compile(r"[0-9]{1,9}")
+
+
+class _Task(NamedTuple):
+    """File name of a task's video, and the number that the video's first frame has in the XML."""
+
+    source: str | None
+    first: int
 
 
 @reader("CVAT XML")
@@ -72,30 +83,33 @@ Group = tuple[str, Path, tuple[float, float] | None, VideoFrame | None, str, lis
 
 def _groups(path: Path, root: Element) -> Iterator[Group]:
     """Place, picture, size, frame, skeleton's label ("" for none) and points with their names of each face."""
+    tasks, videos = _tasks(root), videos_among(path.parent.iterdir())
     for image in root.iter("image"):
         where, name = f"{path}: image {image.get('name')}", image.get("name")
         if name is None:
             raise DataError(f"{path}: image {image.get('id')}: no name; expected the picture's file name")
-        picture = named_picture(path, name)
+        picture, frame = _picture(path, name, image), None
+        if match := _FRAME.fullmatch(name):
+            picture, frame = _frame(path, int(match[1]), image, tasks, videos)
         try:
             size = float(image.get("width", "")), float(image.get("height", ""))
         except ValueError:
             size = None
         for label, shapes in _faces_of(image):
-            yield where, picture, size, None, label, shapes
-    frames: dict[str, Element] = defaultdict(lambda: Element("frame"))
+            yield where, picture, size, frame, label, shapes
+    frames: dict[tuple[str, str], Element] = {}
     for track in root.iter("track"):
         for shape in track:
             if shape.tag in ("skeleton", "points"):
                 shape.set("label", track.get("label", ""))
                 shape.set("group_id", shape.get("group_id", track.get("group_id", "")))
-                frames[shape.get("frame", "")].append(shape)
-    videos = videos_among(path.parent.iterdir()) if frames else []
-    for number, element in frames.items():
-        where = f"{path}: frame {number}"
-        if not (number.isascii() and number.isdigit()):
+                key = track.get("task_id", ""), shape.get("frame", "")
+                frames.setdefault(key, Element("frame", track.attrib)).append(shape)
+    for (_, text), element in frames.items():
+        where, number = f"{path}: frame {text}", _whole(text)
+        if number is None:
             raise DataError(f"{where}: expected a whole number")
-        picture, frame = _frame(path, root, int(number), videos)
+        picture, frame = _frame(path, number, element, tasks, videos)
         for label, shapes in _faces_of(element):
             yield where, picture, None, frame, label, shapes
 
@@ -133,16 +147,41 @@ def _face(
     return NamedFace(where, picture, points, occluded, size=size, frame=frame)
 
 
-def _frame(path: Path, root: Element, number: int, videos: Sequence[Path]) -> tuple[Path, VideoFrame | None]:
+def _picture(path: Path, name: str, owner: Element) -> Path:
+    """Picture called `name` of an image or a track, which has the attribute subset in the export of a project."""
+    names = [f"{owner.get('subset')}/{name}", name] if owner.get("subset") else [name]
+    pictures = [named_picture(path, one) for one in names]
+    return next((picture for picture in pictures if picture.is_file()), pictures[-1])
+
+
+def _tasks(root: Element) -> dict[str | None, _Task]:
+    """Tasks by their ids; in a project, frames are numbered on from one task of a subset to the next."""
+    tasks, ends = {}, Counter[str | None]()
+    for task in root.iter("task"):
+        subset, step = task.findtext("subset"), _STEP.search(task.findtext("frame_filter") or "")
+        tasks[task.findtext("id")] = _Task(task.findtext("source"), ends[subset])
+        size = (_whole(task.findtext("size")) or 0) * (int(step[1]) if step else 1)
+        ends[subset] += (_whole(task.findtext("start_frame")) or 0) + size
+    return tasks
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+
+
+def _frame(
+    path: Path, number: int, owner: Element, tasks: Mapping[str | None, _Task], videos: Sequence[Path]
+) -> tuple[Path, VideoFrame | None]:
     """Picture of a frame, and the frame of the video that it is where no picture of it was exported."""
-    suffixes = (".png", ".PNG", ".jpg", ".jpeg")
-    pictures = [named_picture(path, f"images/frame_{number:06}{suffix}") for suffix in suffixes]
+    pictures = [_picture(path, f"frame_{number:06}{suffix}", owner) for suffix in (".png", ".PNG", ".jpg", ".jpeg")]
     exported = next((picture for picture in pictures if picture.is_file()), None)
-    source = root.findtext(".//source")
-    video = next((one for one in videos if one.name == source), videos[0] if len(videos) == 1 else None)
-    if exported is not None or video is None:
+    alone = len(tasks) < 2  # a task or a job; jobs do not name their video
+    task = tasks.get(owner.get("task_id")) or next(iter(tasks.values() if alone else ()), _Task(None, 0))
+    fallback = videos[0] if alone and len(videos) == 1 else None
+    video = next((one for one in videos if one.name == task.source), fallback)
+    if exported is not None or video is None or number < task.first:
         return exported or pictures[0], None
-    frame = VideoFrame(video, number)
+    frame = VideoFrame(video, number - task.first)
     return frame.path, frame
 
 
