@@ -158,6 +158,7 @@ def test_frame_that_the_video_lacks_is_named(tmp_path):
     ("shapes", "text"),
     [
         (points("nose", "1,2") + points("nose", "3,4"), "image a.jpg: point 'nose' is there twice"),
+        (points("dot", "1,2") * 5, "point 'dot' is there twice; label each point of a face by its own name"),
         (skeleton(points("nose", "1")), "image a.jpg: point 'nose': ValueError: not enough values"),
     ],
 )

@@ -137,7 +137,10 @@ def _face(
         if shape.get("outside") == "1":
             continue
         if name in points:
-            raise DataError(f"{where}: point {name!r} is there twice; group the points of each face, or use a skeleton")
+            raise DataError(
+                f"{where}: point {name!r} is there twice; label each point of a face by its own name, and group the "
+                "points of each face, or use a skeleton"
+            )
         try:
             x, y = (float(value) - CORNER for value in shape.get("points", "").split(","))
         except ValueError as error:
