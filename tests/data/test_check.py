@@ -119,6 +119,15 @@ def test_coinciding_points_are_found(faces):
     assert (finding.kind, finding.detail) == ("empty box", "points span 0 × 0 pixels")
 
 
+def test_points_relative_to_the_pictures_size_are_found(faces):
+    """Coordinates from 0 to 1, as many programs write, are those of no face."""
+    points = faces[1].points / faces[1].points.max()
+    faces[1] = replace(faces[1], points=points, box=tight_box(points))
+    (finding,) = check(faces).findings
+    assert finding.kind == "empty box"
+    assert finding.detail.endswith("all at the picture's first pixel: are they relative to its size?")
+
+
 def test_points_far_outside_are_found(faces):
     """A face moved off its picture is found, one that sticks out a little is not."""
     near, far = faces[0].points - [64, 0], faces[1].points - [100, 0]

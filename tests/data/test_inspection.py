@@ -85,6 +85,7 @@ def test_a_picture_is_looked_at_once(face, monkeypatch):
         (POINTS * np.nan, "a.png: none of its 5 points is labelled"),
         (POINTS * [1, 0], "a.png: its points span no box"),
         (POINTS * 0 + 7, "a.png: its points span no box"),
+        (POINTS / 64, "a.png: its points are all at the picture's first pixel: are they relative to its size?"),
         (POINTS + np.array([300, 0]), "x 312 to 350, y 10 to 35, all of them outside their picture of 64×48 pixels"),
         (POINTS - np.array([0, 300]), "outside their picture"),
     ],

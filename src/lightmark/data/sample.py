@@ -22,6 +22,7 @@ from lightmark.schema import Schema
 from lightmark.source import to_picture
 from lightmark.spec import spans_face
 
+RELATIVE = "all at the picture's first pixel: are they relative to its size?"
 LABELLED_SIZE = "labelled_size"  # attribute: width and height of the picture, as the label file has them
 
 
@@ -67,6 +68,11 @@ def load_image(sample: Sample) -> Picture:
     return to_picture(sample.path)
 
 
+def at_first_pixel(points: Array) -> bool:
+    """Whether several labelled points are all within a pixel of the picture's corner: such are relative to its size."""
+    return bool(labelled(points).sum() > 1 and (abs(tight_box(points)) <= 1).all())
+
+
 def label_box(points: Array, schema: Schema) -> Array:
     """Tight box (4,) of a face's labels; raises `GeometryError` where no face can be cropped around them.
 
@@ -74,6 +80,8 @@ def label_box(points: Array, schema: Schema) -> Array:
     or points on one line are valid, but several points in one place are not.
     """
     box = tight_box(points)
+    if at_first_pixel(points):
+        raise GeometryError(f"labelled points are {RELATIVE}")
     if spans_face(schema):
         return require_box(box)
     if not np.isfinite(box).all():

@@ -21,7 +21,7 @@ from lightmark.data.check.duplicates import (
 )
 from lightmark.data.check.symmetry import swapped_groups
 from lightmark.data.crops.picture_cache import PictureCache
-from lightmark.data.sample import LABELLED_SIZE, Sample, label_box
+from lightmark.data.sample import LABELLED_SIZE, RELATIVE, Sample, at_first_pixel, label_box
 from lightmark.errors import GeometryError, ImageError
 from lightmark.geometry import Array, labelled, tight_box
 from lightmark.image import Picture
@@ -178,7 +178,9 @@ def _broken_points(sample: Sample) -> tuple[Finding, ...]:
     try:
         label_box(sample.points, sample.schema)
     except GeometryError:
-        return (Finding("empty box", (sample.name,), f"points span {width:g} × {height:g} pixels"),)
+        detail = f"points span {width:g} × {height:g} pixels"
+        detail += f", {RELATIVE}" if at_first_pixel(sample.points) else ""
+        return (Finding("empty box", (sample.name,), detail),)
     return ()
 
 

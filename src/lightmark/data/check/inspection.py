@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lightmark.data.sample import Sample
+from lightmark.data.sample import RELATIVE, Sample, at_first_pixel
 from lightmark.data.shards.tar import read_member
 from lightmark.data.video_frame import VideoFrame
 from lightmark.errors import DataError, GeometryError, ImageError
@@ -77,6 +77,8 @@ def _require_labels(sample: Sample) -> None:
         raise DataError(f"{sample.name}: {wrong} of {len(sample.points)} points are not finite; {ADVICE}")
     if not labelled(sample.points).any():
         raise DataError(f"{sample.name}: none of its {len(sample.points)} points is labelled; {ADVICE}")
+    if at_first_pixel(sample.points):
+        raise DataError(f"{sample.name}: its points are {RELATIVE} {ADVICE}")
     try:
         require_box(sample.box)
     except GeometryError as error:
