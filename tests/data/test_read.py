@@ -119,6 +119,22 @@ def test_unknown_file_lists_the_known_formats(tmp_path):
         read_samples(tmp_path / "a.txt")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.xml", '<annotations><image name="a.jpg"><polygon points="1,2;3,4;5,1"/></image></annotations>'),
+        ("a.xml", '<dataset><images><image file="a.jpg"><box top="1" left="1" /></image></images></dataset>'),
+        ("a.json", '[{"id": 1, "annotations": [], "data": {"image": "a.jpg"}}]'),
+        ("a.json", '{"imagePath": "a.jpg", "shapes": [{"label": "hair", "points": [[1, 2]]}]}'),
+    ],
+)
+def test_file_without_points_is_an_error(tmp_path, name, content):
+    """Boxes and polygons of a labelling tool are no faces; nothing would be checked or converted."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(NoLabelsError, match=rf"{name}: no labelled point; are its labels boxes or polygons only\?"):
+        read_samples(tmp_path / name)
+
+
 def test_missing_path_is_named(tmp_path):
     """A path that is not there is named."""
     with pytest.raises(DataError, match="nowhere: no such file or folder"):

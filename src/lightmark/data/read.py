@@ -49,12 +49,14 @@ def read_samples(
     as "train", "common" or "pose". In a folder a table or JSON of something else is passed over and named by a
     warning in the log, and so is what is broken in packed shards (see `read_shards`); any other broken label file is an
     error, or with `left_out` a sentence there, and so is what is broken in shards. Raises `DataError` where nothing of
-    a known format exists or all of it is broken, and for an unknown subset.
+    a known format exists, all of it is broken or no point is labelled, and for an unknown subset.
     """
     path = Path(path)
     samples = _read_folder(path, schema, left_out) if path.is_dir() else _read_file(path, schema, left_out)
     if not samples and left_out:
         raise DataError(f"{path}: none of its labels can be used; {left_out[0]} ({len(left_out)} such)")
+    if not samples:
+        raise NoLabelsError(f"{path}: no labelled point; are its labels boxes or polygons only?")
     return samples if subset is None else keep_subset(samples, subset, path)
 
 
