@@ -122,3 +122,9 @@ def test_given_schema_must_fit(labels):
     """A schema of another size is refused."""
     with pytest.raises(DataError, match="3 points"):
         read_samples(labels("0 .5 .5 .5 .5 .1 .2 2 .3 .4 2 .5 .6 2", yaml=YAML), Schema("two", (0, 1), (0, 1)))
+
+
+def test_many_points_are_no_wflw_list(labels):
+    """A line of 68 points and visibilities begins with more numbers than WFLW's 196."""
+    (face,) = read_samples(labels(f"0 0.5 0.5 0.5 0.5{' 0.25 0.5 2' * 68}"))
+    assert (face.schema.size, face.points[67].tolist()) == (68, [15.5, 23.5])

@@ -151,10 +151,10 @@ TextReader: TypeAlias = Callable[[Path, Schema | None, LeftOut | None], list[Sam
 def _text_reader(file: Path) -> TextReader | None:
     """Reader of a `.txt` file by its first line; None for one of something else."""
     line = _first_line(file)
-    if is_wflw_line(line):
-        return lambda path, schema, left_out: _of_schema(read_wflw_list(path, left_out), schema, path)
     if is_yolo(line):
         return read_yolo
+    if is_wflw_line(line):
+        return lambda path, schema, left_out: _of_schema(read_wflw_list(path, left_out), schema, path)
     return (lambda path, schema, _: [read_numbered(path, schema)]) if is_numbered(line) else None
 
 
