@@ -85,6 +85,14 @@ def test_points_without_a_skeleton_are_read(tmp_path):
     assert face.points.tolist() == [[0.5, 1.5], [2.5, 3.5], [4.5, 5.5]]
 
 
+def test_numbered_points_labelled_nowhere_are_kept(tmp_path):
+    """The labels say how many points a skeleton has, though its last ones are on no picture."""
+    labels = "".join(f"<label><name>{i}</name><type>points</type><parent>face</parent></label>" for i in range(1, 5))
+    meta = f"<meta><task><labels><label><name>face</name><type>skeleton</type></label>{labels}</labels></task></meta>"
+    (face,) = read_samples(write(tmp_path, image(skeleton(points("2", "3,4"), points("1", "1,2"))), meta))
+    np.testing.assert_array_equal(face.points, [[0.5, 1.5], [2.5, 3.5], [np.nan] * 2, [np.nan] * 2])
+
+
 def write_clip(path, frames=3):
     """A lossless video whose frames are grey of 0, 50, 100 …"""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"FFV1"), 25, (64, 48))

@@ -75,11 +75,10 @@ def named_samples(
 
 def _order(found: set[str], declared: Sequence[str]) -> list[str]:
     """All names in the order of their points."""
-    numbers = [int(point) for point in found if point.isascii() and point.isdigit() and len(point) < 6]
-    if len(numbers) == len(found) and max(numbers) < _MAX_NUMBER:
-        by_number = {int(point): point for point in found}
-        if len(by_number) == len(found):
-            return [by_number.get(i, str(i)) for i in range(0 if 0 in by_number else 1, max(by_number) + 1)]
+    names = found.union(declared)
+    by_number = {int(point): point for point in names if point.isascii() and point.isdigit() and len(point) < 6}
+    if len(by_number) == len(names) and max(by_number) < _MAX_NUMBER:
+        return [by_number.get(i, str(i)) for i in range(0 if 0 in by_number else 1, max(by_number) + 1)]
     return [*dict.fromkeys(declared), *sorted(found.difference(declared), key=_natural)]
 
 
