@@ -4,12 +4,13 @@
     python benchmarks/results.py --data FOLDER --force          # what is stale
     python benchmarks/results.py --data FOLDER --force --only shipped/fast.report.json pose.json
 
-FOLDER holds the data sets by their usual names: 300w, 300w_lp, scut86, wflw, face-free (benchmarks/face_free.py makes
-it). A result is stale where the sha256 of a model that it is about is not in it. Each command runs in a folder of its
-own, in which the data sets and the scripts have these names; what it made takes the place of the old file once it has
-ended well. Where one fails, its old files stay, the others run, and the status is 1. What needs more than the
-development install (MediaPipe, a browser) says so and is left out unless --only names it. Tables in README and docs are
-copied by hand from what this prints and writes; `make results` is the first command of a release.
+FOLDER holds the data sets by their usual names: 300w, 300w_lp, scut86, helen29, wflw, face-free
+(benchmarks/face_free.py makes it). A result is stale where the sha256 of a model that it is about is not in it. Each
+command runs in a folder of its own, in which the data sets and the scripts have these names; what it made takes the
+place of the old file once it has ended well. Where one fails, its old files stay, the others run, and the status is 1.
+What needs more than the development install (MediaPipe, a browser) says so and is left out unless --only names it.
+Tables in README and docs are copied by hand from what this prints and writes; `make results` is the first command of a
+release.
 """
 
 from __future__ import annotations
@@ -147,6 +148,23 @@ RECORDED = (
     against_mediapipe("fast", "--margin", "2.5"),
     Result("box-map.json", ("fast",), script("box_map", "--data", ".")),
     Result("own-points.json", ("fast",), script("own_points", "--data", ".")),
+    Result(
+        "learning-curves.json",
+        ("fast",),
+        (*script("learning_curves", "--data", "."), "--figure", "learning-curves.png"),
+        {
+            "learning-curves.json": "benchmarks/results/learning-curves.json",
+            "learning-curves.png": "docs/figures/learning-curves.png",
+        },
+    ),
+    Result(
+        "own-points-teachers.json",
+        STUDENTS,
+        script(
+            "learning_curves", "--data", ".", "--faces", "50", "--ways",
+            "fine-tuned,long-from-scratch,distilled,unlabelled",
+        ),
+    ),
 )  # fmt: skip
 
 
