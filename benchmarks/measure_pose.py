@@ -40,10 +40,10 @@ from lightmark.evaluate.predict import open_model, predict
 from lightmark.files import replacing
 from lightmark.geometry import Array, rotation_angles, tight_box
 from lightmark.mean_head import RIGID, head_points
-from lightmark.metrics import spearman
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit, versions
 from lightmark.runtime.shipped import shipped_hashes
+from lightmark.scores import spearman
 
 MODEL = "fast"
 RESULT = Path(__file__).parent / "results" / "pose.json"

@@ -60,6 +60,7 @@ TRAINED = ("run_once", "share", "students_alone", "apart", "tough_one", "start_w
 FILES = {
     "losses": Part(["tests/test_losses.py"]),
     "metrics": Part(["tests/test_metrics.py"]),
+    "scores": Part(["tests/test_metrics.py"]),
     "geometry": Part(["tests/test_geometry.py"]),
     "shape": Part(["tests/test_shape.py"]),
     "video/tracker": Part(["tests/video/test_tracker.py"], ["long_film"]),

@@ -16,7 +16,7 @@ LAYERS: tuple[set[str], ...] = (
     {"extras", "geometry", "files", "schema", "bounds", "losses"},
     {"schemes"},
     {"image", "spec", "mean_head", "mesh_points", "outputs", "metrics", "shape"},
-    {"runtime", "pose", "pnm", "draw", "nets", "measures", "alignment"},
+    {"runtime", "pose", "pnm", "draw", "nets", "measures", "alignment", "scores"},
     {"detectors", "face", "source", "bench"},
     {"landmarker", "data", "anonymise"},
     {"interop"},

@@ -16,24 +16,19 @@ from lightmark.errors import DataError, SchemaError
 from lightmark.metrics import (
     Interval,
     auc,
-    average_precision,
     bootstrap_interval,
     ced,
     failure_rate,
     interocular,
     labelled_mean,
-    likelihood_gain,
-    mean_spearman,
     nme,
     paired_bootstrap,
     percentile,
     point_errors,
-    roc_auc,
-    roc_curve,
     sign_flip_p,
-    spearman,
 )
 from lightmark.schema import COFW29, IBUG68, WFLW98, plain_schema
+from lightmark.scores import average_precision, likelihood_gain, mean_spearman, roc_auc, roc_curve, spearman
 
 errors_lists = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 thresholds = st.floats(0.01, 0.5)

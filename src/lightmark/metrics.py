@@ -1,4 +1,4 @@
-"""Landmark metrics: NME, failure rate, AUC, CED, bootstrap intervals, paired tests, ROC and average precision.
+"""Landmark metrics: NME, failure rate, AUC, CED, bootstrap intervals and paired tests.
 
 Errors are fractions: 0.03 is 3 %. Each face has one error, and statistics are over faces, never over points, since the
 errors of the points of one face are not independent.
@@ -23,7 +23,6 @@ Statistic = Callable[[Array], Array]  # values (…, F) to (…): one number per
 
 RESAMPLES = 2000  # the ends of a 95 % interval then vary by about 2 % of its width from seed to seed
 PERMUTATIONS = 10_000  # the smallest possible p-value is 1 / (PERMUTATIONS + 1)
-SMALLEST_EXPECTED = 1e-9  # keeps the likelihood of an expected error of 0 finite
 MAX_CHUNK = 2_000_000  # values resampled at a time: 16 MB, independent of the number of faces
 
 
@@ -111,7 +110,7 @@ def failure_rate(errors: ArrayLike, threshold: float) -> float:
     >>> failure_rate([0.05, 0.10, 0.11, 0.20], threshold=0.10)
     0.5
     """
-    return float((_require_values("failure_rate", errors) > _require_threshold(threshold)).mean())
+    return float((require_values("failure_rate", errors) > _require_threshold(threshold)).mean())
 
 
 def auc(errors: ArrayLike, threshold: float) -> float:
@@ -120,12 +119,12 @@ def auc(errors: ArrayLike, threshold: float) -> float:
     >>> auc([0.0, 0.05, 0.3], threshold=0.1)
     0.5
     """
-    return float(np.maximum(0, 1 - _require_values("auc", errors) / _require_threshold(threshold)).mean())
+    return float(np.maximum(0, 1 - require_values("auc", errors) / _require_threshold(threshold)).mean())
 
 
 def ced(errors: ArrayLike, thresholds: ArrayLike) -> Array:
     """Cumulative error distribution, CED (T,): share of `errors` (F,) not greater than each of `thresholds` (T,)."""
-    ordered = np.sort(_require_values("ced", errors))
+    ordered = np.sort(require_values("ced", errors))
     return np.asarray(np.searchsorted(ordered, np.asarray(thresholds, dtype=np.float64), side="right") / len(ordered))
 
 
@@ -133,7 +132,7 @@ def percentile(errors: ArrayLike, share: float) -> float:
     """Percentile of the `errors` (F,) at `share` percent (0 to 100), linearly interpolated."""
     if not 0 <= share <= 100:
         raise DataError(f"percentile: share {share}; needs percent from 0 to 100")
-    return float(np.percentile(_require_values("percentile", errors), share))
+    return float(np.percentile(require_values("percentile", errors), share))
 
 
 def mean(values: Array) -> Array:
@@ -149,7 +148,7 @@ def bootstrap_interval(
     `statistic` takes values (…, F) and reduces the last axis. The same seed gives the same interval. Raises `DataError`
     for no values, values that are not finite, or a level outside (0, 1).
     """
-    array = _require_values("bootstrap_interval", values)
+    array = require_values("bootstrap_interval", values)
     if not 0 < level < 1:
         raise DataError(f"bootstrap_interval: level {level}; needs a share between 0 and 1, 0.95 say")
     rng = np.random.default_rng(seed)
@@ -184,104 +183,6 @@ def sign_flip_p(a: ArrayLike, b: ArrayLike, permutations: int = PERMUTATIONS, se
     return float((1 + (np.abs(flipped) >= observed).sum()) / (1 + permutations))
 
 
-def spearman(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman's rank correlation of `a` (M,) and `b` (M,); 0 if one of them is constant.
-
-    >>> spearman([1, 2, 3], [10, 20, 90])
-    1.0
-    """
-    _differences(a, b)  # for its checks
-    first, second = (_ranks(_require_values("spearman", values)) for values in (a, b))
-    spread = float(first.std() * second.std())
-    return float(((first - first.mean()) * (second - second.mean())).mean()) / spread if spread else 0.0
-
-
-def mean_spearman(expected: Floats, errors: Floats) -> float:
-    """Spearman's correlation over faces of `expected` and true `errors` (F, N), averaged over the points.
-
-    Missing points have NaN errors and are ignored, as is a point that is missing in all faces.
-    """
-    pairs = [(predicted[mask], error[mask]) for predicted, error in zip(expected.T, errors.T, strict=True)
-             if (mask := ~np.isnan(error)).any()]
-    return float(np.mean([spearman(*pair) for pair in pairs]))
-
-
-def likelihood_gain(expected: Floats, errors: Floats) -> Array:
-    """Gain in log-likelihood (F,) of `errors` (F, N) under `expected` errors (F, N) over one constant for each point.
-
-    In nats, averaged over the points of a face. The density of an error of length r is ∝ exp(−2r / e) / e², whose mean
-    is e (`lightmark.train.confidence`). The constant is the point's mean error over these same faces, the
-    maximum-likelihood estimate: it is fitted to the errors that `expected` predicts, so the gain is rather
-    underestimated. Missing points have NaN errors and are ignored.
-
-    >>> likelihood_gain(np.array([[1.0], [3.0]]), np.array([[1.0], [3.0]])).mean().round(4)
-    np.float64(0.2877)
-    """
-    constant = labelled_mean(errors.T)[None]
-    return labelled_mean(_laplace_nll(constant, errors) - _laplace_nll(expected, errors))
-
-
-def _laplace_nll(expected: Floats, errors: Floats) -> Floats:
-    """Negative log-likelihood of `errors` under `expected` errors, up to a constant; see `likelihood_gain`."""
-    expected = np.maximum(expected, SMALLEST_EXPECTED)
-    return 2 * np.log(expected) + 2 * errors / expected
-
-
-def roc_curve(positives: ArrayLike, negatives: ArrayLike) -> tuple[Array, Array]:
-    """ROC curve: false positive rate (T,) and true positive rate (T,) at each score, from the highest score down.
-
-    `positives` (P,) and `negatives` (Q,) are the scores of the two classes. Both rates begin at 0 and end at 1.
-
-    >>> roc_curve([0.9, 0.4], [0.1, 0.4])
-    (array([0. , 0. , 0.5, 1. ]), array([0. , 0.5, 1. , 1. ]))
-    """
-    first, second = _require_values("positives", positives), _require_values("negatives", negatives)
-    scores = np.unique(np.concatenate([first, second]))
-    false_rate, true_rate = (
-        1 - np.searchsorted(np.sort(values), scores[::-1], side="left") / len(values) for values in (second, first)
-    )
-    return np.concatenate([[0.0], false_rate]), np.concatenate([[0.0], true_rate])
-
-
-def roc_auc(positives: ArrayLike, negatives: ArrayLike) -> float:
-    """Area under the ROC curve: the probability that a score of `positives` (P,) exceeds one of `negatives` (Q,).
-
-    Ties count half (Mann-Whitney U statistic).
-
-    >>> roc_auc([0.9, 0.4], [0.1, 0.4])
-    0.875
-    """
-    first, second = _require_values("positives", positives), _require_values("negatives", negatives)
-    ranks = _ranks(np.concatenate([first, second]))
-    below = float(ranks[: len(first)].sum()) - len(first) * (len(first) - 1) / 2
-    return below / (len(first) * len(second))
-
-
-def average_precision(scores: ArrayLike, hits: ArrayLike, faces: int) -> float:
-    """Average precision, AP: area under the precision-recall curve of detections with `scores` (M,).
-
-    `hits` (M,) is true for true positives; `faces`, at least 1, is the number of labelled faces. Precision is
-    interpolated: the precision at a recall is the largest at this or a higher recall, as in COCO.
-
-    >>> average_precision([0.9, 0.8, 0.3], [True, False, True], faces=2)
-    0.8333333333333333
-    """
-    if faces < 1:
-        raise DataError("average_precision: no labelled face; needs at least 1")
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    right = np.asarray(hits, dtype=bool)[order]
-    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(best[right].sum() / faces)
-
-
-def _ranks(values: Array) -> Array:
-    """Ranks of `values` (M,) from 0; ties share the mean of their ranks."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    first = np.cumsum(counts) - counts
-    return np.asarray((first + (counts - 1) / 2)[places], dtype=np.float64)
-
-
 def _chunks(count: int, size: int) -> list[int]:
     """Sizes of the chunks of `count` resamples of `size` values, so that each fits `MAX_CHUNK`."""
     most = max(1, MAX_CHUNK // size)
@@ -290,13 +191,14 @@ def _chunks(count: int, size: int) -> list[int]:
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Array:
     """b − a of two rows of values (F,) over the same faces."""
-    first, second = _require_values("a", a), _require_values("b", b)
+    first, second = require_values("a", a), require_values("b", b)
     if first.shape != second.shape:
         raise DataError(f"paired values: {len(first)} faces against {len(second)}; pairs need the same faces")
     return second - first
 
 
-def _require_values(what: str, values: ArrayLike) -> Array:
+def require_values(what: str, values: ArrayLike) -> Array:
+    """`values` as an array (F,); raises `DataError` naming `what` for no values and ones that are not finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise DataError(f"{what}: got values of shape {array.shape}; needs one value a face, (F,), and a face")

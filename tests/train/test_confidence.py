@@ -25,11 +25,11 @@ from lightmark.data.split import split_by_photo
 from lightmark.detectors.face_detector import Detections
 from lightmark.errors import ConfigError, DataError, TrainingError
 from lightmark.image import warp
-from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
 from lightmark.nets.checkpoint import load_checkpoint, load_model, save_checkpoint
 from lightmark.nets.heads import ConfidenceHead
 from lightmark.nets.network import Architecture, build_network
 from lightmark.schema import IBUG68
+from lightmark.scores import likelihood_gain, mean_spearman, roc_auc
 from lightmark.source import to_picture
 from lightmark.spec import normalise_crops
 from lightmark.train import confidence as confidence_module

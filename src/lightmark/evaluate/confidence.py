@@ -15,16 +15,9 @@ from lightmark.errors import SpecError
 from lightmark.evaluate.predict import FaceOutputs, run_crops
 from lightmark.geometry import Array, matrix_scale
 from lightmark.image import Picture, warp
-from lightmark.metrics import (
-    Interval,
-    bootstrap_interval,
-    labelled_mean,
-    likelihood_gain,
-    mean_spearman,
-    point_errors,
-    roc_auc,
-)
+from lightmark.metrics import Interval, bootstrap_interval, labelled_mean, point_errors
 from lightmark.runtime.exported_model import CropModel
+from lightmark.scores import likelihood_gain, mean_spearman, roc_auc
 from lightmark.spec import ModelSpec, spec_crop_matrix
 
 BINS = 10

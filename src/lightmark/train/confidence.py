@@ -24,10 +24,10 @@ from lightmark.data.sample import Sample
 from lightmark.data.split import split_by_photo
 from lightmark.errors import CheckpointError, ConfigError, DataError, TrainingError
 from lightmark.evaluate.face_boxes import with_face_boxes
-from lightmark.metrics import likelihood_gain, mean_spearman, roc_auc
 from lightmark.nets.checkpoint import load_checkpoint, save_checkpoint
 from lightmark.nets.heads import ConfidenceHead, pooled_features
 from lightmark.nets.network import architecture_from_dict
+from lightmark.scores import likelihood_gain, mean_spearman, roc_auc
 from lightmark.train.confidence_features import Features, face_features, negative_features
 from lightmark.train.config import EXECUTION, ConfidenceRecipe, Execution, Recipe
 from lightmark.train.detector.train import split_backgrounds

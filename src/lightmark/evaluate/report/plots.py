@@ -13,7 +13,8 @@ import numpy as np
 from lightmark.errors import MissingExtraError
 from lightmark.evaluate.confidence import FALSE_POSITIVE_RATE
 from lightmark.evaluate.report.summary import ALL, JitterPoint, Report, RobustnessCurve, RobustnessPoint
-from lightmark.metrics import ced, roc_curve
+from lightmark.metrics import ced
+from lightmark.scores import roc_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -22,11 +22,11 @@ from lightmark.evaluate.detection import IGNORED, TRUE_POSITIVE, match_boxes
 from lightmark.evaluate.predict import same_points
 from lightmark.files import make_folder
 from lightmark.geometry import labelled
-from lightmark.metrics import average_precision
 from lightmark.nets.checkpoint import load_weights, read_tensors, write_tensors
 from lightmark.nets.face_detector import FaceDetectorNet
 from lightmark.nets.network import parameter_count
 from lightmark.schema import IBUG68
+from lightmark.scores import average_precision
 from lightmark.train.config import EXECUTION, DetectorRecipe, Execution
 from lightmark.train.detector.loss import Cells, assign, cells_of, detection_loss
 from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic
