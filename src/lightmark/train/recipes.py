@@ -168,17 +168,6 @@ def fast128_third(seed: int = 0) -> Distillation:
     )
 
 
-def standard224_third(seed: int = 0) -> Distillation:
-    """fast128-second's student (`--start`), finished at 224 px: 77,000 crops, 40 % of them at 160 px.
-
-    Its plain student needs no teachers. Budget: two and a half hours of one core of a Zen 1.
-    """
-    return _with_student(
-        fast128_second(seed), "standard224-third", size=224, steps=2400, learning_rate=5e-4, early_size=160,
-        early_share=0.4,
-    )  # fmt: skip
-
-
 def standard160(seed: int = 0) -> Distillation:
     """A student at 160 px, from one of 128 px (`--start`), with turned and unlabelled faces (`--extra`): 32,000 crops.
 
@@ -287,7 +276,6 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "few128": few128,
     "standard224": standard224,
     "standard224-second": standard224_second,
-    "standard224-third": standard224_third,
     "standard160": standard160,
     "fast128": fast128,
     "fast128-second": fast128_second,
