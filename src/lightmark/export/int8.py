@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.export.graph import copy_of, head_nodes, import_onnx, quiet, replace_einsums, takes_bytes
+from lightmark.export.int8_bias import correct_biases
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.spec import ModelSpec, normalisation
 
@@ -25,6 +26,7 @@ def quantise(model: Any, original: OnnxModel, crops: NDArray[np.uint8]) -> Any:
     Activations are unsigned, since x86 multiplies unsigned by signed bytes in one instruction; their ranges are the
     smallest and largest values on `crops` (B, S, S, 3). Weights are signed with a scale per channel, chosen so that no
     two weights of the same sign sum to more than `PAIR_LIMIT`: their products then cannot overflow (`pair_ranges`).
+    Biases take back the shift of the mean that rounding the weights causes (`correct_biases`).
 
     The heads stay float32: their softmax-weighted means turn small errors of the scores into pixels, and they take 2 %
     of the time (lab notes, 2026-11-21). Raises `MissingExtraError` without onnx, `ExportError` for a graph whose heads
@@ -82,7 +84,9 @@ def _quantise(
             weight_type=QuantType.QInt8,
             extra_options={"TensorQuantOverrides": _pixel_range(changed, original.spec) | by_channel},
         )
-        return onnx.load(str(out))
+        quantised = onnx.load(str(out))
+    correct_biases(quantised, model, original, crops)
+    return quantised
 
 
 def _pixel_range(model: Any, spec: ModelSpec) -> dict[str, list[dict[str, Any]]]:
