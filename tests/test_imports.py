@@ -18,6 +18,7 @@ LAYERS: tuple[set[str], ...] = (
     {"image", "spec", "mean_head", "mesh_points", "outputs", "metrics", "shape"},
     {"runtime", "pose", "pnm", "draw", "nets", "measures", "alignment", "scores"},
     {"detectors", "face", "source", "bench"},
+    {"crop_requests"},
     {"landmarker", "data", "anonymise"},
     {"interop"},
     {"annotate", "evaluate", "overlay"},

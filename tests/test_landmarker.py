@@ -17,9 +17,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lightmark import crop_requests
 from lightmark import landmarker as landmarker_module
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
+from lightmark.detectors.face_detector import FaceDetector
 from lightmark.detectors.open import FixedBoxes, Proposals
 from lightmark.errors import ConfigError, GeometryError, ImageError, SpecError
 from lightmark.face import Face
@@ -267,7 +269,8 @@ def test_a_batch_gives_each_picture_its_own_faces(write_onnx: WriteOnnx, monkeyp
     sizes = []
     outputs = landmarker._model.outputs
     monkeypatch.setattr(landmarker._model, "outputs", lambda crops: sizes.append(len(crops)) or outputs(crops))
-    monkeypatch.setattr(landmarker_module, "BATCH", 3)
+    for module in (crop_requests, landmarker_module):
+        monkeypatch.setattr(module, "BATCH", 3)
     found = landmarker.detect_batch(iter(pictures))
     assert sizes == [3, 3, 2]
     assert [len(faces) for faces in found] == [2, 0, 5, 1, 0]
@@ -418,6 +421,37 @@ def test_a_face_on_its_side_is_detected(roll: int) -> None:
     assert overlaps(tight_box(face.points)[None], box[None])[0, 0] > 0.7
 
 
+class Misplaced(FaceDetector):
+    """Is sure of the middle of a face that is somewhere in the picture."""
+
+    middle = np.array([385.0, 125.0, 442.0, 182.0])
+
+    def propose(self, image: Picture) -> Proposals:
+        """A box half as wide as the face's."""
+        return Proposals(self.middle[None], np.ones(1, bool))
+
+
+def test_a_detection_without_a_face_is_searched_in_rotated_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The face around it is found, with a box of its own; where the copies show none, the first answer stays."""
+    landmarker = Landmarker("fast", Misplaced(threads=1), threads=1)
+    picture, box, _ = painted_face(180.0)
+    picture = cv2.copyMakeBorder(picture, 40, 60, 300, 50, cv2.BORDER_CONSTANT, value=(128, 128, 128))
+    box = box + np.array([300, 40, 300, 40])
+    (face,) = landmarker.detect(picture)
+    assert face.confidence is not None
+    assert face.confidence > 0.9
+    assert overlaps(tight_box(face.points)[None], box[None])[0, 0] > 0.7
+    assert overlaps(face.box[None], box[None])[0, 0] > 0.7
+    ((again,),) = landmarker.detect_batch([picture])
+    np.testing.assert_array_equal(again.points, face.points)
+    nothing = Proposals(np.zeros((0, 4)), np.zeros(0, bool), np.zeros(0))
+    monkeypatch.setattr(Misplaced, "propose_turned", lambda self, image: nothing)
+    (first,) = landmarker.detect(picture)
+    np.testing.assert_array_equal(first.box, Misplaced.middle)
+    assert first.confidence is not None
+    assert first.confidence < 0.5
+
+
 def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list[int]) -> None:
     """If no orientation is confident, the points are those of the upright crop."""
     noise = np.random.default_rng(0).integers(0, 255, (120, 120, 3), np.uint8)
@@ -506,7 +540,7 @@ def test_a_batch_ends_where_its_pictures_are_large(write_onnx: WriteOnnx, monkey
     sizes: list[int] = []
     outputs = landmarker._model.outputs
     monkeypatch.setattr(landmarker._model, "outputs", lambda crops: sizes.append(len(crops)) or outputs(crops))
-    monkeypatch.setattr(landmarker_module, "HELD_PIXELS", 2 * GREY.shape[0] * GREY.shape[1])
+    monkeypatch.setattr(crop_requests, "HELD_PIXELS", 2 * GREY.shape[0] * GREY.shape[1])
     assert [len(faces) for faces in landmarker.detect_batch([GREY] * 5)] == [2] * 5
     assert sizes == [5, 4, 1]
 

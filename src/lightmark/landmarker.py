@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmark.detectors.open import Detector, Proposals, Proposer, open_detector
+from lightmark.crop_requests import BATCH, CropRequest, batches_of, requests_around, requests_for, requests_of
+from lightmark.detectors.open import Detector, Proposals, Proposer, TurnedProposer, open_detector
 from lightmark.errors import ConfigError, GeometryError
 from lightmark.face import Face
 from lightmark.geometry import (
@@ -19,7 +19,6 @@ from lightmark.geometry import (
     from_normalized,
     invert,
     matrix_scale,
-    require_angles,
     require_boxes_near,
     transform,
     wrap_degrees,
@@ -35,29 +34,12 @@ PROPOSAL_CONFIDENCE = 0.5  # minimum confidence of a low-score detection: more l
 # Minimum confidence of a prediction from a rotated crop. Four crops of a proposal give more false positives than one:
 # at 0.5 `fast` confirmed 3 proposals in 101 face-free training pictures of the detector, at 0.9 the 1 of upright crops.
 TURNED_CONFIDENCE = 0.9
-BATCH = 32  # crops per call, 19 MB of float32 at 224 px: bounds the memory for pictures of crowds
-HELD_PIXELS = 16_000_000  # of the pictures whose crops wait for a batch, 48 MB: they may have to be cut once more
 # Confidence from which on no other orientation is tried. Of 120 validation faces rotated in steps of 15°, all upright
 # ones exceed it in their first crop, and of the first predictions above it at most one stays wrong after alignment;
 # with 0.5 instead, nine do.
 SURE = 0.99
 STEEP_ROLL = 25.0  # degrees: `fast` errs by 15 % more at 30° of roll than upright, by 3 % at 15°
 QUARTERS = (90.0, 180.0, -90.0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Request:
-    """A crop to predict: the face in `box` of `image`, picture number `picture`, with `roll` degrees taken out.
-
-    A `guessed` roll is corrected from the predicted points, after trying all four directions if `any_direction`.
-    """
-
-    picture: int
-    image: Picture
-    box: Array
-    roll: float
-    guessed: bool
-    any_direction: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +114,7 @@ class Landmarker:
         """
         image = to_picture(source)
         proposals = self._propose(image)
-        return self._accept([face for _, face in self._faces(_guesses(image, proposals))], proposals.certain)
+        return self._accept([face for _, face in self._faces(requests_of(image, proposals))], proposals.certain)
 
     def detect_batch(self, sources: Iterable[Source]) -> list[list[Face]]:
         """Faces of each of `sources`, as `detect` returns them.
@@ -143,13 +125,13 @@ class Landmarker:
         faces_by_picture: list[list[Face]] = []
         masks: list[NDArray[np.bool_]] = []
 
-        def requests() -> Iterator[_Request]:
+        def requests() -> Iterator[CropRequest]:
             for number, source in enumerate(sources):
                 faces_by_picture.append([])
                 image = to_picture(source)
                 proposals = self._propose(image)
                 masks.append(proposals.certain)
-                yield from _guesses(image, proposals, number)
+                yield from requests_of(image, proposals, number)
 
         for number, face in self._faces(requests()):
             faces_by_picture[number].append(face)
@@ -168,7 +150,7 @@ class Landmarker:
         the picture (`require_boxes_near`).
         """
         image = to_picture(source)
-        return [face for _, face in self._faces(_requests(image, boxes, angles))]
+        return [face for _, face in self._faces(requests_for(image, boxes, angles))]
 
     def _propose(self, image: Picture) -> Proposals:
         """Detections and proposals of the detector.
@@ -191,20 +173,36 @@ class Landmarker:
             if face.confidence is None or face.confidence >= limit
         ]
 
-    def _faces(self, requests: Iterable[_Request]) -> Iterator[tuple[int, Face]]:
+    def _faces(self, requests: Iterable[CropRequest]) -> Iterator[tuple[int, Face]]:
         """Face of each of `requests`, with the number of its picture."""
-        for batch in _batches(requests):
+        for batch in batches_of(requests):
             predictions = self._predict(batch)
             guesses = [index for index, request in enumerate(batch) if request.guessed]
             upright = self._upright([batch[index] for index in guesses], [predictions[index] for index in guesses])
             for index, prediction in zip(guesses, upright, strict=True):
                 predictions[index] = prediction
+            self._search_again(batch, predictions)
             yield from (
                 (request.picture, replace(prediction.face, box=request.box))
                 for request, prediction in zip(batch, predictions, strict=True)
             )
 
-    def _upright(self, requests: Sequence[_Request], firsts: Sequence[_Prediction]) -> list[_Prediction]:
+    def _search_again(self, batch: list[CropRequest], predictions: list[_Prediction]) -> None:
+        """Replace detections that the model does not confirm by what it does confirm in rotated copies around them.
+
+        The detector may detect a rolled face in a box that is so far off that no crop of it shows the whole face.
+        """
+        if not isinstance(self._detector, TurnedProposer):
+            return
+        for index, request in enumerate(batch):
+            if request.detected and predictions[index].confidence < PROPOSAL_CONFIDENCE:
+                again = requests_around(request, self._detector)
+                found = zip(again, self._upright(again, self._predict(again)), strict=True)
+                best = max(found, key=lambda pair: pair[1].confidence, default=None)
+                if best is not None and best[1].confidence >= TURNED_CONFIDENCE:
+                    batch[index], predictions[index] = best
+
+    def _upright(self, requests: Sequence[CropRequest], firsts: Sequence[_Prediction]) -> list[_Prediction]:
         """Predictions from upright crops for those of `firsts` that are not upright; the others unchanged.
 
         Where no orientation is confident, as in full profiles, the first prediction is kept.
@@ -218,7 +216,7 @@ class Landmarker:
             for first, second, minimum in zip(firsts, seconds, minima, strict=True)
         ]
 
-    def _turned(self, requests: Sequence[_Request], firsts: Sequence[_Prediction]) -> list[_Prediction]:
+    def _turned(self, requests: Sequence[CropRequest], firsts: Sequence[_Prediction]) -> list[_Prediction]:
         """The most confident predictions of all quarter turns for `firsts` below `SURE`; the others unchanged."""
         best = list(firsts)
         unsure = [
@@ -229,7 +227,7 @@ class Landmarker:
             best[index] = max(best[index], prediction, key=lambda one: one.confidence)
         return best
 
-    def _aligned(self, requests: Sequence[_Request], predictions: Sequence[_Prediction]) -> list[_Prediction]:
+    def _aligned(self, requests: Sequence[CropRequest], predictions: Sequence[_Prediction]) -> list[_Prediction]:
         """Second predictions, with the roll taken out, of faces rolled by over `STEEP_ROLL` or from a rotated crop.
 
         The latter need a better box, too: upside down, a detector's box covers the brows instead of the chin.
@@ -242,7 +240,7 @@ class Landmarker:
                 best[index] = second
         return best
 
-    def _aligned_crop(self, request: _Request, prediction: _Prediction) -> _Request | None:
+    def _aligned_crop(self, request: CropRequest, prediction: _Prediction) -> CropRequest | None:
         """Request for an upright crop of a predicted face; None if it is upright or its points span no box."""
         roll = face_roll(self.spec, prediction.face.points)
         if prediction.roll == request.roll and not abs(wrap_degrees(roll - prediction.roll)) > STEEP_ROLL:
@@ -254,7 +252,7 @@ class Landmarker:
             return None
         return replace(request, box=box, roll=roll)
 
-    def _predict(self, requests: Sequence[_Request]) -> list[_Prediction]:
+    def _predict(self, requests: Sequence[CropRequest]) -> list[_Prediction]:
         """Predictions for the crops of `requests`."""
         predictions = []
         for start in range(0, len(requests), BATCH):
@@ -275,41 +273,3 @@ class Landmarker:
         if outputs.confidence is not None:
             confidence = float(outputs.confidence[index])
         return Face(points, box, self.spec.schema, expected_error, confidence)
-
-
-def _requests(
-    image: Picture, boxes: ArrayLike | Sequence[ArrayLike], angles: ArrayLike | None, number: int = 0
-) -> Iterator[_Request]:
-    """A request for each of `boxes`, whose `angles`, where known, are final."""
-    rows = require_boxes_near(boxes, image.shape[1], image.shape[0])
-    for box, roll in zip(rows, require_angles(angles, rows), strict=True):
-        known = not math.isnan(roll)
-        yield _Request(number, image, box, float(roll) if known else 0.0, guessed=not known, any_direction=True)
-
-
-def _guesses(image: Picture, proposals: Proposals, number: int = 0) -> Iterator[_Request]:
-    """A request for each of `proposals`, whose angles are where to look first.
-
-    Beside a detection, what is only proposed is hardly ever a face: it is not searched for in all directions, which
-    took a picture of one upright face almost a crop more on average.
-    """
-    alone = not proposals.certain.any()
-    requests = _requests(image, proposals.boxes, proposals.angles, number)
-    for request, certain in zip(requests, proposals.certain, strict=True):
-        yield replace(request, guessed=True, any_direction=bool(certain) or alone)
-
-
-def _batches(requests: Iterable[_Request]) -> Iterator[list[_Request]]:
-    """`requests` in lists of at most `BATCH`, fewer where their pictures have more than `HELD_PIXELS` together."""
-    batch: list[_Request] = []
-    held = 0
-    for request in requests:
-        if not batch or batch[-1].picture != request.picture:
-            held += request.image.shape[0] * request.image.shape[1]
-        batch.append(request)
-        crowded = held > HELD_PIXELS and batch[0].picture != request.picture
-        if crowded or len(batch) == BATCH:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch

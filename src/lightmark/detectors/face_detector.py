@@ -107,7 +107,7 @@ class FaceDetector:
         found = self._detect_once(image, self._possible)
         if found.angles is not None or found.certain.any():
             return found
-        turned = find_turned(lambda copy: self._detect_once(copy, self._likely), image)
+        turned = self.propose_turned(image)
         assert turned.angles is not None  # those of the turns
         # A face proposed in the upright picture, too, is kept there: the landmark model tries all its directions. The
         # model has to confirm every face here, since more runs give more false positives.
@@ -116,6 +116,10 @@ class FaceDetector:
         angles = np.concatenate([np.full(len(found.boxes), np.nan), turned.angles[new]])
         order = order_by_area(boxes)
         return Proposals(boxes[order], np.zeros(len(boxes), bool), angles[order])
+
+    def propose_turned(self, image: NDArray[np.uint8]) -> Proposals:
+        """Detections in the copy of `image` rotated by 90°, 180° or 270° that has the most; else its proposals."""
+        return find_turned(lambda copy: self._detect_once(copy, self._likely), image)
 
     @property
     def _likely(self) -> float:
