@@ -335,6 +335,18 @@ def test_face_as_json(landmarker: Landmarker) -> None:
     assert np.shape(data["points"]) == (5, 2)
 
 
+def test_two_proposals_of_one_face_give_its_more_confident_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The upright picture and a rotated copy may both propose a face; detections are not compared."""
+    near = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80], [11, 12, 31, 32]])
+    for certain, kept in ((False, [0.8, 0.9]), (True, [0.6, 0.8, 0.9])):
+        proposals = Proposals(near, np.full(3, certain), np.zeros(3))
+        monkeypatch.setattr(Hesitant, "propose", lambda self, image, proposals=proposals: proposals)
+        outputs = sees((0.6, 0.8, 0.9))
+        monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))
+        found = Landmarker("fast", Hesitant(), threads=1).detect(GREY)
+        assert [face.confidence for face in found] == kept
+
+
 @pytest.fixture(scope="module")
 def student() -> Landmarker:
     """The shipped `fast`, trained on upright faces."""

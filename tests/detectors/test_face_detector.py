@@ -246,7 +246,7 @@ def test_other_detectors_have_no_smallest_face() -> None:
 
 
 def test_detections_of_the_rotated_picture_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the upright proposals, largest first, all of them proposals; one place is proposed once, upright."""
+    """To the upright proposals, largest first, all of them proposals; the model chooses between two of one place."""
     detector, looks = FaceDetector(threads=1), []
     upright = Proposals(np.array([[10.0, 10, 30, 30]]), np.array([False]))
     seen = np.array([[60.0, 10, 100, 50], [11, 10, 31, 30]])
@@ -254,10 +254,10 @@ def test_detections_of_the_rotated_picture_are_added(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(detector, "_detect_once", lambda image, minimum: looks.append(image.shape) or upright)
     monkeypatch.setattr(face_detector, "find_turned", lambda look, image: turned)
     boxes, certain, angles = detector.propose(np.zeros((100, 120, 3), np.uint8))
-    assert boxes.tolist() == [[60.0, 10, 100, 50], [10, 10, 30, 30]]
-    assert certain.tolist() == [False, False]
+    assert boxes.tolist() == [[60.0, 10, 100, 50], [10, 10, 30, 30], [11, 10, 31, 30]]
+    assert certain.tolist() == [False, False, False]
     assert angles is not None
-    np.testing.assert_array_equal(angles, [90.0, np.nan])
+    np.testing.assert_array_equal(angles, [90.0, np.nan, 90.0])
     assert len(looks) == 1
 
 

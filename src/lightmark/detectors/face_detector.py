@@ -109,11 +109,10 @@ class FaceDetector:
             return found
         turned = self.propose_turned(image)
         assert turned.angles is not None  # those of the turns
-        # A face proposed in the upright picture, too, is kept there: the landmark model tries all its directions. The
-        # model has to confirm every face here, since more runs give more false positives.
-        new = (overlaps(turned.boxes, found.boxes) <= NMS_IOU).all(axis=1)
-        boxes = np.concatenate([found.boxes, turned.boxes[new]])
-        angles = np.concatenate([np.full(len(found.boxes), np.nan), turned.angles[new]])
+        # The model has to confirm every face here, since more runs give more false positives, and chooses between two
+        # proposals of one face.
+        boxes = np.concatenate([found.boxes, turned.boxes])
+        angles = np.concatenate([np.full(len(found.boxes), np.nan), turned.angles])
         order = order_by_area(boxes)
         return Proposals(boxes[order], np.zeros(len(boxes), bool), angles[order])
 
