@@ -86,6 +86,11 @@ def test_files_of_tools_with_a_canvas_count_from_the_corner(tmp_path, info):
     assert read_coco(write(tmp_path, own))[0].points.tolist() == [[1, 2], [3.5, 4], [5, 6]]
 
 
+def test_pictures_without_faces_need_no_category(tmp_path):
+    """As our own labelling files of such pictures are."""
+    assert read_coco(write(tmp_path, document(annotations=[], categories=[]))) == []
+
+
 def test_faces_of_one_picture_are_numbered(tmp_path):
     """Faces of a picture with several have an index, a face alone has none."""
     assert [face.attributes.get("index") for face in read_coco(write(tmp_path, document()))] == [0, None, 1]

@@ -63,7 +63,8 @@ def read_coco(
     for entry in document["annotations"]:
         with leaving_out(left_out):
             labelled += [entry] if _is_labelled(path, entry, boxes) else []
-    of_points = of_points or _numbered(path, categories, labelled)
+    if document["annotations"]:  # pictures without any face have no categories in our own files
+        of_points = of_points or _numbered(path, categories, labelled)
     schemas = {key: _ordered(_schema(path, entry, schema), entry["keypoints"]) for key, entry in of_points.items()}
     faces_of = Counter(str(entry.get("image_id")) for entry in labelled)
     next_index: Counter[str] = Counter()
