@@ -162,7 +162,7 @@ RECORDED = (
         STUDENTS,
         script(
             "learning_curves", "--data", ".", "--faces", "50", "--ways",
-            "fine-tuned,long-from-scratch,distilled,unlabelled",
+            "fine-tuned,distilled,unlabelled,long-from-scratch",
         ),
     ),
 )  # fmt: skip
