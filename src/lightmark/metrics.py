@@ -191,10 +191,16 @@ def _chunks(count: int, size: int) -> list[int]:
 
 def _differences(a: ArrayLike, b: ArrayLike) -> Array:
     """b − a of two rows of values (F,) over the same faces."""
+    first, second = require_pairs(a, b)
+    return second - first
+
+
+def require_pairs(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
+    """`a` and `b` as arrays (F,); raises `DataError` as `require_values`, and for numbers of faces that differ."""
     first, second = require_values("a", a), require_values("b", b)
     if first.shape != second.shape:
         raise DataError(f"paired values: {len(first)} faces against {len(second)}; pairs need the same faces")
-    return second - first
+    return first, second
 
 
 def require_values(what: str, values: ArrayLike) -> Array:

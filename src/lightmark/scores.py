@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lightmark.errors import DataError
-from lightmark.metrics import Array, Floats, labelled_mean, require_values
+from lightmark.metrics import Array, Floats, labelled_mean, require_pairs, require_values
 
 SMALLEST_EXPECTED = 1e-9  # keeps the likelihood of an expected error of 0 finite
 
@@ -17,9 +17,7 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     >>> spearman([1, 2, 3], [10, 20, 90])
     1.0
     """
-    first, second = (_ranks(require_values(name, values)) for name, values in (("a", a), ("b", b)))
-    if first.shape != second.shape:
-        raise DataError(f"paired values: {len(first)} faces against {len(second)}; pairs need the same faces")
+    first, second = map(_ranks, require_pairs(a, b))
     spread = float(first.std() * second.std())
     return float(((first - first.mean()) * (second - second.mean())).mean()) / spread if spread else 0.0
 
