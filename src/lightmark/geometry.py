@@ -166,6 +166,19 @@ def overlaps(first: Array, second: Array) -> Array:
     return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared))
 
 
+def suppress(boxes: Array, scores: NDArray[np.floating[Any]], overlap: float) -> NDArray[np.intp]:
+    """Non-maximum suppression: indices of the `boxes` (F, 4) that stay, highest of the `scores` (F,) first.
+
+    Of two that overlap (IoU) by more than `overlap`, the one with the higher score stays, the first where they tie.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ious, survives = overlaps(boxes[order], boxes[order]), np.ones(len(order), bool)
+    for index in range(len(order)):
+        if survives[index]:
+            survives[index + 1 :] &= ious[index, index + 1 :] <= overlap
+    return order[survives]
+
+
 def largest_first(boxes: Array) -> Array:
     """`boxes` (F, 4) sorted by area, largest first; ties from left to right, then from top to bottom."""
     return np.asarray(boxes[order_by_area(boxes)])

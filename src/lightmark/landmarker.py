@@ -19,8 +19,8 @@ from lightmark.geometry import (
     from_normalized,
     invert,
     matrix_scale,
-    overlaps,
     require_boxes_near,
+    suppress,
     tight_box,
     transform,
     wrap_degrees,
@@ -68,8 +68,8 @@ class Landmarker:
 
     Every detection of the detector is a face; a proposal (see `Proposer`) is one if its `confidence` by the landmark
     model is at least 0.5. With `min_confidence` every face needs that confidence: this drops some faces in full
-    profile. `min_face` is the smallest face to look for, in pixels or, below 1,
-    as a share of the picture's longer side; without it that is about 1/24 of that side. Smaller faces take longer.
+    profile. `min_face` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer
+    side; without it that is about 1/24 of that side. Smaller faces take longer.
 
     A picture is any `Source`: a path, encoded bytes, a PIL image or an array. For pictures above the pixel limit call
     `to_picture` with its `max_pixels` first. Threads may share a Landmarker if they may share its detector, which
@@ -282,7 +282,5 @@ class Landmarker:
 def _most_confident(faces: list[Face]) -> list[Face]:
     """`faces` without those at the place of a more confident one: the upright picture and a copy proposed both."""
     boxes = np.array([tight_box(face.points) for face in faces]).reshape(-1, 4)
-    same = (overlaps(boxes, boxes) > SAME_FACE) | np.eye(len(faces), dtype=bool)
     confidences = np.array([face.confidence or 0.0 for face in faces])
-    best = [index for index in range(len(faces)) if index == np.where(same[index], confidences, -1.0).argmax()]
-    return [faces[index] for index in best]
+    return [faces[index] for index in sorted(suppress(boxes, confidences, SAME_FACE))]

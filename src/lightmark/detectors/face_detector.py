@@ -14,7 +14,7 @@ from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
 from lightmark.detectors.quarter_turns import find_turned
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
-from lightmark.geometry import Array, invert, order_by_area, overlaps, transform
+from lightmark.geometry import Array, invert, order_by_area, suppress, transform
 from lightmark.image import Picture, require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
@@ -211,12 +211,8 @@ def choose_cells(boxes: Array, scores: NDArray[np.floating[Any]], minimum: float
     Only cells of `boxes` (C, 4) with a score of at least `minimum` count; see `NMS_IOU` and `MAX_DETECTIONS`.
     """
     candidates = np.flatnonzero(scores >= minimum)
-    order = candidates[np.argsort(-scores[candidates], kind="stable")][:MAX_DETECTIONS]
-    ious, survives = overlaps(boxes[order], boxes[order]), np.ones(len(order), bool)
-    for index in range(len(order)):
-        if survives[index]:
-            survives[index + 1 :] &= ious[index, index + 1 :] <= NMS_IOU
-    return order[survives]
+    candidates = candidates[np.argsort(-scores[candidates], kind="stable")][:MAX_DETECTIONS]
+    return candidates[suppress(boxes[candidates], scores[candidates], NMS_IOU)]
 
 
 def read_settings(session: Any, path: Path) -> dict[str, Any]:
