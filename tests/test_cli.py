@@ -83,7 +83,7 @@ def test_a_command_imports_what_it_uses(tmp_path: Path) -> None:
         f"lightmark.cli.{name}" for name in ("detecting", "options", "signals", "streams")
     }
     assert not any(name.startswith(("lightmark.data.formats", "lightmark.train", "lightmark.draw")) for name in loaded)
-    assert len(loaded) <= 39
+    assert len(loaded) <= 38
 
 
 def test_recipes_are_listed_with_their_stages(run: CliRunner) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lightmark.detectors.face_detector import TURNS, find_turned, turned_back
 from lightmark.detectors.open import Proposals
-from lightmark.detectors.quarter_turns import TURNS, find_turned, turned_back
 from lightmark.geometry import Array, box_centre
 from lightmark.image import Picture
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 
 from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
-from lightmark.detectors.quarter_turns import find_turned
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
-from lightmark.geometry import Array, invert, order_by_area, suppress, transform
+from lightmark.geometry import Array, box_centre, invert, order_by_area, suppress, transform, wrap_degrees
 from lightmark.image import Picture, require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
@@ -28,6 +28,7 @@ MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 # In a photograph larger than LARGE_PICTURE pixels without a face of at least the share NEAR_FACE of its longer side,
 # people are expected to be far away: it is searched at up to FAR_INPUT pixels, too.
 LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 800
+TURNS = (1, 3, 2)  # counter-clockwise: heads lie on their side more often than upside down
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
 
@@ -190,6 +191,34 @@ class FaceDetector:
                     "(1, C, 5, 2)"
                 )
         return [output[0].astype(np.float64) for output in outputs]
+
+
+def find_turned(detect: Callable[[Picture], Proposals], image: Picture) -> Proposals:
+    """Detections of the rotated copy of `image` that has the most, in coordinates of `image`; else its proposals.
+
+    The mask is of the detections. The angles are the copy's rotation, from which the faces' own roll differs by up to
+    45° and more.
+    """
+    by_turn = {quarters: detect(np.ascontiguousarray(np.rot90(image, quarters))) for quarters in TURNS}
+    # The most, not the first with any: an upside-down face may be detected in more than one copy.
+    quarters = max(by_turn, key=lambda turn: (int(by_turn[turn].certain.sum()), len(by_turn[turn].boxes)))
+    boxes, certain, _ = by_turn[quarters]
+    if certain.any():
+        boxes, certain = boxes[certain], certain[certain]
+    placed = np.array([turned_back(box, image.shape, quarters) for box in boxes]).reshape(-1, 4)
+    return Proposals(placed, certain, np.full(len(boxes), wrap_degrees(-90.0 * quarters)))
+
+
+def turned_back(box: Array, shape: tuple[int, ...], quarters: int) -> Array:
+    """Box (4,) of a picture (H, W) rotated by `np.rot90(picture, quarters)`, placed at its centre in the original.
+
+    Its sides keep their lengths: they lie along the axes of the face, not of the picture.
+    """
+    x, y = box_centre(box)
+    height, width = shape[:2]
+    centre = {1: (width - 1 - y, x), 2: (width - 1 - x, height - 1 - y), 3: (y, height - 1 - x)}[quarters]
+    half = (box[2:] - box[:2]) / 2
+    return np.concatenate([centre - half, centre + half])
 
 
 def fit_input(shape: tuple[int, ...], input_size: int, multiple: int) -> tuple[Array, tuple[int, int]]:
