@@ -72,9 +72,13 @@ class Budget:
     batch: int
     runs: Path
 
+    def start_of(self, way: str) -> Path:
+        """Model that a network fine-tuned in this way begins as, and whose size one from scratch has."""
+        return self.teacher if way == "teacher" else self.model
+
     def recipe(self, way: str, photographs: int, seed: int) -> Recipe:
         """The way's recipe for so many photographs; without early stop, so that all have the same steps."""
-        recipe = finetune_recipe(self.teacher if way == "teacher" else self.model, photographs, seed)
+        recipe = finetune_recipe(self.start_of(way), photographs, seed)
         steps = round(self.share * recipe.steps) * (LONGER if way.startswith("long") else 1)
         if way.endswith("from-scratch"):
             recipe = replace(recipe, learning_rate=SCRATCH_RATE, head_rate=1.0, batch_statistics=True)
@@ -182,9 +186,8 @@ def trained(way: str, budget: Budget, known: Sequence[Sample], count: int, seed:
         elif others:
             found = predict(load_model(teacher), others)
             learnt += [replace(face, points=points) for face, points in zip(others, found, strict=True)]
-    source = {"teacher": budget.teacher}.get(way, budget.model)
     scratch = way.endswith("from-scratch")
-    start = None if scratch else write_start(source, learnt, folder / "start.safetensors", seed)
+    start = None if scratch else write_start(budget.start_of(way), learnt, folder / "start.safetensors", seed)
     split = Split(learnt, [sample for sample in known if sample.photo in held_out])
     return train(recipe, split, folder, teachers, start)
 

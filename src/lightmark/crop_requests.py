@@ -62,15 +62,14 @@ def requests_around(request: CropRequest, detector: TurnedProposer) -> list[Crop
 
     Only boxes that cover its centre: the surroundings may show other faces.
     """
-    height, width = request.image.shape[:2]
-    (x, y), side = box_centre(request.box), SURROUNDINGS * longer_side(request.box)
-    left, top = max(0, round(x - side / 2)), max(0, round(y - side / 2))
-    part = request.image[top : min(height, round(y + side / 2)), left : min(width, round(x + side / 2))]
-    found = detector.propose_turned(part)
+    (x, y), half = box_centre(request.box), SURROUNDINGS * longer_side(request.box) / 2
+    left, top = max(0, round(x - half)), max(0, round(y - half))
+    found = detector.propose_turned(request.image[top : round(y + half), left : round(x + half)])
     boxes = found.boxes + np.array([left, top, left, top])
     covers = ((boxes[:, :2] <= (x, y)) & (boxes[:, 2:] >= (x, y))).all(axis=1)
-    again = requests_for(request.image, boxes[covers], None if found.angles is None else found.angles[covers])
-    return [replace(one, picture=request.picture, guessed=True, any_direction=False) for one in again]
+    angles = None if found.angles is None else found.angles[covers]
+    again = requests_for(request.image, boxes[covers], angles, request.picture)
+    return [replace(one, guessed=True, any_direction=False) for one in again]
 
 
 def batches_of(requests: Iterable[CropRequest]) -> Iterator[list[CropRequest]]:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.export.graph import copy_of, import_onnx
+from lightmark.geometry import Floats
 from lightmark.runtime.onnx_model import OnnxModel
 
-Floats = NDArray[np.floating[Any]]
 BATCH = 4  # crops; the inputs of all layers for a batch are in memory at once
 
 
@@ -22,24 +22,24 @@ def correct_biases(quantised: Any, model: Any, original: OnnxModel, crops: NDArr
     notes, 2026-11-29). The biases take it back, with the mean inputs over `crops` (B, S, S, 3). All places of a kernel
     are taken to have the same mean input, which is not so at borders (Nagel et al. 2019, arXiv 1906.04721, 4.2).
     """
-    to_array, graph = import_onnx().numpy_helper.to_array, quantised.graph
+    helper, graph = import_onnx().numpy_helper, quantised.graph
     weights = {weight.name: weight for weight in graph.initializer}
-    kernels = {weight.name: to_array(weight) for weight in model.graph.initializer}
+    kernels = {weight.name: helper.to_array(weight) for weight in model.graph.initializer}
     sources = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
     inputs = {node.name: (node.input[0], node.input[1]) for node in model.graph.node if node.op_type == "Conv"}
     means = _mean_inputs(model, original, crops, {name for name, _ in inputs.values()})
     for node in graph.node:
-        kernel, bias = (sources.get(name) for name in [*node.input, "", ""][1:3])
-        if node.op_type != "Conv" or kernel is None or bias is None:
-            continue  # another operator, or a layer of the heads, which stay float32
+        if node.op_type != "Conv" or len(node.input) < 3 or not sources.keys() >= set(node.input[1:]):
+            continue  # another operator, a layer without bias, or one of the heads, which stay float32
+        kernel, bias = (sources[name] for name in node.input[1:])
         name, weight = inputs[node.name]
-        rounded, scale, bias_scale = (to_array(weights[of]) for of in (*kernel.input[:2], bias.input[1]))
+        rounded, scale, bias_scale = (helper.to_array(weights[of]) for of in (*kernel.input[:2], bias.input[1]))
         change = rounded * scale.reshape(-1, 1, 1, 1) - kernels[weight]
         mean = means[name].reshape(-1, change.shape[1])  # a depthwise layer's channels have one input each
         shift = (change.sum(axis=(2, 3)) * mean).sum(axis=1)
         old = weights[bias.input[0]]
-        new = to_array(old) - np.round(shift / bias_scale).astype(np.int32)
-        old.CopyFrom(import_onnx().numpy_helper.from_array(new, old.name))
+        new = helper.to_array(old) - np.round(shift / bias_scale).astype(np.int32)
+        old.CopyFrom(helper.from_array(new, old.name))
 
 
 def _mean_inputs(model: Any, original: OnnxModel, crops: NDArray[np.uint8], names: set[str]) -> dict[str, Floats]:
