@@ -251,8 +251,8 @@ await step("lends its code: lightmark.js finds the same face", async () => {
 
 await step("finds a face whichever way it is rolled, and tracks it once around", async () => {
   const picture = `data:image/png;base64,${readFileSync(file("astronaut.png")).toString("base64")}`;
-  const { still, ids, tracked } = await page.evaluate(async ([base, source, points]) => {
-    const { loadDetector, loadLandmarker, Tracker } = await import(`${base}lightmark.js`);
+  const { still, detected, ids, tracked } = await page.evaluate(async ([base, source, points]) => {
+    const { detect, loadDetector, loadLandmarker, Tracker } = await import(`${base}lightmark.js`);
     const image = new Image();
     image.src = source;
     await image.decode();
@@ -282,10 +282,13 @@ await step("finds a face whichever way it is rolled, and tracks it once around",
     const landmarker = await loadLandmarker(`${base}models/fast.onnx`, { threads: 1 });
     const middle = side / 2 - 0.5;
     const box = [middle - half, middle - half, middle + half, middle + half];
-    const still = [];
+    const detector = await loadDetector(`${base}models/face.onnx`, { threads: 1 });
+    const [still, detected] = [[], []];
     for (const roll of [0, 50, 90, 140, 180, -120, -60]) {
       const { picture, wanted } = turned(roll);
       still.push(meanError((await landmarker.landmarks(picture, [box]))[0].points, wanted));
+      const faces = await detect(picture, detector, landmarker);
+      detected.push(faces.length === 1 ? meanError(faces[0].points, wanted) : Infinity);
     }
     // A detector that finds the face in the first frame only: the rest is the tracker's.
     const tracker = new Tracker({ propose: async () => [{ box, sure: true }] }, landmarker);
@@ -296,9 +299,10 @@ await step("finds a face whichever way it is rolled, and tracks it once around",
       ids.push(face?.id);
       tracked.push(face ? meanError(face.points, wanted) : Infinity);
     }
-    return { still, ids, tracked };
+    return { still, detected, ids, tracked };
   }, [url, picture, golden.faces.fast["astronaut.png"][0].points]);
   assert.ok(Math.max(...still) < 0.06, `off by ${still} of half a face`);
+  assert.ok(Math.max(...detected) < 0.06, `detected, off by ${detected} of half a face`);
   assert.ok(ids.every((id) => id === 0), `ids ${ids}`);
   assert.ok(Math.max(...tracked) < 0.15, `off by ${tracked} of half a face`);
 });

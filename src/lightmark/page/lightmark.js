@@ -1,55 +1,8 @@
-// src/lightmark/detection.ts
-var LIKELY$1 = .5;
-/** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
-async function findFaces(picture, detector, landmarker) {
-	const proposals = await detector.propose(picture);
-	return (await landmarker.confirm(picture, guessesOf(proposals))).filter((face, index) => stands(proposals[index], face));
-}
-/**
-* Where to look for the faces proposed. Beside a box that the detector is sure of, what is only proposed is hardly ever a
-* face: it is not searched for in all directions.
-*/
-function guessesOf(proposals) {
-	const alone = proposals.every(({ sure }) => !sure);
-	return proposals.map(({ box, sure, roll }) => ({
-		box,
-		roll: roll ?? 0,
-		anyDirection: sure || alone
-	}));
-}
-/** Whether what was proposed is a face after all. */
-function stands(proposal, face) {
-	return proposal.sure || face.confidence !== null && face.confidence >= LIKELY$1;
-}
 // src/lightmark/errors.ts
 /** Everything that Lightmark raises on purpose; its message is written for the person who chose the file. */
 var LightmarkError = class extends Error {
 	name = "LightmarkError";
 };
-// src/lightmark/source.ts
-/** Sources: whatever a browser draws, as pixels. */
-/** The pixels of `source`; a `Picture`, such as an `ImageData`, is one already. */
-function toPicture(source, canvas) {
-	if ("data" in source) return source;
-	const [width, height] = extent(source);
-	if (!width || !height) throw new LightmarkError("the picture is empty, or has not been loaded yet");
-	const sheet = canvas ?? new OffscreenCanvas(width, height);
-	if (sheet.width !== width) sheet.width = width;
-	if (sheet.height !== height) sheet.height = height;
-	const context = sheet.getContext("2d", {
-		willReadFrequently: true,
-		alpha: false
-	});
-	if (!context) throw new LightmarkError("this browser gives no canvas to read pictures with");
-	context.drawImage(source, 0, 0, width, height);
-	return context.getImageData(0, 0, width, height);
-}
-function extent(source) {
-	if ("naturalWidth" in source) return [source.naturalWidth, source.naturalHeight];
-	if ("videoWidth" in source) return [source.videoWidth, source.videoHeight];
-	if ("displayWidth" in source) return [source.displayWidth, source.displayHeight];
-	return [source.width, source.height];
-}
 // src/lightmark/geometry.ts
 /**
 * Boxes, 2×3 matrices and overlaps: the one coordinate law, as in lightmark/geometry.py.
@@ -270,6 +223,21 @@ function warp(picture, matrix, width, height) {
 	if (!(shrink > 2)) return sample(picture, matrix, width, height);
 	const [reduced, reduction] = reduceByArea(picture, 1 << 31 - Math.clz32(shrink), regionOf(matrix, width, height));
 	return sample(reduced, compose(matrix, invert(reduction)), width, height);
+}
+/** A copy of what of `region` lies in `picture`. */
+function partOf(picture, [x0, y0, x1, y1]) {
+	const [left, top] = [Math.max(0, x0), Math.max(0, y0)];
+	const [width, height] = [Math.min(picture.width, x1) - left, Math.min(picture.height, y1) - top];
+	const data = new Uint8Array(width * height * 4);
+	for (let row = 0; row < height; row++) {
+		const start = ((top + row) * picture.width + left) * 4;
+		data.set(picture.data.subarray(start, start + width * 4), row * width * 4);
+	}
+	return {
+		width,
+		height,
+		data
+	};
 }
 /** Whole-pixel region, ends excluded, that a crop of `width`×`height` looks at. */
 function regionOf(matrix, width, height) {
@@ -787,6 +755,12 @@ var NEAR = 1 / 6;
 var FAR = 800;
 var SAME_IOU = .4;
 var MOST = 400;
+/** Quarter turns counter-clockwise in which a picture is searched, too: heads lie on their side more often than upside down. */
+var TURNS = [
+	1,
+	3,
+	2
+];
 var KEYPOINTS = 5;
 /** How a whole picture comes to `longest` pixels on its longer side, in the upper left corner of a larger one. */
 function fitWhole(width, height, longest, multiple) {
@@ -876,25 +850,59 @@ var FaceDetector = class {
 	async detect(picture) {
 		return (await this.propose(picture)).filter((one) => one.sure).map((one) => one.box);
 	}
-	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
+	/**
+	* The boxes that `detect` gives and those of what may be faces, the largest first. A file without key points, which was
+	* trained on upright faces, also searches the turned picture where it is sure of nothing; then it is sure of nothing there
+	* either, since more searches find more that is no face.
+	*/
 	async propose(picture) {
-		const { threshold, possible } = this.spec;
-		const finds = await this.search(picture, LONGEST, possible);
-		const sides = finds.map(({ box, score }) => score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0);
-		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
-		const least = this.minFace === null ? (threshold + possible) / 2 : possible;
-		if (finer !== null) finds.push(...await this.search(picture, finer, least));
-		return largestFirst(suppress(finds).map(({ box, score, roll }) => ({
+		const proposals = this.proposalsOf(await this.finds(picture, this.spec.possible));
+		if (proposals.some(({ sure, roll }) => sure || roll !== null)) return proposals;
+		const turned = await this.proposeTurned(picture);
+		return largestFirst([...proposals, ...turned].map((one) => ({
+			...one,
+			sure: false
+		})));
+	}
+	/** What the copy of `picture` turned by a quarter or a half shows that shows most that is sure; else what it proposes. */
+	async proposeTurned(picture) {
+		let most = [];
+		const sureOf = (proposals) => proposals.filter(({ sure }) => sure);
+		for (const quarters of TURNS) {
+			const proposals = this.proposalsOf(await this.finds(picture, this.likely, quarters));
+			const more = sureOf(proposals).length - sureOf(most).length;
+			if (more > 0 || more === 0 && proposals.length > most.length) most = proposals;
+		}
+		return sureOf(most).length ? sureOf(most) : most;
+	}
+	/** A score between those of what is possible and what is sure, for searches of which most find nothing. */
+	get likely() {
+		return (this.spec.threshold + this.spec.possible) / 2;
+	}
+	proposalsOf(finds) {
+		return largestFirst(finds.map(({ box, score, roll }) => ({
 			box,
-			sure: score >= threshold,
+			sure: score >= this.spec.threshold,
 			roll
 		})));
 	}
-	/** What may be faces in `picture`, seen at `longest` pixels, by a score of at least `least`. */
-	async search(picture, longest, least) {
-		const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
+	/** What may be faces in `picture`, by a score of at least `least`, seen after so many `quarters` of a turn. */
+	async finds(picture, least, quarters = 0) {
+		const { threshold } = this.spec;
+		const finds = await this.search(picture, LONGEST, least, quarters);
+		const sides = finds.map(({ box, score }) => score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0);
+		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
+		const leastFiner = this.minFace === null ? Math.max(least, this.likely) : least;
+		if (finer !== null) finds.push(...await this.search(picture, finer, leastFiner, quarters));
+		return suppress(finds);
+	}
+	/** The same at one size: `longest` pixels of the longer side. */
+	async search(picture, longest, least, quarters) {
+		const [columns, rows] = quarters % 2 === 1 ? [picture.height, picture.width] : [picture.width, picture.height];
+		const { matrix, width, height } = fitWhole(columns, rows, longest, this.spec.multiple);
+		const turn = turnMatrix(picture, quarters);
 		const began = performance.now();
-		const seen = warp(picture, matrix, width, height);
+		const seen = warp(picture, quarters ? compose(matrix, turn) : matrix, width, height);
 		const cropped = performance.now();
 		const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [
 			1,
@@ -903,11 +911,19 @@ var FaceDetector = class {
 			3
 		]);
 		this.stopwatch.add(began, cropped, performance.now());
-		const back = invert(matrix);
-		return suppress(findsOf(boxes.data, scores.data, keypoints?.data ?? null, least)).map((find) => ({
-			...find,
-			box: transformBox(back, find.box)
-		}));
+		return suppress(findsOf(boxes.data, scores.data, keypoints?.data ?? null, least)).map((find) => {
+			const box = transformBox(invert(matrix), find.box);
+			if (!quarters) return {
+				...find,
+				box
+			};
+			const roll = wrapDegrees((find.roll ?? 0) - 90 * quarters);
+			return {
+				...find,
+				box: turnedBack(box, turn),
+				roll
+			};
+		});
 	}
 	/** Run once on a blank picture, so that the first one is not the slowest. */
 	async warmUp() {
@@ -920,6 +936,51 @@ var FaceDetector = class {
 		]);
 	}
 };
+/** Matrix from `picture` to its copy turned by `quarters` counter-clockwise. */
+function turnMatrix({ width, height }, quarters) {
+	if (quarters === 1) return [
+		0,
+		1,
+		0,
+		-1,
+		0,
+		width - 1
+	];
+	if (quarters === 2) return [
+		-1,
+		0,
+		width - 1,
+		0,
+		-1,
+		height - 1
+	];
+	return quarters === 3 ? [
+		0,
+		-1,
+		height - 1,
+		1,
+		0,
+		0
+	] : [
+		1,
+		0,
+		0,
+		0,
+		1,
+		0
+	];
+}
+/** `box` of the copy that `turn` makes, at its place in the picture; its sides lie along the face, so they keep their lengths. */
+function turnedBack([x0, y0, x1, y1], turn) {
+	const [x, y] = transform(invert(turn), [(x0 + x1) / 2, (y0 + y1) / 2]);
+	const [right, down] = [(x1 - x0) / 2, (y1 - y0) / 2];
+	return [
+		x - right,
+		y - down,
+		x + right,
+		y + down
+	];
+}
 /** The face detector in an ONNX file: its address, the file or its bytes. */
 async function loadDetector(source, options = {}) {
 	const name = nameOf(source, "face detector");
@@ -1510,6 +1571,95 @@ async function loadLandmarker(source, options = {}) {
 	await landmarker.warmUp();
 	return landmarker;
 }
+// src/lightmark/detection.ts
+var SURROUNDINGS = 3;
+var SAME_FACE$1 = .4;
+/** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
+async function findFaces(picture, detector, landmarker) {
+	return facesOf(picture, await detector.propose(picture), detector, landmarker);
+}
+/** Of `proposals` those that are faces: see `findFaces`. */
+async function facesOf(picture, proposals, detector, landmarker) {
+	const faces = await landmarker.confirm(picture, guessesOf(proposals));
+	for (const [index, { sure }] of proposals.entries()) if (sure && faces[index].confidence !== null && faces[index].confidence < .5) faces[index] = await searchAround(picture, faces[index].box, detector, landmarker) ?? faces[index];
+	const standing = faces.filter((face, index) => stands(proposals[index], face));
+	return proposals.some(({ sure }) => sure) ? standing : mostConfident(standing);
+}
+/**
+* The face that the model sees in turned copies of the surroundings of `box`; null for none. The detector may find a face
+* that is rolled in a box so far off that no crop of it shows the whole face.
+*/
+async function searchAround(picture, box, detector, landmarker) {
+	const [x, y] = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
+	const half = SURROUNDINGS * Math.max(box[2] - box[0], box[3] - box[1]) / 2;
+	const [left, top] = [Math.max(0, Math.round(x - half)), Math.max(0, Math.round(y - half))];
+	const part = partOf(picture, [
+		left,
+		top,
+		Math.round(x + half),
+		Math.round(y + half)
+	]);
+	const covering = (await detector.proposeTurned?.(part) ?? []).map(({ box: [x0, y0, x1, y1], roll }) => ({
+		box: [
+			x0 + left,
+			y0 + top,
+			x1 + left,
+			y1 + top
+		],
+		roll: roll ?? 0,
+		anyDirection: false
+	})).filter((one) => one.box[0] <= x && x <= one.box[2] && one.box[1] <= y && y <= one.box[3]);
+	const surest = (await landmarker.confirm(picture, covering)).sort((a, b) => (b.confidence ?? 0) - (a.confidence ?? 0)).at(0);
+	return surest && (surest.confidence ?? 0) >= .9 ? surest : null;
+}
+/** `faces` without those at the place of a more confident one: the upright picture and a copy of it proposed both. */
+function mostConfident(faces) {
+	const boxes = faces.map(({ points }) => tightBox(points));
+	const order = [...faces.keys()].sort((a, b) => (faces[b].confidence ?? 0) - (faces[a].confidence ?? 0));
+	const kept = [];
+	for (const index of order) if (kept.every((other) => overlap(boxes[other], boxes[index]) <= SAME_FACE$1)) kept.push(index);
+	return faces.filter((_, index) => kept.includes(index));
+}
+/**
+* Where to look for the faces proposed. Beside a box that the detector is sure of, what is only proposed is hardly ever a
+* face: it is not searched for in all directions.
+*/
+function guessesOf(proposals) {
+	const alone = proposals.every(({ sure }) => !sure);
+	return proposals.map(({ box, sure, roll }) => ({
+		box,
+		roll: roll ?? 0,
+		anyDirection: sure || alone
+	}));
+}
+/** Whether what was proposed is a face after all. */
+function stands(proposal, face) {
+	return proposal.sure || face.confidence !== null && face.confidence >= .5;
+}
+// src/lightmark/source.ts
+/** Sources: whatever a browser draws, as pixels. */
+/** The pixels of `source`; a `Picture`, such as an `ImageData`, is one already. */
+function toPicture(source, canvas) {
+	if ("data" in source) return source;
+	const [width, height] = extent(source);
+	if (!width || !height) throw new LightmarkError("the picture is empty, or has not been loaded yet");
+	const sheet = canvas ?? new OffscreenCanvas(width, height);
+	if (sheet.width !== width) sheet.width = width;
+	if (sheet.height !== height) sheet.height = height;
+	const context = sheet.getContext("2d", {
+		willReadFrequently: true,
+		alpha: false
+	});
+	if (!context) throw new LightmarkError("this browser gives no canvas to read pictures with");
+	context.drawImage(source, 0, 0, width, height);
+	return context.getImageData(0, 0, width, height);
+}
+function extent(source) {
+	if ("naturalWidth" in source) return [source.naturalWidth, source.naturalHeight];
+	if ("videoWidth" in source) return [source.videoWidth, source.videoHeight];
+	if ("displayWidth" in source) return [source.displayWidth, source.displayHeight];
+	return [source.width, source.height];
+}
 // src/lightmark/measures.ts
 var LEFT_LIDS = [[43, 44], [46, 47]];
 var RIGHT_LIDS = [[37, 38], [40, 41]];
@@ -1658,8 +1808,7 @@ var Tracker = class {
 		this.unsearched = 0;
 		const proposals = await this.detector.propose(picture);
 		this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
-		const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
-		const sure = (await this.landmarker.confirm(picture, guessesOf(fresh))).filter((face, index) => stands(fresh[index], face) && this.holds(face, picture));
+		const sure = (await facesOf(picture, proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE)), this.detector, this.landmarker)).filter((face) => this.holds(face, picture));
 		const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
 		for (const face of closer) if (this.inSight().length < MOST_FACES && this.holds(face, picture)) this.takeUp(face, seconds);
 	}

@@ -1,5 +1,5 @@
 /** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/video/tracker.py). */
-import { guessesOf, stands, type Finder, type Marker } from "./detection";
+import { facesOf, type Finder, type Marker } from "./detection";
 import { overlap, type Box } from "./geometry";
 import type { Picture } from "./image";
 import type { Face, Place } from "./landmarker";
@@ -81,8 +81,8 @@ export class Tracker {
     const proposals = await this.detector.propose(picture);
     this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
     const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
-    const found = await this.landmarker.confirm(picture, guessesOf(fresh));
-    const sure = found.filter((face, index) => stands(fresh[index], face) && this.holds(face, picture));
+    const found = await facesOf(picture, fresh, this.detector, this.landmarker);
+    const sure = found.filter((face) => this.holds(face, picture));
     // Once more in the box of its own points, as in every frame to come: a detector's box is looser.
     const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
     for (const face of closer) {
