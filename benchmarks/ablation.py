@@ -4,8 +4,8 @@
         --start runs/mobilenetv2-coco.safetensors --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2
     python benchmarks/ablation.py --out benchmarks/results/ablation --table
     python benchmarks/ablation.py --experiment direction --data 300w --extra portraits.json --extra scenes.json \\
-        --teacher runs/long256/tough --recipe long256 --start runs/fast-second/average.safetensors --steps 300 \\
-        --work runs/direction --out benchmarks/results/direction
+        --teacher runs/direction/tough --tolerant teachers/standard224-tolerant.safetensors \\
+        --start runs/fast112/model.safetensors --steps 300 --work runs/direction --out benchmarks/results/direction
 
 The experiment "parts" varies the terms of the KD-Loss. "direction" asks through which form a teacher's points reach the
 student, from one long-trained student as --start: forms of the KD-Loss, controls whose teachers know nothing of the
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that cut crops")
     parser.add_argument("--teacher", type=Path, help="folder of the Tough-Teacher's finished run")
+    parser.add_argument("--tolerant", type=Path, help="a finished Tolerant-Teacher for all rows")
     parser.add_argument("--recipe", default="standard224", help="the distillation that it is the first stage of")
     parser.add_argument("--start", type=Path, help="checkpoint whose weights every student begins at")
     parser.add_argument("--steps", type=int, help="fine-tune --start in so many steps; by default a whole training")
@@ -135,7 +136,8 @@ def main() -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
         execution = Execution(options.device, options.workers)
-        teachers = Teachers(options.teacher, get_distillation(options.recipe), options.work, execution)
+        distillation = get_distillation(options.recipe)
+        teachers = Teachers(options.teacher, distillation, options.work, execution, options.tolerant)
         rows = [row for row in EXPERIMENTS[options.experiment][0] if slug(row.name) in options.rows]
         rows = [replace(row, steps=options.steps) for row in rows]
         faces = read_faces(options.data, options.extra, teachers)
@@ -166,12 +168,16 @@ def read_faces(data: Path, extra: list[Path], teachers: Teachers) -> Faces:
 
 @dataclass(frozen=True)
 class Teachers:
-    """The Tough-Teacher's run in the folder `tough`, made by `distillation`; other Tolerant-Teachers go into `work`."""
+    """The Tough-Teacher's run in the folder `tough`, made by `distillation`; other Tolerant-Teachers go into `work`.
+
+    `finished`, if any, is the only Tolerant-Teacher.
+    """
 
     tough: Path
     distillation: Distillation
     work: Path
     execution: Execution = EXECUTION
+    finished: Path | None = None
 
     def split(self, faces: Faces) -> Split:
         """The labelled faces as the teachers were trained on them: no student is judged on a face that they learnt."""
@@ -188,7 +194,9 @@ class Teachers:
         return TeacherPoints(*found)
 
     def tolerant(self, row: Row, split: Split) -> Path:
-        """Checkpoint of the row's Tolerant-Teacher: the distillation's own, or trained as that was."""
+        """Checkpoint of the row's Tolerant-Teacher: finished, the distillation's own, or trained as that was."""
+        if self.finished is not None:
+            return self.finished
         recipe = self.tolerant_recipe(row)
         own = recipe == self.distillation.tolerant and (self.tough.parent / "tolerant").exists()
         folder = self.tough.parent / "tolerant" if own else self.work / f"tolerant-{teacher_name(row)}"
@@ -258,6 +266,8 @@ def run_all(
 def fingerprint_of(row: Row, seed: int, faces: Faces, teachers: Teachers, start: Path | None) -> Fingerprint:
     """Everything that decides a run's result, but for the time that teachers take."""
     learnt = row.variance is not None or row.equal_time or row.extra > 0
+    recipe, finished = teachers.tolerant_recipe(row), teachers.finished
+    tolerant = asdict(recipe) if finished is None else {"weights": weights_hash(finished)}
     return plain(
         {
             "row": asdict(row),
@@ -266,7 +276,7 @@ def fingerprint_of(row: Row, seed: int, faces: Faces, teachers: Teachers, start:
             "test faces": fingerprint_of_faces(faces.tests),
             "start": weights_hash(start),
             "Tough-Teacher": weights_hash(teachers.tough / MODEL) if learnt else "",
-            "Tolerant-Teacher": asdict(teachers.tolerant_recipe(row)) if learnt else {},
+            "Tolerant-Teacher": tolerant if learnt else {},
         }
     )
 

@@ -46,6 +46,7 @@ class Study:
         self.tough = folder / "tough" / "model.safetensors"
         self.tough.write_bytes(b"weights")
         self.start: Path | None = None
+        self.tolerant: Path | None = None
         self.extra = synthetic_samples(3, seed=3, size=64)
         monkeypatch.setattr(ablation, "run_one", self.run_one)
 
@@ -59,7 +60,9 @@ class Study:
     def run(self, name: str, seed: int = 0) -> int:
         """Runs that were made to have the row's result."""
         before = self.runs
-        teachers = self.ablation.Teachers(self.tough.parent, get_distillation("demo64"), self.folder / "work")
+        teachers = self.ablation.Teachers(
+            self.tough.parent, get_distillation("demo64"), self.folder / "work", finished=self.tolerant
+        )
         rows = [row for rows, _ in self.ablation.EXPERIMENTS.values() for row in rows if row.name == name][:1]
         faces = self.ablation.Faces(self.faces, self.tests, self.extra)
         words = (faces, teachers, self.start, self.folder / "work", self.folder / "out", [seed], rows)
@@ -80,7 +83,7 @@ def test_a_result_of_the_same_inputs_is_kept(study: Study) -> None:
     assert [study.run(KD), study.run(KD), study.run(KD, seed=1)] == [1, 0, 1]
 
 
-@pytest.mark.parametrize("what", ["labels", "test labels", "teacher", "start", "steps"])
+@pytest.mark.parametrize("what", ["labels", "test labels", "teacher", "finished tolerant", "start", "steps"])
 def test_a_result_of_other_inputs_is_made_anew(study: Study, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever has changed; the run's folder, with the teachers' cost in it, is set aside."""
     study.run(KD)
@@ -90,6 +93,9 @@ def test_a_result_of_other_inputs_is_made_anew(study: Study, what: str, monkeypa
         study.tests = study.tests[:1]
     elif what == "teacher":
         study.tough.write_bytes(b"other weights")
+    elif what == "finished tolerant":
+        study.tolerant = study.folder / "tolerant.safetensors"
+        study.tolerant.write_bytes(b"weights")
     elif what == "start":
         study.start = study.folder / "start.safetensors"
         study.start.write_bytes(b"weights")
