@@ -225,7 +225,9 @@ def plot(results: dict[str, Any], path: Path) -> None:
                 axes.plot([count] * len(values), values, ".", color=colour, alpha=0.5)
         axes.set(xscale="log", title=name, xlabel="training faces", ylabel="NME % of test faces")
         axes.set_ylim(bottom=0)
-        axes.set_xticks(list(errors), [str(count) for count in errors])
+        larger = [*list(errors)[1:], math.inf]
+        labels = [str(count) if after / count > 1.3 else "" for count, after in zip(errors, larger, strict=True)]
+        axes.set_xticks(list(errors), labels)  # two labels side by side would overlap
         axes.minorticks_off()
         axes.legend()
     with replacing(path) as temporary:
