@@ -4,8 +4,9 @@
         --start runs/mobilenetv2-coco.safetensors --work runs/ablation --out benchmarks/results/ablation --seeds 0 1 2
     python benchmarks/ablation.py --out benchmarks/results/ablation --table
     python benchmarks/ablation.py --experiment direction --data 300w --extra portraits.json --extra scenes.json \\
-        --teacher runs/direction/tough --tolerant teachers/standard224-tolerant.safetensors \\
-        --start runs/fast112/model.safetensors --steps 300 --work runs/direction --out benchmarks/results/direction
+        --teacher runs/direction/tough --mean-with fast.safetensors \\
+        --tolerant teachers/standard224-tolerant.safetensors --start fast112.safetensors --steps 300 \\
+        --work runs/direction --out benchmarks/results/direction
 
 The experiment "parts" varies the terms of the KD-Loss. "direction" asks through which form a teacher's points reach the
 student, from one long-trained student as --start: forms of the KD-Loss, controls whose teachers know nothing of the
@@ -55,7 +56,7 @@ from lightmark.train.folder import MODEL, read_result
 from lightmark.train.loop import batches_of, new_spec, new_trainee, train
 from lightmark.train.recipes import cpu128, get_distillation
 from lightmark.train.step import take_step
-from lightmark.train.teachers import points_of_teacher
+from lightmark.train.teachers import Floats32, points_of_teacher
 
 SIZE, STEPS = 112, 3760
 SUBSETS = ("common", "challenging", "full")
@@ -117,6 +118,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that cut crops")
     parser.add_argument("--teacher", type=Path, help="folder of the Tough-Teacher's finished run")
+    parser.add_argument(
+        "--mean-with", type=Path, action="append", default=[], help="checkpoint; the Tough-Teacher is the mean of all"
+    )
     parser.add_argument("--tolerant", type=Path, help="a finished Tolerant-Teacher for all rows")
     parser.add_argument("--recipe", default="standard224", help="the distillation that it is the first stage of")
     parser.add_argument("--start", type=Path, help="checkpoint whose weights every student begins at")
@@ -137,7 +141,8 @@ def main() -> None:
             torch.set_num_threads(options.threads)
         execution = Execution(options.device, options.workers)
         distillation = get_distillation(options.recipe)
-        teachers = Teachers(options.teacher, distillation, options.work, execution, options.tolerant)
+        more = tuple(options.mean_with)
+        teachers = Teachers(options.teacher, distillation, options.work, execution, options.tolerant, more)
         rows = [row for row in EXPERIMENTS[options.experiment][0] if slug(row.name) in options.rows]
         rows = [replace(row, steps=options.steps) for row in rows]
         faces = read_faces(options.data, options.extra, teachers)
@@ -161,7 +166,8 @@ def read_faces(data: Path, extra: list[Path], teachers: Teachers) -> Faces:
     """Faces of the data set `data` and of the files `extra`, whose own labels give no more than the boxes."""
     more = training_samples(extra) if extra else []
     if more:
-        points = predict(load_model(teachers.tough / MODEL, teachers.execution.device), more)
+        device = teachers.execution.device
+        points = np.mean([predict(load_model(path, device), more) for path in teachers.toughs], axis=0)
         more = [replace(face, points=found) for face, found in zip(more, points, strict=True)]
     return Faces(training_samples([data]), read_samples(data, subset="test"), more)
 
@@ -170,7 +176,8 @@ def read_faces(data: Path, extra: list[Path], teachers: Teachers) -> Faces:
 class Teachers:
     """The Tough-Teacher's run in the folder `tough`, made by `distillation`; other Tolerant-Teachers go into `work`.
 
-    `finished`, if any, is the only Tolerant-Teacher.
+    `finished`, if any, is the only Tolerant-Teacher. With `more`, checkpoints, the Tough-Teacher's points are the mean
+    of all.
     """
 
     tough: Path
@@ -178,6 +185,12 @@ class Teachers:
     work: Path
     execution: Execution = EXECUTION
     finished: Path | None = None
+    more: tuple[Path, ...] = ()
+
+    @property
+    def toughs(self) -> tuple[Path, ...]:
+        """Checkpoints whose mean is the Tough-Teacher."""
+        return (self.tough / MODEL, *self.more)
 
     def split(self, faces: Faces) -> Split:
         """The labelled faces as the teachers were trained on them: no student is judged on a face that they learnt."""
@@ -185,13 +198,14 @@ class Teachers:
 
     def points(self, row: Row, recipe: Recipe, split: Split, labelled: Split) -> TeacherPoints:
         """Both teachers' points over the crops of the student's recipe; `labelled` are the faces they learn from."""
-        where = {"tough": self.tough / MODEL, f"tolerant-{teacher_name(row)}": self.tolerant(row, labelled)}
         folder = self.work / f"points-seed{recipe.seed}-{len(split.train)}faces"
-        found = [
-            points_of_teacher(recipe, split.train, path, folder / name, self.execution)
-            for name, path in where.items()
-        ]
-        return TeacherPoints(*found)
+
+        def points(path: Path, name: str) -> Floats32:
+            return points_of_teacher(recipe, split.train, path, folder / name, self.execution)
+
+        names = ("tough", *(f"tough-{number}" for number in range(1, len(self.toughs))))
+        tough = np.mean([points(*pair) for pair in zip(self.toughs, names, strict=True)], axis=0)
+        return TeacherPoints(tough, points(self.tolerant(row, labelled), f"tolerant-{teacher_name(row)}"))
 
     def tolerant(self, row: Row, split: Split) -> Path:
         """Checkpoint of the row's Tolerant-Teacher: finished, the distillation's own, or trained as that was."""
@@ -275,7 +289,7 @@ def fingerprint_of(row: Row, seed: int, faces: Faces, teachers: Teachers, start:
             "training faces": fingerprint_of_faces([*faces.labelled, *faces.extra[: row.extra]]),
             "test faces": fingerprint_of_faces(faces.tests),
             "start": weights_hash(start),
-            "Tough-Teacher": weights_hash(teachers.tough / MODEL) if learnt else "",
+            "Tough-Teacher": [weights_hash(path) for path in teachers.toughs] if learnt else [],
             "Tolerant-Teacher": tolerant if learnt else {},
         }
     )
@@ -364,7 +378,7 @@ def student_recipe(seed: int, row: Row) -> Recipe:
         warmup=row.steps // 10,
         learning_rate=5e-4,
         ema=0.99,
-        copies=4,
+        copies=3,
         validate_every=row.steps,
     )
 
