@@ -169,7 +169,7 @@ def fast128_third(seed: int = 0) -> Distillation:
 
 
 def standard192(seed: int = 0) -> Distillation:
-    """A student at 192 px, on from one of 160 px (`--start`), with turned and unlabelled faces (`--extra`): 83,000 crops.
+    """A student at 192 px, from one of 160 px (`--start`), with turned and unlabelled faces (`--extra`): 83,000 crops.
 
     Meant for several seeds with one `--split-seed` whose weights are averaged. The features are of one scale: the first
     crops are of the start's size, and a change to 224 px at once needed several times as many (lab notes, 2026-11-28).
@@ -177,6 +177,18 @@ def standard192(seed: int = 0) -> Distillation:
     return _with_student(
         fast128_second(seed), "standard192", size=192, steps=2600, learning_rate=8e-4, warmup=100, ema=0.998,
         early_size=160, early_share=0.3, validate_every=200,
+    )  # fmt: skip
+
+
+def standard192_second(seed: int = 0) -> Distillation:
+    """standard192's student (`--start`) on from there, with its faces labelled by a mean of models, too: 42,000 crops.
+
+    Every training face comes twice (`--extra`): with its label, and with the mean of the points of several students and
+    teachers, which errs less than each of them.
+    """
+    return _with_student(
+        standard192(seed), "standard192-second", steps=1300, learning_rate=4e-4, warmup=50, early_size=None,
+        early_share=0.0, validate_every=260,
     )  # fmt: skip
 
 
@@ -277,6 +289,7 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "standard224": standard224,
     "standard224-second": standard224_second,
     "standard192": standard192,
+    "standard192-second": standard192_second,
     "fast128": fast128,
     "fast128-second": fast128_second,
     "fast128-third": fast128_third,
