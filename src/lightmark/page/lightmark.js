@@ -1572,8 +1572,8 @@ async function loadLandmarker(source, options = {}) {
 	return landmarker;
 }
 // src/lightmark/detection.ts
+/** Detection: detector and landmark model together (Landmarker.detect in lightmark/landmarker.py). */
 var SURROUNDINGS = 3;
-var SAME_FACE$1 = .4;
 /** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
 async function findFaces(picture, detector, landmarker) {
 	return facesOf(picture, await detector.propose(picture), detector, landmarker);
@@ -1614,10 +1614,11 @@ async function searchAround(picture, box, detector, landmarker) {
 }
 /** `faces` without those at the place of a more confident one: the upright picture and a copy of it proposed both. */
 function mostConfident(faces) {
-	const boxes = faces.map(({ points }) => tightBox(points));
-	const order = [...faces.keys()].sort((a, b) => (faces[b].confidence ?? 0) - (faces[a].confidence ?? 0));
-	const kept = [];
-	for (const index of order) if (kept.every((other) => overlap(boxes[other], boxes[index]) <= SAME_FACE$1)) kept.push(index);
+	const kept = suppress(faces.map(({ points, confidence }, index) => ({
+		box: tightBox(points),
+		score: confidence ?? 0,
+		index
+	}))).map(({ index }) => index);
 	return faces.filter((_, index) => kept.includes(index));
 }
 /**

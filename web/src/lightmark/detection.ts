@@ -1,11 +1,10 @@
 /** Detection: detector and landmark model together (Landmarker.detect in lightmark/landmarker.py). */
-import type { Proposal } from "./face_detector";
-import { overlap, tightBox, type Box } from "./geometry";
+import { suppress, type Proposal } from "./face_detector";
+import { tightBox, type Box } from "./geometry";
 import { partOf, type Picture } from "./image";
 import { LIKELY, TURNED, type Face, type Guess, type Place } from "./landmarker";
 
 const SURROUNDINGS = 3; // sides of a box: a face fills a third of what the detector then sees
-const SAME_FACE = 0.4; // IoU from which two proposals are of one face
 
 /** What finds boxes in a picture, and says which of them it is sure of. */
 export interface Finder {
@@ -65,12 +64,8 @@ async function searchAround(
 
 /** `faces` without those at the place of a more confident one: the upright picture and a copy of it proposed both. */
 function mostConfident(faces: readonly Face[]): Face[] {
-  const boxes = faces.map(({ points }) => tightBox(points));
-  const order = [...faces.keys()].sort((a, b) => (faces[b].confidence ?? 0) - (faces[a].confidence ?? 0));
-  const kept: number[] = [];
-  for (const index of order) {
-    if (kept.every((other) => overlap(boxes[other], boxes[index]) <= SAME_FACE)) kept.push(index);
-  }
+  const found = faces.map(({ points, confidence }, index) => ({ box: tightBox(points), score: confidence ?? 0, index }));
+  const kept = suppress(found).map(({ index }) => index);
   return faces.filter((_, index) => kept.includes(index));
 }
 

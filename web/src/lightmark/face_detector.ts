@@ -75,9 +75,9 @@ function rollOfCell(keypoints: ArrayLike<number>, cell: number): number {
 }
 
 /** Of several finds on one face the surest. */
-export function suppress(found: readonly Find[]): Find[] {
+export function suppress<T extends Pick<Find, "box" | "score">>(found: readonly T[]): T[] {
   const finds = [...found].sort((a, b) => b.score - a.score);
-  const kept: Find[] = [];
+  const kept: T[] = [];
   for (const find of finds.slice(0, MOST)) {
     if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
   }
