@@ -192,28 +192,6 @@ def standard192_second(seed: int = 0) -> Distillation:
     )  # fmt: skip
 
 
-def lite160(seed: int = 0) -> Distillation:
-    """standard224's teachers on from there (`--start`), with strong augmentation and more faces (`--extra`), at 160 px.
-
-    Their first training had milder crops and labels since mended. Students as `standard192-second`'s. Budget of the
-    Tough-Teacher: an hour of one core of a Zen 3.
-    """
-    first, students = standard224(seed), standard192_second(seed)
-    tough = replace(
-        first.tough, name="lite160-tough", architecture=replace(first.tough.architecture, pretrained=False), steps=1000,
-        batch=32, learning_rate=4e-4, warmup=50, ema=0.998, early_size=None, early_share=0.0, augmentation=STRONG,
-        validate_every=200,
-    )  # fmt: skip
-    return Distillation(
-        name="lite160",
-        tough=tough,
-        tolerant=replace(tough, name="lite160-tolerant", soft_variance=0.90, steps=400, learning_rate=3e-4),
-        student=replace(students.student, name="lite160-student"),
-        plain=replace(students.plain, name="lite160-plain"),
-        tolerant_starts_from_tough=True,
-    )
-
-
 def long256(seed: int = 0) -> Distillation:
     """EfficientNet-Lite2 teachers and a MobileNetV2 student at 256 px, trained until validation converges.
 
@@ -315,7 +293,6 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "fast128": fast128,
     "fast128-second": fast128_second,
     "fast128-third": fast128_third,
-    "lite160": lite160,
     "long256": long256,
     "long128": long128,
     "paper224": paper224,
