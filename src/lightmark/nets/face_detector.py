@@ -14,25 +14,28 @@ STRIDES: Final = (8, 16, 32)
 # Longer side, in network pixels, of a box whose log-size is 0 at each stride: about the middle of the sizes it detects.
 BASES: Final = (20.0, 48.0, 128.0)
 MULTIPLE: Final = STRIDES[-1]  # width and height of its pictures must be multiples of this
-STEM, WIDTHS, NECK = 16, (32, 64, 96, 128), 64  # channels at strides 2, then 4, 8, 16 and 32, then of the heads' input
+STEM, WIDTHS, NECK = 8, (16, 32, 64, 96), 32  # channels at strides 2, then 4, 8, 16 and 32, then of the heads' input
 KEYPOINTS = 5  # eye centres, nose tip, mouth corners: `lightmark.detectors.keypoint_box.FACE`
 PRIOR = 0.01  # share of cells that are faces' at the start (RetinaNet, Lin et al. 2017): else the first steps blow up
 
 
 class Separable(nn.Module):
-    """Depthwise convolution, then 1×1, each with batch norm and ReLU; added to its input where the shapes agree."""
+    """Depthwise convolution and 1×1, each with batch norm and ReLU; the input is added where the shapes agree.
+
+    It is added before the last ReLU, as in a ResNet: onnxruntime then adds it inside the convolution.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            conv_norm(inputs, inputs, kernel, nn.ReLU, stride, groups=inputs), conv_norm(inputs, outputs, 1, nn.ReLU)
+            conv_norm(inputs, inputs, kernel, nn.ReLU, stride, groups=inputs), conv_norm(inputs, outputs, 1, None)
         )
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) → (B, outputs, H / stride, W / stride)."""
         y: Tensor = self.layers(x)
-        return x + y if self.residual else y
+        return nn.functional.relu(x + y if self.residual else y)
 
 
 class CellOutputs(NamedTuple):

@@ -46,7 +46,7 @@ class MosaicRules:
     smallest: float = 11.0
     largest: float = 1.0
     rotation: float = 14.0
-    circle: float = 0.5
+    circle: float = 0.4
     exposure: float = 0.15
     empty: float = 0.25
     crowd: int = 8
