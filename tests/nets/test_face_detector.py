@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightmark.nets.face_detector import BASES, STRIDES, FaceDetectorNet, cell_middles
+from lightmark.nets.face_detector import BASES, STRIDES, FaceDetectorNet, cell_geometry
 from lightmark.nets.network import parameter_count
 
 
@@ -60,8 +60,9 @@ def test_keypoints_are_offsets_from_the_box_in_its_size() -> None:
 
 def test_cells_lie_in_the_middle_of_their_pixels() -> None:
     """The first cell of stride 8 covers pixels 0 to 7: its centre is 3.5."""
-    middles = cell_middles(2, 3, 8, torch.zeros(0))
-    assert middles.tolist() == [[3.5, 3.5], [11.5, 3.5], [19.5, 3.5], [3.5, 11.5], [11.5, 11.5], [19.5, 11.5]]
+    geometry = cell_geometry(torch.zeros(2, 5, 2, 3), 8, 20.0)
+    assert geometry[0, 2:].tolist() == [[8.0] * 6, [10.0] * 6]  # stride, half the base
+    assert geometry[0, :2].T.tolist() == [[3.5, 3.5], [11.5, 3.5], [19.5, 3.5], [3.5, 11.5], [11.5, 11.5], [19.5, 11.5]]
 
 
 def test_detections_move_with_the_picture() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -24,11 +25,14 @@ class _FromPixels(torch.nn.Module):
 
     def __init__(self, network: FaceDetectorNet) -> None:
         super().__init__()
-        self.network = network
+        self.network = copy.deepcopy(network)
+        first = self.network.quarter[0][0]
+        with torch.no_grad():
+            first.weight /= 255  # a division of every pixel less
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 (B, H, W, 3) → boxes (B, C, 4) in its pixels, scores (B, C) from 0 to 1, keypoints (B, C, 5, 2)."""
-        logits, boxes, keypoints = self.network(image.permute(0, 3, 1, 2).float() / 255)
+        logits, boxes, keypoints = self.network(image.permute(0, 3, 1, 2).float())
         return boxes, logits.sigmoid(), keypoints
 
 

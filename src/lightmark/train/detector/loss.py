@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightmark.nets.face_detector import STRIDES, CellOutputs, cell_middles
+from lightmark.nets.face_detector import BASES, STRIDES, CellOutputs, cell_geometry
 
 # Longer sides, in network pixels, of the boxes assigned to each stride; the ranges overlap, so that both strides learn
 # the sizes between them.
@@ -35,11 +35,15 @@ class Cells(NamedTuple):
 
 def cells_of(height: int, width: int, device: str = "cpu") -> Cells:
     """Cells of a picture of `height`×`width` pixels, in the order of the network's outputs."""
-    like = torch.zeros(0, device=device)
-    middles = [cell_middles(height // stride, width // stride, stride, like) for stride in STRIDES]
-    counts = torch.tensor([len(part) for part in middles], device=device)
-    columns = [torch.tensor(STRIDES, device=device).float(), *torch.tensor(RANGES, device=device).T]
-    return Cells(torch.cat(middles), *(column.repeat_interleave(counts) for column in columns))
+    levels = zip(STRIDES, BASES, strict=True)
+    maps = [
+        cell_geometry(torch.zeros(1, 1, height // stride, width // stride, device=device), stride, base)[0]
+        for stride, base in levels
+    ]
+    counts = torch.tensor([part.shape[1] for part in maps], device=device)
+    ranges = (column.repeat_interleave(counts) for column in torch.tensor(RANGES, device=device).T)
+    geometry = torch.cat(maps, 1)
+    return Cells(geometry[:2].T, geometry[2], *ranges)
 
 
 def assign(boxes: Tensor, counts: Tensor, cells: Cells) -> Tensor:

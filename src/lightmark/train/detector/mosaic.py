@@ -37,7 +37,7 @@ class MosaicRules:
     The longer side of a face's tight box is log-uniform from `smallest` pixels to the share `largest` of the mosaic.
     The share `circle` of the patches is rotated by any angle, the others by a normal one with standard deviation
     `rotation` degrees (of these 15 % by up to 50° either way). `exposure` is the share of mosaics exposed far too short
-    or too long, or in a strong cast. `empty` is the share of mosaics without a face, `crowd` the maximum number of
+    or too long, or in a strong cast; `covered` that of the faces behind a mask, shades or something else. `empty` is the share of mosaics without a face, `crowd` the maximum number of
     faces. A face with less than the share `visible` of its box inside the picture is ignored: it counts neither as a
     face nor as background.
     """
@@ -48,6 +48,7 @@ class MosaicRules:
     rotation: float = 14.0
     circle: float = 0.4
     exposure: float = 0.15
+    covered: float = 0.15
     empty: float = 0.25
     crowd: int = 8
     visible: float = 0.45
@@ -170,8 +171,11 @@ def _paste_face(
             mask = _draw_mask(picture.shape[:2], tight_box(sample.points), rng)
         place = _place(mask, matrix, rules.size)
         if place is not None and all(_covered(place, other.box) < 0.1 for other in faces):
-            faces.append(_labels_of(move_points(sample.points, matrix, mirrored, sample.schema)))
+            points = move_points(sample.points, matrix, mirrored, sample.schema)
+            faces.append(_labels_of(points))
             _paste(canvas, picture, place, rng)
+            if rng.random() < rules.covered:
+                _cover(canvas, points, rng)
             return
 
 
@@ -286,6 +290,33 @@ def _paste(canvas: Picture, picture: Picture, place: _Place, rng: np.random.Gene
     patch = change_pixels(patch, COLOUR, rng)
     under, share = canvas[top:bottom, left:right], place.shares[..., None]
     under[:] = np.rint(under + share * (patch.astype(np.float32) - under))
+
+
+def _cover(canvas: Picture, points: Array, rng: np.random.Generator) -> None:
+    """Paint a surgical mask, shades, both or a tilted patch over the face with the 68 `points`, in place."""
+    kind, covers = rng.random(), np.zeros(canvas.shape[:2], np.uint8)
+    if kind < 0.6:
+        first, nose = int(rng.integers(1, 4)), int(rng.integers(28, 31))
+        _fill(covers, np.vstack([points[first : 17 - first], points[nose]]))
+    if 0.45 <= kind < 0.85:
+        width = np.linalg.norm(points[36] - points[39]) * rng.uniform(0.55, 0.95)
+        for eye in (points[36:42], points[42:48]):
+            cv2.circle(covers, [int(value) for value in np.rint(eye.mean(axis=0))], max(1, round(width)), 255, -1)
+    if kind >= 0.85:
+        side = longer_side(tight_box(points))
+        rectangle = points[rng.integers(68)], side * rng.uniform(0.25, 0.7, 2), rng.uniform(0, 90)
+        _fill(covers, cv2.boxPoints(tuple(np.asarray(part).tolist() for part in rectangle)))
+    if rng.random() < 0.4:
+        paint = np.roll(canvas, rng.integers(1, len(canvas), 2), (0, 1))
+    else:
+        low, high = rng.integers(0, 256, 3), rng.integers(-60, 61, 3)
+        ramp = low + high * np.linspace(0, 1, len(canvas))[:, None, None]
+        paint = np.broadcast_to(np.clip(ramp, 0, 255), canvas.shape)
+    canvas[covers > 0] = paint[covers > 0]
+
+
+def _fill(covers: NDArray[np.uint8], outline: Array) -> None:
+    cv2.fillPoly(covers, [np.rint(outline).astype(np.int32)], 255)
 
 
 def _expose(canvas: Picture, rng: np.random.Generator) -> Picture:
