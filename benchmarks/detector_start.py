@@ -43,7 +43,7 @@ def main() -> None:
     network = FaceDetectorNet().eval()
     untrained = take_folded(network, network_weights(options.model))
     with torch.no_grad():
-        network(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255)
+        network(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float())
     metadata = {entry.key: entry.value for entry in onnx.load(options.model).metadata_props}
     write_tensors(options.out, network.state_dict(), {DETECTOR_KEY: metadata[DETECTOR_KEY]})
     layers = dict.fromkeys(name.rpartition(".")[0] for name in untrained)

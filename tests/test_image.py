@@ -315,3 +315,26 @@ def test_fine_stripes_shrink_to_grey():
     crop = warp(stripes, crop_matrix([3.3, 5.1, 390, 391], 64, 1.0, 0), 64)[2:-2, 2:-2]
     assert np.abs(crop.astype(float) - 127.5).max() < 45
     assert crop.std() < 20
+
+
+@pytest.mark.parametrize(
+    ("right", "down", "size"), [(0, 0, (9, 7)), (3, -2, (9, 7)), (-4, 5, (20, 3)), (40, 0, (6, 6)), (0, -40, (6, 6))]
+)
+def test_a_move_by_whole_pixels_is_a_copy(right, down, size):
+    """The same pixels as OpenCV's, at and beyond every border."""
+    image, matrix = noise(8, 11), np.array([[1.0, 0, right], [0, 1.0, down]])
+    np.testing.assert_array_equal(warp(image, matrix, size), cv2.warpAffine(image, matrix, size))
+
+
+def test_a_mirrored_picture_is_not_taken_for_a_moved_one():
+    """Its matrix has whole numbers too."""
+    image = noise(6, 8)
+    np.testing.assert_array_equal(warp(image, mirror_matrix(8), (8, 6)), image[:, ::-1])
+
+
+def test_half_a_picture_is_the_mean_of_four_pixels():
+    """What bilinear sampling gives there, too."""
+    image = noise(48, 64)
+    matrix = np.array([[0.5, 0, -0.25], [0, 0.5, -0.25]])
+    expected = cv2.warpAffine(image, matrix, (40, 24), flags=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(warp(image, matrix, (40, 24)), expected)

@@ -27,24 +27,35 @@ def warp(
 ) -> Picture:
     """Cut a crop out of `image` by `matrix` (2, 3), image → crop: bilinear, zeros outside.
 
-    `size` is the side of a square crop, or its width and height. If the crop shrinks the picture by more than 2, the
+    `size` is the side of a square crop, or its width and height. If the crop shrinks the picture by 2 or more, the
     picture is first area-averaged by the power of two that leaves less than 2: bilinear sampling alone would skip
     pixels and alias. Raises `GeometryError` for a singular matrix.
     """
     extent = (size, size) if isinstance(size, int) else size
     image, matrix = reduce_for(image, matrix, extent)
+    if border == cv2.BORDER_CONSTANT and (matrix == np.rint(matrix)).all() and (matrix[:, :2] == np.eye(2)).all():
+        return _moved(image, int(matrix[0, 2]), int(matrix[1, 2]), extent)
     return np.asarray(
         cv2.warpAffine(image, matrix, extent, flags=cv2.INTER_LINEAR, borderMode=border), dtype=np.uint8
     )
 
 
+def _moved(image: Picture, right: int, down: int, size: tuple[int, int]) -> Picture:
+    """What `warp` gives for a move by whole pixels, in half the time: a detector's input is often an exact half."""
+    moved = np.zeros((size[1], size[0], 3), np.uint8)
+    source = image[max(0, -down) : max(0, size[1] - down), max(0, -right) : max(0, size[0] - right)]
+    top, left = max(0, down), max(0, right)
+    moved[top : top + source.shape[0], left : left + source.shape[1]] = source
+    return moved
+
+
 def reduce_for(image: Picture, matrix: Array, size: tuple[int, int]) -> tuple[Picture, Array]:
     """Picture that `warp` samples for a crop of width, height `size`, and its matrix (2, 3) to the crop.
 
-    It is `image` itself, or its visible part area-averaged if the crop shrinks by more than 2.
+    It is `image` itself, or its visible part area-averaged if the crop shrinks by 2 or more.
     """
     shrink = 1 / matrix_scale(matrix)
-    if shrink <= 2 and max(image.shape) <= OPENCV_LONGEST:
+    if shrink < 2 and max(image.shape) <= OPENCV_LONGEST:
         return image, matrix
     # A power of two, since OpenCV halves ten times as fast as it averages blocks of 3×3 or 5×5.
     factor = 1 << (max(1, int(shrink)).bit_length() - 1)

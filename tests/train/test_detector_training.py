@@ -277,7 +277,7 @@ def test_a_step_is_one_of_the_detection_loss(sources: Sources) -> None:
     batch: MosaicBatch = next(module._batches(sources, RECIPE, 0, 0))
     found = take_detector_step(trainee, batch, 1, RECIPE)
     prepare_step(twin, 1, RECIPE)
-    outputs = twin.network(batch.images.float() / 255)
+    outputs = twin.network(batch.images.float())
     expected = detection_loss(outputs, batch.targets, batch.target_boxes, batch.target_keypoints)
     optimise(twin, expected["loss"], 1, RECIPE)
     assert found.keys() == expected.keys()
@@ -339,7 +339,7 @@ def test_validation_is_the_average_precision_over_its_mosaics(monkeypatch: pytes
     assert validate(trainee, dataset, 4) == pytest.approx(1 / 3 * 1 + 1 / 3 * 2 / 4)
     assert drawn == [(dataset.sources, RULES, np.random.default_rng((5, 1, n)).random()) for n in range(4)]
     assert [planes.shape for planes in answers.planes] == [(1, 3, 64, 64)] * 4
-    assert [float(planes.mean()) for planes in answers.planes[:2]] == pytest.approx([0.2, 0.4])
+    assert [float(planes.mean()) for planes in answers.planes[:2]] == pytest.approx([51, 102])
 
 
 def test_planes_of_a_validation_keep_rows_columns_and_channels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,4 +350,4 @@ def test_planes_of_a_validation_keep_rows_columns_and_channels(monkeypatch: pyte
     answers, network = Answers([[box]], [[0.9]]), nn.Linear(1, 1)
     trainee: Any = Trainee(network, answers, torch.optim.AdamW(network.parameters()), "cpu", network)  # type: ignore[type-var]  # as above
     assert validate(trainee, MosaicDataset(Sources([], []), RULES, 5, 1), 1) == 1.0
-    np.testing.assert_allclose(answers.planes[0][0].numpy(), image.transpose(2, 0, 1) / 255, rtol=1e-6)
+    np.testing.assert_allclose(answers.planes[0][0].numpy(), image.transpose(2, 0, 1), rtol=1e-6)

@@ -99,7 +99,7 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(
 
 def test_it_learns(faces: list[Sample], backgrounds: list[Path], tmp_path: Path) -> None:
     """A few steps on the plainest of faces raise the average precision from nothing."""
-    recipe = replace(RECIPE, steps=150, batch=6, validate_every=50, validation_mosaics=24, learning_rate=4e-3)
+    recipe = replace(RECIPE, steps=200, batch=6, validate_every=50, validation_mosaics=24, learning_rate=4e-3)
     out = train_face_detector(recipe, faces, backgrounds, tmp_path, execution=QUIET).parent
     result = json.loads((out / "result.json").read_text())
     assert result["validation_ap"] > 0.25
@@ -181,7 +181,7 @@ def test_faces_with_missing_points_teach_no_box(faces: list[Sample], backgrounds
 
 
 def test_an_exported_file_keeps_the_weights_that_training_goes_on_from(tmp_path: Path) -> None:
-    """Its first layer takes planes from 0 to 1, as in training, and not the pixels of the file's input."""
+    """Its first layer takes pixels from 0 to 255, as in training."""
     network = FaceDetectorNet().eval()
     write_tensors(tmp_path / "d.safetensors", network.state_dict(), {DETECTOR_KEY: "{}"})
     export_detector(tmp_path / "d.safetensors", tmp_path / "d.onnx", threshold=0.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
@@ -25,10 +24,7 @@ class _FromPixels(torch.nn.Module):
 
     def __init__(self, network: FaceDetectorNet) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network)
-        first = self.network.quarter[0][0]
-        with torch.no_grad():
-            first.weight /= 255  # a division of every pixel less
+        self.network = network
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 (B, H, W, 3) → boxes (B, C, 4) in its pixels, scores (B, C) from 0 to 1, keypoints (B, C, 5, 2)."""

@@ -47,7 +47,7 @@ class CellOutputs(NamedTuple):
 
 
 class FaceDetectorNet(nn.Module):
-    """Planes (B, 3, H, W) from 0 to 1, H and W multiples of 32 → `CellOutputs`.
+    """Planes (B, 3, H, W) from 0 to 255, H and W multiples of 32 → `CellOutputs`.
 
     C cells: those of the map at stride 8, row by row, then of strides 16 and 32. A cell predicts its box's centre as an
     offset from its own in strides, the logarithm of width and height over the stride's base, and the keypoints as

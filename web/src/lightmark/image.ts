@@ -26,12 +26,12 @@ const FINE = 1024;
 /**
  * The crop of `width`×`height` that `matrix` (image → crop) cuts out of `picture`, bilinear, zeros outside.
  *
- * A crop that shrinks the picture by more than 2 is first reduced by area, by the power of two that leaves less than 2:
+ * A crop that shrinks the picture by 2 or more is first reduced by area, by the power of two that leaves less than 2:
  * bilinear sampling alone would skip pixels and alias.
  */
 export function warp(picture: Picture, matrix: Matrix, width: number, height: number): Crop {
   const shrink = 1 / matrixScale(matrix);
-  if (!(shrink > 2)) return sample(picture, matrix, width, height);
+  if (!(shrink >= 2)) return sample(picture, matrix, width, height);
   const factor = 1 << (31 - Math.clz32(shrink));
   const [reduced, reduction] = reduceByArea(picture, factor, regionOf(matrix, width, height));
   return sample(reduced, compose(matrix, invert(reduction)), width, height);

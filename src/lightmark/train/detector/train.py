@@ -149,7 +149,7 @@ def take_detector_step(
     """Run step number `step`, counted from 0, update weights and EMA, and return the named losses."""
     prepare_step(trainee, step, recipe)
     images, *targets = (tensor.to(trainee.device) for tensor in batch)
-    outputs = trainee.network(images.to(memory_format=torch.channels_last).float() / 255)
+    outputs = trainee.network(images.to(memory_format=torch.channels_last).float())
     parts = detection_loss(outputs, *targets)
     optimise(trainee, parts["loss"], step, recipe)
     return {name: value.detach() for name, value in parts.items()}
@@ -161,7 +161,7 @@ def validate(trainee: Trainee[FaceDetectorNet], mosaics: MosaicDataset, count: i
     for number in range(count):
         rng = np.random.default_rng((mosaics.seed, mosaics.stream, number))
         mosaic = draw_mosaic(mosaics.sources, mosaics.rules, rng)
-        planes = torch.from_numpy(mosaic.image).to(trainee.device).permute(2, 0, 1)[None].float() / 255
+        planes = torch.from_numpy(mosaic.image).to(trainee.device).permute(2, 0, 1)[None].float()
         with torch.inference_mode():
             logits, boxes, _ = trainee.ema(planes)
         every_box, every_score = boxes[0].double().cpu().numpy(), logits[0].sigmoid().cpu().numpy()
