@@ -2,7 +2,7 @@
  * The square crop of a face that Lightmark's models take, and the way back from their points to the picture.
  *
  * Plain Java without a library, to be copied into an app (Kotlin calls it as it is). It does what lightmark/geometry.py and
- * lightmark/image.py do: pixel centres lie at integers, a picture that is shrunk by more than 2 is first reduced by area.
+ * lightmark/image.py do: pixel centres lie at integers, a picture that is shrunk by 2 or more is first reduced by area.
  */
 public final class FaceCrop {
     /** RGB, row by row, size × size × 3 bytes: what a model with bytes as input is fed. */
@@ -122,7 +122,7 @@ public final class FaceCrop {
     static final class Reduced {
         /** The power of two that leaves less than 2 of what a crop shrinks the picture by. */
         static int factor(double shrink) {
-            return shrink > 2 ? Integer.highestOneBit((int) shrink) : 1;
+            return shrink >= 2 ? Integer.highestOneBit((int) shrink) : 1;
         }
 
         private final double[] means;

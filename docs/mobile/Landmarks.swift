@@ -10,7 +10,7 @@ struct Landmarks {
 
 /// The square crop of a face that Lightmark's models take, and the way back: FaceCrop.java in Swift.
 ///
-/// Pixel centres lie at integers; a picture that is shrunk by more than 2 is first reduced by area.
+/// Pixel centres lie at integers; a picture that is shrunk by 2 or more is first reduced by area.
 struct FaceCrop {
     /// Red, green and blue planes of size × size numbers from 0 to 1: what the Core ML package is fed.
     let planes: [Float]
@@ -68,7 +68,7 @@ struct Reduced {
 
     /// The power of two that leaves less than 2 of what a crop shrinks the picture by.
     static func factor(shrink: Double) -> Int {
-        shrink > 2 ? 1 << (Int.bitWidth - 1 - Int(shrink).leadingZeroBitCount) : 1
+        shrink >= 2 ? 1 << (Int.bitWidth - 1 - Int(shrink).leadingZeroBitCount) : 1
     }
 
     init(picture: [UInt8], width: Int, height: Int, factor: Int) {

@@ -34,7 +34,7 @@ def align_crop(
 ) -> AlignedCrop:
     """Upright `size`×`size` crop of the face with these five points (5, 2), in the order of `five_points`.
 
-    The picture is area-averaged where the crop shrinks it by more than 2, so that nothing aliases. What lies outside it
+    The picture is area-averaged where the crop shrinks it by 2 or more, so that nothing aliases. What lies outside it
     is black, as from InsightFace, and mirrored for `ffhq`. See `alignment_matrix`.
     """
     matrix = alignment_matrix(five, size, template)
