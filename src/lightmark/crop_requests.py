@@ -1,4 +1,4 @@
-"""Requests for crops of faces: from boxes, from a detector's proposals and from another look around a detection."""
+"""Requests for crops of faces, from boxes and from a detector's proposals."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from lightmark.detectors.open import Proposals, TurnedProposer
-from lightmark.geometry import Array, box_centre, longer_side, require_angles, require_boxes_near
+from lightmark.detectors.open import Proposals
+from lightmark.geometry import Array, require_angles, require_boxes_near
 from lightmark.image import Picture
 
 BATCH = 32  # crops per call, 19 MB of float32 at 224 px: bounds the memory for pictures of crowds
 HELD_PIXELS = 16_000_000  # of the pictures whose crops wait for a batch, 48 MB: they may have to be cut once more
-SURROUNDINGS = 3.0  # sides of a detection's box: a face fills a third of what the detector then gets
 
 
 @dataclass(frozen=True, eq=False)
 class CropRequest:
     """A crop to predict: the face in `box` of `image`, picture number `picture`, with `roll` degrees taken out.
 
-    A `guessed` roll is corrected from the predicted points, after trying all four directions if `any_direction`. A box
-    is `detected` if it is a detection, neither a proposal nor a caller's.
+    A `guessed` roll is corrected from the predicted points, after trying all four directions if `any_direction`.
     """
 
     picture: int
@@ -32,7 +29,6 @@ class CropRequest:
     roll: float
     guessed: bool
     any_direction: bool
-    detected: bool = False
 
 
 def requests_for(
@@ -54,22 +50,7 @@ def requests_of(image: Picture, proposals: Proposals, number: int = 0) -> Iterat
     alone = not proposals.certain.any()
     requests = requests_for(image, proposals.boxes, proposals.angles, number)
     for request, certain in zip(requests, proposals.certain, strict=True):
-        yield replace(request, guessed=True, any_direction=bool(certain) or alone, detected=bool(certain))
-
-
-def requests_around(request: CropRequest, detector: TurnedProposer) -> list[CropRequest]:
-    """A request for each box that `detector` proposes in rotated copies of the surroundings of the request's box.
-
-    Only boxes that cover its centre: the surroundings may show other faces.
-    """
-    (x, y), half = box_centre(request.box), SURROUNDINGS * longer_side(request.box) / 2
-    left, top = max(0, round(x - half)), max(0, round(y - half))
-    found = detector.propose_turned(request.image[top : round(y + half), left : round(x + half)])
-    boxes = found.boxes + np.array([left, top, left, top])
-    covers = ((boxes[:, :2] <= (x, y)) & (boxes[:, 2:] >= (x, y))).all(axis=1)
-    angles = None if found.angles is None else found.angles[covers]
-    again = requests_for(request.image, boxes[covers], angles, request.picture)
-    return [replace(one, guessed=True, any_direction=False) for one in again]
+        yield replace(request, guessed=True, any_direction=bool(certain) or alone)
 
 
 def batches_of(requests: Iterable[CropRequest]) -> Iterator[list[CropRequest]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightmark.crop_requests import BATCH, CropRequest, batches_of, requests_around, requests_for, requests_of
-from lightmark.detectors.open import Detector, Proposals, Proposer, TurnedProposer, open_detector
+from lightmark.crop_requests import BATCH, CropRequest, batches_of, requests_for, requests_of
+from lightmark.detectors.open import Detector, Proposals, Proposer, open_detector
 from lightmark.errors import ConfigError, GeometryError
 from lightmark.face import Face
 from lightmark.geometry import (
@@ -185,26 +185,10 @@ class Landmarker:
             upright = self._upright([batch[index] for index in guesses], [predictions[index] for index in guesses])
             for index, prediction in zip(guesses, upright, strict=True):
                 predictions[index] = prediction
-            self._search_again(batch, predictions)
             yield from (
                 (request.picture, replace(prediction.face, box=request.box))
                 for request, prediction in zip(batch, predictions, strict=True)
             )
-
-    def _search_again(self, batch: list[CropRequest], predictions: list[_Prediction]) -> None:
-        """Replace detections that the model does not confirm by what it does confirm in rotated copies around them.
-
-        The detector may detect a rolled face in a box that is so far off that no crop of it shows the whole face.
-        """
-        if not isinstance(self._detector, TurnedProposer):
-            return
-        for index, request in enumerate(batch):
-            if request.detected and predictions[index].confidence < PROPOSAL_CONFIDENCE:
-                again = requests_around(request, self._detector)
-                found = zip(again, self._upright(again, self._predict(again)), strict=True)
-                best = max(found, key=lambda pair: pair[1].confidence, default=None)
-                if best is not None and best[1].confidence >= TURNED_CONFIDENCE:
-                    batch[index], predictions[index] = best
 
     def _upright(self, requests: Sequence[CropRequest], firsts: Sequence[_Prediction]) -> list[_Prediction]:
         """Predictions from upright crops for those of `firsts` that are not upright; the others unchanged.

@@ -13,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.detectors import face_detector
 from lightmark.detectors.face_detector import (
     DETECTOR_KEY,
     MAX_DETECTIONS,
@@ -22,8 +21,8 @@ from lightmark.detectors.face_detector import (
     choose_cells,
     fit_input,
 )
-from lightmark.detectors.open import FixedBoxes, Proposals, open_detector
-from lightmark.errors import CheckpointError, ConfigError
+from lightmark.detectors.open import FixedBoxes, open_detector
+from lightmark.errors import CheckpointError, ConfigError, SpecError
 from lightmark.geometry import longer_side, tight_box, transform
 from lightmark.landmarker import Landmarker
 
@@ -99,16 +98,17 @@ def keypoints_at(centres: np.ndarray) -> np.ndarray:
     return centres[:, None] + upright[:, ::-1] * [-1, 1]
 
 
+KEYPOINTS = keypoints_at((CELLS[:, :2] + CELLS[:, 2:]) / 2)
+
+
 def test_keypoints_stay_with_their_boxes(tmp_path: Path) -> None:
     """Through suppression, ordering and back to the picture's pixels, in which roll is read."""
-    centres = (CELLS[:, :2] + CELLS[:, 2:]) / 2
-    outputs = {"boxes": CELLS[None], "scores": CELL_SCORES[None], "keypoints": keypoints_at(centres)[None]}
+    outputs = {"boxes": CELLS[None], "scores": CELL_SCORES[None], "keypoints": KEYPOINTS[None]}
     detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs), input_size=320)
     boxes, scores, keypoints = found = detector.detections(np.zeros((320, 640, 3), np.uint8), threshold=0.5)
-    assert keypoints is not None
     np.testing.assert_allclose(scores, [0.9, 0.6], rtol=1e-6)
     np.testing.assert_allclose(boxes, CELLS[[1, 2]] * 2 + 0.5, atol=1e-4)  # 640 px are 320 of the network's
-    np.testing.assert_allclose(keypoints, keypoints_at(centres)[[1, 2]] * 2 + 0.5, atol=1e-4)
+    np.testing.assert_allclose(keypoints, KEYPOINTS[[1, 2]] * 2 + 0.5, atol=1e-4)
     np.testing.assert_allclose(found.rolls, [-90, -90], atol=1e-4)
     np.testing.assert_allclose(detector(np.zeros((320, 640, 3), np.uint8)), CELLS[[1]] * 2 + 0.5, atol=1e-4)
 
@@ -126,21 +126,18 @@ def test_proposals_have_the_roll_of_their_keypoints(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.abs(found.angles), [180, 0])
 
 
-def test_a_file_without_keypoints_gives_boxes_alone(tmp_path: Path) -> None:
-    """As all did once."""
-    outputs = {"boxes": CELLS[None], "scores": CELL_SCORES[None]}
-    found = FaceDetector(write_detector(tmp_path / "d.onnx", outputs)).detections(np.zeros((320, 320, 3), np.uint8))
-    assert found.keypoints is None
-    assert found.rolls is None
-    assert FaceDetector(tmp_path / "d.onnx").propose(np.zeros((320, 320, 3), np.uint8)).angles is None
-    np.testing.assert_allclose(found.boxes, CELLS[[1]])
+def test_a_file_without_keypoints_is_refused(tmp_path: Path) -> None:
+    """Those of before 2026-11-29 had none; the error says what to do."""
+    path = write_detector(tmp_path / "d.onnx", {"boxes": CELLS[None], "scores": CELL_SCORES[None]})
+    with pytest.raises(SpecError, match=r"d\.onnx: .* no keypoints; train it again"):
+        FaceDetector(path)
 
 
 @pytest.mark.parametrize(
     "outputs",
     [
-        {"boxes": CELLS[None, :3], "scores": CELL_SCORES[None]},
-        {"boxes": CELLS[None], "scores": CELL_SCORES[None, :, None]},
+        {"boxes": CELLS[None, :3], "scores": CELL_SCORES[None], "keypoints": KEYPOINTS[None]},
+        {"boxes": CELLS[None], "scores": CELL_SCORES[None, :, None], "keypoints": KEYPOINTS[None]},
         {"boxes": CELLS[None], "scores": CELL_SCORES[None], "keypoints": np.zeros((1, 4, 4, 2))},
     ],
 )
@@ -149,15 +146,6 @@ def test_outputs_of_other_shapes_are_refused(outputs: dict[str, np.ndarray], tmp
     detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs))
     with pytest.raises(CheckpointError, match=r"d\.onnx: does not run as a face detector.*needs \(1, C, 4\)"):
         detector(np.zeros((320, 320, 3), np.uint8))
-
-
-def test_a_file_with_keypoints_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was trained on faces at any roll: a picture without detections is not turned."""
-    monkeypatch.setattr(face_detector, "find_turned", lambda *given: pytest.fail("looked at a turned picture"))
-    outputs = {"boxes": CELLS[None], "scores": np.full((1, 4), 0.6), "keypoints": np.zeros((1, 4, 5, 2))}
-    found = FaceDetector(write_detector(tmp_path / "d.onnx", outputs)).propose(np.zeros((320, 320, 3), np.uint8))
-    assert not found.certain.any()
-    assert found.angles is not None
 
 
 def picture_with_faces(*sides: int) -> np.ndarray:
@@ -184,7 +172,7 @@ def test_small_faces_are_detected_when_asked_for() -> None:
     assert len(FaceDetector(threads=1, min_face=0.1)(picture)) == 1
 
 
-NOTHING = Detections(np.zeros((0, 4)), np.zeros(0))
+NOTHING = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 
 
 @pytest.mark.parametrize(
@@ -213,7 +201,7 @@ def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
     detector = FaceDetector(threads=1)
 
     def after(side: float, score: float) -> int | None:
-        near = Detections(np.array([[10.0, 10, 10 + side, 20]]), np.array([score]))
+        near = Detections(np.array([[10.0, 10, 10 + side, 20]]), np.array([score]), np.zeros((1, 5, 2)))
         return detector.finer_input((900, 1200), near)
 
     assert after(200, detector.threshold) is None
@@ -223,7 +211,8 @@ def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
 
 def test_a_second_search_that_nobody_asked_for_needs_higher_scores(tmp_path: Path) -> None:
     """Halfway between those of proposals and detections; with `min_face` proposals count as in the first search."""
-    outputs = {"boxes": CELLS[None] / 4, "scores": np.array([[0.55, 0.1, 0.1, 0.65]])}
+    scores = np.array([[0.55, 0.1, 0.1, 0.65]])
+    outputs = {"boxes": CELLS[None] / 4, "scores": scores, "keypoints": KEYPOINTS[None] / 4}
     path = write_detector(tmp_path / "d.onnx", outputs)  # 0.7, proposals from 0.5
     picture = np.zeros((1200, 1600, 3), np.uint8)
     assert len(FaceDetector(path).detections(picture, 0.5).boxes) == 3  # two of the first search, one of the second
@@ -243,29 +232,3 @@ def test_other_detectors_have_no_smallest_face() -> None:
         open_detector("cascade", min_face=20)
     with pytest.raises(ConfigError, match="give it to the detector itself"):
         Landmarker("fast", FixedBoxes([]), min_face=20)
-
-
-def test_detections_of_the_rotated_picture_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the upright proposals, largest first, all of them proposals; the model chooses between two of one place."""
-    detector, looks = FaceDetector(threads=1), []
-    upright = Proposals(np.array([[10.0, 10, 30, 30]]), np.array([False]))
-    seen = np.array([[60.0, 10, 100, 50], [11, 10, 31, 30]])
-    turned = Proposals(seen, np.array([False, False]), np.array([90.0, 90]))
-    monkeypatch.setattr(detector, "_detect_once", lambda image, minimum: looks.append(image.shape) or upright)
-    monkeypatch.setattr(face_detector, "find_turned", lambda look, image: turned)
-    boxes, certain, angles = detector.propose(np.zeros((100, 120, 3), np.uint8))
-    assert boxes.tolist() == [[60.0, 10, 100, 50], [10, 10, 30, 30], [11, 10, 31, 30]]
-    assert certain.tolist() == [False, False, False]
-    assert angles is not None
-    np.testing.assert_array_equal(angles, [90.0, np.nan, 90.0])
-    assert len(looks) == 1
-
-
-def test_rotated_copies_need_higher_scores(tmp_path: Path) -> None:
-    """Halfway between those of proposals and detections, since in most pictures without detections there is no face."""
-    outputs = {"boxes": CELLS[None] / 4, "scores": np.array([[0.55, 0.1, 0.1, 0.65]])}
-    detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs))  # 0.7, proposals from 0.5
-    _, certain, angles = detector.propose(np.zeros((256, 256, 3), np.uint8))
-    assert angles is not None
-    assert (int(np.isnan(angles).sum()), int((~np.isnan(angles)).sum())) == (2, 1)
-    assert not certain.any()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +13,12 @@ from numpy.typing import NDArray
 from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
-from lightmark.geometry import Array, box_centre, invert, order_by_area, suppress, transform, wrap_degrees
+from lightmark.geometry import Array, invert, order_by_area, suppress, transform
 from lightmark.image import Picture, require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
 
-OUTPUTS = ("boxes", "scores", "keypoints")  # of the ONNX file; older ones have no keypoints
+OUTPUTS = ("boxes", "scores", "keypoints")  # of the ONNX file
 DETECTOR_KEY = "lightmark_detector"  # ONNX metadata key of the detector's settings, as JSON
 NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keeps the one with the higher score
 SMALLEST_FACE = 320 / 24  # pixels of the input: what the detector was trained to see
@@ -28,25 +27,24 @@ MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 # In a photograph larger than LARGE_PICTURE pixels without a face of at least the share NEAR_FACE of its longer side,
 # people are expected to be far away: it is searched at up to FAR_INPUT pixels, too.
 LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 800
-TURNS = (1, 3, 2)  # counter-clockwise: heads lie on their side more often than upside down
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
 
 class Detections(NamedTuple):
-    """Boxes (F, 4) in image pixels, scores (F,) from 0 to 1 and, unless None, keypoints (F, 5, 2) of faces.
+    """Boxes (F, 4) and keypoints (F, 5, 2) of faces in image pixels, scores (F,) from 0 to 1.
 
     Boxes are `upright_box`es. Keypoints are right and left eye centre, nose tip, right and left mouth corner; right and
-    left are the person's own. A detector file without that output gives None.
+    left are the person's own.
     """
 
     boxes: Array
     scores: Array
-    keypoints: Array | None = None
+    keypoints: Array
 
     @property
-    def rolls(self) -> Array | None:
-        """Roll (F,) of the faces in degrees, signed as `Pose.roll`; None without keypoints."""
-        return None if self.keypoints is None else roll_of_keypoints(self.keypoints)
+    def rolls(self) -> Array:
+        """Roll (F,) of the faces in degrees, signed as `Pose.roll`."""
+        return roll_of_keypoints(self.keypoints)
 
 
 class FaceDetector:
@@ -73,8 +71,9 @@ class FaceDetector:
     ) -> None:
         path = model_path(model, registry=DETECTORS)
         self._path, self._session = path, open_session(path, threads)
-        self._outputs = [name for name in OUTPUTS if name in {output.name for output in self._session.get_outputs()}]
         settings = read_settings(self._session, path)
+        if {output.name for output in self._session.get_outputs()} != set(OUTPUTS):
+            raise SpecError(f"{path}: a face detector that gives no keypoints; train it again with this version")
         self.threshold = float(settings["threshold"]) if threshold is None else threshold
         self._possible = min(self.threshold, float(settings["possible"]))
         self._multiple, self._input_size, self._min_face = int(settings["multiple"]), input_size, min_face
@@ -99,27 +98,8 @@ class FaceDetector:
         return np.asarray(boxes[certain])
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
-        """Detections and proposals, largest first; without a detection also proposals in the turned picture.
-
-        Their angles are the rolls of the keypoints. Only a file without keypoints, which was trained on upright faces,
-        is also run on the turned picture: a picture without faces then takes four times as long as one with upright
-        ones.
-        """
-        found = self._detect_once(image, self._possible)
-        if found.angles is not None or found.certain.any():
-            return found
-        turned = self.propose_turned(image)
-        assert turned.angles is not None  # those of the turns
-        # The model has to confirm every face here, since more runs give more false positives, and chooses between two
-        # proposals of one face.
-        boxes = np.concatenate([found.boxes, turned.boxes])
-        angles = np.concatenate([np.full(len(found.boxes), np.nan), turned.angles])
-        order = order_by_area(boxes)
-        return Proposals(boxes[order], np.zeros(len(boxes), bool), angles[order])
-
-    def propose_turned(self, image: NDArray[np.uint8]) -> Proposals:
-        """Detections in the copy of `image` rotated by 90°, 180° or 270° that has the most; else its proposals."""
-        return find_turned(lambda copy: self._detect_once(copy, self._likely), image)
+        """Detections and proposals, largest first, with the rolls of their keypoints as angles."""
+        return self._detect_once(image, self._possible)
 
     @property
     def _likely(self) -> float:
@@ -129,9 +109,8 @@ class FaceDetector:
     def _detect_once(self, image: NDArray[np.uint8], minimum: float) -> Proposals:
         """Boxes with a score of at least `minimum`, largest first, which of them are detections, and angles."""
         found = self.detections(image, minimum)
-        order, rolls = order_by_area(found.boxes), found.rolls
-        angles = None if rolls is None else rolls[order]
-        return Proposals(found.boxes[order], found.scores[order] >= self.threshold, angles)
+        order = order_by_area(found.boxes)
+        return Proposals(found.boxes[order], found.scores[order] >= self.threshold, found.rolls[order])
 
     def detections(self, image: NDArray[np.uint8], threshold: float | None = None) -> Detections:
         """Detections with a score of at least `threshold` (None: the detector's), highest score first.
@@ -146,11 +125,10 @@ class FaceDetector:
             return near
         if self._min_face is None:  # by default: among so many more cells a low score is hardly ever a face
             minimum = max(minimum, self._likely)
-        parts = [near, self._at_size(picture, finer, minimum)]
-        boxes, scores = (np.concatenate([part[field] for part in parts]) for field in (0, 1))
-        chosen = choose_cells(boxes, scores, 0.0)  # each part has dropped what scores too low
-        keypoints = [part.keypoints for part in parts if part.keypoints is not None]
-        return Detections(boxes[chosen], scores[chosen], np.concatenate(keypoints)[chosen] if keypoints else None)
+        pairs = zip(near, self._at_size(picture, finer, minimum), strict=True)
+        boxes, scores, keypoints = (np.concatenate(pair) for pair in pairs)
+        chosen = choose_cells(boxes, scores, 0.0)  # each search has dropped what scores too low
+        return Detections(boxes[chosen], scores[chosen], keypoints[chosen])
 
     def finer_input(self, shape: tuple[int, ...], near: Detections) -> int | None:
         """Second input size at which a picture (H, W) is searched after the detections `near`; None for none."""
@@ -169,56 +147,25 @@ class FaceDetector:
     def _at_size(self, picture: Picture, input_size: int, minimum: float) -> Detections:
         """Detections with a score of at least `minimum` at one input size."""
         matrix, size = fit_input(picture.shape[:2], input_size, self._multiple)
-        boxes, scores, *keypoints = self._run(warp(picture, matrix, size)[None])
+        boxes, scores, keypoints = self._run(warp(picture, matrix, size)[None])
         chosen = choose_cells(boxes, scores, minimum)
         back = invert(matrix)
         return Detections(
             transform(back, boxes[chosen].reshape(-1, 2, 2)).reshape(-1, 4),
             scores[chosen],
-            transform(back, keypoints[0][chosen]) if keypoints else None,
+            transform(back, keypoints[chosen]),
         )
 
     def _run(self, image: NDArray[np.uint8]) -> list[Array]:
-        """Boxes (C, 4), scores (C,) and, where the file has them, keypoints (C, 5, 2) of an input (1, H, W, 3)."""
+        """Boxes (C, 4), scores (C,) and keypoints (C, 5, 2) of an input (1, H, W, 3)."""
         with foreign_errors_as(CheckpointError, f"{self._path}: does not run as a face detector"):
-            outputs = self._session.run(self._outputs, {"image": image})
+            outputs = self._session.run(OUTPUTS, {"image": image})
             cells = outputs[1].shape[1:]
-            needed = [(1, *cells, 4), (1, *cells), (1, *cells, len(FACE), 2)][: len(outputs)]
+            needed = [(1, *cells, 4), (1, *cells), (1, *cells, len(FACE), 2)]
             if len(cells) != 1 or [output.shape for output in outputs] != needed:
                 shapes = [output.shape for output in outputs]
-                raise ValueError(
-                    f"{', '.join(self._outputs)} have shapes {shapes}; needs (1, C, 4), (1, C) and, if there, "
-                    "(1, C, 5, 2)"
-                )
+                raise ValueError(f"{', '.join(OUTPUTS)} have shapes {shapes}; needs (1, C, 4), (1, C), (1, C, 5, 2)")
         return [output[0].astype(np.float64) for output in outputs]
-
-
-def find_turned(detect: Callable[[Picture], Proposals], image: Picture) -> Proposals:
-    """Detections of the rotated copy of `image` that has the most, in coordinates of `image`; else its proposals.
-
-    The mask is of the detections. The angles are the copy's rotation, from which the faces' own roll differs by up to
-    45° and more.
-    """
-    by_turn = {quarters: detect(np.ascontiguousarray(np.rot90(image, quarters))) for quarters in TURNS}
-    # The most, not the first with any: an upside-down face may be detected in more than one copy.
-    quarters = max(by_turn, key=lambda turn: (int(by_turn[turn].certain.sum()), len(by_turn[turn].boxes)))
-    boxes, certain, _ = by_turn[quarters]
-    if certain.any():
-        boxes, certain = boxes[certain], certain[certain]
-    placed = np.array([turned_back(box, image.shape, quarters) for box in boxes]).reshape(-1, 4)
-    return Proposals(placed, certain, np.full(len(boxes), wrap_degrees(-90.0 * quarters)))
-
-
-def turned_back(box: Array, shape: tuple[int, ...], quarters: int) -> Array:
-    """Box (4,) of a picture (H, W) rotated by `np.rot90(picture, quarters)`, placed at its centre in the original.
-
-    Its sides keep their lengths: they lie along the axes of the face, not of the picture.
-    """
-    x, y = box_centre(box)
-    height, width = shape[:2]
-    centre = {1: (width - 1 - y, x), 2: (width - 1 - x, height - 1 - y), 3: (y, height - 1 - x)}[quarters]
-    half = (box[2:] - box[:2]) / 2
-    return np.concatenate([centre - half, centre + half])
 
 
 def fit_input(shape: tuple[int, ...], input_size: int, multiple: int) -> tuple[Array, tuple[int, int]]:

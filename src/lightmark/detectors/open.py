@@ -40,14 +40,6 @@ class Proposer(Protocol):
         """Fields of `Proposals`; a detector without key points leaves the angles out."""
 
 
-@runtime_checkable
-class TurnedProposer(Protocol):
-    """Detector of upright faces that can also look for them in rotated copies of a picture."""
-
-    def propose_turned(self, image: Picture) -> Proposals:
-        """Proposals in the copy of `image` rotated by 90°, 180° or 270° that has the most; with their angles."""
-
-
 class FixedBoxes:
     """Detector that returns the same `boxes` (F, 4) for every picture, from labels or another detector.
 

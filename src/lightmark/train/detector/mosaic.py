@@ -37,9 +37,9 @@ class MosaicRules:
     The longer side of a face's tight box is log-uniform from `smallest` pixels to the share `largest` of the mosaic.
     The share `circle` of the patches is rotated by any angle, the others by a normal one with standard deviation
     `rotation` degrees (of these 15 % by up to 50° either way). `exposure` is the share of mosaics exposed far too short
-    or too long, or in a strong cast; `covered` that of the faces behind a mask, shades or something else. `empty` is the share of mosaics without a face, `crowd` the maximum number of
-    faces. A face with less than the share `visible` of its box inside the picture is ignored: it counts neither as a
-    face nor as background.
+    or too long, or in a strong cast; `covered` that of the faces behind a mask, shades or something else. `empty` is
+    the share of mosaics without a face, `crowd` the maximum number of faces. A face with less than the share `visible`
+    of its box inside the picture is ignored: it counts neither as a face nor as background.
     """
 
     size: int = 288
