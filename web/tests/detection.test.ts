@@ -25,46 +25,7 @@ describe("findFaces", () => {
   });
 });
 
-describe("a face of which the detector is sure and the model not", () => {
-  const picture = { width: 90, height: 60, data: new Uint8Array(90 * 60 * 4) };
-  const sure: Box = [50, 20, 60, 30];
-  const parts: number[][] = [];
-
-  /** One box, and in turned copies of its surroundings one over its centre and one beside; the model's confidences. */
-  async function found(confidences: readonly number[]): Promise<(number | null)[][]> {
-    const boxes: Box[] = [[8, 8, 22, 25], [20, 1, 29, 9]];
-    const detector = {
-      propose: async () => [{ box: sure, sure: true, roll: null }],
-      proposeTurned: async ({ width, height }: { width: number; height: number }) => {
-        parts.push([width, height]);
-        return boxes.map((box) => ({ box, sure: true, roll: 90 }));
-      },
-    };
-    let asked = 0;
-    const landmarker = {
-      confirm: async (_: unknown, guesses: readonly Guess[]) =>
-        guesses.map(({ box }): Face => ({ points: [], box, expected_error: null, confidence: confidences[asked++], pose: null })),
-    };
-    return (await findFaces(picture, detector, landmarker)).map(({ box, confidence }) => [...box, confidence]);
-  }
-
-  it("is searched in turned copies of the box's surroundings", async () => {
-    expect(await found([0.1, 0.95])).toEqual([[48, 18, 62, 35, 0.95]]);
-    expect(parts).toEqual([[30, 30]]);
-  });
-
-  it("stays where it is where the model sees no face there either", async () => {
-    expect(await found([0.1, 0.89])).toEqual([[...sure, 0.1]]);
-  });
-
-  it("is not searched for where the model sees it", async () => {
-    parts.length = 0;
-    expect(await found([0.5])).toEqual([[...sure, 0.5]]);
-    expect(parts).toEqual([]);
-  });
-});
-
-describe("proposals of the picture and of a turned copy", () => {
+describe("proposals where nothing is sure", () => {
   it("give the more confident one of one face", async () => {
     const boxes: Box[] = [[0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40]];
     const detector = { propose: async () => boxes.map((box) => ({ box, sure: false, roll: null })) };

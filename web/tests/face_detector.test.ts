@@ -76,28 +76,4 @@ describe("FaceDetector", () => {
     expect(sizes).toEqual([320, 864]);
     expect(found.length).toBe(1);
   });
-
-  it.each([[0, 100, 90, true, 0], [1, 229, 100, false, -90], [2, 219, 229, false, -180], [3, 90, 219, false, 90]])(
-    "places what it finds after %d quarter turns at (%d, %d) of the picture",
-    async (_, x, y, sure, roll) => {
-      // A face is a white pixel that lies left of the middle and above it, at (100, 90) of the upright 320 × 320.
-      const session = {
-        run: async (__: unknown, data: Uint8Array, dims: number[]) => {
-          const pixel = data.findIndex((value) => value > 128) / 3;
-          const [column, row] = [pixel % dims[2], Math.floor(pixel / dims[2])];
-          const score = pixel >= 0 && column === 100 && row === 90 ? 0.9 : 0.1;
-          const box = [column - 10, row - 20, column + 10, row + 20];
-          return [{ data: Float32Array.from(box), dims: [] }, { data: Float32Array.from([score]), dims: [] }];
-        },
-      } as unknown as Session;
-      const data = new Uint8Array(320 * 320 * 4);
-      data.fill(255, (y * 320 + x) * 4, (y * 320 + x) * 4 + 3);
-      const detector = new FaceDetector(session, { threshold: 0.5, possible: 0.25, multiple: 32 });
-      const proposals = await detector.propose({ width: 320, height: 320, data });
-      expect(proposals.length).toBe(1);
-      expect(proposals[0].box).toEqual([x - 10, y - 20, x + 10, y + 20]);
-      expect(proposals[0].sure).toBe(sure);
-      expect(proposals[0].roll ?? 0).toBe(roll);
-    },
-  );
 });

@@ -1,6 +1,6 @@
 /** FaceDetector: Lightmark's own small network for faces (lightmark/detectors/face_detector.py). */
 import { LightmarkError } from "./errors";
-import { compose, invert, largestFirst, overlap, transform, transformBox, wrapDegrees, type Box, type Matrix, type Point } from "./geometry";
+import { invert, largestFirst, overlap, transformBox, type Box, type Matrix, type Point } from "./geometry";
 import { warp, type Picture } from "./image";
 import { rollOfFeatures } from "./roll";
 import { openSession, readBytes, type RuntimeOptions, type Session } from "./runtime";
@@ -17,15 +17,13 @@ const NEAR = 1 / 6;
 const FAR = 800;
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 const MOST = 400; // finds a picture that are looked at, surest first
-/** Quarter turns counter-clockwise in which a picture is searched, too: heads lie on their side more often than upside down. */
-const TURNS = [1, 3, 2];
 const KEYPOINTS = 5; // eye centres, nose tip, mouth corners; the person's right before the left
 
 export interface Find {
   readonly box: Box;
   readonly score: number;
-  /** Roll in degrees, counter-clockwise; null where the file has no key points. */
-  readonly roll: number | null;
+  /** Roll in degrees, counter-clockwise. */
+  readonly roll: number;
 }
 
 /** A box that may frame a face; whether the detector is sure of it, or a landmark model is to judge. */
@@ -54,14 +52,14 @@ export function fitWhole(width: number, height: number, longest: number, multipl
 
 /** What the network's cells found: `boxes` (four numbers each) and `keypoints`, where the score is at least `least`. */
 export function findsOf(
-  boxes: ArrayLike<number>, scores: ArrayLike<number>, keypoints: ArrayLike<number> | null, least: number,
+  boxes: ArrayLike<number>, scores: ArrayLike<number>, keypoints: ArrayLike<number>, least: number,
 ): Find[] {
   const finds: Find[] = [];
   for (let cell = 0; cell < scores.length; cell++) {
     if (scores[cell] < least) continue;
     const at = cell * 4;
     const box: Box = [boxes[at], boxes[at + 1], boxes[at + 2], boxes[at + 3]];
-    finds.push({ box, score: scores[cell], roll: keypoints && rollOfCell(keypoints, cell) });
+    finds.push({ box, score: scores[cell], roll: rollOfCell(keypoints, cell) });
   }
   return finds;
 }
@@ -120,28 +118,10 @@ export class FaceDetector {
     return (await this.propose(picture)).filter((one) => one.sure).map((one) => one.box);
   }
 
-  /**
-   * The boxes that `detect` gives and those of what may be faces, the largest first. A file without key points, which was
-   * trained on upright faces, also searches the turned picture where it is sure of nothing; then it is sure of nothing there
-   * either, since more searches find more that is no face.
-   */
+  /** The boxes that `detect` gives and those of what may be faces, the largest first. */
   async propose(picture: Picture): Promise<Proposal[]> {
-    const proposals = this.proposalsOf(await this.finds(picture, this.spec.possible));
-    if (proposals.some(({ sure, roll }) => sure || roll !== null)) return proposals;
-    const turned = await this.proposeTurned(picture);
-    return largestFirst([...proposals, ...turned].map((one) => ({ ...one, sure: false })));
-  }
-
-  /** What the copy of `picture` turned by a quarter or a half shows that shows most that is sure; else what it proposes. */
-  async proposeTurned(picture: Picture): Promise<Proposal[]> {
-    let most: Proposal[] = [];
-    const sureOf = (proposals: readonly Proposal[]): Proposal[] => proposals.filter(({ sure }) => sure);
-    for (const quarters of TURNS) {
-      const proposals = this.proposalsOf(await this.finds(picture, this.likely, quarters));
-      const more = sureOf(proposals).length - sureOf(most).length;
-      if (more > 0 || (more === 0 && proposals.length > most.length)) most = proposals;
-    }
-    return sureOf(most).length ? sureOf(most) : most;
+    const finds = await this.finds(picture);
+    return largestFirst(finds.map(({ box, score, roll }) => ({ box, sure: score >= this.spec.threshold, roll })));
   }
 
   /** A score between those of what is possible and what is sure, for searches of which most find nothing. */
@@ -149,40 +129,28 @@ export class FaceDetector {
     return (this.spec.threshold + this.spec.possible) / 2;
   }
 
-  private proposalsOf(finds: readonly Find[]): Proposal[] {
-    return largestFirst(finds.map(({ box, score, roll }) => ({ box, sure: score >= this.spec.threshold, roll })));
-  }
-
-  /** What may be faces in `picture`, by a score of at least `least`, seen after so many `quarters` of a turn. */
-  private async finds(picture: Picture, least: number, quarters = 0): Promise<Find[]> {
-    const { threshold } = this.spec;
-    const finds = await this.search(picture, LONGEST, least, quarters);
+  /** What may be faces in `picture`, by a score of at least `possible`. */
+  private async finds(picture: Picture): Promise<Find[]> {
+    const { threshold, possible } = this.spec;
+    const finds = await this.search(picture, LONGEST, possible);
     const sides = finds.map(({ box, score }) => (score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0));
     const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
     // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
-    const leastFiner = this.minFace === null ? Math.max(least, this.likely) : least;
-    if (finer !== null) finds.push(...(await this.search(picture, finer, leastFiner, quarters)));
+    const least = this.minFace === null ? this.likely : possible;
+    if (finer !== null) finds.push(...(await this.search(picture, finer, least)));
     return suppress(finds);
   }
 
   /** The same at one size: `longest` pixels of the longer side. */
-  private async search(picture: Picture, longest: number, least: number, quarters: number): Promise<Find[]> {
-    const across = quarters % 2 === 1;
-    const [columns, rows] = across ? [picture.height, picture.width] : [picture.width, picture.height];
-    const { matrix, width, height } = fitWhole(columns, rows, longest, this.spec.multiple);
-    const turn = turnMatrix(picture, quarters);
+  private async search(picture: Picture, longest: number, least: number): Promise<Find[]> {
+    const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
     const began = performance.now();
-    const seen = warp(picture, quarters ? compose(matrix, turn) : matrix, width, height);
+    const seen = warp(picture, matrix, width, height);
     const cropped = performance.now();
     const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [1, height, width, 3]);
     this.stopwatch.add(began, cropped, performance.now());
-    const finds = suppress(findsOf(boxes.data, scores.data, keypoints?.data ?? null, least));
-    return finds.map((find) => {
-      const box = transformBox(invert(matrix), find.box);
-      if (!quarters) return { ...find, box };
-      const roll = wrapDegrees((find.roll ?? 0) - 90 * quarters);
-      return { ...find, box: turnedBack(box, turn), roll };
-    });
+    const finds = suppress(findsOf(boxes.data, scores.data, keypoints.data, least));
+    return finds.map((find) => ({ ...find, box: transformBox(invert(matrix), find.box) }));
   }
 
   /** Run once on a blank picture, so that the first one is not the slowest. */
@@ -190,20 +158,6 @@ export class FaceDetector {
     const [width, height] = [LONGEST, Math.ceil((LONGEST * 3) / 4 / this.spec.multiple) * this.spec.multiple];
     await this.session.run("uint8", new Uint8Array(width * height * 3), [1, height, width, 3]);
   }
-}
-
-/** Matrix from `picture` to its copy turned by `quarters` counter-clockwise. */
-export function turnMatrix({ width, height }: Pick<Picture, "width" | "height">, quarters: number): Matrix {
-  if (quarters === 1) return [0, 1, 0, -1, 0, width - 1];
-  if (quarters === 2) return [-1, 0, width - 1, 0, -1, height - 1];
-  return quarters === 3 ? [0, -1, height - 1, 1, 0, 0] : [1, 0, 0, 0, 1, 0];
-}
-
-/** `box` of the copy that `turn` makes, at its place in the picture; its sides lie along the face, so they keep their lengths. */
-function turnedBack([x0, y0, x1, y1]: Box, turn: Matrix): Box {
-  const [x, y] = transform(invert(turn), [(x0 + x1) / 2, (y0 + y1) / 2]);
-  const [right, down] = [(x1 - x0) / 2, (y1 - y0) / 2];
-  return [x - right, y - down, x + right, y + down];
 }
 
 /** The face detector in an ONNX file: its address, the file or its bytes. */

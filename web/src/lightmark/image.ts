@@ -37,18 +37,6 @@ export function warp(picture: Picture, matrix: Matrix, width: number, height: nu
   return sample(reduced, compose(matrix, invert(reduction)), width, height);
 }
 
-/** A copy of what of `region` lies in `picture`. */
-export function partOf(picture: Picture, [x0, y0, x1, y1]: Region): Picture {
-  const [left, top] = [Math.max(0, x0), Math.max(0, y0)];
-  const [width, height] = [Math.min(picture.width, x1) - left, Math.min(picture.height, y1) - top];
-  const data = new Uint8Array(width * height * 4);
-  for (let row = 0; row < height; row++) {
-    const start = ((top + row) * picture.width + left) * 4;
-    data.set(picture.data.subarray(start, start + width * 4), row * width * 4);
-  }
-  return { width, height, data };
-}
-
 /** Whole-pixel region, ends excluded, that a crop of `width`×`height` looks at. */
 export function regionOf(matrix: Matrix, width: number, height: number): Region {
   const back = invert(matrix);

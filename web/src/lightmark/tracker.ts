@@ -81,7 +81,7 @@ export class Tracker {
     const proposals = await this.detector.propose(picture);
     this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
     const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
-    const found = await facesOf(picture, fresh, this.detector, this.landmarker);
+    const found = await facesOf(picture, fresh, this.landmarker);
     const sure = found.filter((face) => this.holds(face, picture));
     // Once more in the box of its own points, as in every frame to come: a detector's box is looser.
     const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
