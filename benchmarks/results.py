@@ -146,6 +146,11 @@ RECORDED = (
     against_mediapipe("standard", "--refine", "--margin", "2.5"),
     against_mediapipe("fast"),
     against_mediapipe("fast", "--margin", "2.5"),
+    Result(
+        "label-convention.json",
+        STUDENTS,
+        script("label_convention", "--data", "300w", *(w for model in STUDENTS for w in ("--model", model))),
+    ),
     Result("box-map.json", ("fast",), script("box_map", "--data", ".")),
     Result("own-points.json", ("fast",), script("own_points", "--data", ".")),
     Result(
