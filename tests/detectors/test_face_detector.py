@@ -184,15 +184,16 @@ NOTHING = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
         (100, (960, 1280), None),
         (2, (960, 1280), 1920),
         (1, (150, 200), 400),  # a small picture is enlarged twice at most
-        (None, (480, 640), None),
-        (None, (960, 1280), 800),
-        (None, (970, 400), 800),
+        (None, (300, 310), None),
+        (None, (480, 640), 640),
+        (None, (960, 1280), 1280),
+        (None, (1970, 400), 1280),
     ],
 )
 def test_the_second_input_is_as_large_as_small_faces_need(
     min_face: float | None, shape: tuple[int, int], finer: int | None
 ) -> None:
-    """Up to a limit; without min_face only in a large picture."""
+    """Up to a limit; without min_face a picture in which nothing is detected is not enlarged."""
     assert FaceDetector(threads=1, min_face=min_face).finer_input(shape, NOTHING) == finer
 
 
@@ -200,13 +201,15 @@ def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
     """A detection of a sixth of the longer side shows that people are near; a smaller one, or a proposal, does not."""
     detector = FaceDetector(threads=1)
 
-    def after(side: float, score: float) -> int | None:
+    def after(side: float, score: float, longer: int = 1200) -> int | None:
         near = Detections(np.array([[10.0, 10, 10 + side, 20]]), np.array([score]), np.zeros((1, 5, 2)))
-        return detector.finer_input((900, 1200), near)
+        return detector.finer_input((longer * 3 // 4, longer), near)
 
     assert after(200, detector.threshold) is None
-    assert after(199, detector.threshold) == 800
-    assert after(200, detector.threshold - 0.01) == 800
+    assert after(199, detector.threshold) == 1200
+    assert after(200, detector.threshold - 0.01) == 1200
+    assert after(20, detector.threshold, 640) is None
+    assert after(200, detector.threshold - 0.01, 640) == 640
 
 
 def test_a_second_search_that_nobody_asked_for_needs_higher_scores(tmp_path: Path) -> None:

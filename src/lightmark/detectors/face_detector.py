@@ -24,9 +24,9 @@ NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keep
 SMALLEST_FACE = 320 / 24  # pixels of the input: what the detector was trained to see
 MAX_INPUT = 1920  # pixels: 36 times the work of 320
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
-# In a photograph larger than LARGE_PICTURE pixels without a face of at least the share NEAR_FACE of its longer side,
-# people are expected to be far away: it is searched at up to FAR_INPUT pixels, too.
-LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 800
+# A picture without detections is searched at up to FAR_INPUT pixels, too. So is a photograph larger than LARGE_PICTURE
+# pixels without a face of at least the share NEAR_FACE of its longer side: people are expected to be far away.
+LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 1280
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
 
@@ -53,8 +53,8 @@ class FaceDetector:
     `model` is the name of a shipped detector or the path of a detector file. A picture is scaled so that its longer
     side has `input_size` pixels; the minimum face size is about 1/24 of that side, so a larger input detects smaller
     faces and takes more time. For faces down to `min_face`, in pixels or, below 1, as a share of the picture's longer
-    side, the picture is also searched at the larger input that they need, up to `MAX_INPUT`; without it only a large
-    picture without a near face is, at up to `FAR_INPUT` pixels. Large faces are detected as before. A detection needs a
+    side, the picture is also searched at the larger input that they need, up to `MAX_INPUT`; without it only a picture
+    without detections is, and a large one without a near face, at up to `FAR_INPUT` pixels. Large faces are detected as before. A detection needs a
     score of at least `threshold` (None: the threshold stored in the file). Detections above a second, lower threshold
     from the file are only proposals, which a landmark model with a confidence head accepts or rejects. `threads` is the
     number of CPU threads (None: one per core). Raises `CheckpointError` or `SpecError` for an unusable file,
@@ -136,7 +136,7 @@ class FaceDetector:
         if self._min_face is None:
             certain = near.boxes[near.scores >= self.threshold]
             sides = (certain[:, 2:] - certain[:, :2]).max(axis=1, initial=0.0)
-            if longer <= LARGE_PICTURE or (sides >= NEAR_FACE * longer).any():
+            if (sides >= NEAR_FACE * longer).any() or (len(sides) and longer <= LARGE_PICTURE):
                 return None
             finer = min(FAR_INPUT, longer)
         else:

@@ -11,10 +11,10 @@ const LONGEST = 320; // pixels of the longer side that the network sees
 const SMALLEST = 320 / 24; // pixels of the smallest faces that it was trained on
 const MOST_LONGEST = 1920;
 const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
-/** A picture larger than this, without a face of at least NEAR of its longer side, is searched at up to FAR pixels, too. */
+/** A picture without sure finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
 const LARGE = 960;
 const NEAR = 1 / 6;
-const FAR = 800;
+const FAR = 1280;
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 const MOST = 400; // finds a picture that are looked at, surest first
 const KEYPOINTS = 5; // eye centres, nose tip, mouth corners; the person's right before the left
@@ -84,12 +84,12 @@ export function suppress<T extends Pick<Find, "box" | "score">>(found: readonly 
 
 /**
  * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
- * `largest` is the side of the largest face that the first search is sure of.
+ * `largest` is the side of the largest face that the first search is sure of, 0 where it is sure of none.
  */
 export function finerInput(width: number, height: number, minFace: number | null, largest: number): number | null {
   const longer = Math.max(width, height);
   if (minFace === null) {
-    const finer = longer > LARGE && largest < NEAR * longer ? Math.min(FAR, longer) : 0;
+    const finer = largest < NEAR * longer && (longer > LARGE || !largest) ? Math.min(FAR, longer) : 0;
     return finer > LONGEST ? finer : null;
   }
   if (!(minFace > 0 && minFace < Infinity)) {
@@ -105,7 +105,7 @@ export class FaceDetector {
 
   /**
    * `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
-   * 1/24 of that side, less in large pictures. For smaller ones the picture is searched at a larger size, too.
+   * 1/24 of that side, less in large pictures and where no face is found. For smaller ones the picture is searched at a larger size, too.
    */
   constructor(
     private readonly session: Session,
