@@ -160,13 +160,15 @@ def choices(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def finer_inputs() -> list[dict[str, Any]]:
-    """Second input sizes of pictures, after the detection of a face with this side."""
+    """Second input sizes of pictures, after the detection of a face with this side, or of none."""
     listed = []
     for width, height, min_face, side in (
         (640, 480, 16, 30), (1600, 1200, 0.02, 30), (300, 400, 2, 30), (9000, 20, 30, 30), (500, 500, 90, 30),
         (640, 480, None, 30), (900, 1200, None, 30), (900, 1200, None, 199), (900, 1200, None, 200), (961, 5, None, 9),
+        (640, 480, None, 0), (300, 320, None, 0),
     ):  # fmt: skip
-        near = Detections(np.array([[0.0, 0, side, 1]]), np.ones(1))
+        count = int(side > 0)
+        near = Detections(np.array([[0.0, 0, side, 1]])[:count], np.ones(count), np.zeros((count, 5, 2)))
         finer = FaceDetector(min_face=min_face, threads=1).finer_input((height, width), near)
         listed.append({"picture": [width, height], "min_face": min_face, "side": side, "finer": finer})
     return listed

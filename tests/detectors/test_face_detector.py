@@ -165,7 +165,8 @@ def picture_with_faces(*sides: int) -> np.ndarray:
 def test_small_faces_are_detected_when_asked_for() -> None:
     """A face of 30 px in 1280 is too small for the input of 320; a large one beside it is detected either way."""
     picture = picture_with_faces(200, 30)
-    sizes = [longer_side(box) for box in FaceDetector(threads=1, min_face=24)(picture)]
+    landmarker = Landmarker("fast", FaceDetector(threads=1, min_face=24), threads=1)
+    sizes = [longer_side(face.box) for face in landmarker.detect(picture)]
     assert len(sizes) == 2
     assert sizes[0] == pytest.approx(200, rel=0.2)
     assert sizes[1] == pytest.approx(30, rel=0.25)

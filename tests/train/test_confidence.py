@@ -157,7 +157,7 @@ def test_half_of_the_negative_crops_are_hard(untrained, tmp_path, monkeypatch):
 
         def detections(self, picture, threshold):
             boxes = [[30.0, 20.0, 69.0, 59.0]] if picture.max() == 255 else np.zeros((0, 4))
-            return Detections(np.array(boxes), np.ones(len(boxes)))
+            return Detections(np.array(boxes), np.ones(len(boxes)), np.zeros((len(boxes), 5, 2)))
 
     monkeypatch.setattr(features_module, "FaceDetector", Detector)
     monkeypatch.setattr(features_module, "change_pixels", lambda crop, augmentation, rng: crop)
@@ -193,7 +193,7 @@ def test_pictures_are_not_all_decoded_at_once(untrained, tmp_path, monkeypatch):
             pass
 
         def detections(self, picture, threshold):
-            return Detections(np.zeros((0, 4)), np.zeros(0))
+            return Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 
     monkeypatch.setattr(features_module, "FaceDetector", Detector)
     monkeypatch.setattr(features_module, "to_picture", watched)
@@ -567,7 +567,8 @@ def test_hard_negatives_are_looked_for_in_every_size(tmp_path, monkeypatch):
 
         def detections(self, picture, threshold):
             looks.append((self.size, int(picture[0, 0, 0]), threshold))
-            return Detections(np.array([BOX, BOX + self.size])[: int(picture[0, 0, 0])], np.ones(2))
+            boxes = np.array([BOX, BOX + self.size])[: int(picture[0, 0, 0])]
+            return Detections(boxes, np.ones(len(boxes)), np.zeros((len(boxes), 5, 2)))
 
     paths = [tmp_path / "two.png", tmp_path / "none.png"]
     for path, value in zip(paths, (2, 0), strict=True):

@@ -54,11 +54,11 @@ class FaceDetector:
     side has `input_size` pixels; the minimum face size is about 1/24 of that side, so a larger input detects smaller
     faces and takes more time. For faces down to `min_face`, in pixels or, below 1, as a share of the picture's longer
     side, the picture is also searched at the larger input that they need, up to `MAX_INPUT`; without it only a picture
-    without detections is, and a large one without a near face, at up to `FAR_INPUT` pixels. Large faces are detected as before. A detection needs a
-    score of at least `threshold` (None: the threshold stored in the file). Detections above a second, lower threshold
-    from the file are only proposals, which a landmark model with a confidence head accepts or rejects. `threads` is the
-    number of CPU threads (None: one per core). Raises `CheckpointError` or `SpecError` for an unusable file,
-    `ConfigError` for numbers out of range.
+    without detections is, and a large one without a near face, at up to `FAR_INPUT` pixels. Large faces are detected as
+    before. A detection needs a score of at least `threshold` (None: the threshold stored in the file). Detections above
+    a second, lower threshold from the file are only proposals, which a landmark model with a confidence head accepts or
+    rejects. `threads` is the number of CPU threads (None: one per core). Raises `CheckpointError` or `SpecError` for an
+    unusable file, `ConfigError` for numbers out of range.
     """
 
     def __init__(

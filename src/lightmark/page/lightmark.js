@@ -215,29 +215,14 @@ var FINE = 1024;
 /**
 * The crop of `width`×`height` that `matrix` (image → crop) cuts out of `picture`, bilinear, zeros outside.
 *
-* A crop that shrinks the picture by more than 2 is first reduced by area, by the power of two that leaves less than 2:
+* A crop that shrinks the picture by 2 or more is first reduced by area, by the power of two that leaves less than 2:
 * bilinear sampling alone would skip pixels and alias.
 */
 function warp(picture, matrix, width, height) {
 	const shrink = 1 / matrixScale(matrix);
-	if (!(shrink > 2)) return sample(picture, matrix, width, height);
+	if (!(shrink >= 2)) return sample(picture, matrix, width, height);
 	const [reduced, reduction] = reduceByArea(picture, 1 << 31 - Math.clz32(shrink), regionOf(matrix, width, height));
 	return sample(reduced, compose(matrix, invert(reduction)), width, height);
-}
-/** A copy of what of `region` lies in `picture`. */
-function partOf(picture, [x0, y0, x1, y1]) {
-	const [left, top] = [Math.max(0, x0), Math.max(0, y0)];
-	const [width, height] = [Math.min(picture.width, x1) - left, Math.min(picture.height, y1) - top];
-	const data = new Uint8Array(width * height * 4);
-	for (let row = 0; row < height; row++) {
-		const start = ((top + row) * picture.width + left) * 4;
-		data.set(picture.data.subarray(start, start + width * 4), row * width * 4);
-	}
-	return {
-		width,
-		height,
-		data
-	};
 }
 /** Whole-pixel region, ends excluded, that a crop of `width`×`height` looks at. */
 function regionOf(matrix, width, height) {
@@ -749,18 +734,12 @@ var LONGEST = 320;
 var SMALLEST$1 = 320 / 24;
 var MOST_LONGEST = 1920;
 var MOST_ZOOM = 2;
-/** A picture larger than this, without a face of at least NEAR of its longer side, is searched at up to FAR pixels, too. */
+/** A picture without sure finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
 var LARGE = 960;
 var NEAR = 1 / 6;
-var FAR = 800;
+var FAR = 1280;
 var SAME_IOU = .4;
 var MOST = 400;
-/** Quarter turns counter-clockwise in which a picture is searched, too: heads lie on their side more often than upside down. */
-var TURNS = [
-	1,
-	3,
-	2
-];
 var KEYPOINTS = 5;
 /** How a whole picture comes to `longest` pixels on its longer side, in the upper left corner of a larger one. */
 function fitWhole(width, height, longest, multiple) {
@@ -798,7 +777,7 @@ function findsOf(boxes, scores, keypoints, least) {
 		finds.push({
 			box,
 			score: scores[cell],
-			roll: keypoints && rollOfCell(keypoints, cell)
+			roll: rollOfCell(keypoints, cell)
 		});
 	}
 	return finds;
@@ -819,12 +798,12 @@ function suppress(found) {
 }
 /**
 * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
-* `largest` is the side of the largest face that the first search is sure of.
+* `largest` is the side of the largest face that the first search is sure of, 0 where it is sure of none.
 */
 function finerInput(width, height, minFace, largest) {
 	const longer = Math.max(width, height);
 	if (minFace === null) {
-		const finer = longer > LARGE && largest < NEAR * longer ? Math.min(FAR, longer) : 0;
+		const finer = largest < NEAR * longer && (longer > LARGE || !largest) ? Math.min(FAR, longer) : 0;
 		return finer > LONGEST ? finer : null;
 	}
 	if (!(minFace > 0 && minFace < Infinity)) throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
@@ -839,7 +818,7 @@ var FaceDetector = class {
 	stopwatch = new Stopwatch();
 	/**
 	* `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
-	* 1/24 of that side, less in large pictures. For smaller ones the picture is searched at a larger size, too.
+	* 1/24 of that side, less in large pictures and where no face is found. For smaller ones the picture is searched at a larger size, too.
 	*/
 	constructor(session, spec, minFace = null) {
 		this.session = session;
@@ -850,59 +829,33 @@ var FaceDetector = class {
 	async detect(picture) {
 		return (await this.propose(picture)).filter((one) => one.sure).map((one) => one.box);
 	}
-	/**
-	* The boxes that `detect` gives and those of what may be faces, the largest first. A file without key points, which was
-	* trained on upright faces, also searches the turned picture where it is sure of nothing; then it is sure of nothing there
-	* either, since more searches find more that is no face.
-	*/
+	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
 	async propose(picture) {
-		const proposals = this.proposalsOf(await this.finds(picture, this.spec.possible));
-		if (proposals.some(({ sure, roll }) => sure || roll !== null)) return proposals;
-		const turned = await this.proposeTurned(picture);
-		return largestFirst([...proposals, ...turned].map((one) => ({
-			...one,
-			sure: false
-		})));
-	}
-	/** What the copy of `picture` turned by a quarter or a half shows that shows most that is sure; else what it proposes. */
-	async proposeTurned(picture) {
-		let most = [];
-		const sureOf = (proposals) => proposals.filter(({ sure }) => sure);
-		for (const quarters of TURNS) {
-			const proposals = this.proposalsOf(await this.finds(picture, this.likely, quarters));
-			const more = sureOf(proposals).length - sureOf(most).length;
-			if (more > 0 || more === 0 && proposals.length > most.length) most = proposals;
-		}
-		return sureOf(most).length ? sureOf(most) : most;
-	}
-	/** A score between those of what is possible and what is sure, for searches of which most find nothing. */
-	get likely() {
-		return (this.spec.threshold + this.spec.possible) / 2;
-	}
-	proposalsOf(finds) {
-		return largestFirst(finds.map(({ box, score, roll }) => ({
+		return largestFirst((await this.finds(picture)).map(({ box, score, roll }) => ({
 			box,
 			sure: score >= this.spec.threshold,
 			roll
 		})));
 	}
-	/** What may be faces in `picture`, by a score of at least `least`, seen after so many `quarters` of a turn. */
-	async finds(picture, least, quarters = 0) {
-		const { threshold } = this.spec;
-		const finds = await this.search(picture, LONGEST, least, quarters);
+	/** A score between those of what is possible and what is sure, for searches of which most find nothing. */
+	get likely() {
+		return (this.spec.threshold + this.spec.possible) / 2;
+	}
+	/** What may be faces in `picture`, by a score of at least `possible`. */
+	async finds(picture) {
+		const { threshold, possible } = this.spec;
+		const finds = await this.search(picture, LONGEST, possible);
 		const sides = finds.map(({ box, score }) => score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0);
 		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
-		const leastFiner = this.minFace === null ? Math.max(least, this.likely) : least;
-		if (finer !== null) finds.push(...await this.search(picture, finer, leastFiner, quarters));
+		const least = this.minFace === null ? this.likely : possible;
+		if (finer !== null) finds.push(...await this.search(picture, finer, least));
 		return suppress(finds);
 	}
 	/** The same at one size: `longest` pixels of the longer side. */
-	async search(picture, longest, least, quarters) {
-		const [columns, rows] = quarters % 2 === 1 ? [picture.height, picture.width] : [picture.width, picture.height];
-		const { matrix, width, height } = fitWhole(columns, rows, longest, this.spec.multiple);
-		const turn = turnMatrix(picture, quarters);
+	async search(picture, longest, least) {
+		const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
 		const began = performance.now();
-		const seen = warp(picture, quarters ? compose(matrix, turn) : matrix, width, height);
+		const seen = warp(picture, matrix, width, height);
 		const cropped = performance.now();
 		const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [
 			1,
@@ -911,19 +864,10 @@ var FaceDetector = class {
 			3
 		]);
 		this.stopwatch.add(began, cropped, performance.now());
-		return suppress(findsOf(boxes.data, scores.data, keypoints?.data ?? null, least)).map((find) => {
-			const box = transformBox(invert(matrix), find.box);
-			if (!quarters) return {
-				...find,
-				box
-			};
-			const roll = wrapDegrees((find.roll ?? 0) - 90 * quarters);
-			return {
-				...find,
-				box: turnedBack(box, turn),
-				roll
-			};
-		});
+		return suppress(findsOf(boxes.data, scores.data, keypoints.data, least)).map((find) => ({
+			...find,
+			box: transformBox(invert(matrix), find.box)
+		}));
 	}
 	/** Run once on a blank picture, so that the first one is not the slowest. */
 	async warmUp() {
@@ -936,51 +880,6 @@ var FaceDetector = class {
 		]);
 	}
 };
-/** Matrix from `picture` to its copy turned by `quarters` counter-clockwise. */
-function turnMatrix({ width, height }, quarters) {
-	if (quarters === 1) return [
-		0,
-		1,
-		0,
-		-1,
-		0,
-		width - 1
-	];
-	if (quarters === 2) return [
-		-1,
-		0,
-		width - 1,
-		0,
-		-1,
-		height - 1
-	];
-	return quarters === 3 ? [
-		0,
-		-1,
-		height - 1,
-		1,
-		0,
-		0
-	] : [
-		1,
-		0,
-		0,
-		0,
-		1,
-		0
-	];
-}
-/** `box` of the copy that `turn` makes, at its place in the picture; its sides lie along the face, so they keep their lengths. */
-function turnedBack([x0, y0, x1, y1], turn) {
-	const [x, y] = transform(invert(turn), [(x0 + x1) / 2, (y0 + y1) / 2]);
-	const [right, down] = [(x1 - x0) / 2, (y1 - y0) / 2];
-	return [
-		x - right,
-		y - down,
-		x + right,
-		y + down
-	];
-}
 /** The face detector in an ONNX file: its address, the file or its bytes. */
 async function loadDetector(source, options = {}) {
 	const name = nameOf(source, "face detector");
@@ -1573,46 +1472,16 @@ async function loadLandmarker(source, options = {}) {
 }
 // src/lightmark/detection.ts
 /** Detection: detector and landmark model together (Landmarker.detect in lightmark/landmarker.py). */
-var SURROUNDINGS = 3;
 /** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
 async function findFaces(picture, detector, landmarker) {
-	return facesOf(picture, await detector.propose(picture), detector, landmarker);
+	return facesOf(picture, await detector.propose(picture), landmarker);
 }
 /** Of `proposals` those that are faces: see `findFaces`. */
-async function facesOf(picture, proposals, detector, landmarker) {
-	const faces = await landmarker.confirm(picture, guessesOf(proposals));
-	for (const [index, { sure }] of proposals.entries()) if (sure && faces[index].confidence !== null && faces[index].confidence < .5) faces[index] = await searchAround(picture, faces[index].box, detector, landmarker) ?? faces[index];
-	const standing = faces.filter((face, index) => stands(proposals[index], face));
+async function facesOf(picture, proposals, landmarker) {
+	const standing = (await landmarker.confirm(picture, guessesOf(proposals))).filter((face, index) => stands(proposals[index], face));
 	return proposals.some(({ sure }) => sure) ? standing : mostConfident(standing);
 }
-/**
-* The face that the model sees in turned copies of the surroundings of `box`; null for none. The detector may find a face
-* that is rolled in a box so far off that no crop of it shows the whole face.
-*/
-async function searchAround(picture, box, detector, landmarker) {
-	const [x, y] = [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
-	const half = SURROUNDINGS * Math.max(box[2] - box[0], box[3] - box[1]) / 2;
-	const [left, top] = [Math.max(0, Math.round(x - half)), Math.max(0, Math.round(y - half))];
-	const part = partOf(picture, [
-		left,
-		top,
-		Math.round(x + half),
-		Math.round(y + half)
-	]);
-	const covering = (await detector.proposeTurned?.(part) ?? []).map(({ box: [x0, y0, x1, y1], roll }) => ({
-		box: [
-			x0 + left,
-			y0 + top,
-			x1 + left,
-			y1 + top
-		],
-		roll: roll ?? 0,
-		anyDirection: false
-	})).filter((one) => one.box[0] <= x && x <= one.box[2] && one.box[1] <= y && y <= one.box[3]);
-	const surest = (await landmarker.confirm(picture, covering)).sort((a, b) => (b.confidence ?? 0) - (a.confidence ?? 0)).at(0);
-	return surest && (surest.confidence ?? 0) >= .9 ? surest : null;
-}
-/** `faces` without those at the place of a more confident one: the upright picture and a copy of it proposed both. */
+/** `faces` without those at the place of a more confident one: one face may be proposed by boxes that hardly overlap. */
 function mostConfident(faces) {
 	const kept = suppress(faces.map(({ points, confidence }, index) => ({
 		box: tightBox(points),
@@ -1809,7 +1678,7 @@ var Tracker = class {
 		this.unsearched = 0;
 		const proposals = await this.detector.propose(picture);
 		this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
-		const sure = (await facesOf(picture, proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE)), this.detector, this.landmarker)).filter((face) => this.holds(face, picture));
+		const sure = (await facesOf(picture, proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE)), this.landmarker)).filter((face) => this.holds(face, picture));
 		const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
 		for (const face of closer) if (this.inSight().length < MOST_FACES && this.holds(face, picture)) this.takeUp(face, seconds);
 	}
