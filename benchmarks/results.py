@@ -101,7 +101,7 @@ def against_mediapipe(model: str, *words: str) -> Result:
     )
 
 
-RECALL = ("--data", "300w", "--turned", "300w_lp", "--scenes", "wflw", "--face-free", "face-free")
+RECALL = ("--data", "300w", "--turned", "300w_lp", "--scenes", "wflw", "--face-free", "face-free/test")
 WILD = ("--model", "fast", "--model", "standard")
 EVERY = ("standard", "standard-int8", "fast", "fast-int8")
 RECORDED = (

@@ -132,7 +132,7 @@ def main() -> None:
         if part == "scenes":
             result[part] = {name: scenes(find, read_samples(options.data / "wflw")) for name, find in systems.items()}
         elif part == "false":
-            pictures = pictures_of([options.data / "face-free"])
+            pictures = pictures_of([options.data / "face-free" / "test"])
             result[part] = {name: false_faces(find, pictures) for name, find in systems.items()}
         else:
             copies = by_yaw(turned_copies(options.data / "300w_lp")) if part == "yaw" else {}
