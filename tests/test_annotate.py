@@ -148,8 +148,9 @@ def test_measures_are_stored_on_request(tmp_path):
     """In columns of their own; the same folder is not continued without them."""
     folder = write_loose(tmp_path / "in", 1)
     (row,) = run(folder, tmp_path / "out", measures=True)
-    (face,) = Landmarker(threads=1).detect(FACES[0])
-    (stored,) = row["faces"]
+    face, *others = Landmarker(threads=1).detect(FACES[0])
+    stored, *rest = row["faces"]
+    assert len(rest) == len(others)
     assert stored["eye_openness"] == pytest.approx(face.eye_openness._asdict(), abs=1e-3)
     assert stored["mouth_openness"] == pytest.approx(face.mouth_openness, abs=1e-3)
     assert stored["eyes_closed"] == face.eyes_closed._asdict()
