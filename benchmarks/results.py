@@ -137,7 +137,7 @@ RECORDED = (
     Result(
         "pipeline.json",
         (*EVERY, "face"),
-        script("pipeline", "--data", "300w", "--rounds", "60", *(w for model in EVERY for w in ("--model", model))),
+        script("pipeline", "--data", "300w", "--rounds", "96", *(w for model in EVERY for w in ("--model", model))),
         needs="mediapipe 0.10.21",
     ),
     against_mediapipe("standard"),
