@@ -74,8 +74,8 @@ CELLS = np.array([[10.0, 20, 50, 60], [12, 20, 52, 60], [100, 10, 120, 30], [30,
 CELL_SCORES = np.array([0.8, 0.9, 0.6, 0.1])
 
 
-def write_detector(path: Path, outputs: dict[str, np.ndarray]) -> Path:
-    """A detector file that gives the same `outputs` for every picture, with a threshold of 0.7, proposals from 0.5."""
+def write_detector(path: Path, outputs: dict[str, np.ndarray], possible: float = 0.5) -> Path:
+    """A detector file that gives the same `outputs` for every picture, with a threshold of 0.7."""
     nodes = [
         helper.make_node("Constant", [], [name], value=numpy_helper.from_array(values.astype(np.float32)))
         for name, values in outputs.items()
@@ -87,7 +87,7 @@ def write_detector(path: Path, outputs: dict[str, np.ndarray]) -> Path:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape) for name, values in outputs.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    helper.set_model_props(model, {DETECTOR_KEY: json.dumps({"threshold": 0.7, "possible": 0.5, "multiple": 32})})
+    helper.set_model_props(model, {DETECTOR_KEY: json.dumps({"threshold": 0.7, "possible": possible, "multiple": 32})})
     onnx.save(model, path)
     return path
 
@@ -199,7 +199,7 @@ def test_the_second_input_is_as_large_as_small_faces_need(
 
 
 def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
-    """A detection of a sixth of the longer side shows that people are near; a smaller one, or a proposal, does not."""
+    """A likely face of a sixth of the longer side shows that people are near; a smaller or less likely one does not."""
     detector = FaceDetector(threads=1)
 
     def after(side: float, score: float, longer: int = 1200) -> int | None:
@@ -208,9 +208,20 @@ def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
 
     assert after(200, detector.threshold) is None
     assert after(199, detector.threshold) == 1200
-    assert after(200, detector.threshold - 0.01) == 1200
-    assert after(20, detector.threshold, 640) is None
-    assert after(200, detector.threshold - 0.01, 640) == 640
+    assert after(200, detector._likely) is None
+    assert after(200, detector._likely - 0.01) == 1200
+    assert after(20, detector._likely, 640) is None
+    assert after(200, detector._likely - 0.01, 640) == 640
+
+
+@pytest.mark.parametrize(("side", "kept"), [(54, 2), (53, 3)])
+def test_beside_a_near_face_proposals_need_higher_scores(side: float, kept: int, tmp_path: Path) -> None:
+    """More likely a face than not; beside a face of less than a sixth of the picture all count."""
+    boxes = np.array([[0.0, 0, side, side], [100, 0, 130, 30], [200, 0, 230, 30], [0, 200, 9, 209]])
+    scores = np.array([[0.9, 0.5, 0.49, 0.1]])
+    outputs = {"boxes": boxes[None], "scores": scores, "keypoints": KEYPOINTS[None]}
+    path = write_detector(tmp_path / "d.onnx", outputs, possible=0.4)
+    assert len(FaceDetector(path).propose(np.zeros((320, 320, 3), np.uint8)).boxes) == kept
 
 
 def test_a_second_search_that_nobody_asked_for_needs_higher_scores(tmp_path: Path) -> None:

@@ -24,9 +24,12 @@ NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keep
 SMALLEST_FACE = 320 / 24  # pixels of the input: what the detector was trained to see
 MAX_INPUT = 1920  # pixels: 36 times the work of 320
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
-# A picture without detections is searched at up to FAR_INPUT pixels, too. So is a photograph larger than LARGE_PICTURE
-# pixels without a face of at least the share NEAR_FACE of its longer side: people are expected to be far away.
+# A picture without likely faces is searched at up to FAR_INPUT pixels, too. So is one larger than LARGE_PICTURE pixels
+# without a face of at least the share NEAR_FACE of its longer side: people are expected to be far away.
+# Beside so near a face, proposals need the score EVEN: of 24 groups of near faces none is lost by it, and half of the
+# crops of what is no face are saved.
 LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 1280
+EVEN = 0.5
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
 
@@ -94,23 +97,27 @@ class FaceDetector:
 
         Boxes may extend beyond the picture. Raises `ImageError` for an image of another type or shape.
         """
-        boxes, certain, _ = self._detect_once(image, self._possible)
+        boxes, certain, *_ = self._detect_once(image, self._possible)
         return np.asarray(boxes[certain])
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Detections and proposals, largest first, with the rolls of their keypoints as angles."""
-        return self._detect_once(image, self._possible)
+        boxes, certain, angles, scores = self._detect_once(image, self._possible)
+        near = (scores >= self._likely) & (sides_of(boxes) >= NEAR_FACE * max(image.shape[:2]))
+        kept = scores >= (EVEN if near.any() else 0.0)
+        return Proposals(boxes[kept], certain[kept], angles[kept])
 
     @property
     def _likely(self) -> float:
         """Score between those of proposals and detections, for searches of which most find nothing."""
         return (self.threshold + self._possible) / 2
 
-    def _detect_once(self, image: NDArray[np.uint8], minimum: float) -> Proposals:
-        """Boxes with a score of at least `minimum`, largest first, which of them are detections, and angles."""
+    def _detect_once(self, image: NDArray[np.uint8], minimum: float) -> tuple[Array, NDArray[np.bool_], Array, Array]:
+        """Boxes with a score of at least `minimum`, largest first, which are detections, their angles and scores."""
         found = self.detections(image, minimum)
         order = order_by_area(found.boxes)
-        return Proposals(found.boxes[order], found.scores[order] >= self.threshold, found.rolls[order])
+        scores = found.scores[order]
+        return found.boxes[order], scores >= self.threshold, found.rolls[order], scores
 
     def detections(self, image: NDArray[np.uint8], threshold: float | None = None) -> Detections:
         """Detections with a score of at least `threshold` (None: the detector's), highest score first.
@@ -134,8 +141,7 @@ class FaceDetector:
         """Second input size at which a picture (H, W) is searched after the detections `near`; None for none."""
         longer = max(shape[:2])
         if self._min_face is None:
-            certain = near.boxes[near.scores >= self.threshold]
-            sides = (certain[:, 2:] - certain[:, :2]).max(axis=1, initial=0.0)
+            sides = sides_of(near.boxes[near.scores >= self._likely])
             if (sides >= NEAR_FACE * longer).any() or (len(sides) and longer <= LARGE_PICTURE):
                 return None
             finer = min(FAR_INPUT, longer)
@@ -166,6 +172,11 @@ class FaceDetector:
                 shapes = [output.shape for output in outputs]
                 raise ValueError(f"{', '.join(OUTPUTS)} have shapes {shapes}; needs (1, C, 4), (1, C), (1, C, 5, 2)")
         return [output[0].astype(np.float64) for output in outputs]
+
+
+def sides_of(boxes: Array) -> Array:
+    """Longer sides (F,) of boxes (F, 4)."""
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0))
 
 
 def fit_input(shape: tuple[int, ...], input_size: int, multiple: int) -> tuple[Array, tuple[int, int]]:

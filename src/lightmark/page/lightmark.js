@@ -734,10 +734,11 @@ var LONGEST = 320;
 var SMALLEST$1 = 320 / 24;
 var MOST_LONGEST = 1920;
 var MOST_ZOOM = 2;
-/** A picture without sure finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
+/** A picture without likely finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
 var LARGE = 960;
 var NEAR = 1 / 6;
 var FAR = 1280;
+var EVEN = .5;
 var SAME_IOU = .4;
 var MOST = 400;
 var KEYPOINTS = 5;
@@ -798,7 +799,7 @@ function suppress(found) {
 }
 /**
 * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
-* `largest` is the side of the largest face that the first search is sure of, 0 where it is sure of none.
+* `largest` is the side of the largest likely face of the first search, 0 where there is none.
 */
 function finerInput(width, height, minFace, largest) {
 	const longer = Math.max(width, height);
@@ -831,7 +832,9 @@ var FaceDetector = class {
 	}
 	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
 	async propose(picture) {
-		return largestFirst((await this.finds(picture)).map(({ box, score, roll }) => ({
+		const finds = await this.finds(picture);
+		const near = NEAR * Math.max(picture.width, picture.height);
+		return largestFirst((finds.some(({ box, score }) => score >= this.likely && sideOf(box) >= near) ? finds.filter(({ score }) => score >= EVEN) : finds).map(({ box, score, roll }) => ({
 			box,
 			sure: score >= this.spec.threshold,
 			roll
@@ -843,9 +846,9 @@ var FaceDetector = class {
 	}
 	/** What may be faces in `picture`, by a score of at least `possible`. */
 	async finds(picture) {
-		const { threshold, possible } = this.spec;
+		const { possible } = this.spec;
 		const finds = await this.search(picture, LONGEST, possible);
-		const sides = finds.map(({ box, score }) => score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0);
+		const sides = finds.map(({ box, score }) => score >= this.likely ? sideOf(box) : 0);
 		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
 		const least = this.minFace === null ? this.likely : possible;
 		if (finer !== null) finds.push(...await this.search(picture, finer, least));
@@ -880,6 +883,9 @@ var FaceDetector = class {
 		]);
 	}
 };
+function sideOf([x0, y0, x1, y1]) {
+	return Math.max(x1 - x0, y1 - y0);
+}
 /** The face detector in an ONNX file: its address, the file or its bytes. */
 async function loadDetector(source, options = {}) {
 	const name = nameOf(source, "face detector");

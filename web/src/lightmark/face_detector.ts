@@ -11,10 +11,11 @@ const LONGEST = 320; // pixels of the longer side that the network sees
 const SMALLEST = 320 / 24; // pixels of the smallest faces that it was trained on
 const MOST_LONGEST = 1920;
 const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
-/** A picture without sure finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
+/** A picture without likely finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
 const LARGE = 960;
 const NEAR = 1 / 6;
 const FAR = 1280;
+const EVEN = 0.5; // the score that what is not sure needs beside a face as near as that
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 const MOST = 400; // finds a picture that are looked at, surest first
 const KEYPOINTS = 5; // eye centres, nose tip, mouth corners; the person's right before the left
@@ -84,7 +85,7 @@ export function suppress<T extends Pick<Find, "box" | "score">>(found: readonly 
 
 /**
  * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
- * `largest` is the side of the largest face that the first search is sure of, 0 where it is sure of none.
+ * `largest` is the side of the largest likely face of the first search, 0 where there is none.
  */
 export function finerInput(width: number, height: number, minFace: number | null, largest: number): number | null {
   const longer = Math.max(width, height);
@@ -121,7 +122,10 @@ export class FaceDetector {
   /** The boxes that `detect` gives and those of what may be faces, the largest first. */
   async propose(picture: Picture): Promise<Proposal[]> {
     const finds = await this.finds(picture);
-    return largestFirst(finds.map(({ box, score, roll }) => ({ box, sure: score >= this.spec.threshold, roll })));
+    const near = NEAR * Math.max(picture.width, picture.height);
+    const isNear = finds.some(({ box, score }) => score >= this.likely && sideOf(box) >= near);
+    const kept = isNear ? finds.filter(({ score }) => score >= EVEN) : finds;
+    return largestFirst(kept.map(({ box, score, roll }) => ({ box, sure: score >= this.spec.threshold, roll })));
   }
 
   /** A score between those of what is possible and what is sure, for searches of which most find nothing. */
@@ -131,9 +135,9 @@ export class FaceDetector {
 
   /** What may be faces in `picture`, by a score of at least `possible`. */
   private async finds(picture: Picture): Promise<Find[]> {
-    const { threshold, possible } = this.spec;
+    const { possible } = this.spec;
     const finds = await this.search(picture, LONGEST, possible);
-    const sides = finds.map(({ box, score }) => (score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0));
+    const sides = finds.map(({ box, score }) => (score >= this.likely ? sideOf(box) : 0));
     const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
     // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
     const least = this.minFace === null ? this.likely : possible;
@@ -158,6 +162,10 @@ export class FaceDetector {
     const [width, height] = [LONGEST, Math.ceil((LONGEST * 3) / 4 / this.spec.multiple) * this.spec.multiple];
     await this.session.run("uint8", new Uint8Array(width * height * 3), [1, height, width, 3]);
   }
+}
+
+function sideOf([x0, y0, x1, y1]: Box): number {
+  return Math.max(x1 - x0, y1 - y0);
 }
 
 /** The face detector in an ONNX file: its address, the file or its bytes. */
