@@ -210,7 +210,9 @@ def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
     assert after(199, detector.threshold) == 1200
     assert after(200, detector._likely) is None
     assert after(200, detector._likely - 0.01) == 1200
-    assert after(20, detector._likely, 640) is None
+    assert after(20, detector.threshold, 640) is None
+    assert after(20, detector.threshold - 0.01, 640) == 640
+    assert after(200, detector._likely, 640) is None
     assert after(200, detector._likely - 0.01, 640) == 640
 
 

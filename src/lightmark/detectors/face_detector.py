@@ -24,8 +24,8 @@ NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keep
 SMALLEST_FACE = 320 / 24  # pixels of the input: what the detector was trained to see
 MAX_INPUT = 1920  # pixels: 36 times the work of 320
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
-# A picture without likely faces is searched at up to FAR_INPUT pixels, too. So is one larger than LARGE_PICTURE pixels
-# without a face of at least the share NEAR_FACE of its longer side: people are expected to be far away.
+# A picture without a detection, or larger than LARGE_PICTURE pixels, is searched at up to FAR_INPUT pixels, too, since
+# people are expected to be far away; not where a likely face has at least the share NEAR_FACE of its longer side.
 # Beside so near a face, proposals need the score EVEN: of 24 groups of near faces none is lost by it, and half of the
 # crops of what is no face are saved.
 LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 1280
@@ -142,7 +142,8 @@ class FaceDetector:
         longer = max(shape[:2])
         if self._min_face is None:
             sides = sides_of(near.boxes[near.scores >= self._likely])
-            if (sides >= NEAR_FACE * longer).any() or (len(sides) and longer <= LARGE_PICTURE):
+            certain = (near.scores >= self.threshold).any()
+            if (sides >= NEAR_FACE * longer).any() or (certain and longer <= LARGE_PICTURE):
                 return None
             finer = min(FAR_INPUT, longer)
         else:
