@@ -2,8 +2,8 @@
 
     python benchmarks/ship_detector.py runs/face-detector/model.safetensors --name face --face-free runs/face-free-train
 
-The thresholds are in steps of 0.05, by those of the --face-free pictures (the ones that it was trained with) that were
-kept from its training; no test picture is looked at. A find counts one step above the lowest score at which none is
+The thresholds are in steps of 0.01, by those of the --face-free pictures (the ones that it was trained with) that were
+kept from its training; no test picture is looked at. A find counts 0.05 above the lowest score at which none is
 made up, since a hundred pictures can hardly tell one false find in a hundred from none. It is possibly a face, for a
 landmark model to judge, from the lowest score at which such looks are at most one a picture.
 """
@@ -54,8 +54,8 @@ def main() -> None:
 
 
 def lowest(scores: Array, most: float) -> float:
-    """The lowest threshold, in steps of 0.05, that no more than `most` of `scores` reach."""
-    return float(next(step for step in np.arange(1, 20) / 20 if (scores >= step).sum() <= most))
+    """The lowest threshold, in steps of 0.01, that no more than `most` of `scores` reach."""
+    return float(next(step for step in np.arange(5, 100) / 100 if (scores >= step).sum() <= most))
 
 
 def register(name: str, file: Path) -> None:

@@ -199,7 +199,7 @@ def test_the_second_input_is_as_large_as_small_faces_need(
 
 
 def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
-    """A likely face of a sixth of the longer side shows that people are near; a smaller or less likely one does not."""
+    """A detection of a sixth of the longer side shows that people are near; a smaller one, or a proposal, does not."""
     detector = FaceDetector(threads=1)
 
     def after(side: float, score: float, longer: int = 1200) -> int | None:
@@ -208,12 +208,10 @@ def test_a_large_picture_of_a_near_face_is_searched_once() -> None:
 
     assert after(200, detector.threshold) is None
     assert after(199, detector.threshold) == 1200
-    assert after(200, detector._likely) is None
-    assert after(200, detector._likely - 0.01) == 1200
+    assert after(200, detector.threshold - 0.01) == 1200
     assert after(20, detector.threshold, 640) is None
     assert after(20, detector.threshold - 0.01, 640) == 640
-    assert after(200, detector._likely, 640) is None
-    assert after(200, detector._likely - 0.01, 640) == 640
+    assert after(200, detector.threshold - 0.01, 640) == 640
 
 
 @pytest.mark.parametrize(("side", "kept"), [(54, 2), (53, 3)])

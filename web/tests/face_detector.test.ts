@@ -27,11 +27,11 @@ describe("suppress", () => {
 
 describe("finerInput", () => {
   it.each(golden.finer_inputs)("searches $picture for faces from $min_face on as Python does", (one) => {
-    expect(finerInput(one.picture[0], one.picture[1], one.min_face, one.side, one.side > 0)).toEqual(one.finer);
+    expect(finerInput(one.picture[0], one.picture[1], one.min_face, one.side)).toEqual(one.finer);
   });
 
   it("refuses what is no size", () => {
-    for (const size of [0, -1, NaN, Infinity]) expect(() => finerInput(640, 480, size, 0, false)).toThrow("pixels, or a share");
+    for (const size of [0, -1, NaN, Infinity]) expect(() => finerInput(640, 480, size, 0)).toThrow("pixels, or a share");
   });
 });
 

@@ -25,7 +25,7 @@ SMALLEST_FACE = 320 / 24  # pixels of the input: what the detector was trained t
 MAX_INPUT = 1920  # pixels: 36 times the work of 320
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 # A picture without a detection, or larger than LARGE_PICTURE pixels, is searched at up to FAR_INPUT pixels, too, since
-# people are expected to be far away; not where a likely face has at least the share NEAR_FACE of its longer side.
+# people are expected to be far away; not where a detection has at least the share NEAR_FACE of its longer side.
 # Beside so near a face, proposals need the score EVEN: of 24 groups of near faces none is lost by it, and half of the
 # crops of what is no face are saved.
 LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 1280
@@ -103,7 +103,7 @@ class FaceDetector:
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Detections and proposals, largest first, with the rolls of their keypoints as angles."""
         boxes, certain, angles, scores = self._detect_once(image, self._possible)
-        near = (scores >= self._likely) & (sides_of(boxes) >= NEAR_FACE * max(image.shape[:2]))
+        near = certain & (sides_of(boxes) >= NEAR_FACE * max(image.shape[:2]))
         kept = scores >= (EVEN if near.any() else 0.0)
         return Proposals(boxes[kept], certain[kept], angles[kept])
 
@@ -141,9 +141,8 @@ class FaceDetector:
         """Second input size at which a picture (H, W) is searched after the detections `near`; None for none."""
         longer = max(shape[:2])
         if self._min_face is None:
-            sides = sides_of(near.boxes[near.scores >= self._likely])
-            certain = (near.scores >= self.threshold).any()
-            if (sides >= NEAR_FACE * longer).any() or (certain and longer <= LARGE_PICTURE):
+            sides = sides_of(near.boxes[near.scores >= self.threshold])
+            if (sides >= NEAR_FACE * longer).any() or (len(sides) and longer <= LARGE_PICTURE):
                 return None
             finer = min(FAR_INPUT, longer)
         else:

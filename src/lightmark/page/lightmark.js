@@ -734,7 +734,7 @@ var LONGEST = 320;
 var SMALLEST$1 = 320 / 24;
 var MOST_LONGEST = 1920;
 var MOST_ZOOM = 2;
-/** A picture without sure finds, or larger than this, is searched at up to FAR, too, unless a likely face has NEAR of its side. */
+/** A picture without sure finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
 var LARGE = 960;
 var NEAR = 1 / 6;
 var FAR = 1280;
@@ -799,12 +799,12 @@ function suppress(found) {
 }
 /**
 * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
-* `largest` is the side of the largest likely face of the first search, 0 where there is none; `sure` where it is sure of one.
+* `largest` is the side of the largest face that the first search is sure of, 0 where it is sure of none.
 */
-function finerInput(width, height, minFace, largest, sure) {
+function finerInput(width, height, minFace, largest) {
 	const longer = Math.max(width, height);
 	if (minFace === null) {
-		const finer = largest < NEAR * longer && (longer > LARGE || !sure) ? Math.min(FAR, longer) : 0;
+		const finer = largest < NEAR * longer && (longer > LARGE || !largest) ? Math.min(FAR, longer) : 0;
 		return finer > LONGEST ? finer : null;
 	}
 	if (!(minFace > 0 && minFace < Infinity)) throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
@@ -834,7 +834,7 @@ var FaceDetector = class {
 	async propose(picture) {
 		const finds = await this.finds(picture);
 		const near = NEAR * Math.max(picture.width, picture.height);
-		return largestFirst((finds.some(({ box, score }) => score >= this.likely && sideOf(box) >= near) ? finds.filter(({ score }) => score >= EVEN) : finds).map(({ box, score, roll }) => ({
+		return largestFirst((finds.some(({ box, score }) => score >= this.spec.threshold && sideOf(box) >= near) ? finds.filter(({ score }) => score >= EVEN) : finds).map(({ box, score, roll }) => ({
 			box,
 			sure: score >= this.spec.threshold,
 			roll
@@ -846,11 +846,10 @@ var FaceDetector = class {
 	}
 	/** What may be faces in `picture`, by a score of at least `possible`. */
 	async finds(picture) {
-		const { possible } = this.spec;
+		const { threshold, possible } = this.spec;
 		const finds = await this.search(picture, LONGEST, possible);
-		const sides = finds.map(({ box, score }) => score >= this.likely ? sideOf(box) : 0);
-		const sure = finds.some(({ score }) => score >= this.spec.threshold);
-		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides), sure);
+		const sides = finds.map(({ box, score }) => score >= threshold ? sideOf(box) : 0);
+		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
 		const least = this.minFace === null ? this.likely : possible;
 		if (finer !== null) finds.push(...await this.search(picture, finer, least));
 		return suppress(finds);

@@ -11,7 +11,7 @@ const LONGEST = 320; // pixels of the longer side that the network sees
 const SMALLEST = 320 / 24; // pixels of the smallest faces that it was trained on
 const MOST_LONGEST = 1920;
 const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
-/** A picture without sure finds, or larger than this, is searched at up to FAR, too, unless a likely face has NEAR of its side. */
+/** A picture without sure finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
 const LARGE = 960;
 const NEAR = 1 / 6;
 const FAR = 1280;
@@ -85,14 +85,12 @@ export function suppress<T extends Pick<Find, "box" | "score">>(found: readonly 
 
 /**
  * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
- * `largest` is the side of the largest likely face of the first search, 0 where there is none; `sure` where it is sure of one.
+ * `largest` is the side of the largest face that the first search is sure of, 0 where it is sure of none.
  */
-export function finerInput(
-  width: number, height: number, minFace: number | null, largest: number, sure: boolean,
-): number | null {
+export function finerInput(width: number, height: number, minFace: number | null, largest: number): number | null {
   const longer = Math.max(width, height);
   if (minFace === null) {
-    const finer = largest < NEAR * longer && (longer > LARGE || !sure) ? Math.min(FAR, longer) : 0;
+    const finer = largest < NEAR * longer && (longer > LARGE || !largest) ? Math.min(FAR, longer) : 0;
     return finer > LONGEST ? finer : null;
   }
   if (!(minFace > 0 && minFace < Infinity)) {
@@ -125,7 +123,7 @@ export class FaceDetector {
   async propose(picture: Picture): Promise<Proposal[]> {
     const finds = await this.finds(picture);
     const near = NEAR * Math.max(picture.width, picture.height);
-    const isNear = finds.some(({ box, score }) => score >= this.likely && sideOf(box) >= near);
+    const isNear = finds.some(({ box, score }) => score >= this.spec.threshold && sideOf(box) >= near);
     const kept = isNear ? finds.filter(({ score }) => score >= EVEN) : finds;
     return largestFirst(kept.map(({ box, score, roll }) => ({ box, sure: score >= this.spec.threshold, roll })));
   }
@@ -137,11 +135,10 @@ export class FaceDetector {
 
   /** What may be faces in `picture`, by a score of at least `possible`. */
   private async finds(picture: Picture): Promise<Find[]> {
-    const { possible } = this.spec;
+    const { threshold, possible } = this.spec;
     const finds = await this.search(picture, LONGEST, possible);
-    const sides = finds.map(({ box, score }) => (score >= this.likely ? sideOf(box) : 0));
-    const sure = finds.some(({ score }) => score >= this.spec.threshold);
-    const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides), sure);
+    const sides = finds.map(({ box, score }) => (score >= threshold ? sideOf(box) : 0));
+    const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
     // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
     const least = this.minFace === null ? this.likely : possible;
     if (finer !== null) finds.push(...(await this.search(picture, finer, least)));
