@@ -40,11 +40,11 @@ describe("FaceDetector", () => {
     const session = {
       run: async () => [
         { data: Float32Array.from([0, 0, 10, 10, 100, 100, 140, 140, 50, 50, 60, 60, 20, 90, 50, 95]), dims: [1, 4, 4] },
-        { data: Float32Array.from([0.9, 0.8, 0.3, 0.2]), dims: [1, 4] },
+        { data: Float32Array.from([0.9, 0.8, 0.56, 0.54]), dims: [1, 4] },
         { data: new Float32Array(40), dims: [1, 4, 5, 2] },
       ],
     } as unknown as Session;
-    const detector = new FaceDetector(session, { threshold: 0.5, possible: 0.25, multiple: 32 });
+    const detector = new FaceDetector(session, { threshold: 0.7, possible: 0.25, multiple: 32 });
     const picture = { width: 640, height: 640, data: new Uint8Array(640 * 640 * 4) };
     const sure = [[200.5, 200.5, 280.5, 280.5], [0.5, 0.5, 20.5, 20.5]];
     expect(await detector.detect(picture)).toEqual(sure);

@@ -738,7 +738,7 @@ var MOST_ZOOM = 2;
 var LARGE = 960;
 var NEAR = 1 / 6;
 var FAR = 1280;
-var EVEN = .5;
+var BESIDE = .55;
 var SAME_IOU = .4;
 var MOST = 400;
 var KEYPOINTS = 5;
@@ -833,8 +833,7 @@ var FaceDetector = class {
 	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
 	async propose(picture) {
 		const finds = await this.finds(picture);
-		const near = NEAR * Math.max(picture.width, picture.height);
-		return largestFirst((finds.some(({ box, score }) => score >= this.spec.threshold && sideOf(box) >= near) ? finds.filter(({ score }) => score >= EVEN) : finds).map(({ box, score, roll }) => ({
+		return largestFirst((finds.some(({ score }) => score >= this.spec.threshold) ? finds.filter(({ score }) => score >= BESIDE) : finds).map(({ box, score, roll }) => ({
 			box,
 			sure: score >= this.spec.threshold,
 			roll

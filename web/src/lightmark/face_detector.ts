@@ -15,7 +15,7 @@ const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to sho
 const LARGE = 960;
 const NEAR = 1 / 6;
 const FAR = 1280;
-const EVEN = 0.5; // the score that what is not sure needs beside a face as near as that
+const BESIDE = 0.55; // the score that what is not sure needs beside what is: clothes reach 0.54
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 const MOST = 400; // finds a picture that are looked at, surest first
 const KEYPOINTS = 5; // eye centres, nose tip, mouth corners; the person's right before the left
@@ -122,9 +122,8 @@ export class FaceDetector {
   /** The boxes that `detect` gives and those of what may be faces, the largest first. */
   async propose(picture: Picture): Promise<Proposal[]> {
     const finds = await this.finds(picture);
-    const near = NEAR * Math.max(picture.width, picture.height);
-    const isNear = finds.some(({ box, score }) => score >= this.spec.threshold && sideOf(box) >= near);
-    const kept = isNear ? finds.filter(({ score }) => score >= EVEN) : finds;
+    const isSure = finds.some(({ score }) => score >= this.spec.threshold);
+    const kept = isSure ? finds.filter(({ score }) => score >= BESIDE) : finds;
     return largestFirst(kept.map(({ box, score, roll }) => ({ box, sure: score >= this.spec.threshold, roll })));
   }
 
