@@ -67,7 +67,7 @@ class Landmarker:
     first choice first.
 
     Every detection of the detector is a face; a proposal (see `Proposer`) is one if its `confidence` by the landmark
-    model is at least 0.5. With `min_confidence` every face needs that confidence: this drops some faces in full
+    model is at least 0.5, beside a detection 0.99. With `min_confidence` every face needs that confidence: this drops some faces in full
     profile. `min_face` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer
     side; without it that is about 1/24 of that side. Smaller faces take longer.
 
@@ -169,7 +169,8 @@ class Landmarker:
     def _accept(self, faces: list[Face], certain: NDArray[np.bool_]) -> list[Face]:
         """Faces of all detections (`certain`), and of the proposals that the landmark model confirms."""
         minimum = self._min_confidence or 0.0
-        minima = [minimum if detected else max(minimum, PROPOSAL_CONFIDENCE) for detected in certain]
+        needed = SURE if certain.any() else PROPOSAL_CONFIDENCE  # clothes beside a face reach 0.97
+        minima = [minimum if detected else max(minimum, needed) for detected in certain]
         accepted = [
             face
             for face, limit in zip(faces, minima, strict=True)

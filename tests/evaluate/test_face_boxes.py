@@ -164,7 +164,7 @@ def test_own_points_are_right_from_training_to_detection(
         for name, points in {"evaluate": evaluated, "detect": detected}.items()
     }
     assert errors["evaluate"] < 0.3  # it has learnt something, so that a wrong crop would show
-    assert errors["detect"] < errors["evaluate"] + 0.06
+    assert errors["detect"] < errors["evaluate"] + 0.1
 
 
 def test_a_student_that_no_box_serves_is_not_exported(tmp_path: Path) -> None:

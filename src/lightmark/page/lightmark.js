@@ -738,7 +738,7 @@ var MOST_ZOOM = 2;
 var LARGE = 960;
 var NEAR = 1 / 6;
 var FAR = 1280;
-var BESIDE = .55;
+var BESIDE = .5;
 var SAME_IOU = .4;
 var MOST = 400;
 var KEYPOINTS = 5;
@@ -1349,13 +1349,13 @@ var Landmarker = class {
 		return firsts.map((first, index) => {
 			const second = seconds[index];
 			const least = turned[index] === first ? LIKELY : TURNED;
-			return second.confidence >= Math.max(Math.min(first.confidence, SURE), least) ? second : first;
+			return second.confidence >= Math.max(Math.min(first.confidence, .99), least) ? second : first;
 		});
 	}
 	/** The most confident answers of all quarter turns, for those of `firsts` of which the model is not sure. */
 	async turned(picture, requests, firsts) {
 		const best = [...firsts];
-		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && requests[index].anyDirection && firsts[index].confidence < SURE);
+		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && requests[index].anyDirection && firsts[index].confidence < .99);
 		const turns = QUARTERS.flatMap((turn) => unsure.map((index) => ({
 			...requests[index],
 			roll: requests[index].roll + turn
@@ -1379,7 +1379,7 @@ var Landmarker = class {
 		const seconds = await this.answers(picture, again.map(({ crop }) => crop));
 		again.forEach(({ index }, number) => {
 			const second = seconds[number];
-			if (second.confidence >= Math.min(best[index].confidence, SURE)) best[index] = second;
+			if (second.confidence >= Math.min(best[index].confidence, .99)) best[index] = second;
 		});
 		return best;
 	}
@@ -1483,8 +1483,10 @@ async function findFaces(picture, detector, landmarker) {
 }
 /** Of `proposals` those that are faces: see `findFaces`. */
 async function facesOf(picture, proposals, landmarker) {
-	const standing = (await landmarker.confirm(picture, guessesOf(proposals))).filter((face, index) => stands(proposals[index], face));
-	return proposals.some(({ sure }) => sure) ? standing : mostConfident(standing);
+	const faces = await landmarker.confirm(picture, guessesOf(proposals));
+	const isSure = proposals.some(({ sure }) => sure);
+	const standing = faces.filter((face, index) => stands(proposals[index], face, isSure ? SURE : LIKELY));
+	return isSure ? standing : mostConfident(standing);
 }
 /** `faces` without those at the place of a more confident one: one face may be proposed by boxes that hardly overlap. */
 function mostConfident(faces) {
@@ -1508,8 +1510,8 @@ function guessesOf(proposals) {
 	}));
 }
 /** Whether what was proposed is a face after all. */
-function stands(proposal, face) {
-	return proposal.sure || face.confidence !== null && face.confidence >= .5;
+function stands(proposal, face, least) {
+	return proposal.sure || face.confidence !== null && face.confidence >= least;
 }
 // src/lightmark/source.ts
 /** Sources: whatever a browser draws, as pixels. */

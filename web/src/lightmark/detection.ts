@@ -2,7 +2,7 @@
 import { suppress, type Proposal } from "./face_detector";
 import { tightBox, type Box } from "./geometry";
 import type { Picture } from "./image";
-import { LIKELY, type Face, type Guess, type Place } from "./landmarker";
+import { LIKELY, SURE, type Face, type Guess, type Place } from "./landmarker";
 
 /** What finds boxes in a picture, and says which of them it is sure of. */
 export interface Finder {
@@ -28,8 +28,10 @@ export async function facesOf(
   picture: Picture, proposals: readonly Proposal[], landmarker: Pick<Marker, "confirm">,
 ): Promise<Face[]> {
   const faces = await landmarker.confirm(picture, guessesOf(proposals));
-  const standing = faces.filter((face, index) => stands(proposals[index], face));
-  return proposals.some(({ sure }) => sure) ? standing : mostConfident(standing);
+  const isSure = proposals.some(({ sure }) => sure);
+  // Beside a face, clothes reach a confidence of 0.97.
+  const standing = faces.filter((face, index) => stands(proposals[index], face, isSure ? SURE : LIKELY));
+  return isSure ? standing : mostConfident(standing);
 }
 
 /** `faces` without those at the place of a more confident one: one face may be proposed by boxes that hardly overlap. */
@@ -49,6 +51,6 @@ export function guessesOf(proposals: readonly Proposal[]): Guess[] {
 }
 
 /** Whether what was proposed is a face after all. */
-export function stands(proposal: Proposal, face: Face): boolean {
-  return proposal.sure || (face.confidence !== null && face.confidence >= LIKELY);
+export function stands(proposal: Proposal, face: Face, least: number): boolean {
+  return proposal.sure || (face.confidence !== null && face.confidence >= least);
 }

@@ -13,7 +13,7 @@ import { cropBytes, normaliseCrops, specFromMetadata, type ModelSpec } from "./s
 
 const BATCH = 32; // crops that run at once: a crowd costs time, not memory
 
-const SURE = 0.99; // confidence of every upright face (lightmark/landmarker.py)
+export const SURE = 0.99; // confidence of every upright face (lightmark/landmarker.py)
 export const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
 const TURNED = 0.9; // the same for an answer that a turned crop began: more looks, more mistakes
 const QUARTERS = [90, 180, -90];
