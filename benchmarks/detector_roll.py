@@ -88,8 +88,7 @@ def of_angle(
             continue
         hits += 1
         ious.append(float(shared.max()))
-        if found.rolls is not None:
-            errors.append(abs((float(found.rolls[shared.argmax()]) - roll + 180) % 360 - 180))
+        errors.append(abs((float(found.rolls[shared.argmax()]) - roll + 180) % 360 - 180))
     row: dict[str, Any] = {"recall": hits / len(samples), "median_iou": float(np.median(ious)) if ious else None}
     if errors:
         row |= {"median_error": float(np.median(errors)), "near": float(np.mean(np.array(errors) <= NEAR))}

@@ -36,7 +36,7 @@ POINTS = {"nose": [30], "eyes": [36, 45]}
 @pytest.fixture(scope="module")
 def drawn():
     """Drawn faces that the shipped student detects."""
-    faces = synthetic_samples(12, seed=11, size=128)
+    faces = synthetic_samples(12, seed=10, size=128)
     return [face for face, box in zip(faces, find_face_boxes(faces), strict=True) if box is not None]
 
 
@@ -84,4 +84,4 @@ def test_few_points_go_all_the_way(drawn, schema: Schema, divisor: str, tmp_path
         if face.path.stem in found
     ]
     assert len(errors) > 0.6 * len(samples)
-    assert np.median(errors) < 0.3
+    assert np.median(errors) < 0.2

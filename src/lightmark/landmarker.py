@@ -265,7 +265,7 @@ class Landmarker:
 
 
 def _most_confident(faces: list[Face]) -> list[Face]:
-    """`faces` without those at the place of a more confident one: the upright picture and a copy proposed both."""
+    """`faces` without those at the place of a more confident one: boxes that hardly overlap may propose one face."""
     boxes = np.array([tight_box(face.points) for face in faces]).reshape(-1, 4)
     confidences = np.array([face.confidence or 0.0 for face in faces])
     return [faces[index] for index in sorted(suppress(boxes, confidences, SAME_FACE))]

@@ -224,6 +224,15 @@ def test_beside_a_detection_proposals_need_higher_scores(score: float, kept: int
     assert len(FaceDetector(path).propose(np.zeros((320, 320, 3), np.uint8)).boxes) == kept
 
 
+def test_a_low_threshold_keeps_its_detections(tmp_path: Path) -> None:
+    """However low the scores that the caller takes for detections: only proposals need more beside one."""
+    outputs = {"boxes": CELLS[None], "scores": np.array([[0.4, 0.1, 0.35, 0.1]]), "keypoints": KEYPOINTS[None]}
+    detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs), threshold=0.3)
+    picture = np.zeros((320, 320, 3), np.uint8)
+    assert len(detector(picture)) == 2
+    assert detector.propose(picture).certain.tolist() == [True, True]
+
+
 def test_a_second_search_that_nobody_asked_for_needs_higher_scores(tmp_path: Path) -> None:
     """Halfway between those of proposals and detections; with `min_face` proposals count as in the first search."""
     scores = np.array([[0.55, 0.1, 0.1, 0.65]])

@@ -164,7 +164,8 @@ def test_own_points_are_right_from_training_to_detection(
         for name, points in {"evaluate": evaluated, "detect": detected}.items()
     }
     assert errors["evaluate"] < 0.3  # it has learnt something, so that a wrong crop would show
-    assert errors["detect"] < errors["evaluate"] + 0.1
+    # Drawn faces' boxes are loose (0.07 more); boxes of the training that lie 15 % too low cost 0.2.
+    assert errors["detect"] < errors["evaluate"] + 0.12
 
 
 def test_a_student_that_no_box_serves_is_not_exported(tmp_path: Path) -> None:

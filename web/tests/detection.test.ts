@@ -43,13 +43,13 @@ describe("guessesOf", () => {
   const box: Box = [0, 0, 9, 9];
 
   it("begins at the roll that the detector sees, upright where it sees none", () => {
-    const guesses = guessesOf([{ box, sure: true, roll: 120 }, { box, sure: true, roll: null }]);
+    const guesses = guessesOf([{ box, sure: true, roll: 120 }, { box, sure: true, roll: null }], true);
     expect(guesses.map(({ roll }) => roll)).toEqual([120, 0]);
   });
 
   it("searches in all directions for what is only proposed where nothing is sure", () => {
     const [sure, proposed] = [{ box, sure: true, roll: null }, { box, sure: false, roll: null }];
-    expect(guessesOf([sure, proposed]).map(({ anyDirection }) => anyDirection)).toEqual([true, false]);
-    expect(guessesOf([proposed]).map(({ anyDirection }) => anyDirection)).toEqual([true]);
+    expect(guessesOf([sure, proposed], true).map(({ anyDirection }) => anyDirection)).toEqual([true, false]);
+    expect(guessesOf([proposed], false).map(({ anyDirection }) => anyDirection)).toEqual([true]);
   });
 });

@@ -63,6 +63,23 @@ describe("Tracker", () => {
     expect(asked.slice(0, 11)).toEqual([null, 0, 0, 0, 40, 40, 80, 170, 170, -150, 0]);
   });
 
+  it("does not take what is proposed beside a followed face for another, unless the model is as sure as of faces", async () => {
+    const [face, suit]: Box[] = [[10, 10, 60, 60], [80, 80, 180, 180]];
+    const proposing = { propose: async () => [{ box: face, sure: true, roll: null }, { box: suit, sure: false, roll: null }] };
+    const doubtful = {
+      ...landmarker,
+      landmarks: async (_: unknown, boxes: readonly Box[]) =>
+        boxes.map((box): Face => (
+          { points: corners(box), box, expected_error: null, confidence: meets(box, suit) ? 0.97 : 1, pose: null }
+        )),
+      confirm: (_: unknown, guesses: readonly Guess[]) => doubtful.landmarks(_, guesses.map(({ box }) => box)),
+    };
+    const tracker = new Tracker(proposing, doubtful);
+    for (let frame = 0; frame < 60; frame++) {
+      expect((await tracker.update(picture, frame / 30)).map(({ id }) => id)).toEqual([0]);
+    }
+  });
+
   it("asks the detector in every frame while there is nobody", async () => {
     const tracker = new Tracker(detector, landmarker);
     for (let frame = 0; frame < 3; frame++) expect(await tracker.update(picture, frame / 30)).toEqual([]);

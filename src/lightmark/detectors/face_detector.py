@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
-from lightmark.geometry import Array, invert, order_by_area, suppress, transform
+from lightmark.geometry import Array, invert, largest_first, order_by_area, suppress, transform
 from lightmark.image import Picture, require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
@@ -26,9 +26,9 @@ MAX_INPUT = 1920  # pixels: 36 times the work of 320
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 # A picture without a detection, or larger than LARGE_PICTURE pixels, is searched at up to FAR_INPUT pixels, too, since
 # people are expected to be far away; not where a detection has at least the share NEAR_FACE of its longer side.
-# Beside a detection, proposals need the score BESIDE, since each costs a crop and few are faces. Of eight faces of 45
-# to 90 px in a picture it loses 0 to 3 %.
 LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 1280
+# Score that proposals need beside a detection, since each costs a crop and few are faces: of eight faces of 45 to 90 px
+# in a picture it loses 0 to 3 %.
 BESIDE = 0.5
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
@@ -97,26 +97,21 @@ class FaceDetector:
 
         Boxes may extend beyond the picture. Raises `ImageError` for an image of another type or shape.
         """
-        boxes, certain, *_ = self._detect_once(image, self._possible)
-        return np.asarray(boxes[certain])
+        return largest_first(self.detections(image).boxes)
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Detections and proposals, largest first, with the rolls of their keypoints as angles."""
-        boxes, certain, angles, scores = self._detect_once(image, self._possible)
-        kept = scores >= (BESIDE if certain.any() else 0.0)
-        return Proposals(boxes[kept], certain[kept], angles[kept])
+        found = self.detections(image, self._possible)
+        certain = found.scores >= self.threshold
+        order = order_by_area(found.boxes)
+        if certain.any():
+            order = order[(certain | (found.scores >= BESIDE))[order]]
+        return Proposals(found.boxes[order], certain[order], found.rolls[order])
 
     @property
     def _likely(self) -> float:
         """Score between those of proposals and detections, for searches of which most find nothing."""
         return (self.threshold + self._possible) / 2
-
-    def _detect_once(self, image: NDArray[np.uint8], minimum: float) -> tuple[Array, NDArray[np.bool_], Array, Array]:
-        """Boxes with a score of at least `minimum`, largest first, which are detections, their angles and scores."""
-        found = self.detections(image, minimum)
-        order = order_by_area(found.boxes)
-        scores = found.scores[order]
-        return found.boxes[order], scores >= self.threshold, found.rolls[order], scores
 
     def detections(self, image: NDArray[np.uint8], threshold: float | None = None) -> Detections:
         """Detections with a score of at least `threshold` (None: the detector's), highest score first.
@@ -140,7 +135,8 @@ class FaceDetector:
         """Second input size at which a picture (H, W) is searched after the detections `near`; None for none."""
         longer = max(shape[:2])
         if self._min_face is None:
-            sides = sides_of(near.boxes[near.scores >= self.threshold])
+            certain = near.boxes[near.scores >= self.threshold]
+            sides = (certain[:, 2:] - certain[:, :2]).max(axis=1, initial=0.0)
             if (sides >= NEAR_FACE * longer).any() or (len(sides) and longer <= LARGE_PICTURE):
                 return None
             finer = min(FAR_INPUT, longer)
@@ -171,11 +167,6 @@ class FaceDetector:
                 shapes = [output.shape for output in outputs]
                 raise ValueError(f"{', '.join(OUTPUTS)} have shapes {shapes}; needs (1, C, 4), (1, C), (1, C, 5, 2)")
         return [output[0].astype(np.float64) for output in outputs]
-
-
-def sides_of(boxes: Array) -> Array:
-    """Longer sides (F,) of boxes (F, 4)."""
-    return np.asarray((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0))
 
 
 def fit_input(shape: tuple[int, ...], input_size: int, multiple: int) -> tuple[Array, tuple[int, int]]:

@@ -116,7 +116,7 @@ def _start(answer: nn.Conv2d) -> None:
 def cell_geometry(features: Tensor, stride: int, base: float) -> Tensor:
     """Of each cell of `features` (B, C, H, W): centre x and y in pixels, stride and half its base (1, 4, H · W).
 
-    Sums of a constant map, not ranges over the map's height and width: onnxruntime takes 0.2 ms less for them.
+    Sums of a constant map, not ranges over the map's height and width: onnxruntime takes 0.06 of 1.5 ms less.
     """
     steps = torch.full_like(features[:1, :1], stride, dtype=torch.float32)
     middles = torch.cat([steps.cumsum(3), steps.cumsum(2)], 1) - (stride + 1) / 2

@@ -23,12 +23,12 @@ export async function findFaces(
   return facesOf(picture, await detector.propose(picture), landmarker);
 }
 
-/** Of `proposals` those that are faces: see `findFaces`. */
+/** Of `proposals` those that are faces: see `findFaces`. `isSure`: of some face in the picture, not only of these. */
 export async function facesOf(
   picture: Picture, proposals: readonly Proposal[], landmarker: Pick<Marker, "confirm">,
+  isSure = proposals.some(({ sure }) => sure),
 ): Promise<Face[]> {
-  const faces = await landmarker.confirm(picture, guessesOf(proposals));
-  const isSure = proposals.some(({ sure }) => sure);
+  const faces = await landmarker.confirm(picture, guessesOf(proposals, isSure));
   // Beside a face, clothes reach a confidence of 0.97.
   const standing = faces.filter((face, index) => stands(proposals[index], face, isSure ? SURE : LIKELY));
   return isSure ? standing : mostConfident(standing);
@@ -45,9 +45,8 @@ function mostConfident(faces: readonly Face[]): Face[] {
  * Where to look for the faces proposed. Beside a box that the detector is sure of, what is only proposed is hardly ever a
  * face: it is not searched for in all directions.
  */
-export function guessesOf(proposals: readonly Proposal[]): Guess[] {
-  const alone = proposals.every(({ sure }) => !sure);
-  return proposals.map(({ box, sure, roll }) => ({ box, roll: roll ?? 0, anyDirection: sure || alone }));
+export function guessesOf(proposals: readonly Proposal[], isSure: boolean): Guess[] {
+  return proposals.map(({ box, sure, roll }) => ({ box, roll: roll ?? 0, anyDirection: sure || !isSure }));
 }
 
 /** Whether what was proposed is a face after all. */

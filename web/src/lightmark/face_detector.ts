@@ -106,7 +106,8 @@ export class FaceDetector {
 
   /**
    * `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
-   * 1/24 of that side, less in large pictures and where no face is found. For smaller ones the picture is searched at a larger size, too.
+   * 1/24 of that side, less in large pictures and where no face is found. For smaller ones the picture is searched at a
+   * larger size, too.
    */
   constructor(
     private readonly session: Session,
@@ -122,9 +123,10 @@ export class FaceDetector {
   /** The boxes that `detect` gives and those of what may be faces, the largest first. */
   async propose(picture: Picture): Promise<Proposal[]> {
     const finds = await this.finds(picture);
-    const isSure = finds.some(({ score }) => score >= this.spec.threshold);
-    const kept = isSure ? finds.filter(({ score }) => score >= BESIDE) : finds;
-    return largestFirst(kept.map(({ box, score, roll }) => ({ box, sure: score >= this.spec.threshold, roll })));
+    const { threshold } = this.spec;
+    const least = finds.some(({ score }) => score >= threshold) ? Math.min(threshold, BESIDE) : 0;
+    const kept = finds.filter(({ score }) => score >= least);
+    return largestFirst(kept.map(({ box, score, roll }) => ({ box, sure: score >= threshold, roll })));
   }
 
   /** A score between those of what is possible and what is sure, for searches of which most find nothing. */
@@ -136,7 +138,7 @@ export class FaceDetector {
   private async finds(picture: Picture): Promise<Find[]> {
     const { threshold, possible } = this.spec;
     const finds = await this.search(picture, LONGEST, possible);
-    const sides = finds.map(({ box, score }) => (score >= threshold ? sideOf(box) : 0));
+    const sides = finds.map(({ box, score }) => (score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0));
     const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
     // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
     const least = this.minFace === null ? this.likely : possible;
@@ -161,10 +163,6 @@ export class FaceDetector {
     const [width, height] = [LONGEST, Math.ceil((LONGEST * 3) / 4 / this.spec.multiple) * this.spec.multiple];
     await this.session.run("uint8", new Uint8Array(width * height * 3), [1, height, width, 3]);
   }
-}
-
-function sideOf([x0, y0, x1, y1]: Box): number {
-  return Math.max(x1 - x0, y1 - y0);
 }
 
 /** The face detector in an ONNX file: its address, the file or its bytes. */

@@ -79,9 +79,10 @@ export class Tracker {
   private async search(picture: Picture, seconds: number): Promise<void> {
     this.unsearched = 0;
     const proposals = await this.detector.propose(picture);
-    this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
+    const certain = proposals.filter((one) => one.sure);
+    this.forgetMissed(certain.map((one) => one.box));
     const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
-    const found = await facesOf(picture, fresh, this.landmarker);
+    const found = await facesOf(picture, fresh, this.landmarker, certain.length > 0);
     const sure = found.filter((face) => this.holds(face, picture));
     // Once more in the box of its own points, as in every frame to come: a detector's box is looser.
     const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));

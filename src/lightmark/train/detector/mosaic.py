@@ -305,7 +305,7 @@ def _cover(canvas: Picture, points: Array, rng: np.random.Generator) -> None:
     if kind >= 0.85:
         side = longer_side(tight_box(points))
         rectangle = points[rng.integers(68)], side * rng.uniform(0.25, 0.7, 2), rng.uniform(0, 90)
-        _fill(covers, cv2.boxPoints(tuple(np.asarray(part).tolist() for part in rectangle)))
+        _fill(covers, np.asarray(cv2.boxPoints(tuple(np.asarray(part).tolist() for part in rectangle)), np.float64))
     if rng.random() < 0.4:
         paint = np.roll(canvas, rng.integers(1, len(canvas), 2), (0, 1))
     else:
