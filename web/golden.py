@@ -18,7 +18,7 @@ import numpy as np
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
 from lightmark.demo import astronaut
-from lightmark.detectors.face_detector import Detections, FaceDetector, choose_cells, fit_input
+from lightmark.detectors.face_detector import INPUT_SIZE, Detections, FaceDetector, choose_cells, fit_input
 from lightmark.detectors.keypoint_box import roll_of_keypoints
 from lightmark.face import Face
 from lightmark.files import replacing
@@ -140,8 +140,8 @@ def reductions() -> list[dict[str, Any]]:
 
 def fits() -> list[dict[str, Any]]:
     listed = []
-    for width, height in ((640, 480), (512, 512), (1, 4000), (333, 1001), (320, 32)):
-        matrix, (columns, rows) = fit_input((height, width), 320, 32)
+    for width, height in ((640, 480), (512, 512), (1, 4000), (333, 1001), (256, 32)):
+        matrix, (columns, rows) = fit_input((height, width), INPUT_SIZE, 32)
         listed.append({"picture": [width, height], "matrix": matrix.ravel().tolist(), "network": [columns, rows]})
     return listed
 
@@ -164,8 +164,8 @@ def finer_inputs() -> list[dict[str, Any]]:
     listed = []
     for width, height, min_face, side in (
         (640, 480, 16, 30), (1600, 1200, 0.02, 30), (300, 400, 2, 30), (9000, 20, 30, 30), (500, 500, 90, 30),
-        (640, 480, None, 30), (900, 1200, None, 30), (900, 1200, None, 199), (900, 1200, None, 200), (961, 5, None, 9),
-        (640, 480, None, 0), (300, 320, None, 0),
+        (640, 480, None, 30), (900, 1200, None, 30), (900, 1200, None, 199), (900, 1200, None, 200), (640, 480, None, 107),
+        (640, 480, None, 0), (250, 256, None, 0),
     ):  # fmt: skip
         count = int(side > 0)
         near = Detections(np.array([[0.0, 0, side, 1]])[:count], np.ones(count), np.zeros((count, 5, 2)))

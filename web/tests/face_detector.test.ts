@@ -5,7 +5,7 @@ import { furthest, golden } from "./golden";
 
 describe("fitWhole", () => {
   it.each(golden.fits)("brings $picture to Python's $network", ({ picture, matrix, network }) => {
-    const fit = fitWhole(picture[0], picture[1], 320, 32);
+    const fit = fitWhole(picture[0], picture[1], 256, 32);
     expect([fit.width, fit.height]).toEqual(network);
     expect(furthest(fit.matrix, matrix)).toBeLessThan(1e-12);
   });
@@ -44,8 +44,8 @@ describe("FaceDetector", () => {
         { data: new Float32Array(40), dims: [1, 4, 5, 2] },
       ],
     } as unknown as Session;
-    const detector = new FaceDetector(session, { threshold: 0.7, possible: 0.25, multiple: 32 });
-    const picture = { width: 640, height: 640, data: new Uint8Array(640 * 640 * 4) };
+    const detector = new FaceDetector(session, { threshold: 0.7, possible: 0.25, multiple: 32 }, 0.5);
+    const picture = { width: 512, height: 512, data: new Uint8Array(512 * 512 * 4) };
     const sure = [[200.5, 200.5, 280.5, 280.5], [0.5, 0.5, 20.5, 20.5]];
     expect(await detector.detect(picture)).toEqual(sure);
     const proposed = (await detector.propose(picture)).map(({ box, sure }) => [box[0], sure]);
@@ -73,7 +73,7 @@ describe("FaceDetector", () => {
     } as unknown as Session;
     const detector = new FaceDetector(session, { threshold: 0.5, possible: 0.25, multiple: 32 }, 10);
     const found = await detector.propose({ width: 640, height: 640, data: new Uint8Array(640 * 640 * 4) });
-    expect(sizes).toEqual([320, 864]);
+    expect(sizes).toEqual([256, 864]);
     expect(found.length).toBe(1);
   });
 });

@@ -21,12 +21,13 @@ from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
 OUTPUTS = ("boxes", "scores", "keypoints")  # of the ONNX file
 DETECTOR_KEY = "lightmark_detector"  # ONNX metadata key of the detector's settings, as JSON
 NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keeps the one with the higher score
-SMALLEST_FACE = 320 / 24  # pixels of the input: what the detector was trained to see
-MAX_INPUT = 1920  # pixels: 36 times the work of 320
+INPUT_SIZE = 256  # pixels of the picture's longer side: faces of 1/6 of it, which end the search, have 43
+SMALLEST_FACE = 40 / 3  # pixels of the input: what the detector was trained to see
+MAX_INPUT = 1920  # pixels: 56 times the work of 256
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
-# A picture without a detection, or larger than LARGE_PICTURE pixels, is searched at up to FAR_INPUT pixels, too, since
-# people are expected to be far away; not where a detection has at least the share NEAR_FACE of its longer side.
-LARGE_PICTURE, NEAR_FACE, FAR_INPUT = 960, 1 / 6, 1280
+# Unless a detection has at least the share NEAR_FACE of the picture's longer side, people are expected to be far away:
+# the picture is searched at up to FAR_INPUT pixels, too.
+NEAR_FACE, FAR_INPUT = 1 / 6, 1280
 # Score that proposals need beside a detection, since each costs a crop and few are faces: of eight faces of 45 to 90 px
 # in a picture it loses 0 to 3 %.
 BESIDE = 0.5
@@ -54,11 +55,11 @@ class FaceDetector:
     """Detects faces at any in-plane rotation, as tight 68-point boxes.
 
     `model` is the name of a shipped detector or the path of a detector file. A picture is scaled so that its longer
-    side has `input_size` pixels; the minimum face size is about 1/24 of that side, so a larger input detects smaller
-    faces and takes more time. For faces down to `min_face`, in pixels or, below 1, as a share of the picture's longer
-    side, the picture is also searched at the larger input that they need, up to `MAX_INPUT`; without it only a picture
-    without detections is, and a large one without a near face, at up to `FAR_INPUT` pixels. Large faces are detected as
-    before. A detection needs a score of at least `threshold` (None: the threshold stored in the file). Detections above
+    side has `input_size` pixels; the minimum face size is about 13 of them, so a larger input detects smaller faces and
+    takes more time. For faces down to `min_face`, in pixels or, below 1, as a share of the picture's longer side, the
+    picture is also searched at the larger input that they need, up to `MAX_INPUT`; without it only a picture in which
+    no detection has a sixth of the longer side is, at up to `FAR_INPUT` pixels. Large faces are detected as before. A
+    detection needs a score of at least `threshold` (None: the threshold stored in the file). Detections above
     a second, lower threshold from the file are only proposals, which a landmark model with a confidence head accepts or
     rejects. `threads` is the number of CPU threads (None: one per core). Raises `CheckpointError` or `SpecError` for an
     unusable file, `ConfigError` for numbers out of range.
@@ -67,7 +68,7 @@ class FaceDetector:
     def __init__(
         self,
         model: str | Path = "face",
-        input_size: int = 320,
+        input_size: int = INPUT_SIZE,
         threshold: float | None = None,
         threads: int | None = None,
         min_face: float | None = None,
@@ -137,7 +138,7 @@ class FaceDetector:
         if self._min_face is None:
             certain = near.boxes[near.scores >= self.threshold]
             sides = (certain[:, 2:] - certain[:, :2]).max(axis=1, initial=0.0)
-            if (sides >= NEAR_FACE * longer).any() or (len(sides) and longer <= LARGE_PICTURE):
+            if (sides >= NEAR_FACE * longer).any():
                 return None
             finer = min(FAR_INPUT, longer)
         else:

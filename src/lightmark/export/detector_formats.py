@@ -18,7 +18,7 @@ from lightmark.export.parity import TOLERANCE_PX
 from lightmark.files import replacing
 from lightmark.runtime.onnx_model import open_session
 
-INPUT = (320, 320)  # width and height in pixels: what FaceDetector takes of a square picture
+INPUT = (320, 320)  # width and height in pixels: more than FaceDetector, since a file of one size searches once
 TOLERANCE_SCORE = 1e-4
 
 

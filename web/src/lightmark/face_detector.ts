@@ -7,12 +7,11 @@ import { openSession, readBytes, type RuntimeOptions, type Session } from "./run
 import { Stopwatch } from "./stopwatch";
 import { detectorFromMetadata, type DetectorSpec } from "./spec";
 
-const LONGEST = 320; // pixels of the longer side that the network sees
-const SMALLEST = 320 / 24; // pixels of the smallest faces that it was trained on
+const LONGEST = 256; // pixels of the longer side that the network sees
+const SMALLEST = 40 / 3; // pixels of the smallest faces that it was trained on
 const MOST_LONGEST = 1920;
 const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
-/** A picture without sure finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
-const LARGE = 960;
+/** A picture without a sure find of at least NEAR of its longer side is searched at up to FAR, too. */
 const NEAR = 1 / 6;
 const FAR = 1280;
 const BESIDE = 0.5; // the score that what is not sure needs beside what is
@@ -90,7 +89,7 @@ export function suppress<T extends Pick<Find, "box" | "score">>(found: readonly 
 export function finerInput(width: number, height: number, minFace: number | null, largest: number): number | null {
   const longer = Math.max(width, height);
   if (minFace === null) {
-    const finer = largest < NEAR * longer && (longer > LARGE || !largest) ? Math.min(FAR, longer) : 0;
+    const finer = largest < NEAR * longer ? Math.min(FAR, longer) : 0;
     return finer > LONGEST ? finer : null;
   }
   if (!(minFace > 0 && minFace < Infinity)) {
@@ -106,8 +105,7 @@ export class FaceDetector {
 
   /**
    * `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
-   * 1/24 of that side, less in large pictures and where no face is found. For smaller ones the picture is searched at a
-   * larger size, too.
+   * 1/19 of that side beside a near face, less elsewhere. For smaller ones the picture is searched at a larger size, too.
    */
   constructor(
     private readonly session: Session,

@@ -232,7 +232,7 @@ function tell({ found }: Result): void {
     ? count ? `${countOf(count)} in sight.` : "No face in sight."
     : count
       ? `${countOf(count)} found in ${duration(found.stages.total)}.`
-      : "No face found. It may be too small (below 1/24 of the picture), covered or turned far away.";
+      : "No face found. It may be too small, covered or turned far away.";
   const summary = byId("summary");
   if (summary.textContent !== words) summary.textContent = words;
   canvas.setAttribute("aria-label", count ? `The picture with landmarks on ${countOf(count).toLowerCase()}` : "The picture; no face found");
