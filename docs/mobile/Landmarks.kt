@@ -35,23 +35,26 @@ class Landmarker(file: File, private val size: Int = 128, private val cropScale:
      */
     fun detect(picture: Bitmap, box: DoubleArray, roll: Double = 0.0): Landmarks = landmarks(rgbOf(picture), picture, box, roll)
 
-    /** Landmarks of a face whose roll is unknown: the surest answer of four directions, asked again in its upright box. */
-    fun search(picture: Bitmap, box: DoubleArray): Landmarks {
+    /**
+     * Landmarks of a face whose roll is only guessed, in degrees: the surest answer of four directions, asked again in its
+     * upright box where the face is rolled.
+     */
+    fun search(picture: Bitmap, box: DoubleArray, guess: Double = 0.0): Landmarks {
         val rgb = rgbOf(picture)
-        val first = landmarks(rgb, picture, box, 0.0)
+        val first = landmarks(rgb, picture, box, guess)
         val sure = first.confidence > 0.99
         val turns = if (sure) emptyList() else listOf(90.0, 180.0, -90.0)
-        val best = turns.map { landmarks(rgb, picture, box, it) }
+        val best = turns.map { landmarks(rgb, picture, box, guess + it) }
             .fold(first) { best, other -> if (other.confidence > best.confidence) other else best }
         val roll = FaceCrop.rollOf(best.points)
-        if (sure && Math.abs(roll) <= 25) return first
+        if (sure && Math.max(Math.abs(roll), Math.abs(Math.IEEEremainder(roll - guess, 360.0))) <= 25) return first
         val again = landmarks(rgb, picture, FaceCrop.uprightBox(best.points, roll), roll)
         return if (again.confidence > 0.5) again else first
     }
 
     /** Landmarks of a face that the detector has found. */
     fun detect(picture: Bitmap, face: FaceBoxes.Face): Landmarks =
-        if (face.roll.isNaN()) search(picture, face.box) else detect(picture, face.box, FaceCrop.heldRoll(0.0, face.roll))
+        search(picture, face.box, if (face.roll.isNaN()) 0.0 else face.roll)
 
     private fun landmarks(rgb: ByteArray, picture: Bitmap, box: DoubleArray, roll: Double): Landmarks {
         val crop = FaceCrop(rgb, picture.width, picture.height, box, roll, size, cropScale)

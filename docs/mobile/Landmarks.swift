@@ -145,28 +145,28 @@ final class Landmarker {
         (self.size, self.cropScale) = (size, cropScale)
     }
 
-    /// Landmarks of a face whose roll is unknown: the surest answer of four directions, asked again in its upright box.
-    func search(picture: [UInt8], width: Int, height: Int, box: [Double]) throws -> Landmarks {
+    /// Landmarks of a face whose roll is only guessed, in degrees: the surest answer of four directions, asked again in its
+    /// upright box where the face is rolled.
+    func search(picture: [UInt8], width: Int, height: Int, box: [Double], guess: Double = 0) throws -> Landmarks {
         func ask(_ box: [Double], _ roll: Double) throws -> Landmarks {
             try detect(picture: picture, width: width, height: height, box: box, roll: roll)
         }
-        let first = try ask(box, 0)
+        let first = try ask(box, guess)
         let sure = first.confidence > 0.99
         var best = first
         for turn in sure ? [] : [90.0, 180, -90] {
-            let other = try ask(box, turn)
+            let other = try ask(box, guess + turn)
             if other.confidence > best.confidence { best = other }
         }
         let roll = rollOf(best.points)
-        if sure && abs(roll) <= 25 { return first }
+        if sure && max(abs(roll), abs((roll - guess).remainder(dividingBy: 360))) <= 25 { return first }
         let again = try ask(uprightBox(best.points, roll: roll), roll)
         return again.confidence > 0.5 ? again : first
     }
 
     /// Landmarks of a face that the detector has found.
     func detect(picture: [UInt8], width: Int, height: Int, face: DetectedFace) throws -> Landmarks {
-        guard let roll = face.roll else { return try search(picture: picture, width: width, height: height, box: face.box) }
-        return try detect(picture: picture, width: width, height: height, box: face.box, roll: heldRoll(0, roll))
+        try search(picture: picture, width: width, height: height, box: face.box, guess: face.roll ?? 0)
     }
 
     /// Landmarks of the face in `box`, tilted counter-clockwise by `roll` degrees: the tight box of its points, in a video

@@ -97,6 +97,15 @@ describe("Landmarker", () => {
     next.forEach((value, index) => expect(value).toBeCloseTo(box[index], -0.3));
   });
 
+  it("cuts a rolled face again by its own points where its angle was a guess", async () => {
+    const landmarker = new Landmarker(session(false), spec, "m");
+    const [guess, upright] = [{ box, roll: 140, anyDirection: true }, { box, roll: 20, anyDirection: true }];
+    const [face] = await landmarker.confirm(faceAt(150), [guess]);
+    expect(Math.abs(faceRoll(spec, face.points) - 150)).toBeLessThan(1);
+    await landmarker.confirm(faceAt(15), [upright]);
+    expect(crops).toEqual([1, 1, 1]);
+  });
+
   it("keeps the first answer where the model sees a face in no direction", async () => {
     const landmarker = new Landmarker(session(true), spec, "m");
     const [face] = await landmarker.landmarks(faceAt(90), [box]);

@@ -122,7 +122,8 @@ OUT_PLACE = OutputFile(whole=False)
 OUT_FOLDER = OutputFolder()
 MIN_FACE = click.option(
     "--min-face", type=click.FloatRange(0, min_open=True),
-    help="Smallest face to detect: pixels, or below 1 a share of the longer side; about 1/19 beside a near face, less elsewhere, without it.",
+    help="Smallest face to detect: pixels, or below 1 a share of the longer side. "
+    "Without it about 1/19 beside a near face, less elsewhere.",
 )  # fmt: skip
 STYLES = ("box", "filled", "mesh", "lines", "points", "axes", "eyes")  # of lightmark.overlay, which would load OpenCV
 

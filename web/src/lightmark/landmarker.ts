@@ -125,7 +125,7 @@ export class Landmarker {
     return best;
   }
 
-  /** Second answers with the roll taken out, where one of `answers` is rolled by more than `STEEP_ROLL` or turned. */
+  /** Second answers where a face is rolled by more than `STEEP_ROLL`, in the picture or in its crop, or the crop was turned. */
   private async aligned(picture: Picture, requests: Request[], answers: Answer[]): Promise<Answer[]> {
     const best = [...answers];
     const again = requests.flatMap((request, index) => {
@@ -142,7 +142,8 @@ export class Landmarker {
 
   private alignedCrop(request: Request, { face, roll }: Answer): Request | null {
     const own = faceRoll(this.spec, face.points);
-    if (roll === request.roll && !(Math.abs(wrapDegrees(own - roll)) > STEEP_ROLL)) return null;
+    const steep = [0, roll].some((other) => Math.abs(wrapDegrees(own - other)) > STEEP_ROLL);
+    if (roll === request.roll && !steep) return null;
     const box = this.boxOf(face.points, request.box, own);
     const [width, height] = [box[2] - box[0], box[3] - box[1]];
     const usable = Math.min(width, height) > 0 && Math.max(width, height) >= 1 && Number.isFinite(width + height);
