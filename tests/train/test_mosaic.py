@@ -13,7 +13,7 @@ from lightmark.data.synthetic.head import mean_points
 from lightmark.detectors.keypoint_box import keypoints_of, roll_of_keypoints
 from lightmark.draw import write_png
 from lightmark.errors import ImageError
-from lightmark.geometry import tight_box
+from lightmark.geometry import overlaps, tight_box
 from lightmark.image import Picture
 from lightmark.schema import IBUG68
 from lightmark.train.detector.mosaic import MosaicRules, Sources, draw_mosaic, visible_share
@@ -106,6 +106,32 @@ def test_a_mirrored_face_swaps_its_keypoints() -> None:
     right_eye, left_eye, _, right_mouth, left_mouth = upright.transpose(1, 0, 2)
     assert (right_eye[:, 0] < left_eye[:, 0]).all()
     assert (right_mouth[:, 0] < left_mouth[:, 0]).all()
+
+
+def two_faces() -> Sources:
+    """A red face and, to its right in the same picture, another, which a second data set labels once more."""
+    red = red_face()
+    right = POINTS + np.array([60.0, 0])
+    picture = np.full((200, 300, 3), 90, np.uint8)
+    for x0, y0, x1, y1 in (tight_box(points).astype(int) for points in (POINTS, right)):
+        picture[y0 : y1 + 1, x0 : x1 + 1] = (230, 20, 20)
+    faces = [replace(red, points=points, box=tight_box(points), image=None) for points in (POINTS, right, right + 2)]
+    made = Sources(faces, [np.full((300, 400, 3), 60, np.uint8)])
+    made.face = lambda index: picture
+    return made
+
+
+def test_neighbours_in_a_pasted_picture_are_faces_too() -> None:
+    """Where the mask shows them; where it hides half of one, that is ignored, and no face is labelled twice."""
+    rules = replace(MosaicRules(), smallest=40, largest=0.2, circle=0, crowd=1, empty=0, exposure=0, covered=0)
+    shown = {1: 0, 2: 0}  # of two neighbours inside the mosaic
+    for seed in range(80):
+        mosaic = draw_mosaic(two_faces(), rules, np.random.default_rng(seed))
+        assert len(mosaic.boxes) in (1, 2)
+        if len(mosaic.boxes) == 2 and visible_share(mosaic.boxes, rules.size).min() > 0.9:
+            assert overlaps(mosaic.boxes[:1], mosaic.boxes[1:])[0, 0] < 0.1
+            shown[int(mosaic.counts.sum())] += 1
+    assert min(shown.values()) > 3
 
 
 def test_exposures_reach_black_and_white() -> None:

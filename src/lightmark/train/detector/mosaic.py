@@ -1,8 +1,8 @@
 """Mosaics: synthetic detector training images, composed of labelled faces and pictures without faces.
 
 A face detector needs images in which every face is labelled, but landmark data sets label only some faces of a picture.
-So faces are cut out and pasted through masks of many shapes. Patches without a face are pasted through the same masks,
-or the detector would learn the seam and not the face.
+So faces are cut out and pasted through masks of many shapes, with their labelled neighbours. Patches without a face are
+pasted through the same masks, or the detector would learn the seam and not the face.
 """
 
 from __future__ import annotations
@@ -20,13 +20,25 @@ from numpy.typing import NDArray
 from lightmark.data.crops.augment import NO_AUGMENTATION, change_pixels, move_points
 from lightmark.data.crops.picture_cache import PictureCache
 from lightmark.data.sample import Sample
+from lightmark.data.shards.pack import by_picture
 from lightmark.detectors.keypoint_box import FACE, keypoints_of, roll_of_keypoints
-from lightmark.geometry import Array, compose, longer_side, similarity_matrix, tight_box, transform, upright_box
+from lightmark.geometry import (
+    Array,
+    compose,
+    longer_side,
+    similarity_matrix,
+    suppress,
+    tight_box,
+    transform,
+    upright_box,
+)
 from lightmark.image import Picture, warp
 
 COLOUR = replace(NO_AUGMENTATION, colour=0.7)  # for each patch: different lighting and cameras
 CAMERA = replace(NO_AUGMENTATION, colour=0.3, grey=0.12, noise=0.25, jpeg=0.35)  # for the mosaic: one camera
 MASK_SIZE = 64
+SAME_FACE = 0.4  # IoU of boxes above which two labels are one face's
+HIDDEN, SHOWN = 0.1, 0.6  # shares of a neighbour's box inside the mask: from there on it is ignored, and a face
 Shares = NDArray[np.float32]
 
 
@@ -75,6 +87,14 @@ class Sources:
     def __init__(self, samples: Sequence[Sample], backgrounds: Sequence[Path | Picture]) -> None:
         self.samples, self.backgrounds = samples, backgrounds
         self._pictures = PictureCache()
+        self._groups = {id(face): group for group in by_picture(samples) if len(group) > 1 for face in group}
+
+    def beside(self, sample: Sample) -> list[Sample]:
+        """The other faces in the picture of `sample`, each once: several data sets may label it."""
+        faces = [sample, *self._groups.get(id(sample), [])]
+        first = np.arange(float(len(faces)))[::-1]  # as scores: `sample` and then the earlier ones stay
+        chosen = suppress(np.stack([tight_box(face.points) for face in faces]), first, SAME_FACE)
+        return [faces[index] for index in chosen[1:]]
 
     def face(self, index: int) -> Picture:
         """Picture of face number `index`."""
@@ -101,20 +121,22 @@ def draw_mosaic(sources: Sources, rules: MosaicRules, rng: np.random.Generator) 
     canvas = change_pixels(_soften(canvas, rng), CAMERA, rng)
     boxes = np.array([face.box for face in faces]).reshape(-1, 4)
     keypoints = np.array([face.keypoints for face in faces]).reshape(-1, len(FACE), 2)
-    return Mosaic(canvas, boxes, keypoints, visible_share(boxes, rules.size) >= rules.visible)
+    shown = np.array([face.shown for face in faces], dtype=bool)
+    return Mosaic(canvas, boxes, keypoints, shown & (visible_share(boxes, rules.size) >= rules.visible))
 
 
 class _Labels(NamedTuple):
-    """Box (4,) and keypoints (5, 2) of a pasted face."""
+    """Box (4,) and keypoints (5, 2) of a pasted face, and whether it is there or its mask hides too much of it."""
 
     box: Array
     keypoints: Array
+    shown: bool
 
 
 def _labels_of(points: Array) -> _Labels:
     """Labels of a face with the 68 points `points` (68, 2) in the mosaic."""
     keypoints = keypoints_of(points)
-    return _Labels(upright_box(points, float(roll_of_keypoints(keypoints))), keypoints)
+    return _Labels(upright_box(points, float(roll_of_keypoints(keypoints))), keypoints, shown=True)
 
 
 def visible_share(boxes: Array, size: int) -> Array:
@@ -173,6 +195,11 @@ def _paste_face(
         if place is not None and all(_covered(place, other.box) < 0.1 for other in faces):
             points = move_points(sample.points, matrix, mirrored, sample.schema)
             faces.append(_labels_of(points))
+            for other in sources.beside(sample):
+                labels = _labels_of(move_points(other.points, matrix, mirrored, other.schema))
+                share = _covered(place, labels.box)
+                if share > HIDDEN:
+                    faces.append(labels._replace(shown=share >= SHOWN))
             _paste(canvas, picture, place, rng)
             if rng.random() < rules.covered:
                 _cover(canvas, points, rng)
