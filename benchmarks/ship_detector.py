@@ -27,7 +27,7 @@ from lightmark.source import to_picture
 from lightmark.train.detector.train import split_backgrounds
 
 LICENCE = "research use only, as its training pictures (300W, 300W-LP, YouTube Faces, portraits)."
-SUMMARY = "Faces at any roll, from 1/24 of the picture's longer side; tight 68-point boxes and five keypoints."
+SUMMARY = "Faces at any roll, from 1/19 of the picture's longer side; tight 68-point boxes and five keypoints."
 
 
 def main() -> None:
