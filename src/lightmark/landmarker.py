@@ -69,7 +69,7 @@ class Landmarker:
     Every detection of the detector is a face; a proposal (see `Proposer`) is one if its `confidence` by the landmark
     model is at least 0.5, beside a detection 0.99. With `min_confidence` every face needs that confidence: this drops
     some faces in full profile. `min_face` is the smallest face to look for, in pixels or, below 1, as a share of the
-    picture's longer side; without it that is about 1/19 of that side beside a near face, less elsewhere. Smaller faces
+    picture's longer side; without it that is about 1/19 of that side, less beside small faces or none. Smaller faces
     take longer.
 
     A picture is any `Source`: a path, encoded bytes, a PIL image or an array. For pictures above the pixel limit call

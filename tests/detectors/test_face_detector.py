@@ -199,19 +199,20 @@ def test_the_second_input_is_as_large_as_small_faces_need(
 
 
 def test_a_picture_of_a_near_face_is_searched_once() -> None:
-    """A detection of a sixth of the longer side shows that people are near; a smaller one, or a proposal, does not."""
+    """Beside a detection, faces down to a quarter of it are expected; a proposal does not count."""
     detector = FaceDetector(threads=1)
 
     def after(side: float, score: float, longer: int = 1200) -> int | None:
         near = Detections(np.array([[10.0, 10, 10 + side, 20]]), np.array([score]), np.zeros((1, 5, 2)))
         return detector.finer_input((longer * 3 // 4, longer), near)
 
-    assert after(200, detector.threshold) is None
-    assert after(199, detector.threshold) == 1200
-    assert after(200, detector.threshold - 0.01) == 1200
-    assert after(107, detector.threshold, 640) is None
-    assert after(106, detector.threshold, 640) == 640
-    assert after(200, detector.threshold - 0.01, 640) == 640
+    assert after(250, detector.threshold) is None  # a quarter has 13.3 pixels of the input of 256
+    assert after(249, detector.threshold) == 258
+    assert after(100, detector.threshold) == 640
+    assert after(50, detector.threshold) == 1200
+    assert after(250, detector.threshold - 0.01) == 1200
+    assert after(100, detector.threshold, 640) == 342
+    assert after(20, detector.threshold, 4000) == 1280
 
 
 @pytest.mark.parametrize(("score", "kept"), [(0.75, 2), (0.65, 3)])

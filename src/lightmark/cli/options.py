@@ -123,7 +123,7 @@ OUT_FOLDER = OutputFolder()
 MIN_FACE = click.option(
     "--min-face", type=click.FloatRange(0, min_open=True),
     help="Smallest face to detect: pixels, or below 1 a share of the longer side. "
-    "Without it about 1/19 beside a near face, less elsewhere.",
+    "Without it about 1/19, less beside small faces or none.",
 )  # fmt: skip
 STYLES = ("box", "filled", "mesh", "lines", "points", "axes", "eyes")  # of lightmark.overlay, which would load OpenCV
 

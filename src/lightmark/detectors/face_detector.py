@@ -21,13 +21,13 @@ from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
 OUTPUTS = ("boxes", "scores", "keypoints")  # of the ONNX file
 DETECTOR_KEY = "lightmark_detector"  # ONNX metadata key of the detector's settings, as JSON
 NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keeps the one with the higher score
-INPUT_SIZE = 256  # pixels of the picture's longer side: faces of 1/6 of it, which end the search, have 43
+INPUT_SIZE = 256  # pixels of the picture's longer side
 SMALLEST_FACE = 40 / 3  # pixels of the input: what the detector was trained to see
 MAX_INPUT = 1920  # pixels: 56 times the work of 256
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
-# Unless a detection has at least the share NEAR_FACE of the picture's longer side, people are expected to be far away:
-# the picture is searched at up to FAR_INPUT pixels, too.
-NEAR_FACE, FAR_INPUT = 1 / 6, 1280
+# Without min_face, faces down to the share FAR_FACE of the largest detection are expected, and of any size where there
+# is none: the picture is searched at the input that they need, too, up to FAR_INPUT pixels.
+FAR_FACE, FAR_INPUT = 1 / 4, 1280
 # Score that proposals need beside a detection, since each costs a crop and few are faces: of eight faces of 45 to 90 px
 # in a picture it loses 0 to 3 %.
 BESIDE = 0.5
@@ -57,8 +57,8 @@ class FaceDetector:
     `model` is the name of a shipped detector or the path of a detector file. A picture is scaled so that its longer
     side has `input_size` pixels; the minimum face size is about 13 of them, so a larger input detects smaller faces and
     takes more time. For faces down to `min_face`, in pixels or, below 1, as a share of the picture's longer side, the
-    picture is also searched at the larger input that they need, up to `MAX_INPUT`; without it only a picture in which
-    no detection has a sixth of the longer side is, at up to `FAR_INPUT` pixels. Large faces are detected as before. A
+    picture is also searched at the larger input that they need, up to `MAX_INPUT`; without it at what faces of the
+    share `FAR_FACE` of the largest detection need, up to `FAR_INPUT` pixels. Large faces are detected as before. A
     detection needs a score of at least `threshold` (None: the threshold stored in the file). Detections above
     a second, lower threshold from the file are only proposals, which a landmark model with a confidence head accepts or
     rejects. `threads` is the number of CPU threads (None: one per core). Raises `CheckpointError` or `SpecError` for an
@@ -138,9 +138,9 @@ class FaceDetector:
         if self._min_face is None:
             certain = near.boxes[near.scores >= self.threshold]
             sides = (certain[:, 2:] - certain[:, :2]).max(axis=1, initial=0.0)
-            if (sides >= NEAR_FACE * longer).any():
-                return None
-            finer = min(FAR_INPUT, longer)
+            largest = float(sides.max(initial=0.0))
+            needed = SMALLEST_FACE * longer / (FAR_FACE * largest) if largest else math.inf
+            finer = math.ceil(min(FAR_INPUT, longer, needed))
         else:
             share = self._min_face if self._min_face < 1 else self._min_face / longer
             finer = min(math.ceil(SMALLEST_FACE / share), MAX_INPUT, MAX_ENLARGEMENT * longer)

@@ -11,9 +11,9 @@ const LONGEST = 256; // pixels of the longer side that the network sees
 const SMALLEST = 40 / 3; // pixels of the smallest faces that it was trained on
 const MOST_LONGEST = 1920;
 const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
-/** A picture without a sure find of at least NEAR of its longer side is searched at up to FAR, too. */
-const NEAR = 1 / 6;
-const FAR = 1280;
+/** Without `minFace`: faces from this share of the largest sure find on are looked for, of any size where there is none. */
+const FAR_SHARE = 1 / 4;
+const FAR = 1280; // pixels of the longer side at most in that search
 const BESIDE = 0.5; // the score that what is not sure needs beside what is
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 const MOST = 400; // finds a picture that are looked at, surest first
@@ -89,7 +89,7 @@ export function suppress<T extends Pick<Find, "box" | "score">>(found: readonly 
 export function finerInput(width: number, height: number, minFace: number | null, largest: number): number | null {
   const longer = Math.max(width, height);
   if (minFace === null) {
-    const finer = largest < NEAR * longer ? Math.min(FAR, longer) : 0;
+    const finer = Math.ceil(Math.min(FAR, longer, (SMALLEST * longer) / (FAR_SHARE * largest)));
     return finer > LONGEST ? finer : null;
   }
   if (!(minFace > 0 && minFace < Infinity)) {
@@ -105,7 +105,7 @@ export class FaceDetector {
 
   /**
    * `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
-   * 1/19 of that side beside a near face, less elsewhere. For smaller ones the picture is searched at a larger size, too.
+   * 1/19 of that side, less beside small faces or none. For smaller ones the picture is searched at a larger size, too.
    */
   constructor(
     private readonly session: Session,
