@@ -5,7 +5,7 @@
 The thresholds are in steps of 0.01, by those of the --face-free pictures (the ones that it was trained with) that were
 kept from its training; no test picture is looked at. A find counts 0.05 above the lowest score at which none is
 made up, since a hundred pictures can hardly tell one false find in a hundred from none. It is possibly a face, for a
-landmark model to judge, from the lowest score at which such looks are at most one in two pictures.
+landmark model to judge, from the lowest score at which such looks are at most one a picture.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     export_detector(options.checkpoint, file, 0.5)
     detector = FaceDetector(file)
     scores = np.concatenate([detector.detections(to_picture(path), threshold=0.05).scores for path in unseen])
-    threshold, possible = lowest(scores, 0) + 0.05, lowest(scores, len(unseen) // 2)
+    threshold, possible = lowest(scores, 0) + 0.05, lowest(scores, len(unseen))
     print(f"{len(unseen)} pictures: highest scores {np.sort(scores)[-8:].round(3)}; {threshold:.2f}, {possible:.2f}")
     difference = export_detector(options.checkpoint, file, round(threshold, 2), possible)
     register(options.name, file)

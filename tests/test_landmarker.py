@@ -335,12 +335,12 @@ def test_face_as_json(landmarker: Landmarker) -> None:
 
 
 def test_two_proposals_of_one_face_give_its_more_confident_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The upright picture and a rotated copy may both propose a face; detections are not compared."""
-    near = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80], [11, 12, 31, 32]])
-    for certain, kept in ((False, [0.8, 0.9]), (True, [0.6, 0.8, 0.9])):
-        proposals = Proposals(near, np.full(3, certain), np.zeros(3))
+    """Of proposals with a confidence of at least 0.9; detections are not compared."""
+    near = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80], [11, 12, 31, 32], [70, 5, 85, 20]])
+    for certain, kept in ((False, [0.9, 0.98]), (True, [0.95, 0.9, 0.98, 0.89])):
+        proposals = Proposals(near, np.full(4, certain), np.zeros(4))
         monkeypatch.setattr(Hesitant, "propose", lambda self, image, proposals=proposals: proposals)
-        outputs = sees((0.6, 0.8, 0.9))
+        outputs = sees((0.95, 0.9, 0.98, 0.89))
         monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))
         found = Landmarker("fast", Hesitant(), threads=1).detect(GREY)
         assert [face.confidence for face in found] == kept

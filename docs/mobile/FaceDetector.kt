@@ -12,7 +12,7 @@ import org.tensorflow.lite.Interpreter
  * which prints `threshold` and `possible`. A face below `threshold` is only a candidate: keep it if the landmark model's
  * confidence is above 0.5, too.
  */
-class FaceDetector(file: File, val threshold: Float = 0.81f, val possible: Float = 0.37f) {
+class FaceDetector(file: File, val threshold: Float = 0.72f, val possible: Float = 0.32f) {
     private val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(2))
     private val shape = interpreter.getInputTensor(0).shape() // 1, height, width, 3
     private val input = ByteBuffer.allocateDirect(shape[1] * shape[2] * 3).order(ByteOrder.nativeOrder())

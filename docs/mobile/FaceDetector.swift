@@ -20,7 +20,7 @@ final class FaceDetector {
 
     /// `package` is device/face.mlpackage; `size` is the --input of the export.
     init(
-        package: URL, size: (width: Int, height: Int) = (320, 320), threshold: Float = 0.81, possible: Float = 0.37
+        package: URL, size: (width: Int, height: Int) = (320, 320), threshold: Float = 0.72, possible: Float = 0.32
     ) async throws {
         model = try await MLModel.load(contentsOf: MLModel.compileModel(at: package), configuration: MLModelConfiguration())
         (self.size, self.threshold, self.possible) = (size, threshold, possible)

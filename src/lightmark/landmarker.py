@@ -32,10 +32,11 @@ from lightmark.runtime.shipped import DEFAULT_MODEL, model_path, portable_model
 from lightmark.source import Source, to_picture
 from lightmark.spec import Outputs, face_box, face_roll, require_face_box, spec_crop_matrix
 
-PROPOSAL_CONFIDENCE = 0.5  # minimum confidence of a low-score detection: more likely a face than not
-# Minimum confidence of a prediction from a rotated crop. Four crops of a proposal give more false positives than one:
-# at 0.5 `fast` confirmed 3 proposals in 101 face-free training pictures of the detector, at 0.9 the 1 of upright crops.
-TURNED_CONFIDENCE = 0.9
+LIKELY = 0.5  # confidence that is more likely a face's than not
+# Minimum confidence of a low-score detection, and of a prediction from a rotated crop: four crops of a proposal give
+# more false positives than one. In 101 pictures without faces that the detector was not trained on, `fast` confirms 3
+# proposals at 0.5 and 1 at 0.9. With fewer proposals instead, as few false ones cost more small faces.
+CONFIRMED = 0.9
 # Confidence from which on no other orientation is tried. Of 120 validation faces rotated in steps of 15°, all upright
 # ones exceed it in their first crop, and of the first predictions above it at most one stays wrong after alignment;
 # with 0.5 instead, nine do.
@@ -67,7 +68,7 @@ class Landmarker:
     first choice first.
 
     Every detection of the detector is a face; a proposal (see `Proposer`) is one if its `confidence` by the landmark
-    model is at least 0.5, beside a detection 0.99. With `min_confidence` every face needs that confidence: this drops
+    model is at least 0.9, beside a detection 0.99. With `min_confidence` every face needs that confidence: this drops
     some faces in full profile. `min_face` is the smallest face to look for, in pixels or, below 1, as a share of the
     picture's longer side; without it that is about 1/19 of that side, less beside small faces or none. Smaller faces
     take longer.
@@ -170,7 +171,7 @@ class Landmarker:
     def _accept(self, faces: list[Face], certain: NDArray[np.bool_]) -> list[Face]:
         """Faces of all detections (`certain`), and of the proposals that the landmark model confirms."""
         minimum = self._min_confidence or 0.0
-        needed = SURE if certain.any() else PROPOSAL_CONFIDENCE  # clothes beside a face reach 0.97
+        needed = SURE if certain.any() else CONFIRMED  # clothes beside a face reach 0.97
         minima = [minimum if detected else max(minimum, needed) for detected in certain]
         accepted = [
             face
@@ -200,7 +201,7 @@ class Landmarker:
         turned = self._turned(requests, firsts)
         seconds = self._aligned(requests, turned)
         pairs = zip(firsts, turned, strict=True)
-        minima = [PROPOSAL_CONFIDENCE if best is first else TURNED_CONFIDENCE for first, best in pairs]
+        minima = [LIKELY if best is first else CONFIRMED for first, best in pairs]
         return [
             second if second.confidence >= max(min(first.confidence, SURE), minimum) else first
             for first, second, minimum in zip(firsts, seconds, minima, strict=True)

@@ -730,13 +730,12 @@ function cropBytes(crops) {
 }
 // src/lightmark/face_detector.ts
 /** FaceDetector: Lightmark's own small network for faces (lightmark/detectors/face_detector.py). */
-var LONGEST = 320;
-var SMALLEST$1 = 320 / 24;
+var LONGEST = 256;
+var SMALLEST$1 = 40 / 3;
 var MOST_LONGEST = 1920;
 var MOST_ZOOM = 2;
-/** A picture without sure finds, or larger than this without one of at least NEAR of its longer side, is searched at up to FAR. */
-var LARGE = 960;
-var NEAR = 1 / 6;
+/** Without `minFace`: faces from this share of the largest sure find on are looked for, of any size where there is none. */
+var FAR_SHARE = 1 / 4;
 var FAR = 1280;
 var BESIDE = .5;
 var SAME_IOU = .4;
@@ -804,7 +803,7 @@ function suppress(found) {
 function finerInput(width, height, minFace, largest) {
 	const longer = Math.max(width, height);
 	if (minFace === null) {
-		const finer = largest < NEAR * longer && (longer > LARGE || !largest) ? Math.min(FAR, longer) : 0;
+		const finer = Math.ceil(Math.min(FAR, longer, SMALLEST$1 * longer / (FAR_SHARE * largest)));
 		return finer > LONGEST ? finer : null;
 	}
 	if (!(minFace > 0 && minFace < Infinity)) throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
@@ -819,7 +818,7 @@ var FaceDetector = class {
 	stopwatch = new Stopwatch();
 	/**
 	* `minFace` is the smallest face to look for, in pixels or, below 1, as a share of the picture's longer side; null: about
-	* 1/24 of that side, less in large pictures and where no face is found. For smaller ones the picture is searched at a larger size, too.
+	* 1/19 of that side, less beside small faces or none. For smaller ones the picture is searched at a larger size, too.
 	*/
 	constructor(session, spec, minFace = null) {
 		this.session = session;
@@ -833,9 +832,11 @@ var FaceDetector = class {
 	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
 	async propose(picture) {
 		const finds = await this.finds(picture);
-		return largestFirst((finds.some(({ score }) => score >= this.spec.threshold) ? finds.filter(({ score }) => score >= BESIDE) : finds).map(({ box, score, roll }) => ({
+		const { threshold } = this.spec;
+		const least = finds.some(({ score }) => score >= threshold) ? Math.min(threshold, BESIDE) : 0;
+		return largestFirst(finds.filter(({ score }) => score >= least).map(({ box, score, roll }) => ({
 			box,
-			sure: score >= this.spec.threshold,
+			sure: score >= threshold,
 			roll
 		})));
 	}
@@ -847,7 +848,7 @@ var FaceDetector = class {
 	async finds(picture) {
 		const { threshold, possible } = this.spec;
 		const finds = await this.search(picture, LONGEST, possible);
-		const sides = finds.map(({ box, score }) => score >= threshold ? sideOf(box) : 0);
+		const sides = finds.map(({ box, score }) => score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0);
 		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
 		const least = this.minFace === null ? this.likely : possible;
 		if (finer !== null) finds.push(...await this.search(picture, finer, least));
@@ -882,9 +883,6 @@ var FaceDetector = class {
 		]);
 	}
 };
-function sideOf([x0, y0, x1, y1]) {
-	return Math.max(x1 - x0, y1 - y0);
-}
 /** The face detector in an ONNX file: its address, the file or its bytes. */
 async function loadDetector(source, options = {}) {
 	const name = nameOf(source, "face detector");
@@ -1277,8 +1275,9 @@ function sum(rows, value) {
 /** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 var BATCH = 32;
 var SURE = .99;
+/** What is only proposed, or an answer that a turned crop began, needs this confidence: more looks, more mistakes. */
+var CONFIRMED = .9;
 var LIKELY = .5;
-var TURNED = .9;
 var QUARTERS = [
 	90,
 	180,
@@ -1348,7 +1347,7 @@ var Landmarker = class {
 		const seconds = await this.aligned(picture, requests, turned);
 		return firsts.map((first, index) => {
 			const second = seconds[index];
-			const least = turned[index] === first ? LIKELY : TURNED;
+			const least = turned[index] === first ? LIKELY : CONFIRMED;
 			return second.confidence >= Math.max(Math.min(first.confidence, .99), least) ? second : first;
 		});
 	}
@@ -1366,7 +1365,7 @@ var Landmarker = class {
 		});
 		return best;
 	}
-	/** Second answers with the roll taken out, where one of `answers` is rolled by more than `STEEP_ROLL` or turned. */
+	/** Second answers where a face is rolled by more than `STEEP_ROLL`, in the picture or in its crop, or the crop was turned. */
 	async aligned(picture, requests, answers) {
 		const best = [...answers];
 		const again = requests.flatMap((request, index) => {
@@ -1385,7 +1384,8 @@ var Landmarker = class {
 	}
 	alignedCrop(request, { face, roll }) {
 		const own = faceRoll(this.spec, face.points);
-		if (roll === request.roll && !(Math.abs(wrapDegrees(own - roll)) > 25)) return null;
+		const steep = [0, roll].some((other) => Math.abs(wrapDegrees(own - other)) > 25);
+		if (roll === request.roll && !steep) return null;
 		const box = this.boxOf(face.points, request.box, own);
 		const [width, height] = [box[2] - box[0], box[3] - box[1]];
 		return Math.min(width, height) > 0 && Math.max(width, height) >= 1 && Number.isFinite(width + height) ? {
@@ -1481,11 +1481,9 @@ async function loadLandmarker(source, options = {}) {
 async function findFaces(picture, detector, landmarker) {
 	return facesOf(picture, await detector.propose(picture), landmarker);
 }
-/** Of `proposals` those that are faces: see `findFaces`. */
-async function facesOf(picture, proposals, landmarker) {
-	const faces = await landmarker.confirm(picture, guessesOf(proposals));
-	const isSure = proposals.some(({ sure }) => sure);
-	const standing = faces.filter((face, index) => stands(proposals[index], face, isSure ? SURE : LIKELY));
+/** Of `proposals` those that are faces: see `findFaces`. `isSure`: of some face in the picture, not only of these. */
+async function facesOf(picture, proposals, landmarker, isSure = proposals.some(({ sure }) => sure)) {
+	const standing = (await landmarker.confirm(picture, guessesOf(proposals, isSure))).filter((face, index) => stands(proposals[index], face, isSure ? SURE : CONFIRMED));
 	return isSure ? standing : mostConfident(standing);
 }
 /** `faces` without those at the place of a more confident one: one face may be proposed by boxes that hardly overlap. */
@@ -1501,12 +1499,11 @@ function mostConfident(faces) {
 * Where to look for the faces proposed. Beside a box that the detector is sure of, what is only proposed is hardly ever a
 * face: it is not searched for in all directions.
 */
-function guessesOf(proposals) {
-	const alone = proposals.every(({ sure }) => !sure);
+function guessesOf(proposals, isSure) {
 	return proposals.map(({ box, sure, roll }) => ({
 		box,
 		roll: roll ?? 0,
-		anyDirection: sure || alone
+		anyDirection: sure || !isSure
 	}));
 }
 /** Whether what was proposed is a face after all. */
@@ -1684,8 +1681,9 @@ var Tracker = class {
 	async search(picture, seconds) {
 		this.unsearched = 0;
 		const proposals = await this.detector.propose(picture);
-		this.forgetMissed(proposals.filter((one) => one.sure).map((one) => one.box));
-		const sure = (await facesOf(picture, proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE)), this.landmarker)).filter((face) => this.holds(face, picture));
+		const certain = proposals.filter((one) => one.sure);
+		this.forgetMissed(certain.map((one) => one.box));
+		const sure = (await facesOf(picture, proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE)), this.landmarker, certain.length > 0)).filter((face) => this.holds(face, picture));
 		const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
 		for (const face of closer) if (this.inSight().length < MOST_FACES && this.holds(face, picture)) this.takeUp(face, seconds);
 	}

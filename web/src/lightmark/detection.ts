@@ -2,7 +2,7 @@
 import { suppress, type Proposal } from "./face_detector";
 import { tightBox, type Box } from "./geometry";
 import type { Picture } from "./image";
-import { LIKELY, SURE, type Face, type Guess, type Place } from "./landmarker";
+import { CONFIRMED, SURE, type Face, type Guess, type Place } from "./landmarker";
 
 /** What finds boxes in a picture, and says which of them it is sure of. */
 export interface Finder {
@@ -30,7 +30,7 @@ export async function facesOf(
 ): Promise<Face[]> {
   const faces = await landmarker.confirm(picture, guessesOf(proposals, isSure));
   // Beside a face, clothes reach a confidence of 0.97.
-  const standing = faces.filter((face, index) => stands(proposals[index], face, isSure ? SURE : LIKELY));
+  const standing = faces.filter((face, index) => stands(proposals[index], face, isSure ? SURE : CONFIRMED));
   return isSure ? standing : mostConfident(standing);
 }
 

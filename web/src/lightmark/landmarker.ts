@@ -14,8 +14,9 @@ import { cropBytes, normaliseCrops, specFromMetadata, type ModelSpec } from "./s
 const BATCH = 32; // crops that run at once: a crowd costs time, not memory
 
 export const SURE = 0.99; // confidence of every upright face (lightmark/landmarker.py)
-export const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
-const TURNED = 0.9; // the same for an answer that a turned crop began: more looks, more mistakes
+/** What is only proposed, or an answer that a turned crop began, needs this confidence: more looks, more mistakes. */
+export const CONFIRMED = 0.9;
+const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
 const QUARTERS = [90, 180, -90];
 
 /** Landmarks in image pixels and the 68-point box they were sought in; what a model does not tell is null. */
@@ -104,7 +105,7 @@ export class Landmarker {
     const seconds = await this.aligned(picture, requests, turned);
     return firsts.map((first, index) => {
       const second = seconds[index];
-      const least = turned[index] === first ? LIKELY : TURNED;
+      const least = turned[index] === first ? LIKELY : CONFIRMED;
       return second.confidence >= Math.max(Math.min(first.confidence, SURE), least) ? second : first;
     });
   }
