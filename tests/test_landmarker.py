@@ -106,16 +106,16 @@ def test_expected_errors_come_back_in_image_pixels(landmarker: Landmarker, monke
 
 
 def test_finds_in_which_the_model_sees_no_face_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`detect` and `detect_batch` drop what scores less than `min_confidence`; a caller's boxes are all answered."""
-    boxes = [[40, 30, 60, 50], [10, 10, 30, 30], [50, 50, 80, 80]]
+    """`detect` and `detect_batch` drop what is below `min_confidence` or 0.1; a caller's boxes are all answered."""
+    boxes = [[40, 30, 60, 50], [10, 10, 30, 30], [50, 50, 80, 80], [70, 5, 85, 20]]
     landmarker = Landmarker("fast", FixedBoxes(boxes), threads=1, min_confidence=0.5)
     for find, found in (
         (landmarker.detect, [0.9, 0.5]),
         (lambda picture: landmarker.detect_batch([picture])[0], [0.9, 0.5]),
-        (lambda picture: landmarker.landmarks(picture, boxes), [0.9, 0.25, 0.5]),
+        (lambda picture: landmarker.landmarks(picture, boxes), [0.9, 0.25, 0.5, 0.05]),
         (Landmarker("fast", FixedBoxes(boxes), threads=1).detect, [0.9, 0.25, 0.5]),
     ):
-        outputs = sees([0.9, 0.25, 0.5])
+        outputs = sees([0.9, 0.25, 0.5, 0.05])
         monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))
         assert [face.confidence for face in find(GREY)] == found
 

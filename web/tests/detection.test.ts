@@ -18,6 +18,7 @@ async function found(scores: readonly (number | null)[]): Promise<(number | null
 describe("findFaces", () => {
   it("keeps what the detector is sure of, and of the rest that in which the model sees a face", async () => {
     expect(await found([0.1, 0.99, 0.98, 1])).toEqual([0, 1, 3]);
+    expect(await found([0.09, 0.99, 0.98])).toEqual([1]);
   });
 
   it("keeps only what the detector is sure of where the model gives no scores", async () => {

@@ -1508,7 +1508,8 @@ function guessesOf(proposals, isSure) {
 }
 /** Whether what was proposed is a face after all. */
 function stands(proposal, face, least) {
-	return proposal.sure || face.confidence !== null && face.confidence >= least;
+	if (proposal.sure) return face.confidence === null || face.confidence >= .1;
+	return face.confidence !== null && face.confidence >= least;
 }
 // src/lightmark/source.ts
 /** Sources: whatever a browser draws, as pixels. */

@@ -2,7 +2,7 @@
 import { suppress, type Proposal } from "./face_detector";
 import { tightBox, type Box } from "./geometry";
 import type { Picture } from "./image";
-import { CONFIRMED, SURE, type Face, type Guess, type Place } from "./landmarker";
+import { CONFIRMED, DENIED, SURE, type Face, type Guess, type Place } from "./landmarker";
 
 /** What finds boxes in a picture, and says which of them it is sure of. */
 export interface Finder {
@@ -51,5 +51,6 @@ export function guessesOf(proposals: readonly Proposal[], isSure: boolean): Gues
 
 /** Whether what was proposed is a face after all. */
 export function stands(proposal: Proposal, face: Face, least: number): boolean {
-  return proposal.sure || (face.confidence !== null && face.confidence >= least);
+  if (proposal.sure) return face.confidence === null || face.confidence >= DENIED;
+  return face.confidence !== null && face.confidence >= least;
 }
