@@ -114,6 +114,7 @@ def test_finds_in_which_the_model_sees_no_face_are_left_out(monkeypatch: pytest.
         (lambda picture: landmarker.detect_batch([picture])[0], [0.9, 0.5]),
         (lambda picture: landmarker.landmarks(picture, boxes), [0.9, 0.25, 0.5, 0.05]),
         (Landmarker("fast", FixedBoxes(boxes), threads=1).detect, [0.9, 0.25, 0.5]),
+        (Landmarker("fast", FixedBoxes(boxes), threads=1, min_confidence=0).detect, [0.9, 0.25, 0.5, 0.05]),
     ):
         outputs = sees([0.9, 0.25, 0.5, 0.05])
         monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))

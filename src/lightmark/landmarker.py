@@ -72,9 +72,9 @@ class Landmarker:
 
     A detection of the detector is a face unless its `confidence` by the landmark model is below 0.1; a proposal (see
     `Proposer`) is one from a confidence of 0.9 on, beside a detection of 0.99. With `min_confidence` every face needs
-    that confidence: this drops some faces in full profile. `min_face` is the smallest face to look for, in pixels or,
-    below 1, as a share of the picture's longer side; without it that is about 1/19 of that side, less beside small
-    faces or none. Smaller faces take longer.
+    that confidence, and 0 keeps all detections; high ones drop some faces in full profile. `min_face` is the smallest
+    face to look for, in pixels or, below 1, as a share of the picture's longer side; without it that is about 1/19 of
+    that side, less beside small faces or none. Smaller faces take longer.
 
     A picture is any `Source`: a path, encoded bytes, a PIL image or an array. For pictures above the pixel limit call
     `to_picture` with its `max_pixels` first. Threads may share a Landmarker if they may share its detector, which
@@ -173,9 +173,10 @@ class Landmarker:
 
     def _accept(self, faces: list[Face], certain: NDArray[np.bool_]) -> list[Face]:
         """Faces of detections (`certain`) that the landmark model does not deny, and of proposals that it confirms."""
-        minimum = self._min_confidence or 0.0
+        minimum = self._min_confidence
         needed = SURE if certain.any() else CONFIRMED  # clothes beside a face reach 0.97
-        minima = [max(minimum, DENIED if detected else needed) for detected in certain]
+        of_detections, of_proposals = DENIED if minimum is None else minimum, max(minimum or 0.0, needed)
+        minima = [of_detections if detected else of_proposals for detected in certain]
         accepted = [
             face
             for face, limit in zip(faces, minima, strict=True)

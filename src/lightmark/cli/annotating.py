@@ -42,7 +42,8 @@ LINE_EVERY = 30.0  # seconds between progress lines without a terminal
     help="Face detector: auto, face, face:PATH, cascade, yunet:PATH, mediapipe.",
 )  # fmt: skip
 @click.option(
-    "--min-confidence", type=click.FloatRange(0, 1), help="Drop faces whose confidence is below this value (0–1)."
+    "--min-confidence", type=click.FloatRange(0, 1),
+    help="Drop faces whose confidence is below this value (0–1), 0.1 by default.",
 )  # fmt: skip
 @MEASURES
 @MIN_FACE

@@ -66,7 +66,7 @@ UNREAD = 1
 )  # fmt: skip
 @click.option(
     "--min-confidence", type=click.FloatRange(0, 1),
-    help="Drop faces whose confidence is below this value (0–1).",
+    help="Drop faces whose confidence is below this value (0–1), 0.1 by default.",
 )  # fmt: skip
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True,
