@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,15 @@ def two_faces() -> Sources:
     made = Sources(faces, [np.full((300, 400, 3), 60, np.uint8)])
     made.face = lambda index: picture
     return made
+
+
+def test_neighbours_are_known_in_another_process() -> None:
+    """Workers that are spawned get the sources pickled."""
+    face = red_face()
+    faces = [replace(face, points=points, image=None) for points in (POINTS, POINTS + 60.0)]
+    there = pickle.loads(pickle.dumps(Sources(faces, [])))
+    assert [len(there.beside(index)) for index in (0, 1)] == [1, 1]
+    np.testing.assert_array_equal(there.beside(0)[0].points, POINTS + 60.0)
 
 
 def test_neighbours_in_a_pasted_picture_are_faces_too() -> None:

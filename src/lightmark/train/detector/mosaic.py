@@ -87,12 +87,13 @@ class Sources:
     def __init__(self, samples: Sequence[Sample], backgrounds: Sequence[Path | Picture]) -> None:
         self.samples, self.backgrounds = samples, backgrounds
         self._pictures = PictureCache()
-        self._groups = {id(face): group for group in by_picture(samples) if len(group) > 1 for face in group}
+        numbers = {id(sample): index for index, sample in enumerate(samples)}
+        self._groups = {numbers[id(face)]: group for group in by_picture(samples) if len(group) > 1 for face in group}
 
-    def beside(self, sample: Sample) -> list[Sample]:
-        """The other faces in the picture of `sample`, each once: several data sets may label it."""
-        faces = [sample, *self._groups.get(id(sample), [])]
-        first = np.arange(float(len(faces)))[::-1]  # as scores: `sample` and then the earlier ones stay
+    def beside(self, index: int) -> list[Sample]:
+        """The other faces in the picture of face number `index`, each once: several data sets may label it."""
+        faces = [self.samples[index], *self._groups.get(index, [])]
+        first = np.arange(float(len(faces)))[::-1]  # as scores: the face itself and then the earlier ones stay
         chosen = suppress(np.stack([tight_box(face.points) for face in faces]), first, SAME_FACE)
         return [faces[index] for index in chosen[1:]]
 
@@ -195,7 +196,7 @@ def _paste_face(
         if place is not None and all(_covered(place, other.box) < 0.1 for other in faces):
             points = move_points(sample.points, matrix, mirrored, sample.schema)
             faces.append(_labels_of(points))
-            for other in sources.beside(sample):
+            for other in sources.beside(index):
                 labels = _labels_of(move_points(other.points, matrix, mirrored, other.schema))
                 share = _covered(place, labels.box)
                 if share > HIDDEN:
