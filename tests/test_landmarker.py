@@ -147,7 +147,7 @@ class Hesitant:
 def test_the_model_judges_what_the_detector_only_proposes(
     scores: tuple[float, ...], least: float | None, kept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Detections are kept whatever the confidence; beside them proposals need 0.99: clothes reach 0.97."""
+    """Detections are kept unless denied (below 0.1); beside them proposals need 0.99: clothes reach 0.97."""
     landmarker = Landmarker("fast", Hesitant(), threads=1, min_confidence=least)
     for find in (landmarker.detect, lambda picture: landmarker.detect_batch([picture])[0]):
         outputs = sees(scores)

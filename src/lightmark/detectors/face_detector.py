@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
-from lightmark.geometry import Array, invert, largest_first, order_by_area, suppress, transform
+from lightmark.geometry import Array, invert, largest_first, longer_side, order_by_area, suppress, transform
 from lightmark.image import Picture, require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
@@ -137,8 +137,7 @@ class FaceDetector:
         longer = max(shape[:2])
         if self._min_face is None:
             certain = near.boxes[near.scores >= self.threshold]
-            sides = (certain[:, 2:] - certain[:, :2]).max(axis=1, initial=0.0)
-            largest = float(sides.max(initial=0.0))
+            largest = max((longer_side(box) for box in certain), default=0.0)
             needed = SMALLEST_FACE * longer / (FAR_FACE * largest) if largest else math.inf
             finer = math.ceil(min(FAR_INPUT, longer, needed))
         else:

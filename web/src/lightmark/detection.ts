@@ -50,7 +50,7 @@ export function guessesOf(proposals: readonly Proposal[], isSure: boolean): Gues
 }
 
 /** Whether what was proposed is a face after all. */
-export function stands(proposal: Proposal, face: Face, least: number): boolean {
+function stands(proposal: Proposal, face: Face, least: number): boolean {
   if (proposal.sure) return face.confidence === null || face.confidence >= DENIED;
   return face.confidence !== null && face.confidence >= least;
 }

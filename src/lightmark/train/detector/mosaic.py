@@ -93,8 +93,8 @@ class Sources:
     def beside(self, index: int) -> list[Sample]:
         """The other faces in the picture of face number `index`, each once: several data sets may label it."""
         faces = [self.samples[index], *self._groups.get(index, [])]
-        first = np.arange(float(len(faces)))[::-1]  # as scores: the face itself and then the earlier ones stay
-        chosen = suppress(np.stack([tight_box(face.points) for face in faces]), first, SAME_FACE)
+        boxes = np.stack([tight_box(face.points) for face in faces])
+        chosen = suppress(boxes, np.zeros(len(faces)), SAME_FACE)  # of ties the first stays: the face itself
         return [faces[index] for index in chosen[1:]]
 
     def face(self, index: int) -> Picture:
