@@ -10,7 +10,7 @@ import org.tensorflow.lite.Interpreter
  *     lightmark export face --to litert --out device
  *
  * which prints `threshold` and `possible`. A face below `threshold` is only a candidate: keep it if the landmark model's
- * confidence is above 0.5, too.
+ * confidence is at least 0.9, too.
  */
 class FaceDetector(file: File, val threshold: Float = 0.72f, val possible: Float = 0.32f) {
     private val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(2))

@@ -11,7 +11,7 @@ struct DetectedFace {
 
 /// Lightmark's face detector on Apple's systems; the package comes from `lightmark export face --to coreml --out device`,
 /// which prints `threshold` and `possible`. A face below `threshold` is only a candidate: keep it if the landmark model's
-/// confidence is above 0.5, too.
+/// confidence is at least 0.9, too.
 final class FaceDetector {
     let threshold: Float
     let possible: Float
