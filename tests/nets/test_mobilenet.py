@@ -43,10 +43,11 @@ def test_authors_multiply_adds_at_smaller_sizes(size, mega_adds):
     assert with_classifier(1.0, lambda net: multiply_adds(net, size))[1] // 1_000_000 == mega_adds
 
 
+@pytest.mark.parametrize("slim", [False, True])
 @pytest.mark.parametrize(("width", "last"), [(0.35, True), (1.0, True), (1.0, False), (1.4, True)])
-def test_maps_have_the_promised_strides_and_widths(width, last):
+def test_maps_have_the_promised_strides_and_widths(width, last, slim):
     """One map at stride 16, one at stride 32, as wide as `channels` says, at every usual size."""
-    network = MobileNetV2(width, last).eval()
+    network = MobileNetV2(width, last, slim).eval()
     for size in (96, 128, 224):
         with torch.no_grad():
             fine, coarse = network(torch.zeros(1, 3, size, size))
@@ -60,6 +61,19 @@ def test_channels_by_hand():
     assert MobileNetV2(1.0, last=False).channels == (96, 320)
     assert MobileNetV2(0.5).channels == (48, 1280)
     assert MobileNetV2(1.4).channels == (136, 1792)
+
+
+def test_slim_network_by_hand():
+    """The maps of the slim network are as wide as the other's; it has a block less and narrower hidden layers."""
+    slim, full = (MobileNetV2(1.0, last=False, slim=slim) for slim in (True, False))
+    assert slim.channels == full.channels
+    # The stem, then expansion, depthwise layer and projection of the first blocks, counted at 64×64 and 32×32 cells.
+    first = 27 * 16 * 64**2 + (9 * 16 + 16 * 16) * 64**2 + 16 * 48 * 64**2 + (9 * 48 + 48 * 24) * 32**2
+    first += (24 * 72 + 9 * 72 + 72 * 24) * 32**2
+    assert multiply_adds(slim.fine[:4], 128) == first
+    assert multiply_adds(slim, 128) < 0.56 * multiply_adds(full, 128)
+    blocks = [sum(isinstance(module, InvertedResidual) for module in net.modules()) for net in (slim, full)]
+    assert blocks == [16, 17]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +99,7 @@ def block_by_hand(block, x, expands):
 def test_block_is_the_papers(expansion, outputs):
     """Expand, filter, project; the input is added where the shapes agree, and only there."""
     torch.manual_seed(0)
-    block = InvertedResidual(8, outputs, stride=1, expansion=expansion).eval()
+    block = InvertedResidual(8, 8 * expansion, outputs, stride=1).eval()
     x = torch.randn(2, 8, 10, 10)
     projected = block_by_hand(block, x, expansion > 1)
     torch.testing.assert_close(block(x), x + projected if outputs == 8 else projected)
@@ -93,7 +107,7 @@ def test_block_is_the_papers(expansion, outputs):
 
 def test_stride_drops_the_residual():
     """A block that halves the map cannot add its input."""
-    block = InvertedResidual(8, 8, stride=2, expansion=6).eval()
+    block = InvertedResidual(8, 48, 8, stride=2).eval()
     assert not block.residual
     assert block(torch.randn(1, 8, 10, 10)).shape == (1, 8, 5, 5)
 
@@ -101,6 +115,6 @@ def test_stride_drops_the_residual():
 def test_projection_is_linear():
     """No activation follows the projection: values below 0 and above 6 pass."""
     torch.manual_seed(0)
-    block = InvertedResidual(8, 16, stride=1, expansion=6).eval()
+    block = InvertedResidual(8, 48, 16, stride=1).eval()
     y = block(100 * torch.randn(2, 8, 10, 10))
     assert y.min() < 0

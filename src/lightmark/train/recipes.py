@@ -168,6 +168,18 @@ def fast128_third(seed: int = 0) -> Distillation:
     )
 
 
+def slim128(seed: int = 0) -> Distillation:
+    """A student with 55 % of fast128's multiply-adds, from its pruned weights (`--start`): 290,000 crops.
+
+    benchmarks/prune_student.py makes those. Every training face comes twice (`--extra`), as for standard192-second.
+    Budget: an hour of one core of a Zen 3.
+    """
+    return _with_student(
+        fast128_second(seed), "slim128", architecture=Architecture("mobilenetv2-slim", "spatial"), steps=9000,
+        warmup=100, ema=0.999,
+    )  # fmt: skip
+
+
 def standard192(seed: int = 0) -> Distillation:
     """A student at 192 px, from one of 160 px (`--start`), with turned and unlabelled faces (`--extra`): 83,000 crops.
 
@@ -293,6 +305,7 @@ DISTILLATIONS: Mapping[str, Callable[[int], Distillation]] = {
     "fast128": fast128,
     "fast128-second": fast128_second,
     "fast128-third": fast128_third,
+    "slim128": slim128,
     "long256": long256,
     "long128": long128,
     "paper224": paper224,
