@@ -51,9 +51,14 @@ def graph(side: int = 16, stride: int = 2, outputs: int = 5, planes: bool = Fals
 
 def answer(model: onnx.ModelProto, path, crops: np.ndarray) -> np.ndarray:
     """Output of the graph for crops."""
-    onnx.save(model, str(path))
-    (out,) = open_session(path, 1).run(None, {"pixels": crops})
+    (out,) = answers(model, path, crops)
     return out
+
+
+def answers(model: onnx.ModelProto, path, crops: np.ndarray) -> list[np.ndarray]:
+    """All outputs of the graph for crops."""
+    onnx.save(model, str(path))
+    return open_session(path, 1).run(None, {"pixels": crops})
 
 
 @pytest.mark.parametrize("side", [8, 16, 28])
@@ -68,6 +73,23 @@ def test_grouped_pixels_give_the_same(tmp_path, side) -> None:
     kernel = next(one for one in model.graph.initializer if one.name == "kernel")
     assert list(kernel.dims) == [10, 12, 3, 2]
     assert not group_pixels(model)  # a second time changes nothing
+
+
+@pytest.mark.parametrize("companion_first", [False, True])
+def test_a_companion_that_reads_the_crops_too_stays(tmp_path, companion_first) -> None:
+    """One of the two convolutions behind the shared bytes is grouped, whichever comes first in the graph."""
+    model = graph(24)
+    make = helper.make_node
+    values = {"wide": np.random.default_rng(5).normal(0, 0.1, (4, 3, 5, 5)).astype(np.float32)}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in values.items())
+    other = make("Conv", ["floats", "wide"], ["theirs"], "other", kernel_shape=[5, 5], strides=[3, 3], pads=[2] * 4)
+    model.graph.node.insert(2 if companion_first else len(model.graph.node), other)
+    model.graph.output.append(helper.make_tensor_value_info("theirs", TensorProto.FLOAT, None))
+    crops = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
+    before = answers(model, tmp_path / "single.onnx", crops)
+    assert group_pixels(model)
+    assert all(map(np.array_equal, answers(model, tmp_path / "grouped.onnx", crops), before))
+    assert next(one for one in model.graph.initializer if one.name == "kernel").dims[1] == 12
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightmark.export.graph import import_onnx, replace_nodes, takes_bytes
+from lightmark.export.graph import copy_of, import_onnx, replace_nodes, takes_bytes
 
 GROUP = 4  # pixels of a row in a group: twelve channels, and two outputs of a stride of 2
 ORIGINAL = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
@@ -26,11 +26,44 @@ def group_pixels(model: Any) -> bool:
     """Rewrite the first convolution of an int8 ModelProto with uint8 input; its outputs stay the same, bit for bit.
 
     (On x86 without VNNI full-range weights are paired differently, so sums that saturate may differ.) Returns False and
-    changes nothing for a graph that begins with planes, a normalisation or another convolution.
+    changes nothing for a graph that begins with planes, a normalisation or other convolutions. Where two convolutions
+    read the crops, as those of a network and its companion, the one that can be rewritten is.
     """
+    (start,) = _readers(model.graph, model.graph.input[0].name)[:1]
+    chain = _chain(model, start)
+    if [node.op_type for node in chain] != ["Transpose", "DequantizeLinear"]:
+        return _group(model, start)
+    split = copy_of(model)
+    _split(split.graph, chain)
+    done = any(_group(split, one) for one in _readers(split.graph, model.graph.input[0].name))
+    if done:
+        model.CopyFrom(split)
+    return done
+
+
+def _split(graph: Any, shared: list[Any]) -> None:
+    """Give each convolution that reads the output of the nodes `shared` a copy of them of its own."""
+    nodes = list(graph.node)
+    (after,) = (index for index, node in enumerate(nodes) if node.output[0] == shared[-1].output[0])
+    copies = []
+    for number, reader in enumerate(_readers(graph, shared[-1].output[0])[1:], start=1):
+        value = shared[0].input[0]
+        for node in shared:
+            copied = type(node)()
+            copied.CopyFrom(node)
+            copied.input[0] = value
+            copied.name = copied.output[0] = f"{node.output[0]}_{number}"
+            copies.append(copied)
+            value = copied.output[0]
+        reader.input[list(reader.input).index(shared[-1].output[0])] = value
+    replace_nodes(graph, [*nodes[: after + 1], *copies, *nodes[after + 1 :]])
+
+
+def _group(model: Any, start: Any) -> bool:
+    """Rewrite the convolution behind the node `start`, which reads the crops, if that is possible."""
     graph = model.graph
     producers = {out: node for node in graph.node for out in node.output}
-    chain = _chain(model)
+    chain = _chain(model, start)
     if [node.op_type for node in chain[:3]] != ["Transpose", "DequantizeLinear", "Conv"]:
         return False
     transpose, _, convolution, *after = chain
@@ -72,18 +105,19 @@ def grouped_kernel(kernel: NDArray[np.int8]) -> NDArray[np.int8]:
     return grouped.reshape(GROUP // 2 * count, GROUP * channels, 3, 2)
 
 
-def _chain(model: Any) -> list[Any]:
-    """Nodes in sequence from the input to the QuantizeLinear after the first convolution, or to a fork."""
-    graph, value = model.graph, model.graph.input[0].name
-    chain: list[Any] = []
-    while True:
-        readers = [node for node in graph.node if value in node.input]
+def _chain(model: Any, start: Any) -> list[Any]:
+    """Nodes in sequence from `start` to the QuantizeLinear after the first convolution, or to a fork."""
+    chain = [start]
+    while chain[-1].op_type != "QuantizeLinear":
+        readers = _readers(model.graph, chain[-1].output[0])
         if len(readers) != 1 or (len(chain) > 2 and readers[0].op_type not in AFTER_CONVOLUTION):
-            return chain
+            break
         chain.append(readers[0])
-        value = readers[0].output[0]
-        if readers[0].op_type == "QuantizeLinear":
-            return chain
+    return chain
+
+
+def _readers(graph: Any, value: str) -> list[Any]:
+    return [node for node in graph.node if value in node.input]
 
 
 def _is_original(convolution: Any) -> bool:
