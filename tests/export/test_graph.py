@@ -69,7 +69,7 @@ def test_written_models_hold_nothing_of_their_makers(write_onnx) -> None:
 
 def test_heads_are_found_by_their_weights() -> None:
     """The nodes that read them and all that come after, with a confidence around the network or without."""
-    for prefix in ("", "network."):
+    for prefix in ("", "network.", "companion.", "network.companion."):
         weights = [
             numpy_helper.from_array(np.ones(1, np.float32), f"{prefix}{name}") for name in ("backbone.head.w", "head.w")
         ]

@@ -56,15 +56,28 @@ def test_other_points_begin_at_their_mean(tmp_path):
     assert predicted.std(axis=0).max() > 1e-3, "they move with the model's points"
 
 
-def test_checkpoint_begins_as_it_was(tmp_path, faces):
+@pytest.mark.parametrize("companion", [None, "mobilenetv2-slim-thirds"])
+def test_checkpoint_begins_as_it_was(tmp_path, faces, companion):
     """A trained checkpoint is a start like an exported file."""
-    spec = ModelSpec(faces[0].schema, 32, 1.25)
-    architecture = Architecture("mobilenetv2", "spatial", width=0.25)
+    spec = ModelSpec(faces[0].schema, 48, 1.25)
+    architecture = Architecture("mobilenetv2", "spatial", width=0.25, companion=companion)
     network = build_network(architecture, mean_normalized_points(faces, spec), 1)
     save_checkpoint(tmp_path / "a.safetensors", network, architecture, spec)
     start = load_model(write_start(tmp_path / "a.safetensors", faces, tmp_path / "start.safetensors"))
     crops = crops_of(faces, spec)
     np.testing.assert_allclose(start(crops), load_model(tmp_path / "a.safetensors")(crops), atol=1e-6)
+
+
+def test_network_with_a_companion_takes_other_points(tmp_path, faces):
+    """Both heads get them, so that the mean of their points begins at the mean places of the new ones."""
+    architecture = Architecture("mobilenetv2", "spatial", width=0.25, companion="mobilenetv2-slim-thirds")
+    spec = ModelSpec(faces[0].schema, 48, 1.25)
+    save_checkpoint(tmp_path / "a.safetensors", build_network(architecture, mean_normalized_points(faces, spec), 1),
+                    architecture, spec)  # fmt: skip
+    others = noise_faces(8, plain_schema(4))
+    start = load_model(write_start(tmp_path / "a.safetensors", others, tmp_path / "start.safetensors"))
+    mean = mean_normalized_points(others, start.spec)
+    np.testing.assert_allclose(start(crops_of(others, start.spec)).mean(axis=0), mean, atol=1e-4)
 
 
 def test_models_that_are_no_start_are_refused(tmp_path, faces):

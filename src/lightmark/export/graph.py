@@ -98,7 +98,7 @@ def head_nodes(model: Any, where: str) -> list[str]:
 
 
 def _belongs_to_head(weight: str) -> bool:
-    return weight.removeprefix("network.").partition(".")[0] in HEADS
+    return weight.removeprefix("network.").removeprefix("companion.").partition(".")[0] in HEADS
 
 
 def take_bytes(model: Any, spec: ModelSpec) -> None:

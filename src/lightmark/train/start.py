@@ -25,7 +25,7 @@ from lightmark.runtime.onnx_file import float_weights, read_onnx
 from lightmark.runtime.onnx_model import OnnxModel
 from lightmark.spec import ModelSpec, spec_crop_matrix
 from lightmark.train.faces import mean_normalized_points
-from lightmark.train.step import planes_of
+from lightmark.train.step import is_point_layer, planes_of
 
 START = "start.safetensors"  # in the folder of a run that begins with an exported file
 FACES = 64  # whose crops calibrate the batch norms, and give the mean places of the model's points
@@ -63,12 +63,13 @@ def write_start(model: Path, samples: Sequence[Sample], out: Path, seed: int = 0
     predicted = TorchModel(old, replace(old_spec, confidence=False))(crops).mean(axis=0)
     same = same_points(spec.schema, old_spec.schema)
     nearest, shift = (list(range(len(mean))), np.zeros_like(mean)) if same else _nearest(mean, predicted)
-    for name in ("head.scores.weight", "head.scores.bias"):
-        tensors[name] = tensors[name][nearest]
-    for name in ("head.offsets.weight", "head.offsets.bias"):
-        pairs = tensors[name].unflatten(0, (-1, 2))[nearest]
-        tensors[name] = pairs.flatten(0, 1)
-    tensors["head.offsets.bias"] = tensors["head.offsets.bias"] + torch.from_numpy(shift.reshape(-1)).float()
+    for name in filter(is_point_layer, list(tensors)):
+        if "offsets" in name:
+            tensors[name] = tensors[name].unflatten(0, (-1, 2))[nearest].flatten(0, 1)
+        else:
+            tensors[name] = tensors[name][nearest]
+        if name.endswith("offsets.bias"):
+            tensors[name] = tensors[name] + torch.from_numpy(shift.reshape(-1)).float()
     network.load_state_dict(tensors)
     save_checkpoint(out, network, architecture, spec)
     return out

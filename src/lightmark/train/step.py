@@ -30,6 +30,7 @@ from lightmark.train.objectives import OBJECTIVES
 # A prime above a million: the random streams of neighbouring seeds do not overlap within a million steps.
 SEED_STRIDE = 1_000_003
 POINT_LAYERS = ("head.scores.", "head.offsets.")  # of spatial heads
+COMPANION = "companion."  # prefix of the weights of a network's companion
 
 
 AnyRecipe = Recipe | DetectorRecipe
@@ -62,7 +63,7 @@ def make_trainee(
     named = list(network.named_parameters())
     groups = []
     for rate in dict.fromkeys((1.0, head_rate)):
-        rated = [p for name, p in named if (head_rate if name.startswith(POINT_LAYERS) else 1.0) == rate]
+        rated = [p for name, p in named if (head_rate if is_point_layer(name) else 1.0) == rate]
         groups += [
             {"params": [p for p in rated if p.ndim > 1], "weight_decay": weight_decay, "rate": rate},
             {"params": [p for p in rated if p.ndim <= 1], "weight_decay": 0.0, "rate": rate},
@@ -71,6 +72,11 @@ def make_trainee(
     # Fused: else every step waits until Adam's step counters, which are tensors, are copied from the device.
     optimiser = AdamW(groups, lr=learning_rate, fused=True)
     return Trainee(network.train(), ema, optimiser, device, data_parallel(network, device))
+
+
+def is_point_layer(name: str) -> bool:
+    """Whether the weights called `name` are of a layer with an output a point."""
+    return name.removeprefix(COMPANION).startswith(POINT_LAYERS)
 
 
 def keep_statistics(network: nn.Module) -> None:
