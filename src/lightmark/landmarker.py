@@ -100,6 +100,8 @@ class Landmarker:
         if min_face is not None and not isinstance(detector, str):
             raise ConfigError(f"min_face {min_face}: is an option of named detectors; give it to the detector itself")
         self._detector = open_detector(detector, threads, min_face) if isinstance(detector, str) else detector
+        # Asked once: looking through a protocol's methods takes longer than choosing among the detector's boxes.
+        self._proposer = self._detector if self.spec.confidence and isinstance(self._detector, Proposer) else None
         self._made_of = portable_model(model), detector, threads, providers, min_confidence, min_face
 
     def __reduce__(self) -> tuple[type[Landmarker], tuple[Any, ...]]:
@@ -166,8 +168,8 @@ class Landmarker:
         Raises `SpecError` for a model that needs other boxes than detectors return (`require_face_box`).
         """
         require_face_box(self.spec, self.spec.schema.name)
-        if self.spec.confidence and isinstance(self._detector, Proposer):
-            return Proposals(*self._detector.propose(image))
+        if self._proposer is not None:
+            return Proposals(*self._proposer.propose(image))
         boxes = self._detector(image)
         return Proposals(boxes, np.ones(len(boxes), bool))
 
