@@ -326,6 +326,36 @@ def test_a_move_by_whole_pixels_is_a_copy(right, down, size):
     np.testing.assert_array_equal(warp(image, matrix, size), cv2.warpAffine(image, matrix, size))
 
 
+@pytest.mark.parametrize(("side", "zoom", "size"), [((80, 60), 0.8, (64, 48)), ((80, 60), 0.8, (96, 64)),
+                                                  ((50, 75), 0.56, (32, 64)), ((40, 20), 1.0, (40, 20))])  # fmt: skip
+def test_a_smaller_picture_is_the_slow_warp(side, zoom, size, monkeypatch):
+    """Scaled about the corner, and black right of it and below: to a grey level what OpenCV's warp gives."""
+    coarse = np.random.default_rng(0).integers(0, 256, (side[1] // 5, side[0] // 5, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, side, interpolation=cv2.INTER_CUBIC)  # the warp rounds places to 1/32 pixel
+    matrix = np.array([[zoom, 0, (zoom - 1) / 2], [0, zoom, (zoom - 1) / 2]])
+    smaller = warp(picture, matrix, size)
+    assert image_module._scaled_size(picture, matrix, size) == (round(side[0] * zoom), round(side[1] * zoom))
+    monkeypatch.setattr(image_module, "_scaled_size", lambda *_: None)
+    slow = warp(picture, matrix, size).astype(int)
+    assert np.abs(smaller - slow).max() <= 2
+    assert np.ptp(slow) > 100
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[0.81, 0, -0.095], [0, 0.81, -0.095]],  # 64.8 columns: a pixel half in the picture
+        [[0.8, 0, 0], [0, 0.8, 0]],  # pixel centres on each other, not the edges
+        [[1.25, 0, 0.125], [0, 1.25, 0.125]],  # enlarged: the border pixels lie outside
+        [[0.8, 0.01, -0.1], [-0.01, 0.8, -0.1]],
+        [[-0.8, 0, 63.1], [0, 0.8, -0.1]],
+    ],
+)
+def test_other_matrices_are_warped(matrix):
+    """Where resizing would give something else."""
+    assert image_module._scaled_size(np.zeros((60, 80, 3), np.uint8), np.array(matrix), (128, 128)) is None
+
+
 def test_a_mirrored_picture_is_not_taken_for_a_moved_one():
     """Its matrix has whole numbers too."""
     image = noise(6, 8)
