@@ -336,12 +336,12 @@ def test_face_as_json(landmarker: Landmarker) -> None:
 
 
 def test_two_proposals_of_one_face_give_its_more_confident_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of proposals with a confidence of at least 0.9; detections are not compared."""
+    """Of proposals with a confidence of at least 0.95; detections are not compared."""
     near = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80], [11, 12, 31, 32], [70, 5, 85, 20]])
-    for certain, kept in ((False, [0.9, 0.98]), (True, [0.95, 0.9, 0.98, 0.89])):
+    for certain, kept in ((False, [0.95, 0.98]), (True, [0.96, 0.95, 0.98, 0.94])):
         proposals = Proposals(near, np.full(4, certain), np.zeros(4))
         monkeypatch.setattr(Hesitant, "propose", lambda self, image, proposals=proposals: proposals)
-        outputs = sees((0.95, 0.9, 0.98, 0.89))
+        outputs = sees((0.96, 0.95, 0.98, 0.94))
         monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))
         found = Landmarker("fast", Hesitant(), threads=1).detect(GREY)
         assert [face.confidence for face in found] == kept
@@ -447,9 +447,9 @@ def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list
 @pytest.mark.parametrize(
     ("scores", "confidence"),
     [
-        ((0.001, 0.0, 0.3, 0.0, 0.89), 0.001),  # first, three directions, upright: no face anywhere
-        ((0.001, 0.0, 0.3, 0.0, 0.9), 0.9),
-        ((0.8, 0.0, 0.9, 0.0, 0.7), 0.9),
+        ((0.001, 0.0, 0.3, 0.0, 0.94), 0.001),  # first, three directions, upright: no face anywhere
+        ((0.001, 0.0, 0.3, 0.0, 0.95), 0.95),
+        ((0.8, 0.0, 0.95, 0.0, 0.7), 0.95),
         ((0.8, 0.1, 0.2, 0.3), 0.8),
         ((0.99, 1.0), 0.99),
     ],
@@ -457,7 +457,7 @@ def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list
 def test_another_direction_needs_to_be_likely_and_likelier(
     scores: tuple[float, ...], confidence: float, landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first prediction is kept if no other reaches 0.9 or its confidence."""
+    """The first prediction is kept if no other reaches 0.95 or its confidence."""
     monkeypatch.setattr(landmarker._model, "outputs", sees(scores, SHAPE))
     (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
     assert face.confidence == confidence

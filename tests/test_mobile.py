@@ -199,8 +199,8 @@ def test_java_cuts_the_same_crop(java, model, box, roll):
     if not roll:  # the face is upright: in a turned crop the model sees none, and its points mean nothing
         found, known = (model.outputs(picture[None]).normalized_points for picture in (crop, expected))
         moved = np.abs(found - known) * spec.size
-        assert moved.mean() < 0.1
-        assert moved.max() < 0.3
+        assert moved.mean() < 0.15
+        assert moved.max() < 0.45
     in_crop = np.array([[0, 1], [0.25, 0.75], [1, 0]]) * spec.size - 0.5
     np.testing.assert_allclose(places[:, :2] @ matrix[:, :2].T + matrix[:, 2], in_crop, atol=1e-9)
     np.testing.assert_allclose(places[:, 2] * matrix_scale(matrix), np.array([0, 0.25, 1]) * spec.size, atol=1e-9)

@@ -11,7 +11,7 @@ struct DetectedFace {
 
 /// Lightmark's face detector on Apple's systems; the package comes from `lightmark export face --to coreml --out device`,
 /// which prints `threshold` and `possible`. A face below `threshold` is only a candidate: keep it if the landmark model's
-/// confidence is at least 0.9, too.
+/// confidence is at least 0.95, too.
 final class FaceDetector {
     let threshold: Float
     let possible: Float
@@ -20,7 +20,7 @@ final class FaceDetector {
 
     /// `package` is device/face.mlpackage; `size` is the --input of the export.
     init(
-        package: URL, size: (width: Int, height: Int) = (320, 320), threshold: Float = 0.72, possible: Float = 0.32
+        package: URL, size: (width: Int, height: Int) = (320, 320), threshold: Float = 0.76, possible: Float = 0.31
     ) async throws {
         model = try await MLModel.load(contentsOf: MLModel.compileModel(at: package), configuration: MLModelConfiguration())
         (self.size, self.threshold, self.possible) = (size, threshold, possible)

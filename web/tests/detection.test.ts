@@ -27,16 +27,16 @@ describe("findFaces", () => {
 });
 
 describe("proposals where nothing is sure", () => {
-  it("give the more confident one of one face, and need a confidence of 0.9", async () => {
+  it("give the more confident one of one face, and need a confidence of 0.95", async () => {
     const boxes: Box[] = [[0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40], [60, 60, 70, 70]];
     const detector = { propose: async () => boxes.map((box) => ({ box, sure: false, roll: null })) };
     const landmarker = {
       confirm: async (_: unknown, guesses: readonly Guess[]) =>
         guesses.map(({ box: [x0, y0, x1, y1] }, index): Face => ({
-          points: [[x0, y0], [x1, y1]], box: [x0, y0, x1, y1], expected_error: null, confidence: [0.91, 0.95, 0.9, 0.89][index], pose: null,
+          points: [[x0, y0], [x1, y1]], box: [x0, y0, x1, y1], expected_error: null, confidence: [0.96, 0.98, 0.95, 0.94][index], pose: null,
         })),
     };
-    expect((await findFaces(picture, detector, landmarker)).map((face) => face.confidence)).toEqual([0.95, 0.9]);
+    expect((await findFaces(picture, detector, landmarker)).map((face) => face.confidence)).toEqual([0.98, 0.95]);
   });
 });
 
