@@ -12,7 +12,7 @@ import org.tensorflow.lite.Interpreter
  * which prints `threshold` and `possible`. A face below `threshold` is only a candidate: keep it if the landmark model's
  * confidence is at least 0.95, too.
  */
-class FaceDetector(file: File, val threshold: Float = 0.76f, val possible: Float = 0.31f) {
+class FaceDetector(file: File, val threshold: Float = 0.69f, val possible: Float = 0.3f) {
     private val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(2))
     private val shape = interpreter.getInputTensor(0).shape() // 1, height, width, 3
     private val input = ByteBuffer.allocateDirect(shape[1] * shape[2] * 3).order(ByteOrder.nativeOrder())

@@ -20,7 +20,7 @@ final class FaceDetector {
 
     /// `package` is device/face.mlpackage; `size` is the --input of the export.
     init(
-        package: URL, size: (width: Int, height: Int) = (320, 320), threshold: Float = 0.76, possible: Float = 0.31
+        package: URL, size: (width: Int, height: Int) = (320, 320), threshold: Float = 0.69, possible: Float = 0.3
     ) async throws {
         model = try await MLModel.load(contentsOf: MLModel.compileModel(at: package), configuration: MLModelConfiguration())
         (self.size, self.threshold, self.possible) = (size, threshold, possible)

@@ -26,8 +26,9 @@ SMALLEST_FACE = 40 / 3  # pixels of the input: what the detector was trained to 
 MAX_INPUT = 1920  # pixels: 56 times the work of 256
 MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 # Without min_face, faces down to the share FAR_FACE of the largest detection are expected, and of any size where there
-# is none: the picture is searched at the input that they need, too, up to FAR_INPUT pixels.
-FAR_FACE, FAR_INPUT = 1 / 4, 1280
+# is none: the picture is searched at the input that they need, too, up to FAR_INPUT pixels; but not at less than
+# WORTHWHILE times the first input, which would find little that the first search did not.
+FAR_FACE, FAR_INPUT, WORTHWHILE = 0.3, 1280, 1.25
 # Score that proposals need beside a detection, since each costs a crop and few are faces: of eight faces of 45 to 90 px
 # in a picture it loses 0 to 3 %.
 BESIDE = 0.5
@@ -140,9 +141,9 @@ class FaceDetector:
             largest = max((longer_side(box) for box in certain), default=0.0)
             needed = SMALLEST_FACE * longer / (FAR_FACE * largest) if largest else math.inf
             finer = math.ceil(min(FAR_INPUT, longer, needed))
-        else:
-            share = self._min_face if self._min_face < 1 else self._min_face / longer
-            finer = min(math.ceil(SMALLEST_FACE / share), MAX_INPUT, MAX_ENLARGEMENT * longer)
+            return finer if finer >= WORTHWHILE * self._input_size else None
+        share = self._min_face if self._min_face < 1 else self._min_face / longer
+        finer = min(math.ceil(SMALLEST_FACE / share), MAX_INPUT, MAX_ENLARGEMENT * longer)
         return finer if finer > self._input_size else None
 
     def _at_size(self, picture: Picture, input_size: int, minimum: float) -> Detections:

@@ -735,8 +735,9 @@ var SMALLEST$1 = 40 / 3;
 var MOST_LONGEST = 1920;
 var MOST_ZOOM = 2;
 /** Without `minFace`: faces from this share of the largest sure find on are looked for, of any size where there is none. */
-var FAR_SHARE = 1 / 4;
+var FAR_SHARE = .3;
 var FAR = 1280;
+var WORTHWHILE = 1.25;
 var BESIDE = .5;
 var SAME_IOU = .4;
 var MOST = 400;
@@ -804,7 +805,7 @@ function finerInput(width, height, minFace, largest) {
 	const longer = Math.max(width, height);
 	if (minFace === null) {
 		const finer = Math.ceil(Math.min(FAR, longer, SMALLEST$1 * longer / (FAR_SHARE * largest)));
-		return finer > LONGEST ? finer : null;
+		return finer >= WORTHWHILE * LONGEST ? finer : null;
 	}
 	if (!(minFace > 0 && minFace < Infinity)) throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
 	const share = minFace < 1 ? minFace : minFace / longer;
@@ -1276,7 +1277,7 @@ function sum(rows, value) {
 var BATCH = 32;
 var SURE = .99;
 /** What is only proposed, or an answer that a turned crop began, needs this confidence: more looks, more mistakes. */
-var CONFIRMED = .9;
+var CONFIRMED = .95;
 var LIKELY = .5;
 var QUARTERS = [
 	90,

@@ -12,8 +12,9 @@ const SMALLEST = 40 / 3; // pixels of the smallest faces that it was trained on
 const MOST_LONGEST = 1920;
 const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
 /** Without `minFace`: faces from this share of the largest sure find on are looked for, of any size where there is none. */
-const FAR_SHARE = 1 / 4;
+const FAR_SHARE = 0.3;
 const FAR = 1280; // pixels of the longer side at most in that search
+const WORTHWHILE = 1.25; // times LONGEST at least: less would find little that the first search did not
 const BESIDE = 0.5; // the score that what is not sure needs beside what is
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 const MOST = 400; // finds a picture that are looked at, surest first
@@ -90,7 +91,7 @@ export function finerInput(width: number, height: number, minFace: number | null
   const longer = Math.max(width, height);
   if (minFace === null) {
     const finer = Math.ceil(Math.min(FAR, longer, (SMALLEST * longer) / (FAR_SHARE * largest)));
-    return finer > LONGEST ? finer : null;
+    return finer >= WORTHWHILE * LONGEST ? finer : null;
   }
   if (!(minFace > 0 && minFace < Infinity)) {
     throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
