@@ -219,7 +219,7 @@ def test_a_picture_of_a_near_face_is_searched_once() -> None:
 @pytest.mark.parametrize(("score", "kept"), [(0.75, 2), (0.65, 3)])
 def test_beside_a_detection_proposals_need_higher_scores(score: float, kept: int, tmp_path: Path) -> None:
     """Clothes are proposed as well; where nothing is detected all count."""
-    scores = np.array([[score, 0.51, 0.49, 0.1]])
+    scores = np.array([[score, 0.56, 0.54, 0.1]])
     boxes = np.arange(4)[:, None] * 60.0 + np.array([0, 0, 30, 30])
     outputs = {"boxes": boxes[None], "scores": scores, "keypoints": KEYPOINTS[None]}
     path = write_detector(tmp_path / "d.onnx", outputs, possible=0.4)
