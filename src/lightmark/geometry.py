@@ -171,12 +171,12 @@ def suppress(boxes: Array, scores: NDArray[np.floating[Any]], overlap: float) ->
 
     Of two that overlap (IoU) by more than `overlap`, the one with the higher score stays, the first where they tie.
     """
-    order = np.argsort(-scores, kind="stable")
-    ious, survives = overlaps(boxes[order], boxes[order]), np.ones(len(order), bool)
-    for index in range(len(order)):
-        if survives[index]:
-            survives[index + 1 :] &= ious[index, index + 1 :] <= overlap
-    return order[survives]
+    left, kept = np.argsort(-scores, kind="stable"), []
+    while len(left):  # as often as there are faces, of which each has tens of boxes
+        best, left = left[0], left[1:]
+        kept.append(best)
+        left = left[overlaps(boxes[best][None], boxes[left])[0] <= overlap]
+    return np.array(kept, dtype=np.intp)
 
 
 def largest_first(boxes: Array) -> Array:

@@ -40,7 +40,7 @@ describe("FaceDetector", () => {
     const session = {
       run: async () => [
         { data: Float32Array.from([0, 0, 10, 10, 100, 100, 140, 140, 50, 50, 60, 60, 20, 90, 50, 95]), dims: [1, 4, 4] },
-        { data: Float32Array.from([0.9, 0.8, 0.51, 0.49]), dims: [1, 4] },
+        { data: Float32Array.from([0.9, 0.8, 0.56, 0.54]), dims: [1, 4] },
         { data: new Float32Array(40), dims: [1, 4, 5, 2] },
       ],
     } as unknown as Session;
