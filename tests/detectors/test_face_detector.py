@@ -200,19 +200,19 @@ def test_the_second_input_is_as_large_as_small_faces_need(
 
 
 def test_a_picture_of_a_near_face_is_searched_once() -> None:
-    """Beside a detection, faces down to three tenths of it are expected; a proposal does not count."""
+    """Beside a detection, faces down to a quarter of it are expected; a proposal does not count."""
     detector = FaceDetector(threads=1)
 
     def after(side: float, score: float, longer: int = 1200) -> int | None:
         near = Detections(np.array([[10.0, 10, 10 + side, 20]]), np.array([score]), np.zeros((1, 5, 2)))
         return detector.finer_input((longer * 3 // 4, longer), near)
 
-    assert after(168, detector.threshold) is None  # 318 pixels: not worth a search after one at 256
-    assert after(166, detector.threshold) == 322  # three tenths have 13.3 pixels there
-    assert after(100, detector.threshold) == 534
-    assert after(50, detector.threshold) == 1067
+    assert after(201, detector.threshold) is None  # 319 pixels: not worth a search after one at 256
+    assert after(199, detector.threshold) == 322  # a quarter has 13.3 pixels there
+    assert after(100, detector.threshold) == 640
+    assert after(50, detector.threshold) == 1200
     assert after(250, detector.threshold - 0.01) == 1200
-    assert after(60, detector.threshold, 640) == 475
+    assert after(100, detector.threshold, 640) == 342
     assert after(20, detector.threshold, 4000) == 1280
 
 

@@ -735,7 +735,7 @@ var SMALLEST$1 = 40 / 3;
 var MOST_LONGEST = 1920;
 var MOST_ZOOM = 2;
 /** Without `minFace`: faces from this share of the largest sure find on are looked for, of any size where there is none. */
-var FAR_SHARE = .3;
+var FAR_SHARE = 1 / 4;
 var FAR = 1280;
 var WORTHWHILE = 1.25;
 var BESIDE = .55;

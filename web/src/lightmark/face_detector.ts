@@ -12,7 +12,7 @@ const SMALLEST = 40 / 3; // pixels of the smallest faces that it was trained on
 const MOST_LONGEST = 1920;
 const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to show
 /** Without `minFace`: faces from this share of the largest sure find on are looked for, of any size where there is none. */
-const FAR_SHARE = 0.3;
+const FAR_SHARE = 1 / 4;
 const FAR = 1280; // pixels of the longer side at most in that search
 const WORTHWHILE = 1.25; // times LONGEST at least: less would find little that the first search did not
 const BESIDE = 0.55; // the score that what is not sure needs beside what is
