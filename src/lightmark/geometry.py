@@ -172,10 +172,15 @@ def suppress(boxes: Array, scores: NDArray[np.floating[Any]], overlap: float) ->
     Of two that overlap (IoU) by more than `overlap`, the one with the higher score stays, the first where they tie.
     """
     left, kept = np.argsort(-scores, kind="stable"), []
-    while len(left):  # as often as there are faces, of which each has tens of boxes
+    x0, y0, x1, y1 = boxes.T
+    areas = (x1 - x0) * (y1 - y0)
+    while len(left):  # as often as there are faces, of which each has tens of boxes; `overlaps` takes twice as long
         best, left = left[0], left[1:]
         kept.append(best)
-        left = left[overlaps(boxes[best][None], boxes[left])[0] <= overlap]
+        width = np.minimum(x1[best], x1[left]) - np.maximum(x0[best], x0[left])
+        height = np.minimum(y1[best], y1[left]) - np.maximum(y0[best], y0[left])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        left = left[shared / (areas[best] + areas[left] - shared) <= overlap]
     return np.array(kept, dtype=np.intp)
 
 
