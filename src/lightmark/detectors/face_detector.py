@@ -29,8 +29,8 @@ MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 # is none: the picture is searched at the input that they need, too, up to FAR_INPUT pixels; but not at less than
 # WORTHWHILE times the first input, which would find little that the first search did not.
 FAR_FACE, FAR_INPUT, WORTHWHILE = 1 / 4, 1280, 1.25
-# Score that proposals need beside a detection, since each costs a crop and few are faces: of twelve faces of 40 to 60 px
-# and eight of 90 px in a picture none more is lost than from 0.5 on, of 0.6 one in 120.
+# Score that proposals need beside a detection, since each costs a crop and few are faces: of twelve faces of 40 or 60
+# px or eight of 90 px in a picture none more is lost than from 0.5 on; from 0.6 on it is one in 120.
 BESIDE = 0.55
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
