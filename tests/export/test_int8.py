@@ -112,7 +112,7 @@ def test_the_emulation_agrees_with_the_layer(exported) -> None:
     """Summed up and unclipped, the pairs are the convolution: of the first layer, in integers."""
     path = exported["onnx-int8-vnni"]
     first = next(layers(path, crops_for(path)))
-    sums = pair_sums(first).reshape(128 // first.strides[0], 32 // first.strides[1], 64, -1)
+    sums = pair_sums(first).reshape(128 // first.strides[0], 32 // first.strides[1], len(first.kernel), -1)
     top, left, bottom, right = first.pads
     padded = np.pad(first.activations, [(0, 0), (0, 0), (top, bottom), (left, right)]).astype(np.float64)
     windows = sliding_window_view(padded, first.kernel.shape[2:], axis=(2, 3))[0, :, :: first.strides[0]]

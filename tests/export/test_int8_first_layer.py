@@ -107,5 +107,5 @@ def test_shipped_students_have_it(name) -> None:
     """What trained students are exported as is what this module looks for."""
     graph = onnx.load(str(model_path(name))).graph
     kernels = {tuple(weight.dims) for weight in graph.initializer if len(weight.dims) == 4}
-    assert (64, 12, 3, 2) in kernels
-    assert (32, 3, 3, 3) not in kernels
+    assert [shape[1:] for shape in kernels].count((12, 3, 2)) == 1
+    assert (3, 3, 3) not in [shape[1:] for shape in kernels]
