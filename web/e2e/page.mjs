@@ -26,7 +26,7 @@ const { values: options } = parseArgs({
   },
 });
 const golden = JSON.parse(readFileSync(here("../tests/golden.json"), "utf8"));
-const CLOSE = 0.5; // pixels by which browser and Python may differ
+const CLOSE = 2; // pixels: rounded otherwise, a cell beside may frame a face, and its crop moves the points by 1 %
 const PATIENCE = 120_000;
 
 const folder = mkdtempSync(join(tmpdir(), "lightmark-pictures-"));
@@ -181,11 +181,11 @@ await step("draws, and leaves out what is not to be shown", async () => {
   assert.equal(await drawn(), all);
 });
 
-await step("finds a far face where the smallest face is set to it", async () => {
-  await openPicture(page, 0, "far.png");
+await step("finds a far face, by default and where the smallest face is set to it", async () => {
+  await openPicture(page, 1, "far.png");
   await bringing(page, 1, () => page.selectOption("#min-face", "0.01"));
   await shoot(page, "far-1280-light");
-  await bringing(page, 0, () => page.selectOption("#min-face", ""));
+  await bringing(page, 1, () => page.selectOption("#min-face", ""));
   await openPicture(page, 1, "astronaut.png");
 });
 
