@@ -38,11 +38,11 @@ def main() -> None:
     architecture = replace(
         architecture_from_dict(dict(spec.architecture), str(options.student)), companion="mobilenetv2-slim-thirds"
     )
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("confidence.")}
-    theirs = {name: tensor for name, tensor in companion.state_dict().items() if not name.startswith("confidence.")}
+    network.confidence = companion.confidence = None
+    theirs = companion.state_dict()
     theirs[STEM] = stem_for_thirds(theirs[STEM])
     pair = LandmarkNet(architecture, spec.schema.size)
-    pair.load_state_dict(own | {f"companion.{name}": tensor for name, tensor in theirs.items()})
+    pair.load_state_dict({**network.state_dict()} | {f"companion.{name}": tensor for name, tensor in theirs.items()})
     files = {"student_sha256": sha256_of(options.student), "companion_sha256": sha256_of(options.companion)}
     # The rest of the provenance tells the confidence's training which faces were held out: the same for both.
     provenance = {name: value for name, value in spec.provenance.items() if name != "validation_nme"}

@@ -138,20 +138,20 @@ def take_channels(layer: nn.Module, old: nn.Module, kept: Tensor) -> None:
 def fit_projection(projection: nn.Module, hidden: Tensor, target: Tensor) -> None:
     """Set a projection and its batch norm to the least-squares fit of `target` by `hidden`, both (B, C, H, W)."""
     convolution, norm = parts(projection)
-    rows, wanted = (maps.permute(0, 2, 3, 1).flatten(0, 2) for maps in (hidden, target))
+    rows, targets = (maps.permute(0, 2, 3, 1).flatten(0, 2) for maps in (hidden, target))
     chosen = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))[:ROWS])
-    rows, wanted = rows[chosen].double(), wanted[chosen].double()
-    mean, wanted_mean = rows.mean(0), wanted.mean(0)
+    rows, targets = rows[chosen].double(), targets[chosen].double()
+    mean, target_mean = rows.mean(0), targets.mean(0)
     rows -= mean
     gram = rows.T @ rows
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
-    weights = torch.linalg.solve(gram, rows.T @ (wanted - wanted_mean)).T
+    weights = torch.linalg.solve(gram, rows.T @ (targets - target_mean)).T
     convolution.weight.copy_(weights[:, :, None, None])
     running_mean, running_var = statistics(norm)
     running_mean.copy_(weights @ mean)
     running_var.copy_((rows @ weights.T).var(0))
     norm.weight.copy_((running_var + norm.eps).sqrt())
-    norm.bias.copy_(wanted_mean)
+    norm.bias.copy_(target_mean)
 
 
 if __name__ == "__main__":

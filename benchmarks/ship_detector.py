@@ -101,8 +101,8 @@ def false_faces(judged: Sequence[Array], threshold: float) -> int:
     for scores, confidences in (pairs.T for pairs in judged):
         certain = scores >= threshold
         needed = np.where(certain, DENIED, SURE if certain.any() else CONFIRMED)
-        heard = certain | (scores >= BESIDE) | (not certain.any())
-        count += int((heard & (confidences >= needed)).sum())
+        considered = certain | (scores >= BESIDE) | (not certain.any())
+        count += int((considered & (confidences >= needed)).sum())
     return count
 
 

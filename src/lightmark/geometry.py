@@ -159,11 +159,11 @@ def map_box(box: Array, offsets: ArrayLike) -> Array:
 
 def overlaps(first: Array, second: Array) -> Array:
     """Intersection over union, IoU (A, B), of boxes `first` (A, 4) and `second` (B, 4)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=-1)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=-1) for boxes in (first, second)]
-    return np.asarray(shared / (areas[0][:, None] + areas[1][None] - shared))
+    x0, y0, x1, y1 = first.T[:, :, None]  # by columns: products of pairs along an axis take twice as long
+    left, top, right, bottom = second.T
+    width, height = np.minimum(x1, right) - np.maximum(x0, left), np.minimum(y1, bottom) - np.maximum(y0, top)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    return np.asarray(shared / ((x1 - x0) * (y1 - y0) + (right - left) * (bottom - top) - shared))
 
 
 def suppress(boxes: Array, scores: NDArray[np.floating[Any]], overlap: float) -> NDArray[np.intp]:
@@ -172,15 +172,10 @@ def suppress(boxes: Array, scores: NDArray[np.floating[Any]], overlap: float) ->
     Of two that overlap (IoU) by more than `overlap`, the one with the higher score stays, the first where they tie.
     """
     left, kept = np.argsort(-scores, kind="stable"), []
-    x0, y0, x1, y1 = boxes.T
-    areas = (x1 - x0) * (y1 - y0)
-    while len(left):  # as often as there are faces, of which each has tens of boxes; `overlaps` takes twice as long
+    while len(left):  # as often as there are faces, of which each has tens of boxes
         best, left = left[0], left[1:]
         kept.append(best)
-        width = np.minimum(x1[best], x1[left]) - np.maximum(x0[best], x0[left])
-        height = np.minimum(y1[best], y1[left]) - np.maximum(y0[best], y0[left])
-        shared = np.maximum(width, 0) * np.maximum(height, 0)
-        left = left[shared / (areas[best] + areas[left] - shared) <= overlap]
+        left = left[overlaps(boxes[best, None], boxes[left])[0] <= overlap]
     return np.array(kept, dtype=np.intp)
 
 

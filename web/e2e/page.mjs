@@ -26,7 +26,9 @@ const { values: options } = parseArgs({
   },
 });
 const golden = JSON.parse(readFileSync(here("../tests/golden.json"), "utf8"));
-const CLOSE = 2; // pixels: rounded otherwise, a cell beside may frame a face, and its crop moves the points by 1 %
+const CLOSE = 0.5; // pixels by which browser and Python may differ
+// In this one Python, which rounds a detector's input otherwise, frames a face by the cell beside: 1 % of the face.
+const CLOSE_BY_SAMPLE = { "meeting.jpg": 2 };
 const PATIENCE = 120_000;
 
 const folder = mkdtempSync(join(tmpdir(), "lightmark-pictures-"));
@@ -95,7 +97,7 @@ async function distance(page, model, name) {
     assert.ok(Math.abs(face.confidence - wanted[index].confidence) < 0.02, `${name}: confidence`);
     assert.ok(Math.abs(face.pose.yaw - wanted[index].pose.yaw) < 1, `${name}: yaw`);
   });
-  assert.ok(furthest < CLOSE, `${name}: ${furthest} px from Python`);
+  assert.ok(furthest < (CLOSE_BY_SAMPLE[name] ?? CLOSE), `${name}: ${furthest} px from Python`);
   return furthest;
 }
 
