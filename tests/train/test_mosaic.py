@@ -131,6 +131,19 @@ def test_neighbours_are_known_in_another_process() -> None:
     np.testing.assert_array_equal(there.beside(0)[0].points, POINTS + 60.0)
 
 
+def test_neighbours_are_known_by_another_path_to_the_picture(tmp_path: Path) -> None:
+    """One label file may name a picture by a way through its own folder, another by a link."""
+    picture = red_face().image
+    assert picture is not None
+    write_png(picture, tmp_path / "group.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "link.png").symlink_to("group.png")
+    for path in (tmp_path / "labels" / ".." / "group.png", tmp_path / "link.png"):
+        first = replace(red_face(), path=tmp_path / "group.png", image=None)
+        second = replace(first, path=path, points=POINTS + 60.0)
+        assert len(Sources([first, second], []).beside(0)) == 1
+
+
 def test_neighbours_in_a_pasted_picture_are_faces_too() -> None:
     """Where the mask shows them; where it hides half of one, that is ignored, and no face is labelled twice."""
     rules = replace(MosaicRules(), smallest=40, largest=0.2, circle=0, crowd=1, empty=0, exposure=0, covered=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import zlib
 from collections import Counter
@@ -100,10 +101,13 @@ def pack(
 
 
 def by_picture(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """`samples` grouped by picture, in the order of each picture's first face."""
+    """`samples` grouped by picture, in the order of each picture's first face.
+
+    A picture is one file, whatever the path to it: data sets that label the same pictures name them each in its way.
+    """
     groups: dict[object, list[Sample]] = {}
     for number, sample in enumerate(samples):
-        groups.setdefault(number if sample.image is not None else sample.path, []).append(sample)
+        groups.setdefault(number if sample.image is not None else os.path.realpath(sample.path), []).append(sample)
     return list(groups.values())
 
 
