@@ -33,6 +33,7 @@ from lightmark.image import Picture
 from lightmark.landmarker import Landmarker
 from lightmark.outputs import require_free
 from lightmark.provenance import git_commit
+from lightmark.runtime.shipped import shipped_hashes
 from lightmark.video.events import Event
 from lightmark.video.timeline import Timeline, write_plot
 from lightmark.video.tracker import Tracker
@@ -82,8 +83,8 @@ def main() -> None:
         print(row)
     report = {
         "command": f"python benchmarks/blinks.py --people {options.people} --seed {options.seed}",
-        "commit": git_commit(), "model": "fast", "people": options.people, "seconds": SECONDS, "size": SIZE,
-        "noise": NOISE, "jpeg_quality": QUALITY, "rows": rows,
+        "commit": git_commit(), "models": shipped_hashes("fast", "face"), "people": options.people,
+        "seconds": SECONDS, "size": SIZE, "noise": NOISE, "jpeg_quality": QUALITY, "rows": rows,
     }  # fmt: skip
     with replacing(options.out) as path:
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

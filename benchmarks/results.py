@@ -170,6 +170,34 @@ RECORDED = (
             "fine-tuned,distilled,unlabelled,long-from-scratch",
         ),
     ),
+    Result(
+        "measures.json",
+        STUDENTS,
+        script(
+            "measures", "--data", "300w", "--turned", "300w_lp/afw", "--helen29", "helen29",
+            "--figure", "openness.png",
+        ),
+        {"measures.json": "benchmarks/results/measures.json", "openness.png": "docs/figures/openness.png"},
+    ),
+    Result("measures-time.json", ("fast",), script("measures_time", "--rounds", "40")),
+    Result(
+        "blinks.json",
+        ("fast",),
+        script("blinks", "--figure", "signals.png"),
+        {"blinks.json": "benchmarks/results/blinks.json", "signals.png": "docs/figures/signals.png"},
+    ),
+    Result(
+        "page-speed.json",
+        STUDENTS,
+        ("node", f"{ROOT}/web/e2e/speed.mjs", "--python", sys.executable, "--out", "{out}"),
+        needs="the built page (web/) and Chromium",
+    ),
+    Result(
+        "arm.json",
+        EVERY,
+        ("bash", "benchmarks/arm.sh", "300w", "arm", "{out}"),
+        needs="apt of Debian 12 on x86-64 and the extra litert",
+    ),
 )  # fmt: skip
 
 
@@ -231,10 +259,10 @@ def make(result: Result, data: Path) -> bool:
         work = Path(folder)
         for source in (ROOT / "benchmarks", *(path for path in data.resolve().iterdir() if path.is_dir())):
             (work / source.name).symlink_to(source)
-        program = {"python": [sys.executable], "lightmark": [sys.executable, "-m", "lightmark"]}[result.command[0]]
-        words = [word.format(out=result.file) for word in result.command[1:]]
-        print(f"{result.file}: {' '.join([result.command[0], *words])}", flush=True)
-        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        name, *words = (word.format(out=result.file) for word in result.command)
+        program = {"python": [sys.executable], "lightmark": [sys.executable, "-m", "lightmark"]}.get(name, [name])
+        print(f"{result.file}: {' '.join([name, *words])}", flush=True)
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHON": sys.executable}
         if subprocess.run([*program, *words], cwd=work, env=environment, check=False).returncode:
             print(f"{result.file}: its command failed; what was there stays", file=sys.stderr)
             return False

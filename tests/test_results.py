@@ -63,6 +63,16 @@ def test_a_result_of_a_file_with_other_names_inside_is_not_stale(
     assert stale_models(results["Result"]("a.json", ("fast",), ("python", "x.py"))) == []
 
 
+def test_scripts_of_other_languages_run_too(results: dict[str, Any], tmp_path: Path) -> None:
+    """They are told which Python to call."""
+    make = in_checkout(results, "make", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "benchmarks" / "measure.sh").write_text('"$PYTHON" -c "print(1)" > "$1"\n')
+    result = results["Result"]("a.json", ("fast",), ("bash", "benchmarks/measure.sh", "{out}"))
+    assert make(result, tmp_path / "data")
+    assert (tmp_path / "benchmarks" / "results" / "a.json").read_text() == "1\n"
+
+
 def test_what_a_command_made_takes_the_old_files_place(results: dict[str, Any], tmp_path: Path) -> None:
     """Its script and data have their usual names where it runs; one that fails leaves the old file."""
     make = in_checkout(results, "make", tmp_path)

@@ -2,13 +2,14 @@
  * Milliseconds of each stage in Chromium, as JSON: medians over a picture of 640×480 with one face.
  *
  *   npm run speed -- [--url http://localhost:8000/] [--python ../.venv/bin/python] [--rounds 100] [--threads 1,2]
+ *     [--out FILE]
  *
  * Every model that the page offers, at each number of threads, each in a browser of its own. `detect` looks at each
  * picture anew; `track` follows the face, as before a camera. On a machine that does nothing else; the published run is in
  * benchmarks/results/page-speed.json.
  */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -23,6 +24,7 @@ const { values: options } = parseArgs({
     python: { type: "string", default: here("../../.venv/bin/python") },
     rounds: { type: "string", default: "100" },
     threads: { type: "string", default: "1,2" },
+    out: { type: "string" },
   },
 });
 const folder = mkdtempSync(join(tmpdir(), "lightmark-pictures-"));
@@ -52,12 +54,15 @@ for (const threads of options.threads.split(",").map(Number)) {
 }
 await server?.close();
 const machine = { processor: cpus()[0].model, cores: cpus().length, node: process.version };
-const commit = execFileSync("git", ["rev-parse", "HEAD"], { encoding: "utf8" }).trim();
+const commit = execFileSync("git", ["rev-parse", "HEAD"], { cwd: here("."), encoding: "utf8" }).trim();
 const what = { picture: "640x480, one face", rounds: Number(options.rounds) };
 const command = "npm run speed (in web/)";
 const registry = JSON.parse(readFileSync(here("../../src/lightmark/models/models.json"), "utf8"));
 const hashes = Object.fromEntries([...new Set(rows.map((row) => row.model))].map((name) => [name, registry[name]?.sha256]));
-console.log(JSON.stringify({ command, commit, models: hashes, browser: browserVersion, "onnxruntime-web": version, machine, ...what, rows }, null, 1));
+const versions = { browser: browserVersion, "onnxruntime-web": version };
+const result = JSON.stringify({ command, commit, models: hashes, ...versions, machine, ...what, rows }, null, 1);
+if (options.out) writeFileSync(options.out, `${result}\n`);
+else console.log(result);
 
 /** Runs in the page, in its main thread: the same code as the worker's, without messages to and fro. */
 async function measure({ base, model, frame, threads, rounds }) {
