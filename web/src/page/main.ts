@@ -37,6 +37,13 @@ const camera = new Camera();
 const signals = new Signals(byId("signal-lines"));
 const view = new View(canvas, frame, layers, () => (result && result.found.faces.length > 1 ? chosen : null));
 
+/** A frame of the camera in which faces were looked for, when, and the model that did. */
+interface Looked {
+  readonly found: Found & { readonly bitmap: ImageBitmap };
+  readonly loaded: Loaded;
+  readonly seconds: number;
+}
+
 interface Result {
   readonly shot: Shot;
   readonly found: Found;
@@ -287,27 +294,42 @@ async function startCamera(facing: Camera["facing"]): Promise<void> {
   }
 }
 
-/** Frame after frame, as fast as they are done. */
+/** Frame after frame, as fast as they are done: the next one is looked at while this one is drawn. */
 async function follow(mine: number, asked: number): Promise<void> {
   const times: number[] = [];
-  while (camera.running && mine === turn) {
-    const bitmap = await camera.frame();
-    if (!bitmap) continue;
-    const seconds = performance.now() / 1000;
-    await loading;
-    const loaded = model;
-    const found = await engine.find({ kind: "track", bitmap, seconds, minFace: minFace() });
-    if (!camera.running || mine !== turn || !loaded || !found.bitmap) return;
-    times.push(performance.now());
-    const before = shot;
-    const { width, height } = found.bitmap;
-    shot = { name: "camera.png", bitmap: found.bitmap, width, height };
-    show({ shot, found, model: loaded });
-    signals.add(seconds, found.faces[chosen]);
-    before?.bitmap.close();
-    tellRate(times);
-    tellFirst(performance.now() - asked);
+  const followed = (): boolean => camera.running && mine === turn;
+  let coming = nextFrame();
+  try {
+    while (followed()) {
+      const looked = await coming;
+      if (!followed()) return;
+      coming = nextFrame();
+      if (!looked) continue;
+      const { found, loaded, seconds } = looked;
+      times.push(performance.now());
+      const before = shot;
+      const { width, height } = found.bitmap;
+      shot = { name: "camera.png", bitmap: found.bitmap, width, height };
+      show({ shot, found, model: loaded });
+      signals.add(seconds, found.faces[chosen]);
+      before?.bitmap.close();
+      tellRate(times);
+      tellFirst(performance.now() - asked);
+    }
+  } finally {
+    coming.catch(() => undefined); // that frame is nobody's any more
   }
+}
+
+/** The next frame of the camera, looked at; null where there is none. */
+async function nextFrame(): Promise<Looked | null> {
+  const bitmap = await camera.frame();
+  if (!bitmap) return null;
+  const seconds = performance.now() / 1000;
+  await loading;
+  const loaded = model;
+  const found = await engine.find({ kind: "track", bitmap, seconds, minFace: minFace() });
+  return loaded && found.bitmap ? { found: { ...found, bitmap: found.bitmap }, loaded, seconds } : null;
 }
 
 function tellRate(times: number[]): void {
