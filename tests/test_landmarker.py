@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from PIL import Image
 
 from lightmark import crop_requests
 from lightmark import landmarker as landmarker_module
+from lightmark.crop_requests import CropRequest
 from lightmark.data.sample import load_image
 from lightmark.data.synthetic import synthetic_samples
 from lightmark.detectors.open import FixedBoxes, Proposals
@@ -38,7 +39,7 @@ from lightmark.geometry import (
 from lightmark.image import Picture
 from lightmark.landmarker import Landmarker
 from lightmark.runtime.onnx_model import OnnxModel
-from lightmark.schema import Schema
+from lightmark.schema import IBUG68, Schema
 from lightmark.spec import ModelSpec, Outputs, face_roll, spec_to_json
 
 FIVE = Schema("five", mirror=(1, 0, 2, 4, 3), normaliser=(0, 1))
@@ -153,6 +154,42 @@ def test_the_model_judges_what_the_detector_only_proposes(
         outputs = sees(scores)
         monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))
         assert [face.confidence for face in find(GREY)] == kept
+
+
+class Doubtful(Hesitant):
+    """Proposes another box once its sure ones are denied."""
+
+    other = np.array([[20.0, 20, 60, 60]])
+
+    def propose_without(self, image: Picture, denied: Array) -> Proposals:
+        """The other box."""
+        np.testing.assert_array_equal(denied, self.boxes[:2])
+        return Proposals(self.other, np.array([False]))
+
+
+@pytest.mark.parametrize(
+    ("confidences", "found"),
+    [
+        ({50: 0.05, 40: 0.05, 10: 0.5, 20: 0.97}, [20]),
+        ({50: 0.05, 40: 0.05, 10: 0.5, 20: 0.9}, []),
+        ({50: 0.05, 40: 0.05, 10: 0.995, 20: 0.97}, [10]),
+        ({50: 0.05, 40: 0.2, 10: 0.5, 20: 0.97}, [40]),
+    ],
+)
+def test_where_all_detections_are_denied_the_picture_is_searched_again(
+    confidences: dict[int, float], found: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detection that is none must not hide a face that is hard to see; boxes by their left edge."""
+    landmarker = Landmarker("fast", Doubtful(), threads=1)
+
+    def answers(requests: Iterable[CropRequest]) -> Iterator[tuple[int, Face]]:
+        for request in requests:
+            points = np.tile(request.box[:2], (68, 1))
+            yield request.picture, Face(points, request.box, IBUG68, None, confidences[int(request.box[0])])
+
+    monkeypatch.setattr(landmarker, "_faces", answers)
+    for faces in (landmarker.detect(GREY), *landmarker.detect_batch([GREY] * 3)):
+        assert [face.box[0] for face in faces] == found
 
 
 def test_a_proposal_beside_detections_takes_one_crop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lightmark.crop_requests import BATCH, CropRequest, batches_of, requests_for, requests_of
-from lightmark.detectors.open import Detector, Proposals, Proposer, open_detector
+from lightmark.detectors.open import Detector, Proposals, Proposer, Reproposer, open_detector
 from lightmark.errors import ConfigError, GeometryError
 from lightmark.face import Face
 from lightmark.geometry import (
@@ -72,8 +74,9 @@ class Landmarker:
     first choice first.
 
     A detection of the detector is a face unless its `confidence` by the landmark model is below 0.1; a proposal (see
-    `Proposer`) is one from a confidence of 0.95 on, beside a detection of 0.99. With `min_confidence` every face needs
-    that confidence, and 0 keeps all detections; high ones drop some faces in full profile. `min_face` is the smallest
+    `Proposer`) is one from a confidence of 0.95 on, beside a detection of 0.99. A picture whose detections are all none
+    is searched once more without them. With `min_confidence` every face needs that confidence, and 0 keeps all
+    detections; high ones drop some faces in full profile. `min_face` is the smallest
     face to look for, in pixels or, below 1, as a share of the picture's longer side; without it that is about 1/19 of
     that side, less beside small faces or none. Smaller faces take longer.
 
@@ -102,7 +105,9 @@ class Landmarker:
             raise ConfigError(f"min_face {min_face}: is an option of named detectors; give it to the detector itself")
         self._detector = open_detector(detector, threads, min_face) if isinstance(detector, str) else detector
         # Asked once: looking through a protocol's methods takes longer than choosing among the detector's boxes.
-        self._proposer = self._detector if self.spec.confidence and isinstance(self._detector, Proposer) else None
+        judged: object = self._detector if self.spec.confidence else None
+        self._proposer = judged if isinstance(judged, Proposer) else None
+        self._reproposer = judged if isinstance(judged, Reproposer) else None
         self._made_of = portable_model(model), detector, threads, providers, min_confidence, min_face
 
     def __reduce__(self) -> tuple[type[Landmarker], tuple[Any, ...]]:
@@ -125,7 +130,8 @@ class Landmarker:
         """
         image = to_picture(source)
         proposals = self._propose(image)
-        return self._accept([face for _, face in self._faces(requests_of(image, proposals))], proposals.certain)
+        faces = [face for _, face in self._faces(requests_of(image, proposals))]
+        return self._accept(faces, proposals) or self._look_again(image, proposals)
 
     def detect_batch(self, sources: Iterable[Source]) -> list[list[Face]]:
         """Faces of each of `sources`, as `detect` returns them.
@@ -134,19 +140,22 @@ class Landmarker:
         memory, of others one at a time. Raises `ImageError` for the first picture that cannot be read.
         """
         faces_by_picture: list[list[Face]] = []
-        masks: list[NDArray[np.bool_]] = []
+        waiting: dict[int, tuple[Picture, Proposals]] = {}
 
         def requests() -> Iterator[CropRequest]:
             for number, source in enumerate(sources):
                 faces_by_picture.append([])
                 image = to_picture(source)
                 proposals = self._propose(image)
-                masks.append(proposals.certain)
+                if len(proposals.boxes):
+                    waiting[number] = image, proposals
                 yield from requests_of(image, proposals, number)
 
-        for number, face in self._faces(requests()):
-            faces_by_picture[number].append(face)
-        return [self._accept(faces, certain) for faces, certain in zip(faces_by_picture, masks, strict=True)]
+        for number, group in groupby(self._faces(requests()), key=itemgetter(0)):
+            image, proposals = waiting.pop(number)
+            faces = [face for _, face in group]
+            faces_by_picture[number] = self._accept(faces, proposals) or self._look_again(image, proposals)
+        return faces_by_picture
 
     def landmarks(
         self, source: Source, boxes: ArrayLike | Sequence[ArrayLike], angles: ArrayLike | None = None
@@ -174,9 +183,16 @@ class Landmarker:
         boxes = self._detector(image)
         return Proposals(boxes, np.ones(len(boxes), bool))
 
-    def _accept(self, faces: list[Face], certain: NDArray[np.bool_]) -> list[Face]:
-        """Faces of detections (`certain`) that the landmark model does not deny, and of proposals that it confirms."""
-        minimum = self._min_confidence
+    def _look_again(self, image: Picture, proposals: Proposals) -> list[Face]:
+        """Faces of a second search where none of `proposals` is a face although some are detections."""
+        if not proposals.certain.any() or self._reproposer is None:
+            return []
+        others = self._reproposer.propose_without(image, proposals.boxes[proposals.certain])
+        return self._accept([face for _, face in self._faces(requests_of(image, others))], others)
+
+    def _accept(self, faces: list[Face], proposals: Proposals) -> list[Face]:
+        """Faces of detections that the landmark model does not deny, and of other proposals that it confirms."""
+        minimum, certain = self._min_confidence, proposals.certain
         needed = SURE if certain.any() else CONFIRMED  # clothes beside a face reach 0.97
         of_detections, of_proposals = DENIED if minimum is None else minimum, max(minimum or 0.0, needed)
         minima = [of_detections if detected else of_proposals for detected in certain]

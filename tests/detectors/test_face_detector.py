@@ -226,6 +226,27 @@ def test_beside_a_detection_proposals_need_higher_scores(score: float, kept: int
     assert len(FaceDetector(path, input_size=320).propose(np.zeros((320, 320, 3), np.uint8)).boxes) == kept
 
 
+def test_a_denied_detection_hides_no_other_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it low scores count again, and the picture is searched for small faces; its own place stays denied."""
+    boxes = np.array([[0.0, 0, 200, 200], [210, 210, 310, 310], [10, 0, 210, 200], [0, 250, 40, 290]])
+    outputs = {"boxes": boxes[None], "scores": np.array([[0.75, 0.54, 0.5, 0.1]]), "keypoints": KEYPOINTS[None]}
+    detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs, possible=0.4), input_size=320)
+    picture, sizes = np.zeros((640, 640, 3), np.uint8), []
+    search = detector._at_size
+
+    def searched(picture: np.ndarray, size: int, minimum: float) -> Detections:
+        sizes.append(size)
+        return search(picture, size, minimum) if size == 320 else NOTHING
+
+    monkeypatch.setattr(detector, "_at_size", searched)
+    denied, certain, _ = detector.propose(picture)
+    assert (certain.tolist(), sizes) == ([True], [320])
+    again = detector.propose_without(picture, denied)
+    assert sizes == [320, 320, 640]
+    assert again.certain.tolist() == [False]
+    np.testing.assert_allclose(again.boxes, boxes[1:2] * 2 + 0.5, atol=0.01)
+
+
 def test_a_low_threshold_keeps_its_detections(tmp_path: Path) -> None:
     """However low the scores that the caller takes for detections: only proposals need more beside one."""
     outputs = {"boxes": CELLS[None], "scores": np.array([[0.4, 0.1, 0.35, 0.1]]), "keypoints": KEYPOINTS[None]}

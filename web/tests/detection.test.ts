@@ -21,6 +21,23 @@ describe("findFaces", () => {
     expect(await found([0.09, 0.99, 0.98])).toEqual([1]);
   });
 
+  it("searches again where the model denies all that the detector is sure of", async () => {
+    const asked: (readonly Box[])[] = [];
+    const detector = {
+      propose: async (_: unknown, denied: readonly Box[] = []) => {
+        asked.push(denied);
+        const x = denied.length ? 5 : 0;
+        return [{ box: [x, 0, 9, 9] as Box, sure: !denied.length, roll: null }];
+      },
+    };
+    const landmarker = {
+      confirm: async (_: unknown, guesses: readonly Guess[]) =>
+        guesses.map(({ box }): Face => ({ points: [[box[0], 0], [9, 9]], box, expected_error: null, confidence: box[0] ? 0.97 : 0.05, pose: null })),
+    };
+    expect((await findFaces(picture, detector, landmarker)).map(({ box }) => box[0])).toEqual([5]);
+    expect(asked).toEqual([[], [[0, 0, 9, 9]]]);
+  });
+
   it("keeps only what the detector is sure of where the model gives no scores", async () => {
     expect(await found([null, null])).toEqual([0]);
   });

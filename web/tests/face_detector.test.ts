@@ -50,6 +50,8 @@ describe("FaceDetector", () => {
     expect(await detector.detect(picture)).toEqual(sure);
     const proposed = (await detector.propose(picture)).map(({ box, sure }) => [box[0], sure]);
     expect(proposed).toEqual([[200.5, true], [0.5, true], [100.5, false]]);
+    const others = (await detector.propose(picture, [[199, 199, 281, 281], [0, 0, 21, 21]])).map(({ box, sure }) => [box[0], sure]);
+    expect(others).toEqual([[40.5, false], [100.5, false]]);
   });
 
   it("tells the roll of what it finds", async () => {

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
-from lightmark.geometry import Array, invert, largest_first, longer_side, order_by_area, suppress, transform
+from lightmark.geometry import (
+    Array,
+    invert,
+    largest_first,
+    longer_side,
+    order_by_area,
+    overlaps,
+    suppress,
+    transform,
+)
 from lightmark.image import Picture, require_image, warp
 from lightmark.runtime.onnx_model import open_session
 from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
@@ -50,6 +59,16 @@ class Detections(NamedTuple):
     def rolls(self) -> Array:
         """Roll (F,) of the faces in degrees, signed as `Pose.roll`."""
         return roll_of_keypoints(self.keypoints)
+
+    def chosen(self, numbers: NDArray[np.intp]) -> Detections:
+        """Those with these `numbers` (F,), in their order."""
+        return Detections(self.boxes[numbers], self.scores[numbers], self.keypoints[numbers])
+
+    def without(self, denied: Array) -> Detections:
+        """Those that overlap no box of `denied` (D, 4) by more than `NMS_IOU`."""
+        if not len(denied):
+            return self
+        return self.chosen(np.flatnonzero((overlaps(self.boxes, denied) <= NMS_IOU).all(axis=1)))
 
 
 class FaceDetector:
@@ -103,7 +122,17 @@ class FaceDetector:
 
     def propose(self, image: NDArray[np.uint8]) -> Proposals:
         """Detections and proposals, largest first, with the rolls of their keypoints as angles."""
-        found = self.detections(image, self._possible)
+        return self._proposals(self.detections(image, self._possible))
+
+    def propose_without(self, image: NDArray[np.uint8], denied: Array) -> Proposals:
+        """Proposals as if nothing had been detected in the boxes `denied` (D, 4), nor anything at their places.
+
+        A detection that is none would otherwise hide faces that are hard to see: the picture is not searched at a
+        larger input for its sake, and proposals need a score of `BESIDE`.
+        """
+        return self._proposals(self._detections(require_image(image), self._possible, denied))
+
+    def _proposals(self, found: Detections) -> Proposals:
         certain = found.scores >= self.threshold
         order = order_by_area(found.boxes)
         if certain.any():
@@ -120,18 +149,20 @@ class FaceDetector:
 
         Raises `ImageError` for an image of another type or shape, `CheckpointError` for a file that does not run.
         """
-        picture = require_image(image)
         minimum = self.threshold if threshold is None else threshold
-        near = self._at_size(picture, self._input_size, minimum)
+        return self._detections(require_image(image), minimum, np.empty((0, 4)))
+
+    def _detections(self, picture: Picture, minimum: float, denied: Array) -> Detections:
+        """Detections with a score of at least `minimum`, but for those at the place of a box of `denied` (D, 4)."""
+        near = self._at_size(picture, self._input_size, minimum).without(denied)
         finer = self.finer_input(picture.shape, near)
         if finer is None:
             return near
         if self._min_face is None:  # by default: among so many more cells a low score is hardly ever a face
             minimum = max(minimum, self._likely)
-        pairs = zip(near, self._at_size(picture, finer, minimum), strict=True)
-        boxes, scores, keypoints = (np.concatenate(pair) for pair in pairs)
-        chosen = choose_cells(boxes, scores, 0.0)  # each search has dropped what scores too low
-        return Detections(boxes[chosen], scores[chosen], keypoints[chosen])
+        pairs = zip(near, self._at_size(picture, finer, minimum).without(denied), strict=True)
+        found = Detections(*(np.concatenate(pair) for pair in pairs))
+        return found.chosen(choose_cells(found.boxes, found.scores, 0.0))  # each search has dropped what scores too low
 
     def finer_input(self, shape: tuple[int, ...], near: Detections) -> int | None:
         """Second input size at which a picture (H, W) is searched after the detections `near`; None for none."""

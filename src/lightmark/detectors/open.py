@@ -40,6 +40,14 @@ class Proposer(Protocol):
         """Fields of `Proposals`; a detector without key points leaves the angles out."""
 
 
+@runtime_checkable
+class Reproposer(Proposer, Protocol):
+    """Proposer that searches a picture again after a landmark model has denied all of its detections."""
+
+    def propose_without(self, image: Picture, denied: Array) -> Proposals:
+        """Proposals as if nothing had been detected in the boxes `denied` (D, 4), nor anything at their places."""
+
+
 class FixedBoxes:
     """Detector that returns the same `boxes` (F, 4) for every picture, from labels or another detector.
 

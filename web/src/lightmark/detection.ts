@@ -6,7 +6,8 @@ import { CONFIRMED, DENIED, SURE, type Face, type Guess, type Place } from "./la
 
 /** What finds boxes in a picture, and says which of them it is sure of. */
 export interface Finder {
-  propose(picture: Picture): Promise<Proposal[]>;
+  /** As if there were nothing at the places of `denied`, boxes in which the model saw no face. */
+  propose(picture: Picture, denied?: readonly Box[]): Promise<Proposal[]>;
 }
 
 /** What finds the points in boxes, whose roll in degrees may be known. */
@@ -20,7 +21,17 @@ export interface Marker {
 export async function findFaces(
   picture: Picture, detector: Finder, landmarker: Pick<Marker, "confirm">,
 ): Promise<Face[]> {
-  return facesOf(picture, await detector.propose(picture), landmarker);
+  const proposals = await detector.propose(picture);
+  const faces = await facesOf(picture, proposals, landmarker);
+  return faces.length ? faces : facesBeside(picture, proposals.filter(({ sure }) => sure), detector, landmarker);
+}
+
+/** Faces of a second search where all that the detector was sure of is `denied`: it must not hide what is hard to see. */
+export async function facesBeside(
+  picture: Picture, denied: readonly Proposal[], detector: Finder, landmarker: Pick<Marker, "confirm">,
+): Promise<Face[]> {
+  if (!denied.length) return [];
+  return facesOf(picture, await detector.propose(picture, denied.map(({ box }) => box)), landmarker);
 }
 
 /** Of `proposals` those that are faces: see `findFaces`. `isSure`: of some face in the picture, not only of these. */

@@ -119,9 +119,12 @@ export class FaceDetector {
     return (await this.propose(picture)).filter((one) => one.sure).map((one) => one.box);
   }
 
-  /** The boxes that `detect` gives and those of what may be faces, the largest first. */
-  async propose(picture: Picture): Promise<Proposal[]> {
-    const finds = await this.finds(picture);
+  /**
+   * The boxes that `detect` gives and those of what may be faces, the largest first; as if there were nothing at the places
+   * of `denied`.
+   */
+  async propose(picture: Picture, denied: readonly Box[] = []): Promise<Proposal[]> {
+    const finds = await this.finds(picture, denied);
     const { threshold } = this.spec;
     const least = finds.some(({ score }) => score >= threshold) ? Math.min(threshold, BESIDE) : 0;
     const kept = finds.filter(({ score }) => score >= least);
@@ -133,15 +136,16 @@ export class FaceDetector {
     return (this.spec.threshold + this.spec.possible) / 2;
   }
 
-  /** What may be faces in `picture`, by a score of at least `possible`. */
-  private async finds(picture: Picture): Promise<Find[]> {
+  /** What may be faces in `picture`, by a score of at least `possible`, but for what lies in boxes that are `denied`. */
+  private async finds(picture: Picture, denied: readonly Box[]): Promise<Find[]> {
     const { threshold, possible } = this.spec;
-    const finds = await this.search(picture, LONGEST, possible);
+    const allowed = ({ box }: Find): boolean => denied.every((other) => overlap(other, box) <= SAME_IOU);
+    const finds = (await this.search(picture, LONGEST, possible)).filter(allowed);
     const sides = finds.map(({ box, score }) => (score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0));
     const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
     // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
     const least = this.minFace === null ? this.likely : possible;
-    if (finer !== null) finds.push(...(await this.search(picture, finer, least)));
+    if (finer !== null) finds.push(...(await this.search(picture, finer, least)).filter(allowed));
     return suppress(finds);
   }
 

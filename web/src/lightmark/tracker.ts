@@ -1,5 +1,5 @@
 /** Tracker: the faces of a camera, frame by frame, each with an id that it keeps (lightmark/video/tracker.py). */
-import { facesOf, type Finder, type Marker } from "./detection";
+import { facesBeside, facesOf, type Finder, type Marker } from "./detection";
 import { overlap, type Box } from "./geometry";
 import type { Picture } from "./image";
 import type { Face, Place } from "./landmarker";
@@ -82,7 +82,10 @@ export class Tracker {
     const certain = proposals.filter((one) => one.sure);
     this.forgetMissed(certain.map((one) => one.box));
     const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
-    const found = await facesOf(picture, fresh, this.landmarker, certain.length > 0);
+    let found = await facesOf(picture, fresh, this.landmarker, certain.length > 0);
+    if (!found.length && certain.every((one) => fresh.includes(one))) {
+      found = await facesBeside(picture, certain, this.detector, this.landmarker);
+    }
     const sure = found.filter((face) => this.holds(face, picture));
     // Once more in the box of its own points, as in every frame to come: a detector's box is looser.
     const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
