@@ -19,19 +19,19 @@ from pathlib import Path
 import numpy as np
 
 from lightmark.cli.auxiliary_training import pictures_of
-from lightmark.detectors.face_detector import BESIDE, FaceDetector
-from lightmark.detectors.open import Proposals
+from lightmark.detectors.face_detector import FaceDetector
+from lightmark.errors import ConfigError
 from lightmark.export.detector import export_detector, load_face_detector
 from lightmark.files import replacing, sha256_of
-from lightmark.geometry import Array
 from lightmark.image import Picture
-from lightmark.landmarker import CONFIRMED, DENIED, SURE, Landmarker
+from lightmark.landmarker import Landmarker
 from lightmark.outputs import require_free
 from lightmark.runtime.shipped import DETECTORS, FOLDER
 from lightmark.source import to_picture
 from lightmark.train.detector.train import split_backgrounds
 
 STEPS = [round(step / 100, 2) for step in range(5, 100)]
+LOWEST = 0.5  # threshold that is tried
 FALSE_SHARE = 0.007  # false faces a variant of a picture without faces
 LICENCE = "research use only, as its training pictures (300W, 300W-LP, YouTube Faces, portraits)."
 SUMMARY = "Faces at any roll, from 1/19 of the picture's longer side; tight 68-point boxes and five keypoints."
@@ -55,10 +55,10 @@ def main() -> None:
     pictures = [to_picture(path) for path in unseen]
     scores = np.concatenate([detector.detections(picture, threshold=0.05).scores for picture in pictures])
     possible = next(step for step in STEPS if (scores >= step).sum() <= len(pictures))
-    judge = Judge(detector, possible).judge
-    judged = [judge(variant) for picture in pictures for variant in variants_of(picture)]
-    threshold = next(step for step in STEPS if false_faces(judged, step) <= FALSE_SHARE * len(judged))
-    print(f"{len(pictures)} pictures, {len(judged)} variants: {false_faces(judged, threshold)} false faces")
+    export_detector(options.checkpoint, file, 0.7, possible)
+    variants = [variant for picture in pictures for variant in variants_of(picture)]
+    threshold, count = lowest_threshold(file, variants, int(FALSE_SHARE * len(variants)))
+    print(f"{len(pictures)} pictures, {len(variants)} variants: {count} false faces")
     print(f"threshold {threshold:.2f}, proposals from {possible:.2f}")
     difference = export_detector(options.checkpoint, file, threshold, possible)
     register(options.name, file)
@@ -72,38 +72,28 @@ def variants_of(picture: Picture) -> Iterator[Picture]:
         yield from (np.ascontiguousarray(np.rot90(part, turns)) for turns in range(4))
 
 
-class Judge:
-    """Scores of all that a detector proposes, with the shipped student's confidences."""
-
-    def __init__(self, detector: FaceDetector, possible: float) -> None:
-        self.detector, self.possible = detector, possible
-        self.found = detector.detections(np.zeros((32, 32, 3), np.uint8), possible)
-        self.landmarker = Landmarker(detector=self, min_confidence=0.0, threads=1)
-
-    def __call__(self, image: Picture) -> Array:
-        """Boxes of the detector, which this stands for; the landmarker calls `propose`."""
-        return self.detector(image)
-
-    def propose(self, _image: Picture) -> Proposals:
-        """All of them as detections, so that the landmarker judges and keeps each."""
-        return Proposals(self.found.boxes, np.ones(len(self.found.boxes), bool), self.found.rolls)
-
-    def judge(self, picture: Picture) -> Array:
-        """Score and confidence of each proposal in a picture, (F, 2)."""
-        self.found = self.detector.detections(picture, self.possible)
-        confidences = [face.confidence for face in self.landmarker.detect(picture)]
-        return np.array([self.found.scores, confidences]).T
+def lowest_threshold(file: Path, pictures: Sequence[Picture], most: int) -> tuple[float, int]:
+    """Lowest threshold with which at most `most` faces are found in pictures without any, and how many are."""
+    for threshold in (step for step in STEPS if step >= LOWEST):
+        landmarker = Landmarker(detector=FaceDetector(file, threshold=threshold, threads=1), threads=1)
+        counts = counts_of_faces(landmarker, pictures, most)
+        print(f"threshold {threshold:.2f}: {sum(counts)} false faces in {len(counts)} variants", flush=True)
+        if sum(counts) <= most:
+            return threshold, sum(counts)
+        # Those with faces are the first of the next round, which is over sooner.
+        first = {index for index, count in enumerate(counts) if count}
+        pictures = [*(pictures[index] for index in first), *(p for i, p in enumerate(pictures) if i not in first)]
+    raise ConfigError(f"{file}: finds more than {most} faces in {len(pictures)} pictures without any at each threshold")
 
 
-def false_faces(judged: Sequence[Array], threshold: float) -> int:
-    """Faces that `Landmarker` would accept with this threshold of the detector."""
-    count = 0
-    for scores, confidences in (pairs.T for pairs in judged):
-        certain = scores >= threshold
-        needed = np.where(certain, DENIED, SURE if certain.any() else CONFIRMED)
-        considered = certain | (scores >= BESIDE) | (not certain.any())
-        count += int((considered & (confidences >= needed)).sum())
-    return count
+def counts_of_faces(landmarker: Landmarker, pictures: Sequence[Picture], most: int) -> list[int]:
+    """Faces found in each picture, up to the one with which there are more than `most`."""
+    counts: list[int] = []
+    for picture in pictures:
+        counts.append(len(landmarker.detect(picture)))
+        if sum(counts) > most:
+            break
+    return counts
 
 
 def register(name: str, file: Path) -> None:

@@ -1,12 +1,15 @@
-"""The shipped detector's thresholds are counted as `Landmarker` decides."""
+"""The shipped detector's threshold is the lowest at which `Landmarker` finds few faces where there are none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+from lightmark.errors import ConfigError
 
 
 @pytest.fixture
@@ -24,21 +27,26 @@ def test_variants_are_the_picture_and_its_halves_turned_by_quarters(script: Modu
     np.testing.assert_array_equal(variants[9], np.rot90(picture[:, 3:]))
 
 
-@pytest.mark.parametrize(
-    ("pairs", "expected"),
-    [
-        ([(0.8, 0.2)], 1),  # a detection that the student does not deny
-        ([(0.8, 0.05)], 0),
-        ([(0.4, 0.96)], 1),  # a proposal that it confirms
-        ([(0.4, 0.94)], 0),
-        ([(0.8, 0.2), (0.6, 0.98)], 1),  # beside a detection a proposal needs more
-        ([(0.8, 0.2), (0.6, 0.995)], 2),
-        ([(0.8, 0.05), (0.5, 0.995)], 0),  # and is not looked at below its score there
-        ([], 0),
-    ],
-)
-def test_false_faces_are_those_that_would_be_accepted(
-    pairs: list[tuple[float, float]], expected: int, script: ModuleType
+class Finds:
+    """Finds as many faces in a picture as its first pixel says, less one for each 0.01 of the threshold over 0.5."""
+
+    def __init__(self, detector: float, **_: object) -> None:
+        self.less = round((detector - 0.5) * 100)
+
+    def detect(self, picture: np.ndarray) -> list[str]:
+        """Faces."""
+        return ["face"] * max(0, int(picture.flat[0]) - self.less)
+
+
+def test_the_lowest_threshold_with_few_enough_false_faces_is_chosen(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With a threshold of 0.7, by score and confidence."""
-    assert script.false_faces([np.array(pairs).reshape(-1, 2)], 0.7) == expected
+    """Of steps of 0.01: with 0.51 three of the first picture are left and one of the last."""
+    monkeypatch.setattr(script, "FaceDetector", lambda file, threshold, threads: threshold)
+    monkeypatch.setattr(script, "Landmarker", Finds)
+    pictures = [np.full((1, 1, 3), value, np.uint8) for value in (4, 0, 0, 2)]
+    assert script.lowest_threshold(tmp_path, pictures, 4) == (0.51, 4)
+    assert script.lowest_threshold(tmp_path, pictures, 3) == (0.52, 2)
+    assert script.lowest_threshold(tmp_path, pictures, 0) == (0.54, 0)
+    with pytest.raises(ConfigError, match="more than -1"):
+        script.lowest_threshold(tmp_path, pictures, -1)
