@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lightmark.data.synthetic import synthetic_samples
-from lightmark.detectors.face_detector import choose_cells, fit_input, read_settings
+from lightmark.detectors.face_detector import fit_input, merge_cells, read_settings
 from lightmark.detectors.keypoint_box import roll_of_keypoints
 from lightmark.geometry import invert, matrix_scale, transform
 from lightmark.image import warp
@@ -250,17 +250,19 @@ def test_java_fits_a_picture_into_the_detector_s_input(java_boxes, width, height
 
 
 def test_java_chooses_the_faces_that_the_package_chooses(java_boxes):
-    """Of random cells: boxes in the picture, scores and rolls, overlapping ones once; without key points no roll."""
+    """Of random cells: boxes in the picture, scores and rolls, near ones blended; without key points no roll."""
     rng, picture = np.random.default_rng(0), np.zeros((200, 400, 3), np.uint8)
     matrix, size = fit_input(picture.shape[:2], 320, 32)
     centres, sides = rng.uniform(0, 320, (300, 1, 2)), rng.uniform(20, 80, (300, 1, 2))
+    centres[150:], sides[150:] = centres[:150] + rng.uniform(-4, 4, (150, 1, 2)), sides[:150]
     boxes = (centres + sides * np.array([[-0.5], [0.5]])).reshape(-1, 4).astype(np.float32)
     scores = rng.permutation(300).astype(np.float32) / 300
     keypoints = (centres + rng.uniform(-40, 40, (300, 5, 2))).astype(np.float32)
-    chosen = choose_cells(boxes.astype(float), scores, 0.4)
-    assert 20 < len(chosen) < 180, "some cells overlap, some do not"
+    chosen, merged = merge_cells(boxes.astype(float), scores, 0.4)
+    blended = (merged != boxes[chosen]).any(axis=1)
+    assert 10 < blended.sum() < len(chosen) - 10, "some cells are near others, some are not"
     _, faces = java_boxes(picture, *size, (scores, boxes, keypoints), 0.4)
-    expected = transform(invert(matrix), boxes[chosen].reshape(-1, 2, 2)).reshape(-1, 4)
+    expected = transform(invert(matrix), merged.reshape(-1, 2, 2)).reshape(-1, 4)
     np.testing.assert_allclose(faces[:, :4], expected, atol=1e-3)
     np.testing.assert_allclose(faces[:, 4], roll_of_keypoints(keypoints[chosen]), atol=1e-3)
     np.testing.assert_allclose(faces[:, 5], scores[chosen], atol=1e-6)

@@ -18,7 +18,7 @@ import numpy as np
 from lightmark.data.sample import Sample
 from lightmark.data.synthetic import render_face
 from lightmark.demo import astronaut
-from lightmark.detectors.face_detector import INPUT_SIZE, Detections, FaceDetector, choose_cells, fit_input
+from lightmark.detectors.face_detector import INPUT_SIZE, Detections, FaceDetector, fit_input, merge_cells
 from lightmark.detectors.keypoint_box import roll_of_keypoints
 from lightmark.face import Face
 from lightmark.files import replacing
@@ -148,14 +148,15 @@ def fits() -> list[dict[str, Any]]:
 
 def choices(rng: np.random.Generator) -> dict[str, Any]:
     """Sixty cells about five faces."""
-    middles = rng.uniform(20, 300, (5, 2))[rng.integers(0, 5, 60)] + rng.normal(0, 6, (60, 2))
-    half = rng.uniform(15, 40, (60, 2))
+    faces = rng.integers(0, 5, 60)
+    middles = rng.uniform(20, 300, (5, 2))[faces] + rng.normal(0, 4, (60, 2))
+    half = rng.uniform(15, 40, (5, 2))[faces] * rng.uniform(0.8, 1.25, (60, 2))
     boxes = np.concatenate([middles - half, middles + half], 1).astype(np.float32)
     scores = rng.uniform(0, 1, 60).astype(np.float32)
     keypoints = (middles[:, None] + np.random.default_rng(1).normal(0, 20, (60, 5, 2))).astype(np.float32)
-    cells = choose_cells(boxes.astype(np.float64), scores, 0.3)
+    cells, merged = merge_cells(boxes.astype(np.float64), scores, 0.3)
     return {"boxes": boxes.ravel().tolist(), "scores": scores.tolist(), "keypoints": keypoints.ravel().tolist(),
-            "least": 0.3, "kept": boxes[cells].tolist(), "certain": scores[cells].tolist(),
+            "least": 0.3, "kept": merged.tolist(), "certain": scores[cells].tolist(),
             "rolls": roll_of_keypoints(keypoints[cells]).tolist()}  # fmt: skip
 
 

@@ -10,6 +10,10 @@ import java.util.List;
 public final class FaceBoxes {
     /** Boxes that overlap by more (intersection over union) are one face. */
     private static final double SAME_FACE = 0.4;
+    /** A face's box is the mean of those that overlap the one with the highest score by this, */
+    private static final double BLEND_OVERLAP = 0.7;
+    /** and have this share of its score, weighted by score. */
+    private static final double BLEND_SCORE = 0.8;
 
     /** A face: the tight box of its 68 points, x0, y0, x1, y1 in pixels of the picture, along the face's own axes. */
     public static final class Face {
@@ -64,14 +68,28 @@ public final class FaceBoxes {
         }
         cells.sort((one, other) -> Float.compare(scores[other], scores[one]));
         List<Face> faces = new ArrayList<>();
-        for (int cell : cells) {
+        while (!cells.isEmpty()) {
+            int best = cells.get(0);
             double[] box = new double[4];
+            double sum = 0;
+            List<Integer> left = new ArrayList<>();
+            for (int cell : cells) {
+                double shared = cell == best ? 1 : overlap(boxes[best], boxes[cell]);
+                if (shared >= BLEND_OVERLAP && scores[cell] >= BLEND_SCORE * scores[best]) {
+                    sum += scores[cell];
+                    for (int side = 0; side < 4; side++) {
+                        box[side] += scores[cell] * toPicture(boxes[cell][side]);
+                    }
+                }
+                if (shared <= SAME_FACE) {
+                    left.add(cell);
+                }
+            }
             for (int side = 0; side < 4; side++) {
-                box[side] = toPicture(boxes[cell][side]);
+                box[side] /= sum;
             }
-            if (faces.stream().allMatch(face -> overlap(face.box, box) <= SAME_FACE)) {
-                faces.add(new Face(box, keypoints == null ? Double.NaN : rollOf(keypoints[cell]), scores[cell]));
-            }
+            faces.add(new Face(box, keypoints == null ? Double.NaN : rollOf(keypoints[best]), scores[best]));
+            cells = left;
         }
         return faces;
     }
@@ -86,11 +104,14 @@ public final class FaceBoxes {
             new double[] {keypoints[0][0], keypoints[0][1]}, new double[] {keypoints[1][0], keypoints[1][1]}, mouth);
     }
 
-    private static double overlap(double[] a, double[] b) {
-        double width = Math.min(a[2], b[2]) - Math.max(a[0], b[0]);
-        double height = Math.min(a[3], b[3]) - Math.max(a[1], b[1]);
+    private static double overlap(float[] a, float[] b) {
+        double width = (double) Math.min(a[2], b[2]) - Math.max(a[0], b[0]);
+        double height = (double) Math.min(a[3], b[3]) - Math.max(a[1], b[1]);
         double shared = Math.max(0, width) * Math.max(0, height);
-        double areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]);
+        double areas = area(a) + area(b);
         return shared / (areas - shared);
+    }
+    private static double area(float[] box) {
+        return ((double) box[2] - box[0]) * ((double) box[3] - box[1]);
     }
 }

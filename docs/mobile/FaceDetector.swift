@@ -51,13 +51,17 @@ final class FaceDetector {
         }
         let scores = MLShapedArray<Float>(converting: given.featureValue(for: "scores")!.multiArrayValue!).scalars
         let (boxes, keypoints) = (numbers("boxes")!, numbers("keypoints"))
-        let cells = scores.indices.filter { scores[$0] >= possible }.sorted { scores[$0] > scores[$1] }
+        var cells = scores.indices.filter { scores[$0] >= possible }.sorted { scores[$0] > scores[$1] }
+        func boxOf(_ cell: Int) -> [Double] { Array(boxes[4 * cell..<4 * cell + 4]) }
         var faces: [DetectedFace] = []
-        for cell in cells {
-            let box = Array(boxes[4 * cell..<4 * cell + 4])
-            if faces.allSatisfy({ overlap($0.box, box) <= 0.4 }) {  // more is the same face
-                faces.append(DetectedFace(box: box, roll: keypoints.map { rollOfCell($0, cell) }, score: scores[cell]))
-            }
+        while let best = cells.first {
+            let shared = cells.map { $0 == best ? 1 : overlap(boxOf(best), boxOf($0)) }
+            // The mean of the boxes that are nearly the best one's, weighted by score.
+            let near = zip(cells, shared).filter { $1 >= 0.7 && scores[$0] >= 0.8 * scores[best] }.map(\.0)
+            let sum = near.reduce(0.0) { $0 + Double(scores[$1]) }
+            let box = (0..<4).map { side in near.reduce(0.0) { $0 + Double(scores[$1]) * boxOf($1)[side] } / sum }
+            faces.append(DetectedFace(box: box, roll: keypoints.map { rollOfCell($0, best) }, score: scores[best]))
+            cells = zip(cells, shared).filter { $1 <= 0.4 }.map(\.0)  // more is the same face
         }
         return faces
     }

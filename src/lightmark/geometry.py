@@ -9,7 +9,7 @@ so that a missing label cannot be mistaken for a place.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -171,12 +171,23 @@ def suppress(boxes: Array, scores: NDArray[np.floating[Any]], overlap: float) ->
 
     Of two that overlap (IoU) by more than `overlap`, the one with the higher score stays, the first where they tie.
     """
-    left, kept = np.argsort(-scores, kind="stable"), []
+    return np.array([best for best, _, _ in clusters(boxes, scores, overlap)], dtype=np.intp)
+
+
+def clusters(
+    boxes: Array, scores: NDArray[np.floating[Any]], overlap: float
+) -> Iterator[tuple[np.intp, NDArray[np.intp], Array]]:
+    """Index of each box that `suppress` keeps, those (R,) of the boxes with lower scores then left, and their overlaps.
+
+    The overlaps (R,) are those with the box that is kept; of the others, what overlaps it by more than `overlap` is not
+    left for the next.
+    """
+    left = np.argsort(-scores, kind="stable")
     while len(left):  # as often as there are faces, of which each has tens of boxes
         best, left = left[0], left[1:]
-        kept.append(best)
-        left = left[overlaps(boxes[best, None], boxes[left])[0] <= overlap]
-    return np.array(kept, dtype=np.intp)
+        shares = overlaps(boxes[best, None], boxes[left])[0]
+        yield best, left, shares
+        left = left[shares <= overlap]
 
 
 def largest_first(boxes: Array) -> Array:

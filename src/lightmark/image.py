@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightmark.errors import ImageError
-from lightmark.geometry import Array, compose, invert, matrix_scale, transform
+from lightmark.geometry import Array, compose, invert, matrix_scale
 
 Picture = NDArray[np.uint8]
 SAME_PLACE = 1e-6  # pixels: what rounding may add to a place
@@ -92,11 +92,10 @@ def compress_jpeg(image: Picture, quality: int) -> Picture:
 
 def region_of(matrix: Array, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Image region (x0, y0, x1, y1) in whole pixels, ends excluded, covered by a crop of width, height `size`."""
-    right, bottom = size[0] - 0.5, size[1] - 0.5
-    corners = transform(invert(matrix), np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]))
-    x0, y0 = np.floor(corners.min(axis=0)).astype(int)
-    x1, y1 = np.ceil(corners.max(axis=0)).astype(int) + 1
-    return int(x0), int(y0), int(x1), int(y1)
+    (a, b, x), (c, d, y) = invert(matrix).tolist()  # numbers, not arrays: this is a tenth of a small crop's time
+    corners = [(u, v) for u in (-0.5, size[0] - 0.5) for v in (-0.5, size[1] - 0.5)]
+    columns, rows = [a * u + b * v + x for u, v in corners], [c * u + d * v + y for u, v in corners]
+    return math.floor(min(columns)), math.floor(min(rows)), math.ceil(max(columns)) + 1, math.ceil(max(rows)) + 1
 
 
 def reduce_by_area(image: Picture, factor: int, region: tuple[int, int, int, int]) -> tuple[Picture, Array]:

@@ -18,8 +18,8 @@ from lightmark.detectors.face_detector import (
     MAX_DETECTIONS,
     Detections,
     FaceDetector,
-    choose_cells,
     fit_input,
+    merge_cells,
 )
 from lightmark.detectors.open import FixedBoxes, open_detector
 from lightmark.errors import CheckpointError, ConfigError, SpecError
@@ -51,21 +51,30 @@ def test_a_whole_picture_fits_with_its_edges(shape: tuple[int, int], size: tuple
 def test_of_several_finds_of_one_face_the_surest_stays() -> None:
     """Another face beside it stays too; order is by score."""
     boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40], [0, 1, 10, 11], [60, 60, 70, 70]])
-    cells = choose_cells(boxes, np.array([0.6, 0.9, 0.7, 0.8, 0.2], np.float32), 0.5)
+    cells, merged = merge_cells(boxes, np.array([0.6, 0.9, 0.7, 0.8, 0.2], np.float32), 0.5)
     assert cells.tolist() == [1, 2]
+    np.testing.assert_array_equal(merged, boxes[1:3])
+
+
+def test_near_boxes_with_high_scores_are_averaged() -> None:
+    """Weighted by score: those with 0.8 of the highest score that overlap its box by 0.7, and no others."""
+    boxes = np.array([[0.0, 0, 100, 100], [0, 0, 110, 100], [0, 20, 100, 100], [10, 0, 100, 100], [0, 32, 100, 100]])
+    cells, merged = merge_cells(boxes, np.array([0.8, 0.65, 0.65, 0.63, 0.7]), 0.5)
+    assert cells.tolist() == [0]
+    np.testing.assert_allclose(merged, [[0, 0.65 * 20 / 2.1, (80 + 65 * 2.1) / 2.1, 100]])
 
 
 def test_nothing_sure_enough_is_nothing() -> None:
     """An index still: it selects nothing."""
-    cells = choose_cells(np.zeros((5, 4)), np.full(5, 0.1, np.float32), 0.5)
-    assert np.zeros((5, 4))[cells].shape == (0, 4)
+    cells, merged = merge_cells(np.zeros((5, 4)), np.full(5, 0.1, np.float32), 0.5)
+    assert np.zeros((5, 4))[cells].shape == merged.shape == (0, 4)
 
 
 def test_a_flood_of_finds_is_cut() -> None:
     """Even with a low threshold, so that time stays bounded; the highest scores are kept."""
     count = 3 * MAX_DETECTIONS
     boxes = np.arange(count)[:, None] * 20.0 + np.array([0, 0, 10, 10])
-    cells = choose_cells(boxes, np.linspace(0.1, 0.9, count), 0.05)
+    cells, _ = merge_cells(boxes, np.linspace(0.1, 0.9, count), 0.05)
     assert len(cells) == MAX_DETECTIONS
     assert cells[0] == count - 1
 
@@ -107,10 +116,11 @@ def test_keypoints_stay_with_their_boxes(tmp_path: Path) -> None:
     detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs), input_size=320, min_face=0.5)
     boxes, scores, keypoints = found = detector.detections(np.zeros((320, 640, 3), np.uint8), threshold=0.5)
     np.testing.assert_allclose(scores, [0.9, 0.6], rtol=1e-6)
-    np.testing.assert_allclose(boxes, CELLS[[1, 2]] * 2 + 0.5, atol=1e-4)  # 640 px are 320 of the network's
+    merged = np.stack([CELL_SCORES[:2] @ CELLS[:2] / CELL_SCORES[:2].sum(), CELLS[2]])
+    np.testing.assert_allclose(boxes, merged * 2 + 0.5, atol=1e-4)  # 640 px are 320 of the network's
     np.testing.assert_allclose(keypoints, KEYPOINTS[[1, 2]] * 2 + 0.5, atol=1e-4)
     np.testing.assert_allclose(found.rolls, [-90, -90], atol=1e-4)
-    np.testing.assert_allclose(detector(np.zeros((320, 640, 3), np.uint8)), CELLS[[1]] * 2 + 0.5, atol=1e-4)
+    np.testing.assert_allclose(detector(np.zeros((320, 640, 3), np.uint8)), merged[:1] * 2 + 0.5, atol=1e-4)
 
 
 def test_proposals_have_the_roll_of_their_keypoints(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { FaceDetector, findsOf, fitWhole, finerInput, suppress } from "../src/lightmark/face_detector";
+import { blend, FaceDetector, findsOf, finerInput, fitWhole } from "../src/lightmark/face_detector";
 import type { Session } from "../src/lightmark/runtime";
 import { furthest, golden } from "./golden";
 
@@ -11,10 +11,10 @@ describe("fitWhole", () => {
   });
 });
 
-describe("suppress", () => {
-  it("keeps what Python keeps, surest first, with its roll", () => {
+describe("blend", () => {
+  it("gives the faces that Python gives, surest first, with their rolls", () => {
     const { boxes, scores, keypoints, least, kept, certain, rolls } = golden.choices;
-    const finds = suppress(findsOf(boxes, scores, keypoints, least));
+    const finds = blend(findsOf(boxes, scores, keypoints, least));
     expect(furthest(finds.map((find) => find.roll), rolls)).toBeLessThan(1e-9);
     expect(furthest(finds.map((find) => find.box), kept)).toBeLessThan(1e-9);
     expect(furthest(finds.map((find) => find.score), certain)).toBeLessThan(1e-9);

