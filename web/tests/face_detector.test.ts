@@ -39,9 +39,9 @@ describe("FaceDetector", () => {
   it("gives boxes in the picture's pixels, the largest first", async () => {
     const session = {
       run: async () => [
-        { data: Float32Array.from([0, 0, 10, 10, 100, 100, 140, 140, 50, 50, 60, 60, 20, 90, 50, 95]), dims: [1, 4, 4] },
-        { data: Float32Array.from([0.9, 0.8, 0.56, 0.54]), dims: [1, 4] },
-        { data: new Float32Array(40), dims: [1, 4, 5, 2] },
+        { data: Float32Array.from([0, 0, 10, 10, 100, 100, 140, 140, 50, 50, 60, 60, 20, 90, 50, 95, 160, 0, 190, 30, 200, 90, 230, 120]), dims: [1, 6, 4] },
+        { data: Float32Array.from([0.9, 0.8, 0.61, 0.39, 0.39, 0.41]), dims: [1, 6] },
+        { data: new Float32Array(60), dims: [1, 6, 5, 2] },
       ],
     } as unknown as Session;
     const detector = new FaceDetector(session, { threshold: 0.7, possible: 0.25, multiple: 32 }, 0.5);
@@ -49,9 +49,9 @@ describe("FaceDetector", () => {
     const sure = [[200.5, 200.5, 280.5, 280.5], [0.5, 0.5, 20.5, 20.5]];
     expect(await detector.detect(picture)).toEqual(sure);
     const proposed = (await detector.propose(picture)).map(({ box, sure }) => [box[0], sure]);
-    expect(proposed).toEqual([[200.5, true], [0.5, true], [100.5, false]]);
+    expect(proposed).toEqual([[200.5, true], [400.5, false], [0.5, true], [100.5, false]]);
     const others = (await detector.propose(picture, [[199, 199, 281, 281], [0, 0, 21, 21]])).map(({ box, sure }) => [box[0], sure]);
-    expect(others).toEqual([[40.5, false], [100.5, false]]);
+    expect(others).toEqual([[320.5, false], [400.5, false], [40.5, false], [100.5, false]]);
   });
 
   it("tells the roll of what it finds", async () => {

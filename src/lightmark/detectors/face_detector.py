@@ -43,9 +43,9 @@ MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 # is none: the picture is searched at the input that they need, too, up to FAR_INPUT pixels; but not at less than
 # WORTHWHILE times the first input, which would find little that the first search did not.
 FAR_FACE, FAR_INPUT, WORTHWHILE = 1 / 4, 1280, 1.25
-# Score that proposals need beside a detection, since each costs a crop and few are faces: of twelve faces of 40 or 60
-# px or eight of 90 px in a picture none more is lost than from 0.5 on; from 0.6 on it is one in 120.
-BESIDE = 0.55
+# Score that proposals need beside a detection, since each costs a crop and few are faces; those with AS_LARGE times the
+# side of the largest detection are more often faces, which nobody would understand to be missed.
+BESIDE, BESIDE_LARGE, AS_LARGE = 0.6, 0.4, 0.7
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 
 
@@ -133,15 +133,17 @@ class FaceDetector:
         """Proposals as if nothing had been detected in the boxes `denied` (D, 4), nor anything at their places.
 
         A detection that is none would otherwise hide faces that are hard to see: the picture is not searched at a
-        larger input for its sake, and proposals need a score of `BESIDE`.
+        larger input for its sake, and proposals need higher scores (`BESIDE`).
         """
         return self._proposals(self._detections(require_image(image), self._possible, denied))
 
     def _proposals(self, found: Detections) -> Proposals:
         certain = found.scores >= self.threshold
         order = order_by_area(found.boxes)
-        if certain.any():
-            order = order[(certain | (found.scores >= BESIDE))[order]]
+        if certain.any() and not certain.all():
+            sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1)
+            needed = np.where(sides >= AS_LARGE * sides[certain].max(), BESIDE_LARGE, BESIDE)
+            order = order[(certain | (found.scores >= needed))[order]]
         return Proposals(found.boxes[order], certain[order], found.rolls[order])
 
     @property

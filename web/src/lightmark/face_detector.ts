@@ -15,7 +15,8 @@ const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to sho
 const FAR_SHARE = 1 / 4;
 const FAR = 1280; // pixels of the longer side at most in that search
 const WORTHWHILE = 1.25; // times LONGEST at least: less would find little that the first search did not
-const BESIDE = 0.55; // the score that what is not sure needs beside what is
+/** The score that what is not sure needs beside what is, and where it has this share of the largest sure side. */
+const [BESIDE, BESIDE_LARGE, AS_LARGE] = [0.6, 0.4, 0.7];
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
 const [BLEND_IOU, BLEND_SCORE] = [0.7, 0.8];
@@ -66,6 +67,8 @@ export function findsOf(
   }
   return finds;
 }
+
+const longerSide = ([x0, y0, x1, y1]: Box): number => Math.max(x1 - x0, y1 - y0);
 
 function rollOfCell(keypoints: ArrayLike<number>, cell: number): number {
   const at = (keypoint: number): Point => {
@@ -144,8 +147,9 @@ export class FaceDetector {
   async propose(picture: Picture, denied: readonly Box[] = []): Promise<Proposal[]> {
     const finds = await this.finds(picture, denied);
     const { threshold } = this.spec;
-    const least = finds.some(({ score }) => score >= threshold) ? Math.min(threshold, BESIDE) : 0;
-    const kept = finds.filter(({ score }) => score >= least);
+    const largest = Math.max(0, ...finds.filter(({ score }) => score >= threshold).map(({ box }) => longerSide(box)));
+    const least = (box: Box): number => (longerSide(box) >= AS_LARGE * largest ? BESIDE_LARGE : BESIDE);
+    const kept = finds.filter(({ box, score }) => !largest || score >= Math.min(threshold, least(box)));
     return largestFirst(kept.map(({ box, score, roll }) => ({ box, sure: score >= threshold, roll })));
   }
 
@@ -159,7 +163,7 @@ export class FaceDetector {
     const { threshold, possible } = this.spec;
     const allowed = ({ box }: Find): boolean => denied.every((other) => overlap(other, box) <= SAME_IOU);
     const finds = (await this.search(picture, LONGEST, possible)).filter(allowed);
-    const sides = finds.map(({ box, score }) => (score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0));
+    const sides = finds.map(({ box, score }) => (score >= threshold ? longerSide(box) : 0));
     const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
     // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
     const least = this.minFace === null ? this.likely : possible;
