@@ -182,7 +182,7 @@ RECORDED = (
     Result("measures-time.json", ("fast",), script("measures_time", "--rounds", "40")),
     Result(
         "blinks.json",
-        ("fast",),
+        ("fast", "face"),
         script("blinks", "--figure", "signals.png"),
         {"blinks.json": "benchmarks/results/blinks.json", "signals.png": "docs/figures/signals.png"},
     ),
