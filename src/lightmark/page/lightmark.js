@@ -327,7 +327,7 @@ function sample(picture, matrix, width, height) {
 	for (let row = 0; row < height; row++) {
 		const startX = Math.round((b * row + c) * FINE) + step / 2;
 		const startY = Math.round((e * row + f) * FINE) + step / 2;
-		for (let column = 0; column < width; column++, to += 3) blend(picture, Math.floor((startX + Math.round(a * column * FINE)) / step), Math.floor((startY + Math.round(d * column * FINE)) / step), data, to);
+		for (let column = 0; column < width; column++, to += 3) blend$1(picture, Math.floor((startX + Math.round(a * column * FINE)) / step), Math.floor((startY + Math.round(d * column * FINE)) / step), data, to);
 	}
 	return {
 		width,
@@ -336,7 +336,7 @@ function sample(picture, matrix, width, height) {
 	};
 }
 /** The pixel at `x32` / 32, `y32` / 32 of `picture`, into `into` from `to` on. */
-function blend({ data, width, height }, x32, y32, into, to) {
+function blend$1({ data, width, height }, x32, y32, into, to) {
 	const left = Math.floor(x32 / FRACTIONS);
 	const top = Math.floor(y32 / FRACTIONS);
 	if (left < -1 || top < -1 || left >= width || top >= height) return;
@@ -738,8 +738,15 @@ var MOST_ZOOM = 2;
 var FAR_SHARE = 1 / 4;
 var FAR = 1280;
 var WORTHWHILE = 1.25;
-var BESIDE = .55;
+/** The score that what is not sure needs beside what is, and where it has this share of the largest sure side. */
+var [BESIDE, BESIDE_LARGE, AS_LARGE] = [
+	.6,
+	.4,
+	.7
+];
 var SAME_IOU = .4;
+/** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
+var [BLEND_IOU, BLEND_SCORE] = [.7, .8];
 var MOST = 400;
 var KEYPOINTS = 5;
 /** How a whole picture comes to `longest` pixels on its longer side, in the upper left corner of a larger one. */
@@ -783,6 +790,7 @@ function findsOf(boxes, scores, keypoints, least) {
 	}
 	return finds;
 }
+var longerSide = ([x0, y0, x1, y1]) => Math.max(x1 - x0, y1 - y0);
 function rollOfCell(keypoints, cell) {
 	const at = (keypoint) => {
 		const start = (cell * KEYPOINTS + keypoint) * 2;
@@ -796,6 +804,29 @@ function suppress(found) {
 	const kept = [];
 	for (const find of finds.slice(0, MOST)) if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
 	return kept;
+}
+/** The surest of several finds on one face, in the mean box of those that are nearly as sure and nearly at its place. */
+function blend(found) {
+	const faces = [];
+	let left = [...found].sort((a, b) => b.score - a.score).slice(0, MOST);
+	while (left.length) {
+		const best = left[0];
+		const shares = left.map(({ box }) => overlap(best.box, box));
+		const near = left.filter(({ score }, index) => shares[index] >= BLEND_IOU && score >= BLEND_SCORE * best.score);
+		const sum = near.reduce((total, { score }) => total + score, 0);
+		const side = (at) => near.reduce((total, { box, score }) => total + score * box[at], 0) / sum;
+		faces.push({
+			...best,
+			box: [
+				side(0),
+				side(1),
+				side(2),
+				side(3)
+			]
+		});
+		left = left.filter((_, index) => shares[index] <= SAME_IOU);
+	}
+	return faces;
 }
 /**
 * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
@@ -830,12 +861,16 @@ var FaceDetector = class {
 	async detect(picture) {
 		return (await this.propose(picture)).filter((one) => one.sure).map((one) => one.box);
 	}
-	/** The boxes that `detect` gives and those of what may be faces, the largest first. */
-	async propose(picture) {
-		const finds = await this.finds(picture);
+	/**
+	* The boxes that `detect` gives and those of what may be faces, the largest first; as if there were nothing at the places
+	* of `denied`.
+	*/
+	async propose(picture, denied = []) {
+		const finds = await this.finds(picture, denied);
 		const { threshold } = this.spec;
-		const least = finds.some(({ score }) => score >= threshold) ? Math.min(threshold, BESIDE) : 0;
-		return largestFirst(finds.filter(({ score }) => score >= least).map(({ box, score, roll }) => ({
+		const largest = Math.max(0, ...finds.filter(({ score }) => score >= threshold).map(({ box }) => longerSide(box)));
+		const least = (box) => longerSide(box) >= AS_LARGE * largest ? BESIDE_LARGE : BESIDE;
+		return largestFirst(finds.filter(({ box, score }) => !largest || score >= Math.min(threshold, least(box))).map(({ box, score, roll }) => ({
 			box,
 			sure: score >= threshold,
 			roll
@@ -845,14 +880,15 @@ var FaceDetector = class {
 	get likely() {
 		return (this.spec.threshold + this.spec.possible) / 2;
 	}
-	/** What may be faces in `picture`, by a score of at least `possible`. */
-	async finds(picture) {
+	/** What may be faces in `picture`, by a score of at least `possible`, but for what lies in boxes that are `denied`. */
+	async finds(picture, denied) {
 		const { threshold, possible } = this.spec;
-		const finds = await this.search(picture, LONGEST, possible);
-		const sides = finds.map(({ box, score }) => score >= threshold ? Math.max(box[2] - box[0], box[3] - box[1]) : 0);
+		const allowed = ({ box }) => denied.every((other) => overlap(other, box) <= SAME_IOU);
+		const finds = (await this.search(picture, LONGEST, possible)).filter(allowed);
+		const sides = finds.map(({ box, score }) => score >= threshold ? longerSide(box) : 0);
 		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
 		const least = this.minFace === null ? this.likely : possible;
-		if (finer !== null) finds.push(...await this.search(picture, finer, least));
+		if (finer !== null) finds.push(...(await this.search(picture, finer, least)).filter(allowed));
 		return suppress(finds);
 	}
 	/** The same at one size: `longest` pixels of the longer side. */
@@ -868,7 +904,7 @@ var FaceDetector = class {
 			3
 		]);
 		this.stopwatch.add(began, cropped, performance.now());
-		return suppress(findsOf(boxes.data, scores.data, keypoints.data, least)).map((find) => ({
+		return blend(findsOf(boxes.data, scores.data, keypoints.data, least)).map((find) => ({
 			...find,
 			box: transformBox(invert(matrix), find.box)
 		}));
@@ -1480,7 +1516,14 @@ async function loadLandmarker(source, options = {}) {
 /** Detection: detector and landmark model together (Landmarker.detect in lightmark/landmarker.py). */
 /** The faces that the detector is sure of, and of what it only proposes those in which the model sees a face. */
 async function findFaces(picture, detector, landmarker) {
-	return facesOf(picture, await detector.propose(picture), landmarker);
+	const proposals = await detector.propose(picture);
+	const faces = await facesOf(picture, proposals, landmarker);
+	return faces.length ? faces : facesBeside(picture, proposals.filter(({ sure }) => sure), detector, landmarker);
+}
+/** Faces of a second search where all that the detector was sure of is `denied`: it must not hide what is hard to see. */
+async function facesBeside(picture, denied, detector, landmarker) {
+	if (!denied.length) return [];
+	return facesOf(picture, await detector.propose(picture, denied.map(({ box }) => box)), landmarker);
 }
 /** Of `proposals` those that are faces: see `findFaces`. `isSure`: of some face in the picture, not only of these. */
 async function facesOf(picture, proposals, landmarker, isSure = proposals.some(({ sure }) => sure)) {
@@ -1685,7 +1728,10 @@ var Tracker = class {
 		const proposals = await this.detector.propose(picture);
 		const certain = proposals.filter((one) => one.sure);
 		this.forgetMissed(certain.map((one) => one.box));
-		const sure = (await facesOf(picture, proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE)), this.landmarker, certain.length > 0)).filter((face) => this.holds(face, picture));
+		const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
+		let found = await facesOf(picture, fresh, this.landmarker, certain.length > 0);
+		if (!found.length && certain.every((one) => fresh.includes(one))) found = await facesBeside(picture, certain, this.detector, this.landmarker);
+		const sure = found.filter((face) => this.holds(face, picture));
 		const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
 		for (const face of closer) if (this.inSight().length < MOST_FACES && this.holds(face, picture)) this.takeUp(face, seconds);
 	}
