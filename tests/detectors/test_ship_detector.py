@@ -44,6 +44,7 @@ def test_the_lowest_threshold_with_few_enough_false_faces_is_chosen(
     """Of steps of 0.01: with 0.51 three of the first picture are left and one of the last."""
     monkeypatch.setattr(script, "FaceDetector", lambda file, threshold, threads: threshold)
     monkeypatch.setattr(script, "Landmarker", Finds)
+    monkeypatch.setattr(script, "LOWEST", 0.5)
     pictures = [np.full((1, 1, 3), value, np.uint8) for value in (4, 0, 0, 2)]
     assert script.lowest_threshold(tmp_path, pictures, 4) == (0.51, 4)
     assert script.lowest_threshold(tmp_path, pictures, 3) == (0.52, 2)

@@ -741,9 +741,10 @@ var WORTHWHILE = 1.25;
 /** The score that what is not sure needs beside what is, and where it has this share of the largest sure side. */
 var [BESIDE, BESIDE_LARGE, AS_LARGE] = [
 	.6,
-	.4,
+	.45,
 	.7
 ];
+var LIKELY$1 = .3;
 var SAME_IOU = .4;
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
 var [BLEND_IOU, BLEND_SCORE] = [.7, .8];
@@ -878,7 +879,7 @@ var FaceDetector = class {
 	}
 	/** A score between those of what is possible and what is sure, for searches of which most find nothing. */
 	get likely() {
-		return (this.spec.threshold + this.spec.possible) / 2;
+		return this.spec.possible + LIKELY$1 * (this.spec.threshold - this.spec.possible);
 	}
 	/** What may be faces in `picture`, by a score of at least `possible`, but for what lies in boxes that are `denied`. */
 	async finds(picture, denied) {
