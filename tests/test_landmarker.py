@@ -200,6 +200,24 @@ def test_a_proposal_beside_detections_takes_one_crop(monkeypatch: pytest.MonkeyP
     assert sum(counts) == 3
 
 
+def test_a_proposal_that_is_denied_beside_detections_is_not_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever roll its points seem to have; an unsure one is, and so is a detection."""
+    sideways = np.full((68, 2), 0.5)
+    sideways[RIGHT_EYE], sideways[LEFT_EYE], sideways[MOUTH] = (0.6, 0.3), (0.6, 0.7), (0.3, 0.5)
+    for confidence, count in ((0.05, 3), (0.5, 4)):
+        landmarker, outputs, counts = Landmarker("fast", Hesitant(), threads=1), sees((1.0, 1.0, confidence)), []
+
+        def answered(model: OnnxModel, crops: NDArray[np.uint8], outputs=outputs, counts=counts) -> Outputs:
+            counts.append(len(crops))
+            answer = outputs(crops)
+            answer.normalized_points[2:] = sideways
+            return answer
+
+        monkeypatch.setattr(OnnxModel, "outputs", answered)
+        assert len(landmarker.detect(GREY)) == 2
+        assert sum(counts) == count
+
+
 def test_a_model_without_confidence_judges_nothing(write_onnx: WriteOnnx) -> None:
     """Only what the detector is sure of is looked at."""
     path = write_onnx("fixed.onnx", SHAPE, SPEC.size, spec_to_json(SPEC))

@@ -256,7 +256,12 @@ class Landmarker:
         return best
 
     def _aligned_crop(self, request: CropRequest, prediction: _Prediction) -> CropRequest | None:
-        """Request for an upright crop of a predicted face; None if it is upright or its points span no box."""
+        """Request for an upright crop of a predicted face; None if it is upright or its points span no box.
+
+        None too for a proposal beside a detection in which the first crop shows no face: another hardly ever does.
+        """
+        if prediction.confidence < DENIED and not request.any_direction:
+            return None
         roll = face_roll(self.spec, prediction.face.points)
         steep = any(abs(wrap_degrees(roll - other)) > STEEP_ROLL for other in (0.0, prediction.roll))
         if prediction.roll == request.roll and not steep:

@@ -740,7 +740,7 @@ var FAR = 1280;
 var WORTHWHILE = 1.25;
 /** The score that what is not sure needs beside what is, and where it has this share of the largest sure side. */
 var [BESIDE, BESIDE_LARGE, AS_LARGE] = [
-	.6,
+	.66,
 	.45,
 	.7
 ];
@@ -1420,7 +1420,9 @@ var Landmarker = class {
 		});
 		return best;
 	}
-	alignedCrop(request, { face, roll }) {
+	/** Null, too, for what is proposed beside a face where the first crop shows none: another hardly ever does. */
+	alignedCrop(request, { face, roll, confidence }) {
+		if (confidence < .1 && !request.anyDirection) return null;
 		const own = faceRoll(this.spec, face.points);
 		const steep = [0, roll].some((other) => Math.abs(wrapDegrees(own - other)) > 25);
 		if (roll === request.roll && !steep) return null;

@@ -143,7 +143,9 @@ export class Landmarker {
     return best;
   }
 
-  private alignedCrop(request: Request, { face, roll }: Answer): Request | null {
+  /** Null, too, for what is proposed beside a face where the first crop shows none: another hardly ever does. */
+  private alignedCrop(request: Request, { face, roll, confidence }: Answer): Request | null {
+    if (confidence < DENIED && !request.anyDirection) return null;
     const own = faceRoll(this.spec, face.points);
     const steep = [0, roll].some((other) => Math.abs(wrapDegrees(own - other)) > STEEP_ROLL);
     if (roll === request.roll && !steep) return null;
