@@ -11,7 +11,7 @@ import org.tensorflow.lite.Interpreter
  *
  * which prints `threshold` and `possible`. A face below `threshold` is only a candidate: keep it if the landmark model's
  * confidence is at least 0.95. Beside a face at `threshold`, look only at candidates from 0.66 on, from 0.45 on if they have
- * 0.7 of the side of the largest such face, and keep those with a confidence of 0.99.
+ * 0.6 of the side of the largest such face, and keep those with a confidence of 0.99.
  */
 class FaceDetector(file: File, val threshold: Float = 0.71f, val possible: Float = 0.4f) {
     private val interpreter = Interpreter(file, Interpreter.Options().setNumThreads(2))

@@ -230,7 +230,7 @@ def test_a_picture_of_a_near_face_is_searched_once() -> None:
 def test_beside_a_detection_proposals_need_higher_scores(score: float, kept: list[float], tmp_path: Path) -> None:
     """Clothes are proposed as well, though seldom as large as the face; where nothing is detected all count."""
     scores = np.array([score, 0.67, 0.65, 0.46, 0.44])
-    sides = np.array([60.0, 41, 40, 45, 45])
+    sides = np.array([60.0, 35, 34, 37, 37])
     boxes = np.arange(5)[:, None] * 62.0 + np.array([0, 0, 1, 1]) * sides[:, None]
     outputs = {"boxes": boxes[None], "scores": scores[None], "keypoints": np.ones((1, 5, 5, 2))}
     detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs, possible=0.35), input_size=320)

@@ -45,7 +45,7 @@ MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 FAR_FACE, FAR_INPUT, WORTHWHILE = 1 / 4, 1280, 1.25
 # Score that proposals need beside a detection, since each costs a crop and few are faces; those with AS_LARGE times the
 # side of the largest detection are more often faces, which nobody would understand to be missed.
-BESIDE, BESIDE_LARGE, AS_LARGE = 0.66, 0.45, 0.7
+BESIDE, BESIDE_LARGE, AS_LARGE = 0.66, 0.45, 0.6
 LIKELY = 0.3  # of the way from the scores of proposals to those of detections: what a second search needs by default
 MAX_DETECTIONS = 400  # candidates per picture before suppression, highest score first: bounds its quadratic time
 

@@ -742,7 +742,7 @@ var WORTHWHILE = 1.25;
 var [BESIDE, BESIDE_LARGE, AS_LARGE] = [
 	.66,
 	.45,
-	.7
+	.6
 ];
 var LIKELY$1 = .3;
 var SAME_IOU = .4;

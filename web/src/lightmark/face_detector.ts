@@ -16,7 +16,7 @@ const FAR_SHARE = 1 / 4;
 const FAR = 1280; // pixels of the longer side at most in that search
 const WORTHWHILE = 1.25; // times LONGEST at least: less would find little that the first search did not
 /** The score that what is not sure needs beside what is, and where it has this share of the largest sure side. */
-const [BESIDE, BESIDE_LARGE, AS_LARGE] = [0.66, 0.45, 0.7];
+const [BESIDE, BESIDE_LARGE, AS_LARGE] = [0.66, 0.45, 0.6];
 const LIKELY = 0.3; // of the way from the scores that are possible to those that are sure: what a second search needs
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
