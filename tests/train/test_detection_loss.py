@@ -189,7 +189,7 @@ def test_the_loss_by_hand() -> None:
     found = loss_of(logits, boxes, targets, expected)
     sure, unsure = 1 / (1 + math.exp(-1.0)), 1 / (1 + math.exp(2.0))
     focal = 0.25 * math.log(2) - (1 - sure) ** 2 * math.log(sure) - unsure**2 * math.log(1 - unsure)
-    giou = 2.0 * ((1 - 1 / 3) + (1 + 1 / 3))
+    giou = 4.0 * ((1 - 1 / 3) + (1 + 1 / 3))
     assert float(found["score"]) == pytest.approx(focal / 2, rel=1e-5)
     assert float(found["box"]) == pytest.approx(giou / 2, rel=1e-5)
     assert float(found["loss"]) == pytest.approx((focal + giou) / 2, rel=1e-5)
