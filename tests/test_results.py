@@ -64,7 +64,7 @@ def test_a_result_of_a_file_with_other_names_inside_is_not_stale(
 
 
 def test_scripts_of_other_languages_run_too(results: dict[str, Any], tmp_path: Path) -> None:
-    """They are told which Python to call."""
+    """The environment variable PYTHON is the interpreter that runs the results."""
     make = in_checkout(results, "make", tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "benchmarks" / "measure.sh").write_text('"$PYTHON" -c "print(1)" > "$1"\n')

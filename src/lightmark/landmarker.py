@@ -76,9 +76,9 @@ class Landmarker:
     A detection of the detector is a face unless its `confidence` by the landmark model is below 0.1; a proposal (see
     `Proposer`) is one from a confidence of 0.95 on, beside a detection of 0.99. A picture whose detections are all none
     is searched once more without them. With `min_confidence` every face needs that confidence, and 0 keeps all
-    detections; high ones drop some faces in full profile. `min_face` is the smallest
-    face to look for, in pixels or, below 1, as a share of the picture's longer side; without it that is about 1/19 of
-    that side, less beside small faces or none. Smaller faces take longer.
+    detections; high ones drop some faces in full profile. `min_face` is the smallest face to look for, in pixels or,
+    below 1, as a share of the picture's longer side; without it that is about 1/19 of that side, less beside small
+    faces or none. Smaller faces take longer.
 
     A picture is any `Source`: a path, encoded bytes, a PIL image or an array. For pictures above the pixel limit call
     `to_picture` with its `max_pixels` first. Threads may share a Landmarker if they may share its detector, which
@@ -130,8 +130,7 @@ class Landmarker:
         """
         image = to_picture(source)
         proposals = self._propose(image)
-        faces = [face for _, face in self._faces(requests_of(image, proposals))]
-        return self._accept(faces, proposals) or self._look_again(image, proposals)
+        return self._judge(image, proposals) or self._look_again(image, proposals)
 
     def detect_batch(self, sources: Iterable[Source]) -> list[list[Face]]:
         """Faces of each of `sources`, as `detect` returns them.
@@ -188,7 +187,11 @@ class Landmarker:
         if not proposals.certain.any() or self._reproposer is None:
             return []
         others = self._reproposer.propose_without(image, proposals.boxes[proposals.certain])
-        return self._accept([face for _, face in self._faces(requests_of(image, others))], others)
+        return self._judge(image, others)
+
+    def _judge(self, image: Picture, proposals: Proposals) -> list[Face]:
+        """Those of `proposals` that are faces."""
+        return self._accept([face for _, face in self._faces(requests_of(image, proposals))], proposals)
 
     def _accept(self, faces: list[Face], proposals: Proposals) -> list[Face]:
         """Faces of detections that the landmark model does not deny, and of other proposals that it confirms."""

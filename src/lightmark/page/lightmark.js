@@ -801,22 +801,31 @@ function rollOfCell(keypoints, cell) {
 }
 /** Of several finds on one face the surest. */
 function suppress(found) {
-	const finds = [...found].sort((a, b) => b.score - a.score);
-	const kept = [];
-	for (const find of finds.slice(0, MOST)) if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
-	return kept;
+	return clusters(found).map(({ best }) => best);
 }
-/** The surest of several finds on one face, in the mean box of those that are nearly as sure and nearly at its place. */
-function blend(found) {
+/** The surest find on each face, with those that are left beside the surer faces, itself the first, and their overlaps. */
+function clusters(found) {
 	const faces = [];
 	let left = [...found].sort((a, b) => b.score - a.score).slice(0, MOST);
 	while (left.length) {
 		const best = left[0];
-		const shares = left.map(({ box }) => overlap(best.box, box));
+		const shares = left.map((other) => other === best ? 1 : overlap(best.box, other.box));
+		faces.push({
+			best,
+			left,
+			shares
+		});
+		left = left.filter((_, index) => shares[index] <= SAME_IOU);
+	}
+	return faces;
+}
+/** The surest of several finds on one face, in the mean box of those that are nearly as sure and nearly at its place. */
+function blend(found) {
+	return clusters(found).map(({ best, left, shares }) => {
 		const near = left.filter(({ score }, index) => shares[index] >= BLEND_IOU && score >= BLEND_SCORE * best.score);
 		const sum = near.reduce((total, { score }) => total + score, 0);
 		const side = (at) => near.reduce((total, { box, score }) => total + score * box[at], 0) / sum;
-		faces.push({
+		return {
 			...best,
 			box: [
 				side(0),
@@ -824,10 +833,8 @@ function blend(found) {
 				side(2),
 				side(3)
 			]
-		});
-		left = left.filter((_, index) => shares[index] <= SAME_IOU);
-	}
-	return faces;
+		};
+	});
 }
 /**
 * Pixels of the longer side at which a picture is searched a second time, for faces from `minFace` on; null for not at all.
@@ -869,7 +876,7 @@ var FaceDetector = class {
 	async propose(picture, denied = []) {
 		const finds = await this.finds(picture, denied);
 		const { threshold } = this.spec;
-		const largest = Math.max(0, ...finds.filter(({ score }) => score >= threshold).map(({ box }) => longerSide(box)));
+		const largest = this.largestSure(finds);
 		const least = (box) => longerSide(box) >= AS_LARGE * largest ? BESIDE_LARGE : BESIDE;
 		return largestFirst(finds.filter(({ box, score }) => !largest || score >= Math.min(threshold, least(box))).map(({ box, score, roll }) => ({
 			box,
@@ -877,17 +884,20 @@ var FaceDetector = class {
 			roll
 		})));
 	}
+	/** The side of the largest face that is sure, 0 where none is. */
+	largestSure(finds) {
+		return Math.max(0, ...finds.map(({ box, score }) => score >= this.spec.threshold ? longerSide(box) : 0));
+	}
 	/** A score between those of what is possible and what is sure, for searches of which most find nothing. */
 	get likely() {
 		return this.spec.possible + LIKELY$1 * (this.spec.threshold - this.spec.possible);
 	}
 	/** What may be faces in `picture`, by a score of at least `possible`, but for what lies in boxes that are `denied`. */
 	async finds(picture, denied) {
-		const { threshold, possible } = this.spec;
+		const { possible } = this.spec;
 		const allowed = ({ box }) => denied.every((other) => overlap(other, box) <= SAME_IOU);
 		const finds = (await this.search(picture, LONGEST, possible)).filter(allowed);
-		const sides = finds.map(({ box, score }) => score >= threshold ? longerSide(box) : 0);
-		const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
+		const finer = finerInput(picture.width, picture.height, this.minFace, this.largestSure(finds));
 		const least = this.minFace === null ? this.likely : possible;
 		if (finer !== null) finds.push(...(await this.search(picture, finer, least)).filter(allowed));
 		return suppress(finds);

@@ -79,30 +79,34 @@ function rollOfCell(keypoints: ArrayLike<number>, cell: number): number {
   return rollOfFeatures(at(0), at(1), at(3), at(4));
 }
 
+type Scored = Pick<Find, "box" | "score">;
+
 /** Of several finds on one face the surest. */
-export function suppress<T extends Pick<Find, "box" | "score">>(found: readonly T[]): T[] {
-  const finds = [...found].sort((a, b) => b.score - a.score);
-  const kept: T[] = [];
-  for (const find of finds.slice(0, MOST)) {
-    if (kept.every((other) => overlap(other.box, find.box) <= SAME_IOU)) kept.push(find);
+export function suppress<T extends Scored>(found: readonly T[]): T[] {
+  return clusters(found).map(({ best }) => best);
+}
+
+/** The surest find on each face, with those that are left beside the surer faces, itself the first, and their overlaps. */
+function clusters<T extends Scored>(found: readonly T[]): { best: T; left: readonly T[]; shares: readonly number[] }[] {
+  const faces = [];
+  let left = [...found].sort((a, b) => b.score - a.score).slice(0, MOST);
+  while (left.length) {
+    const best = left[0];
+    const shares = left.map((other) => (other === best ? 1 : overlap(best.box, other.box)));
+    faces.push({ best, left, shares });
+    left = left.filter((_, index) => shares[index] <= SAME_IOU);
   }
-  return kept;
+  return faces;
 }
 
 /** The surest of several finds on one face, in the mean box of those that are nearly as sure and nearly at its place. */
 export function blend(found: readonly Find[]): Find[] {
-  const faces: Find[] = [];
-  let left = [...found].sort((a, b) => b.score - a.score).slice(0, MOST);
-  while (left.length) {
-    const best = left[0];
-    const shares = left.map(({ box }) => overlap(best.box, box));
+  return clusters(found).map(({ best, left, shares }) => {
     const near = left.filter(({ score }, index) => shares[index] >= BLEND_IOU && score >= BLEND_SCORE * best.score);
     const sum = near.reduce((total, { score }) => total + score, 0);
     const side = (at: number): number => near.reduce((total, { box, score }) => total + score * box[at], 0) / sum;
-    faces.push({ ...best, box: [side(0), side(1), side(2), side(3)] });
-    left = left.filter((_, index) => shares[index] <= SAME_IOU);
-  }
-  return faces;
+    return { ...best, box: [side(0), side(1), side(2), side(3)] };
+  });
 }
 
 /**
@@ -148,10 +152,15 @@ export class FaceDetector {
   async propose(picture: Picture, denied: readonly Box[] = []): Promise<Proposal[]> {
     const finds = await this.finds(picture, denied);
     const { threshold } = this.spec;
-    const largest = Math.max(0, ...finds.filter(({ score }) => score >= threshold).map(({ box }) => longerSide(box)));
+    const largest = this.largestSure(finds);
     const least = (box: Box): number => (longerSide(box) >= AS_LARGE * largest ? BESIDE_LARGE : BESIDE);
     const kept = finds.filter(({ box, score }) => !largest || score >= Math.min(threshold, least(box)));
     return largestFirst(kept.map(({ box, score, roll }) => ({ box, sure: score >= threshold, roll })));
+  }
+
+  /** The side of the largest face that is sure, 0 where none is. */
+  private largestSure(finds: readonly Find[]): number {
+    return Math.max(0, ...finds.map(({ box, score }) => (score >= this.spec.threshold ? longerSide(box) : 0)));
   }
 
   /** A score between those of what is possible and what is sure, for searches of which most find nothing. */
@@ -161,11 +170,10 @@ export class FaceDetector {
 
   /** What may be faces in `picture`, by a score of at least `possible`, but for what lies in boxes that are `denied`. */
   private async finds(picture: Picture, denied: readonly Box[]): Promise<Find[]> {
-    const { threshold, possible } = this.spec;
+    const { possible } = this.spec;
     const allowed = ({ box }: Find): boolean => denied.every((other) => overlap(other, box) <= SAME_IOU);
     const finds = (await this.search(picture, LONGEST, possible)).filter(allowed);
-    const sides = finds.map(({ box, score }) => (score >= threshold ? longerSide(box) : 0));
-    const finer = finerInput(picture.width, picture.height, this.minFace, Math.max(0, ...sides));
+    const finer = finerInput(picture.width, picture.height, this.minFace, this.largestSure(finds));
     // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
     const least = this.minFace === null ? this.likely : possible;
     if (finer !== null) finds.push(...(await this.search(picture, finer, least)).filter(allowed));
