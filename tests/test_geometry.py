@@ -29,6 +29,7 @@ from lightmark.geometry import (
     rotation_angles,
     rotation_matrix,
     similarity_matrix,
+    suppress,
     tight_box,
     to_normalized,
     transform,
@@ -350,6 +351,22 @@ def test_overlaps_by_hand():
     second = np.array([[0.0, 0, 4, 2], [0, 0, 2, 2], [3, 1, 5, 3], [4, 0, 6, 2], [10, 10, 12, 12], [0, 5, 4, 6]])
     np.testing.assert_allclose(overlaps(first, second), [[1, 0.5, 1 / 11, 0, 0, 0]])
     np.testing.assert_allclose(overlaps(second, first), overlaps(first, second).T)
+
+
+@pytest.mark.filterwarnings("error")
+def test_empty_boxes_overlap_by_nothing():
+    """Not even each other or themselves, so that all stay; nor do they divide by zero."""
+    boxes = np.array([[1.0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 2, 2]])
+    np.testing.assert_array_equal(overlaps(boxes, boxes), np.diag([0.0, 0, 1]))
+    assert suppress(boxes, np.array([0.5, 0.5, 0.9]), 0.4).tolist() == [2, 0, 1]
+    assert suppress(boxes[:0], np.zeros(0), 0.4).tolist() == []
+
+
+def test_a_box_suppressed_by_a_higher_score_suppresses_none():
+    """Of three in a row, each overlapping the next by a half, the last stays when the middle one is gone."""
+    boxes = np.array([[0.0, 0, 3, 1], [1, 0, 4, 1], [2, 0, 5, 1]])
+    assert suppress(boxes, np.array([0.9, 0.8, 0.7]), 0.4).tolist() == [0, 2]
+    assert suppress(boxes, np.array([0.8, 0.9, 0.7]), 0.4).tolist() == [1]
 
 
 def test_boxes_are_ordered_by_area_then_from_the_left_then_from_the_top():

@@ -9,7 +9,7 @@ so that a missing label cannot be mistaken for a place.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -157,13 +157,24 @@ def map_box(box: Array, offsets: ArrayLike) -> Array:
     return np.asarray(box + np.asarray(offsets, dtype=np.float64) * [width, height, width, height])
 
 
-def overlaps(first: Array, second: Array) -> Array:
-    """Intersection over union, IoU (A, B), of boxes `first` (A, 4) and `second` (B, 4)."""
+EMPTY = 1e-30  # square pixels: with less, two boxes are empty and overlap by nothing
+
+
+def overlaps(first: Floats, second: Floats) -> Floats:
+    """Intersection over union, IoU (A, B), of boxes `first` (A, 4) and `second` (B, 4), in their precision."""
     x0, y0, x1, y1 = first.T[:, :, None]  # by columns: products of pairs along an axis take twice as long
     left, top, right, bottom = second.T
-    width, height = np.minimum(x1, right) - np.maximum(x0, left), np.minimum(y1, bottom) - np.maximum(y0, top)
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    return np.asarray(shared / ((x1 - x0) * (y1 - y0) + (right - left) * (bottom - top) - shared))
+    # In place: (400, 400) take half the time.
+    shared = np.minimum(x1, right)
+    shared -= np.maximum(x0, left)
+    height = np.minimum(y1, bottom)
+    height -= np.maximum(y0, top)
+    shared = np.maximum(shared, 0, out=shared)
+    shared *= np.maximum(height, 0, out=height)
+    union = (x1 - x0) * (y1 - y0) + (right - left) * (bottom - top)
+    union -= shared
+    union = np.maximum(union, EMPTY, out=union)
+    return np.asarray(np.divide(shared, union, out=shared))
 
 
 def suppress(boxes: Array, scores: NDArray[np.floating[Any]], overlap: float) -> NDArray[np.intp]:
@@ -171,23 +182,31 @@ def suppress(boxes: Array, scores: NDArray[np.floating[Any]], overlap: float) ->
 
     Of two that overlap (IoU) by more than `overlap`, the one with the higher score stays, the first where they tie.
     """
-    return np.array([best for best, _, _ in clusters(boxes, scores, overlap)], dtype=np.intp)
+    return clusters(boxes, scores, overlap)[0]
 
 
 def clusters(
     boxes: Array, scores: NDArray[np.floating[Any]], overlap: float
-) -> Iterator[tuple[np.intp, NDArray[np.intp], Array]]:
-    """Index of each box that `suppress` keeps, those (R,) of the boxes with lower scores then left, and their overlaps.
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]:
+    """Indices (K,) of the boxes that `suppress` keeps, highest score first, and what each of them had to choose from.
 
-    The overlaps (R,) are those with the box that is kept; of the others, what overlaps it by more than `overlap` is not
-    left for the next.
+    The overlaps (K, F) are those of the kept boxes with all of `boxes`. The mask (K, F) marks those that no kept box
+    before had suppressed, the kept box itself included.
     """
-    left = np.argsort(-scores, kind="stable")
-    while len(left):  # as often as there are faces, of which each has tens of boxes
-        best, left = left[0], left[1:]
-        shares = overlaps(boxes[best, None], boxes[left])[0]
-        yield best, left, shares
-        left = left[shares <= overlap]
+    # All at once, in single precision: a call for each face, of which each has tens of boxes, takes longer.
+    sides = boxes.astype(np.float32)
+    shares = overlaps(sides, sides)
+    apart = shares <= overlap
+    left = np.ones(len(boxes), bool)
+    chosen, masks = [], []
+    for index in np.argsort(-scores, kind="stable").tolist():
+        if left[index]:
+            chosen.append(index)
+            masks.append(left)
+            left = left & apart[index]
+            left[index] = False  # an empty box overlaps nothing, not even itself
+    kept = np.array(chosen, dtype=np.intp)
+    return kept, shares[kept], np.array(masks, dtype=bool).reshape(len(kept), len(boxes))
 
 
 def largest_first(boxes: Array) -> Array:

@@ -231,15 +231,11 @@ def merge_cells(boxes: Array, scores: NDArray[np.floating[Any]], minimum: float)
     cells = np.flatnonzero(scores >= minimum)
     cells = cells[np.argsort(-scores[cells], kind="stable")][:MAX_DETECTIONS]
     boxes, scores = boxes[cells], scores[cells]
-    weighted = np.column_stack([boxes * scores[:, None], scores])
-    chosen, sums = [], []
-    for best, others, shares in clusters(boxes, scores, NMS_IOU):
-        near = others[shares >= BLEND_IOU]
-        near = near[scores[near] >= BLEND_SCORE * scores[best]]
-        chosen.append(best)
-        sums.append(weighted[best] + weighted[near].sum(axis=0))
-    total = np.array(sums).reshape(-1, 5)
-    return cells[np.array(chosen, dtype=np.intp)], total[:, :4] / total[:, 4:]
+    best, shares, left = clusters(boxes, scores, NMS_IOU)
+    near = left & (shares >= BLEND_IOU) & (scores >= BLEND_SCORE * scores[best, None])
+    near[np.arange(len(best)), best] = True
+    total = near @ np.column_stack([boxes * scores[:, None], scores])
+    return cells[best], total[:, :4] / total[:, 4:]
 
 
 def read_settings(session: Any, path: Path) -> dict[str, Any]:
