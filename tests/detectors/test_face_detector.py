@@ -218,12 +218,13 @@ def test_a_picture_of_a_near_face_is_searched_once() -> None:
         return detector.finer_input((longer * 3 // 4, longer), near)
 
     assert after(201, detector.threshold) is None  # 319 pixels: not worth a search after one at 256
-    assert after(199, detector.threshold) == 322  # a quarter has 13.3 pixels there
+    assert after(199, detector.threshold) == 320  # a quarter has 13.3 pixels at 322
     assert after(100, detector.threshold) == 640
     assert after(50, detector.threshold) == 1200
     assert after(250, detector.threshold - 0.01) == 1200
-    assert after(100, detector.threshold, 640) == 342
+    assert after(100, detector.threshold, 640) == 336
     assert after(20, detector.threshold, 4000) == 1280
+    assert after(50, detector.threshold, 1210) == 1210  # never enlarged, nor made a little smaller for its own sake
 
 
 @pytest.mark.parametrize(("score", "kept"), [(0.75, [0.75, 0.67, 0.46]), (0.69, [0.69, 0.67, 0.65, 0.46, 0.44])])

@@ -43,6 +43,9 @@ MAX_ENLARGEMENT = 2  # of a picture: beyond it a face has no more detail to show
 # is none: the picture is searched at the input that they need, too, up to FAR_INPUT pixels; but not at less than
 # WORTHWHILE times the first input, which would find little that the first search did not.
 FAR_FACE, FAR_INPUT, WORTHWHILE = 1 / 4, 1280, 1.25
+# That input is a multiple of this: both sides of pictures of 4:3 and 16:9 are then whole numbers of pixels, to which
+# `warp` scales in half the time.
+FINER_STEP = 16
 # Score that proposals need beside a detection, since each costs a crop and few are faces; those with AS_LARGE times the
 # side of the largest detection are more often faces, which nobody would understand to be missed.
 BESIDE, BESIDE_LARGE, AS_LARGE = 0.66, 0.45, 0.6
@@ -179,7 +182,7 @@ class FaceDetector:
             certain = near.boxes[near.scores >= self.threshold]
             largest = max((longer_side(box) for box in certain), default=0.0)
             needed = SMALLEST_FACE * longer / (FAR_FACE * largest) if largest else math.inf
-            finer = math.ceil(min(FAR_INPUT, longer, needed))
+            finer = min(longer, math.floor(min(FAR_INPUT, needed) / FINER_STEP) * FINER_STEP)
             return finer if finer >= WORTHWHILE * self._input_size else None
         share = self._min_face if self._min_face < 1 else self._min_face / longer
         finer = min(math.ceil(SMALLEST_FACE / share), MAX_INPUT, MAX_ENLARGEMENT * longer)

@@ -15,6 +15,7 @@ const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to sho
 const FAR_SHARE = 1 / 4;
 const FAR = 1280; // pixels of the longer side at most in that search
 const WORTHWHILE = 1.25; // times LONGEST at least: less would find little that the first search did not
+const FINER_STEP = 16; // that size is a multiple of it: the sides of usual pictures then get whole numbers of pixels
 /** The score that what is not sure needs beside what is, and where it has this share of the largest sure side. */
 const [BESIDE, BESIDE_LARGE, AS_LARGE] = [0.66, 0.45, 0.6];
 const LIKELY = 0.3; // of the way from the scores that are possible to those that are sure: what a second search needs
@@ -116,7 +117,8 @@ export function blend(found: readonly Find[]): Find[] {
 export function finerInput(width: number, height: number, minFace: number | null, largest: number): number | null {
   const longer = Math.max(width, height);
   if (minFace === null) {
-    const finer = Math.ceil(Math.min(FAR, longer, (SMALLEST * longer) / (FAR_SHARE * largest)));
+    const needed = Math.min(FAR, (SMALLEST * longer) / (FAR_SHARE * largest));
+    const finer = Math.min(longer, Math.floor(needed / FINER_STEP) * FINER_STEP);
     return finer >= WORTHWHILE * LONGEST ? finer : null;
   }
   if (!(minFace > 0 && minFace < Infinity)) {
