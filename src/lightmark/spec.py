@@ -154,8 +154,8 @@ def face_roll(spec: ModelSpec, points: Floats) -> float:
             from lightmark.schemes import ibug68_from_wflw98  # `detect` needs no other schemes
 
             points68 = ibug68_from_wflw98(points68)
-        eyes = points68[36:42].mean(axis=0), points68[42:48].mean(axis=0)
-        return float(roll_of_features(*eyes, points68[48], points68[54]))
+        right_eye, left_eye = points68[36:48].reshape(2, 6, 2).sum(axis=1) / 6
+        return float(roll_of_features(right_eye, left_eye, points68[48], points68[54]))
     frame = None if spec.template is None else face_frame(np.asarray(spec.template), points)
     x, y = (1.0, 0.0) if frame is None else frame[0][:, 0]
     return math.degrees(math.atan2(0.0 - y, x))
