@@ -54,7 +54,7 @@ def main() -> None:
     export_detector(options.checkpoint, file, 0.7)
     detector = FaceDetector(file)
     pictures = [to_picture(path) for path in unseen]
-    scores = np.concatenate([detector.detections(picture, threshold=0.05).scores for picture in pictures])
+    scores = np.concatenate([detector.candidates(picture, 0.05).scores for picture in pictures])
     possible = next(step for step in STEPS if (scores >= step).sum() <= LOOKS * len(pictures))
     export_detector(options.checkpoint, file, 0.7, possible)
     variants = [variant for picture in pictures for variant in variants_of(picture)]

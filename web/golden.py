@@ -165,8 +165,8 @@ def finer_inputs() -> list[dict[str, Any]]:
     listed = []
     for width, height, min_face, side in (
         (640, 480, 16, 30), (1600, 1200, 0.02, 30), (300, 400, 2, 30), (9000, 20, 30, 30), (500, 500, 90, 30),
-        (640, 480, None, 30), (900, 1200, None, 30), (900, 1200, None, 249), (900, 1200, None, 250),
-        (640, 480, None, 107), (640, 480, None, 0), (250, 256, None, 0),
+        (640, 480, None, 30), (900, 1200, None, 30), (900, 1200, None, 181), (900, 1200, None, 183),
+        (640, 480, None, 90), (640, 480, None, 0), (250, 256, None, 0),
     ):  # fmt: skip
         count = int(side > 0)
         near = Detections(np.array([[0.0, 0, side, 1]])[:count], np.ones(count), np.zeros((count, 5, 2)))

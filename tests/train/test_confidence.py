@@ -155,7 +155,7 @@ def test_half_of_the_negative_crops_are_hard(untrained, tmp_path, monkeypatch):
         def __init__(self, input_size):
             looks.append(input_size)
 
-        def detections(self, picture, threshold):
+        def candidates(self, picture, minimum):
             boxes = [[30.0, 20.0, 69.0, 59.0]] if picture.max() == 255 else np.zeros((0, 4))
             return Detections(np.array(boxes), np.ones(len(boxes)), np.zeros((len(boxes), 5, 2)))
 
@@ -192,7 +192,7 @@ def test_pictures_are_not_all_decoded_at_once(untrained, tmp_path, monkeypatch):
         def __init__(self, input_size):
             pass
 
-        def detections(self, picture, threshold):
+        def candidates(self, picture, minimum):
             return Detections(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 
     monkeypatch.setattr(features_module, "FaceDetector", Detector)
@@ -565,8 +565,8 @@ def test_hard_negatives_are_looked_for_in_every_size(tmp_path, monkeypatch):
         def __init__(self, input_size):
             self.size = input_size
 
-        def detections(self, picture, threshold):
-            looks.append((self.size, int(picture[0, 0, 0]), threshold))
+        def candidates(self, picture, minimum):
+            looks.append((self.size, int(picture[0, 0, 0]), minimum))
             boxes = np.array([BOX, BOX + self.size])[: int(picture[0, 0, 0])]
             return Detections(boxes, np.ones(len(boxes)), np.zeros((len(boxes), 5, 2)))
 

@@ -136,9 +136,10 @@ def test_the_exported_file_finds_what_the_network_finds(
     """Checked against torch while written; at run time its boxes are in the picture's pixels."""
     checkpoint = train_face_detector(replace(RECIPE, steps=2), faces, backgrounds, tmp_path / "run", execution=QUIET)
     assert export_detector(checkpoint, tmp_path / "d.onnx", threshold=0.4, possible=1e-6) < 0.01
-    detector = FaceDetector(tmp_path / "d.onnx", input_size=96)
+    detector = FaceDetector(tmp_path / "d.onnx", input_size=96, min_face=0.5)  # one search
     assert detector.threshold == 0.4
-    boxes, scores, keypoints = detector.detections(np.full((480, 960, 3), 90, np.uint8), threshold=1e-6)
+    grey = np.full((480, 960, 3), 90, np.uint8)
+    boxes, scores, keypoints = detector.candidates(grey, 1e-6)
     assert boxes.shape == (len(scores), 4)
     assert keypoints is not None
     assert keypoints.shape == (len(scores), 5, 2)
@@ -146,10 +147,10 @@ def test_the_exported_file_finds_what_the_network_finds(
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert (np.abs(keypoints - middles[:, None]).max(axis=(1, 2)) < 0.5 * sides).all()
-    proposed, sure, angles = detector.propose(np.full((480, 960, 3), 90, np.uint8))
-    assert len(proposed) == len(scores)
+    proposed, sure, angles = detector.propose(grey)
+    assert len(proposed) == len(detector.detections(grey, 1e-6).scores)
     assert angles is not None
-    assert len(angles) == len(scores)
+    assert len(angles) == len(proposed)
     assert sure.sum() == (scores >= 0.4).sum()
     assert len(scores) > 3
     # 960 pixels are 96 of the network's: its boxes of at least 5 pixels are 50 of the picture's.

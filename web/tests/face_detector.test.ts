@@ -35,23 +35,61 @@ describe("finerInput", () => {
   });
 });
 
+const PICTURE = { width: 512, height: 512, data: new Uint8Array(512 * 512 * 4) };
+const UPRIGHT = [-4, -4, 4, -4, 0, 0, -3, 4, 3, 4];
+
+interface Cells {
+  readonly boxes: number[];
+  readonly scores: number[];
+  readonly keypoints?: number[];
+}
+
+/** A detector whose network is shown one input after the other, the last `answers` again and again. */
+function seeing(answers: Cells[], { threshold }: { threshold: number }): FaceDetector {
+  const asked = [...answers];
+  const session = {
+    run: async () => {
+      const { boxes, scores, keypoints } = asked.length > 1 ? asked.shift()! : asked[0];
+      const points = keypoints ?? scores.flatMap(() => UPRIGHT);
+      return [boxes, scores, points].map((data) => ({ data: Float32Array.from(data), dims: [] }));
+    },
+  } as unknown as Session;
+  return new FaceDetector(session, { threshold, possible: 0.25, multiple: 32 }, 0.5);
+}
+
 describe("FaceDetector", () => {
   it("gives boxes in the picture's pixels, the largest first", async () => {
-    const session = {
-      run: async () => [
-        { data: Float32Array.from([0, 0, 10, 10, 100, 100, 140, 140, 50, 50, 60, 60, 20, 90, 50, 95, 160, 0, 190, 30, 200, 90, 230, 120]), dims: [1, 6, 4] },
-        { data: Float32Array.from([0.9, 0.8, 0.67, 0.44, 0.44, 0.46]), dims: [1, 6] },
-        { data: new Float32Array(60), dims: [1, 6, 5, 2] },
-      ],
-    } as unknown as Session;
-    const detector = new FaceDetector(session, { threshold: 0.7, possible: 0.25, multiple: 32 }, 0.5);
-    const picture = { width: 512, height: 512, data: new Uint8Array(512 * 512 * 4) };
-    const sure = [[200.5, 200.5, 280.5, 280.5], [0.5, 0.5, 20.5, 20.5]];
-    expect(await detector.detect(picture)).toEqual(sure);
-    const proposed = (await detector.propose(picture)).map(({ box, sure }) => [box[0], sure]);
-    expect(proposed).toEqual([[200.5, true], [400.5, false], [0.5, true], [100.5, false]]);
-    const others = (await detector.propose(picture, [[199, 199, 281, 281], [0, 0, 21, 21]])).map(({ box, sure }) => [box[0], sure]);
-    expect(others).toEqual([[320.5, false], [400.5, false], [40.5, false], [100.5, false]]);
+    const cells = [0, 0, 10, 10, 100, 100, 140, 140, 50, 50, 60, 60, 20, 90, 50, 95];
+    const detector = seeing([{ boxes: cells, scores: [0.9, 0.8, 0.67, 0.2] }], { threshold: 0.6 });
+    const found = [[200.5, 200.5, 280.5, 280.5], [0.5, 0.5, 20.5, 20.5], [100.5, 100.5, 120.5, 120.5]];
+    expect(await detector.detect(PICTURE)).toEqual(found);
+    expect((await detector.propose(PICTURE, [[199, 199, 281, 281]])).map(({ box }) => box)).toEqual(found.slice(1));
+  });
+
+  it("looks again at what is not sure, upright", async () => {
+    const sideways = [[-4, 4], [-4, -4], [0, 0], [4, 3], [4, -3]].flat(); // eyes one above the other: rolled by 90°
+    const middle = 63.5;
+    const cells = [20, 20, 60, 60, 120, 120, 160, 152, 200, 20, 210, 30, 40, 20, 80, 60];
+    const searched = { boxes: cells, scores: [0.75, 0.6, 0.5, 0.65], keypoints: [...UPRIGHT, ...sideways, ...UPRIGHT, ...UPRIGHT] };
+    const sureOne = { boxes: [middle - 55, middle - 40, middle + 25, middle + 40], scores: [0.99] }; // badly cut
+    const seen = { boxes: [middle - 44, middle - 40, middle + 44, middle + 32], scores: [0.8], keypoints: UPRIGHT.map((at) => at + middle) };
+    const elsewhere = { boxes: [0, 0, 20, 20], scores: [0.95] };
+    const detector = seeing([searched, sureOne, seen, elsewhere], { threshold: 0.7 });
+    const found = await detector.propose(PICTURE);
+    expect(found.map(({ sure }) => sure)).toEqual([true, true]);
+    // A pixel of the look is one of the picture's here: 4 px up are 4 px to the left.
+    expect(furthest(found[1].box, [232.5, 236.5, 320.5, 308.5])).toBeLessThan(1e-9);
+    expect(found[1].roll).toBeCloseTo(90, 9);
+    expect(found[0].box).toEqual([40.5, 40.5, 120.5, 120.5]);
+  });
+
+  it("proposes what a look leaves below the threshold, unless something is sure", async () => {
+    const searched = { boxes: [20, 20, 60, 60, 120, 120, 158, 158], scores: [0.6, 0.5] };
+    const same = (score: number) => ({ boxes: [23.5, 23.5, 103.5, 103.5], scores: [score] });
+    const unsure = await seeing([searched, same(0.65), same(0.6)], { threshold: 0.7 }).propose(PICTURE);
+    expect(unsure.map(({ box, sure }) => [Math.round(box[0]), sure])).toEqual([[41, false], [241, false]]);
+    const one = await seeing([searched, same(0.65), same(0.75)], { threshold: 0.7 }).propose(PICTURE);
+    expect(one.map(({ box, sure }) => [Math.round(box[0]), sure])).toEqual([[241, true]]);
   });
 
   it("tells the roll of what it finds", async () => {

@@ -100,7 +100,7 @@ def hard_negatives(paths: Sequence[Path]) -> list[tuple[Path, Array]]:
         for path in paths
         for picture in [to_picture(path)]  # one at a time: thousands of them decoded would not fit into memory
         for detector in detectors
-        for box in detector.detections(picture, HARD_NEGATIVE_SCORE).boxes
+        for box in detector.candidates(picture, HARD_NEGATIVE_SCORE).boxes
     ]
 
 

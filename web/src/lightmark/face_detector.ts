@@ -1,6 +1,9 @@
 /** FaceDetector: Lightmark's own small network for faces (lightmark/detectors/face_detector.py). */
 import { LightmarkError } from "./errors";
-import { invert, largestFirst, overlap, transformBox, type Box, type Matrix, type Point } from "./geometry";
+import {
+  cropMatrix, invert, largestFirst, matrixScale, overlap, transform, transformBox, wrapDegrees,
+  type Box, type Matrix, type Point,
+} from "./geometry";
 import { warp, type Picture } from "./image";
 import { rollOfFeatures } from "./roll";
 import { openSession, readBytes, type RuntimeOptions, type Session } from "./runtime";
@@ -14,11 +17,10 @@ const MOST_ZOOM = 2; // of a picture: beyond it a face has no more detail to sho
 /** Without `minFace`: faces from this share of the largest sure find on are looked for, of any size where there is none. */
 const FAR_SHARE = 1 / 4;
 const FAR = 1280; // pixels of the longer side at most in that search
-const WORTHWHILE = 1.25; // times LONGEST at least: less would find little that the first search did not
+const WORTHWHILE = 1.35; // times LONGEST at least: less would find little that the first search did not
 const FINER_STEP = 16; // that size is a multiple of it: the sides of usual pictures then get whole numbers of pixels
-/** The score that what is not sure needs beside what is, and where it has this share of the largest sure side. */
-const [BESIDE, BESIDE_LARGE, AS_LARGE] = [0.66, 0.45, 0.6];
-const LIKELY = 0.3; // of the way from the scores that are possible to those that are sure: what a second search needs
+/** What is not sure is looked at again: upright, its longer side so many pixels of an input of this size. */
+const [LOOK_FACE, LOOK_SIZE] = [80, 128];
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
 const [BLEND_IOU, BLEND_SCORE] = [0.7, 0.8];
@@ -32,7 +34,7 @@ export interface Find {
   readonly roll: number;
 }
 
-/** A box that may frame a face; whether the detector is sure of it, or a landmark model is to judge. */
+/** A box that may frame a face; whether the detector is sure of it, or of none and a landmark model is to judge. */
 export interface Proposal {
   readonly box: Box;
   readonly sure: boolean;
@@ -78,6 +80,12 @@ function rollOfCell(keypoints: ArrayLike<number>, cell: number): number {
     return [keypoints[start], keypoints[start + 1]];
   };
   return rollOfFeatures(at(0), at(1), at(3), at(4));
+}
+
+/** Box about `centre` with the sides of `box` times `zoom`. */
+function boxAt([x, y]: Point, [x0, y0, x1, y1]: Box, zoom: number): Box {
+  const [width, height] = [((x1 - x0) * zoom) / 2, ((y1 - y0) * zoom) / 2];
+  return [x - width, y - height, x + width, y + height];
 }
 
 type Scored = Pick<Find, "box" | "score">;
@@ -148,50 +156,68 @@ export class FaceDetector {
   }
 
   /**
-   * The boxes that `detect` gives and those of what may be faces, the largest first; as if there were nothing at the places
-   * of `denied`.
+   * The boxes that `detect` gives, where there is none those of what may be faces, the largest first; as if there were
+   * nothing at the places of `denied`.
    */
   async propose(picture: Picture, denied: readonly Box[] = []): Promise<Proposal[]> {
-    const finds = await this.finds(picture, denied);
-    const { threshold } = this.spec;
-    const largest = this.largestSure(finds);
-    const least = (box: Box): number => (longerSide(box) >= AS_LARGE * largest ? BESIDE_LARGE : BESIDE);
-    const kept = finds.filter(({ box, score }) => !largest || score >= Math.min(threshold, least(box)));
-    return largestFirst(kept.map(({ box, score, roll }) => ({ box, sure: score >= threshold, roll })));
-  }
-
-  /** The side of the largest face that is sure, 0 where none is. */
-  private largestSure(finds: readonly Find[]): number {
-    return Math.max(0, ...finds.map(({ box, score }) => (score >= this.spec.threshold ? longerSide(box) : 0)));
-  }
-
-  /** A score between those of what is possible and what is sure, for searches of which most find nothing. */
-  private get likely(): number {
-    return this.spec.possible + LIKELY * (this.spec.threshold - this.spec.possible);
-  }
-
-  /** What may be faces in `picture`, by a score of at least `possible`, but for what lies in boxes that are `denied`. */
-  private async finds(picture: Picture, denied: readonly Box[]): Promise<Find[]> {
-    const { possible } = this.spec;
     const allowed = ({ box }: Find): boolean => denied.every((other) => overlap(other, box) <= SAME_IOU);
-    const finds = (await this.search(picture, LONGEST, possible)).filter(allowed);
-    const finer = finerInput(picture.width, picture.height, this.minFace, this.largestSure(finds));
-    // Where nobody asked for small faces: in so many more places, what is hardly likely is hardly ever a face.
-    const least = this.minFace === null ? this.likely : possible;
-    if (finer !== null) finds.push(...(await this.search(picture, finer, least)).filter(allowed));
+    const finds = await this.lookAgain(picture, await this.finds(picture, allowed));
+    const proposals = largestFirst(finds.filter(allowed).map(({ box, score, roll }) => ({ box, sure: this.isSure(score), roll })));
+    return proposals.some(({ sure }) => sure) ? proposals.filter(({ sure }) => sure) : proposals;
+  }
+
+  private isSure(score: number): boolean {
+    return score >= this.spec.threshold;
+  }
+
+  /** What may be faces in `picture`, by a score of at least `possible`, where it is `allowed`. */
+  private async finds(picture: Picture, allowed: (find: Find) => boolean): Promise<Find[]> {
+    const finds = (await this.search(picture, LONGEST)).filter(allowed);
+    const largest = Math.max(0, ...finds.map(({ box, score }) => (this.isSure(score) ? longerSide(box) : 0)));
+    const finer = finerInput(picture.width, picture.height, this.minFace, largest);
+    if (finer !== null) finds.push(...(await this.search(picture, finer)).filter(allowed));
     return suppress(finds);
   }
 
+  /** `found`; what is not sure as a second look shows it, without what that misses. */
+  private async lookAgain(picture: Picture, found: readonly Find[]): Promise<Find[]> {
+    const sure = found.filter(({ score }) => this.isSure(score));
+    const seen: Find[] = [];
+    for (const find of found) {
+      const look = this.isSure(find.score) ? null : await this.look(picture, find);
+      // What is seen of a face that is sure already is the worse view of it, whatever its score.
+      if (look && sure.every(({ box }) => overlap(box, look.box) <= SAME_IOU)) seen.push(look);
+    }
+    return [...sure, ...suppress(seen)];
+  }
+
+  /** The face in `box`, as an input of its own shows it upright; null if that shows none. */
+  private async look(picture: Picture, { box, roll }: Find): Promise<Find | null> {
+    const matrix = cropMatrix(box, LOOK_SIZE, LOOK_SIZE / LOOK_FACE, -roll);
+    const zoom = matrixScale(matrix);
+    const expected = boxAt([(LOOK_SIZE - 1) / 2, (LOOK_SIZE - 1) / 2], box, zoom);
+    const finds = await this.seen(picture, { matrix, width: LOOK_SIZE, height: LOOK_SIZE });
+    const find = finds.find((one) => overlap(expected, one.box) > SAME_IOU);
+    if (!find) return null;
+    const centre = transform(invert(matrix), [(find.box[0] + find.box[2]) / 2, (find.box[1] + find.box[3]) / 2]);
+    return { ...find, box: boxAt(centre, find.box, 1 / zoom), roll: wrapDegrees(find.roll + roll) };
+  }
+
   /** The same at one size: `longest` pixels of the longer side. */
-  private async search(picture: Picture, longest: number, least: number): Promise<Find[]> {
-    const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
+  private async search(picture: Picture, longest: number): Promise<Find[]> {
+    const fit = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
+    const back = invert(fit.matrix);
+    return (await this.seen(picture, fit)).map((find) => ({ ...find, box: transformBox(back, find.box) }));
+  }
+
+  /** What may be faces in the network's pixels, surest first, of the part of `picture` that it is shown. */
+  private async seen(picture: Picture, { matrix, width, height }: Fit): Promise<Find[]> {
     const began = performance.now();
-    const seen = warp(picture, matrix, width, height);
+    const shown = warp(picture, matrix, width, height);
     const cropped = performance.now();
-    const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [1, height, width, 3]);
+    const [boxes, scores, keypoints] = await this.session.run("uint8", shown.data, [1, height, width, 3]);
     this.stopwatch.add(began, cropped, performance.now());
-    const finds = blend(findsOf(boxes.data, scores.data, keypoints.data, least));
-    return finds.map((find) => ({ ...find, box: transformBox(invert(matrix), find.box) }));
+    return blend(findsOf(boxes.data, scores.data, keypoints.data, this.spec.possible));
   }
 
   /** Run once on a blank picture, so that the first one is not the slowest. */
