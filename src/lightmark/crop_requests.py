@@ -20,7 +20,7 @@ HELD_PIXELS = 16_000_000  # of the pictures whose crops wait for a batch, 48 MB:
 class CropRequest:
     """A crop to predict: the face in `box` of `image`, picture number `picture`, with `roll` degrees taken out.
 
-    A `guessed` roll is corrected from the predicted points, after trying all four directions if `any_direction`.
+    A `guessed` roll is corrected from the predicted points, after trying all four directions where they are unsure.
     """
 
     picture: int
@@ -28,7 +28,6 @@ class CropRequest:
     box: Array
     roll: float
     guessed: bool
-    any_direction: bool
 
 
 def requests_for(
@@ -38,19 +37,13 @@ def requests_for(
     rows = require_boxes_near(boxes, image.shape[1], image.shape[0])
     for box, roll in zip(rows, require_angles(angles, rows), strict=True):
         known = not math.isnan(roll)
-        yield CropRequest(number, image, box, float(roll) if known else 0.0, guessed=not known, any_direction=True)
+        yield CropRequest(number, image, box, float(roll) if known else 0.0, guessed=not known)
 
 
 def requests_of(image: Picture, proposals: Proposals, number: int = 0) -> Iterator[CropRequest]:
-    """A request for each of `proposals`, whose angles are where to look first.
-
-    Beside a detection, what is only proposed is hardly ever a face: it is not searched for in all directions, which
-    took a picture of one upright face almost a crop more on average.
-    """
-    alone = not proposals.certain.any()
-    requests = requests_for(image, proposals.boxes, proposals.angles, number)
-    for request, certain in zip(requests, proposals.certain, strict=True):
-        yield replace(request, guessed=True, any_direction=bool(certain) or alone)
+    """A request for each of `proposals`, whose angles are where to look first."""
+    for request in requests_for(image, proposals.boxes, proposals.angles, number):
+        yield replace(request, guessed=True)
 
 
 def batches_of(requests: Iterable[CropRequest]) -> Iterator[list[CropRequest]]:

@@ -74,7 +74,7 @@ class Landmarker:
     first choice first.
 
     A detection of the detector is a face unless its `confidence` by the landmark model is below 0.1; a proposal (see
-    `Proposer`) is one from a confidence of 0.95 on, beside a detection of 0.99. A picture whose detections are all none
+    `Proposer`) is one from a confidence of 0.95 on. A picture whose detections are all none
     is searched once more without them. With `min_confidence` every face needs that confidence, and 0 keeps all
     detections; high ones drop some faces in full profile. `min_face` is the smallest face to look for, in pixels or,
     below 1, as a share of the picture's longer side; without it that is about 1/19 of that side, less beside small
@@ -196,8 +196,7 @@ class Landmarker:
     def _accept(self, faces: list[Face], proposals: Proposals) -> list[Face]:
         """Faces of detections that the landmark model does not deny, and of other proposals that it confirms."""
         minimum, certain = self._min_confidence, proposals.certain
-        needed = SURE if certain.any() else CONFIRMED  # clothes beside a face reach 0.97
-        of_detections, of_proposals = DENIED if minimum is None else minimum, max(minimum or 0.0, needed)
+        of_detections, of_proposals = DENIED if minimum is None else minimum, max(minimum or 0.0, CONFIRMED)
         minima = [of_detections if detected else of_proposals for detected in certain]
         accepted = [
             face
@@ -236,9 +235,7 @@ class Landmarker:
     def _turned(self, requests: Sequence[CropRequest], firsts: Sequence[_Prediction]) -> list[_Prediction]:
         """The most confident predictions of all quarter turns for `firsts` below `SURE`; the others unchanged."""
         best = list(firsts)
-        unsure = [
-            index for index, first in enumerate(firsts) if first.confidence < SURE and requests[index].any_direction
-        ]
+        unsure = [index for index, first in enumerate(firsts) if first.confidence < SURE]
         turns = [replace(requests[index], roll=requests[index].roll + turn) for turn in QUARTERS for index in unsure]
         for index, prediction in zip(unsure * len(QUARTERS), self._predict(turns), strict=True):
             best[index] = max(best[index], prediction, key=lambda one: one.confidence)
@@ -259,12 +256,7 @@ class Landmarker:
         return best
 
     def _aligned_crop(self, request: CropRequest, prediction: _Prediction) -> CropRequest | None:
-        """Request for an upright crop of a predicted face; None if it is upright or its points span no box.
-
-        None too for a proposal beside a detection in which the first crop shows no face: another hardly ever does.
-        """
-        if prediction.confidence < DENIED and not request.any_direction:
-            return None
+        """Request for an upright crop of a predicted face; None if it is upright or its points span no box."""
         roll = face_roll(self.spec, prediction.face.points)
         steep = any(abs(wrap_degrees(roll - other)) > STEEP_ROLL for other in (0.0, prediction.roll))
         if prediction.roll == request.roll and not steep:

@@ -99,7 +99,7 @@ describe("Landmarker", () => {
 
   it("cuts a rolled face again by its own points where its angle was a guess", async () => {
     const landmarker = new Landmarker(session(false), spec, "m");
-    const [guess, upright] = [{ box, roll: 140, anyDirection: true }, { box, roll: 20, anyDirection: true }];
+    const [guess, upright] = [{ box, roll: 140 }, { box, roll: 20 }];
     const [face] = await landmarker.confirm(faceAt(150), [guess]);
     expect(Math.abs(faceRoll(spec, face.points) - 150)).toBeLessThan(1);
     await landmarker.confirm(faceAt(15), [upright]);

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { tightBox, type Box, type Point } from "../src/lightmark/geometry";
-import type { Face, Guess } from "../src/lightmark/landmarker";
+import type { Face, Place } from "../src/lightmark/landmarker";
 import { heldRoll } from "../src/lightmark/roll";
 import { Tracker } from "../src/lightmark/tracker";
 
@@ -29,7 +29,7 @@ const landmarker = {
       const face = world.find((one) => meets(one, box));
       return { points: corners(face ?? box), box, expected_error: null, confidence: face ? 1 : 0, pose: null };
     }),
-  confirm: (_: unknown, guesses: readonly Guess[]) => landmarker.landmarks(_, guesses.map(({ box }) => box)),
+  confirm: (_: unknown, guesses: readonly Place[]) => landmarker.landmarks(_, guesses.map(({ box }) => box)),
 };
 
 beforeEach(() => {
@@ -61,23 +61,6 @@ describe("Tracker", () => {
     }
     // The detector's box, then that of its own points, then each frame the roll that the one before left.
     expect(asked.slice(0, 11)).toEqual([null, 0, 0, 0, 40, 40, 80, 170, 170, -150, 0]);
-  });
-
-  it("does not take what is proposed beside a followed face for another, unless the model is as sure as of faces", async () => {
-    const [face, suit]: Box[] = [[10, 10, 60, 60], [80, 80, 180, 180]];
-    const proposing = { propose: async () => [{ box: face, sure: true, roll: null }, { box: suit, sure: false, roll: null }] };
-    const doubtful = {
-      ...landmarker,
-      landmarks: async (_: unknown, boxes: readonly Box[]) =>
-        boxes.map((box): Face => (
-          { points: corners(box), box, expected_error: null, confidence: meets(box, suit) ? 0.97 : 1, pose: null }
-        )),
-      confirm: (_: unknown, guesses: readonly Guess[]) => doubtful.landmarks(_, guesses.map(({ box }) => box)),
-    };
-    const tracker = new Tracker(proposing, doubtful);
-    for (let frame = 0; frame < 60; frame++) {
-      expect((await tracker.update(picture, frame / 30)).map(({ id }) => id)).toEqual([0]);
-    }
   });
 
   it("asks the detector in every frame while there is nobody", async () => {

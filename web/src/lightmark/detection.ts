@@ -2,7 +2,7 @@
 import { suppress, type Proposal } from "./face_detector";
 import { tightBox, type Box } from "./geometry";
 import type { Picture } from "./image";
-import { CONFIRMED, DENIED, SURE, type Face, type Guess, type Place } from "./landmarker";
+import { CONFIRMED, DENIED, type Face, type Place } from "./landmarker";
 
 /** What finds boxes in a picture, and says which of them it is sure of. */
 export interface Finder {
@@ -13,7 +13,7 @@ export interface Finder {
 /** What finds the points in boxes, whose roll in degrees may be known. */
 export interface Marker {
   landmarks(picture: Picture, boxes: readonly Box[], angles?: readonly (number | null)[]): Promise<Face[]>;
-  confirm(picture: Picture, guesses: readonly Guess[]): Promise<Face[]>;
+  confirm(picture: Picture, guesses: readonly Place[]): Promise<Face[]>;
   placeOf(face: Face, held?: number): Place;
 }
 
@@ -34,15 +34,13 @@ export async function facesBeside(
   return facesOf(picture, await detector.propose(picture, denied.map(({ box }) => box)), landmarker);
 }
 
-/** Of `proposals` those that are faces: see `findFaces`. `isSure`: of some face in the picture, not only of these. */
+/** Of `proposals` those that are faces: see `findFaces`. */
 export async function facesOf(
   picture: Picture, proposals: readonly Proposal[], landmarker: Pick<Marker, "confirm">,
-  isSure = proposals.some(({ sure }) => sure),
 ): Promise<Face[]> {
-  const faces = await landmarker.confirm(picture, guessesOf(proposals, isSure));
-  // Beside a face, clothes reach a confidence of 0.97.
-  const standing = faces.filter((face, index) => stands(proposals[index], face, isSure ? SURE : CONFIRMED));
-  return isSure ? standing : mostConfident(standing);
+  const faces = await landmarker.confirm(picture, guessesOf(proposals));
+  const standing = faces.filter((face, index) => stands(proposals[index], face));
+  return proposals.some(({ sure }) => sure) ? standing : mostConfident(standing);
 }
 
 /** `faces` without those at the place of a more confident one: one face may be proposed by boxes that hardly overlap. */
@@ -52,16 +50,12 @@ function mostConfident(faces: readonly Face[]): Face[] {
   return faces.filter((_, index) => kept.includes(index));
 }
 
-/**
- * Where to look for the faces proposed. Beside a box that the detector is sure of, what is only proposed is hardly ever a
- * face: it is not searched for in all directions.
- */
-export function guessesOf(proposals: readonly Proposal[], isSure: boolean): Guess[] {
-  return proposals.map(({ box, sure, roll }) => ({ box, roll: roll ?? 0, anyDirection: sure || !isSure }));
+/** Where to look first for the faces proposed. */
+export function guessesOf(proposals: readonly Proposal[]): Place[] {
+  return proposals.map(({ box, roll }) => ({ box, roll: roll ?? 0 }));
 }
 
 /** Whether what was proposed is a face after all. */
-function stands(proposal: Proposal, face: Face, least: number): boolean {
-  if (proposal.sure) return face.confidence === null || face.confidence >= DENIED;
-  return face.confidence !== null && face.confidence >= least;
+function stands({ sure }: Proposal, { confidence }: Face): boolean {
+  return confidence === null ? sure : confidence >= (sure ? DENIED : CONFIRMED);
 }

@@ -16,7 +16,7 @@ export { LightmarkError } from "./errors";
 export { FaceDetector, loadDetector, type Proposal } from "./face_detector";
 export type { Box, Point } from "./geometry";
 export type { Picture } from "./image";
-export { Landmarker, loadLandmarker, type Face, type Guess } from "./landmarker";
+export { Landmarker, loadLandmarker, type Face } from "./landmarker";
 export { CLOSED_EYE, opennessOf, type Openness } from "./measures";
 export { headPose, type Pose } from "./pose";
 export { hasWebGpu, type Backend, type RuntimeOptions } from "./runtime";

@@ -38,13 +38,8 @@ export interface Place {
   readonly roll: number;
 }
 
-/** A face's box and, in degrees, a first guess of its roll; one that turns out wrong is searched for in all directions, or not. */
-export interface Guess extends Place {
-  readonly anyDirection: boolean;
-}
-
 /** A face's box; `roll` in degrees is what it is, or a first guess. */
-interface Request extends Guess {
+interface Request extends Place {
   readonly guessed: boolean;
 }
 
@@ -71,13 +66,13 @@ export class Landmarker {
   async landmarks(picture: Picture, boxes: readonly Box[], angles: readonly (number | null)[] = []): Promise<Face[]> {
     const known = boxes.map((box, index): Request => {
       const roll = angles[index] ?? null;
-      return { box: requireBox(box), roll: roll ?? 0, guessed: roll === null, anyDirection: true };
+      return { box: requireBox(box), roll: roll ?? 0, guessed: roll === null };
     });
     return this.faces(picture, known);
   }
 
   /** One face a guess, in their order. */
-  confirm(picture: Picture, guesses: readonly Guess[]): Promise<Face[]> {
+  confirm(picture: Picture, guesses: readonly Place[]): Promise<Face[]> {
     return this.faces(picture, guesses.map((guess) => ({ ...guess, box: requireBox(guess.box), guessed: true })));
   }
 
@@ -116,7 +111,7 @@ export class Landmarker {
   private async turned(picture: Picture, requests: Request[], firsts: Answer[]): Promise<Answer[]> {
     const best = [...firsts];
     const unsure = [...firsts.keys()].filter(
-      (index) => requests[index].guessed && requests[index].anyDirection && firsts[index].confidence < SURE,
+      (index) => requests[index].guessed && firsts[index].confidence < SURE,
     );
     const turns = QUARTERS.flatMap((turn) =>
       unsure.map((index) => ({ ...requests[index], roll: requests[index].roll + turn })),
@@ -143,9 +138,7 @@ export class Landmarker {
     return best;
   }
 
-  /** Null, too, for what is proposed beside a face where the first crop shows none: another hardly ever does. */
-  private alignedCrop(request: Request, { face, roll, confidence }: Answer): Request | null {
-    if (confidence < DENIED && !request.anyDirection) return null;
+  private alignedCrop(request: Request, { face, roll }: Answer): Request | null {
     const own = faceRoll(this.spec, face.points);
     const steep = [0, roll].some((other) => Math.abs(wrapDegrees(own - other)) > STEEP_ROLL);
     if (roll === request.roll && !steep) return null;

@@ -82,7 +82,7 @@ export class Tracker {
     const certain = proposals.filter((one) => one.sure);
     this.forgetMissed(certain.map((one) => one.box));
     const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
-    let found = await facesOf(picture, fresh, this.landmarker, certain.length > 0);
+    let found = await facesOf(picture, fresh, this.landmarker);
     if (!found.length && certain.every((one) => fresh.includes(one))) {
       found = await facesBeside(picture, certain, this.detector, this.landmarker);
     }
