@@ -737,14 +737,10 @@ var MOST_ZOOM = 2;
 /** Without `minFace`: faces from this share of the largest sure find on are looked for, of any size where there is none. */
 var FAR_SHARE = 1 / 4;
 var FAR = 1280;
-var WORTHWHILE = 1.25;
-/** The score that what is not sure needs beside what is, and where it has this share of the largest sure side. */
-var [BESIDE, BESIDE_LARGE, AS_LARGE] = [
-	.66,
-	.45,
-	.6
-];
-var LIKELY$1 = .3;
+var WORTHWHILE = 1.35;
+var FINER_STEP = 16;
+/** What is not sure is looked at again: upright, its longer side so many pixels of an input of this size. */
+var [LOOK_FACE, LOOK_SIZE] = [80, 128];
 var SAME_IOU = .4;
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
 var [BLEND_IOU, BLEND_SCORE] = [.7, .8];
@@ -799,6 +795,16 @@ function rollOfCell(keypoints, cell) {
 	};
 	return rollOfFeatures(at(0), at(1), at(3), at(4));
 }
+/** Box about `centre` with the sides of `box` times `zoom`. */
+function boxAt([x, y], [x0, y0, x1, y1], zoom) {
+	const [width, height] = [(x1 - x0) * zoom / 2, (y1 - y0) * zoom / 2];
+	return [
+		x - width,
+		y - height,
+		x + width,
+		y + height
+	];
+}
 /** Of several finds on one face the surest. */
 function suppress(found) {
 	return clusters(found).map(({ best }) => best);
@@ -843,7 +849,8 @@ function blend(found) {
 function finerInput(width, height, minFace, largest) {
 	const longer = Math.max(width, height);
 	if (minFace === null) {
-		const finer = Math.ceil(Math.min(FAR, longer, SMALLEST$1 * longer / (FAR_SHARE * largest)));
+		const needed = Math.min(FAR, SMALLEST$1 * longer / (FAR_SHARE * largest));
+		const finer = Math.min(longer, Math.floor(needed / FINER_STEP) * FINER_STEP);
 		return finer >= WORTHWHILE * LONGEST ? finer : null;
 	}
 	if (!(minFace > 0 && minFace < Infinity)) throw new LightmarkError(`smallest face ${minFace}: needs pixels, or a share below 1 of the picture's longer side`);
@@ -870,55 +877,79 @@ var FaceDetector = class {
 		return (await this.propose(picture)).filter((one) => one.sure).map((one) => one.box);
 	}
 	/**
-	* The boxes that `detect` gives and those of what may be faces, the largest first; as if there were nothing at the places
-	* of `denied`.
+	* The boxes that `detect` gives, where there is none those of what may be faces, the largest first; as if there were
+	* nothing at the places of `denied`.
 	*/
 	async propose(picture, denied = []) {
-		const finds = await this.finds(picture, denied);
-		const { threshold } = this.spec;
-		const largest = this.largestSure(finds);
-		const least = (box) => longerSide(box) >= AS_LARGE * largest ? BESIDE_LARGE : BESIDE;
-		return largestFirst(finds.filter(({ box, score }) => !largest || score >= Math.min(threshold, least(box))).map(({ box, score, roll }) => ({
+		const allowed = ({ box }) => denied.every((other) => overlap(other, box) <= SAME_IOU);
+		const proposals = largestFirst((await this.lookAgain(picture, await this.finds(picture, allowed))).filter(allowed).map(({ box, score, roll }) => ({
 			box,
-			sure: score >= threshold,
+			sure: this.isSure(score),
 			roll
 		})));
+		return proposals.some(({ sure }) => sure) ? proposals.filter(({ sure }) => sure) : proposals;
 	}
-	/** The side of the largest face that is sure, 0 where none is. */
-	largestSure(finds) {
-		return Math.max(0, ...finds.map(({ box, score }) => score >= this.spec.threshold ? longerSide(box) : 0));
+	isSure(score) {
+		return score >= this.spec.threshold;
 	}
-	/** A score between those of what is possible and what is sure, for searches of which most find nothing. */
-	get likely() {
-		return this.spec.possible + LIKELY$1 * (this.spec.threshold - this.spec.possible);
-	}
-	/** What may be faces in `picture`, by a score of at least `possible`, but for what lies in boxes that are `denied`. */
-	async finds(picture, denied) {
-		const { possible } = this.spec;
-		const allowed = ({ box }) => denied.every((other) => overlap(other, box) <= SAME_IOU);
-		const finds = (await this.search(picture, LONGEST, possible)).filter(allowed);
-		const finer = finerInput(picture.width, picture.height, this.minFace, this.largestSure(finds));
-		const least = this.minFace === null ? this.likely : possible;
-		if (finer !== null) finds.push(...(await this.search(picture, finer, least)).filter(allowed));
+	/** What may be faces in `picture`, by a score of at least `possible`, where it is `allowed`. */
+	async finds(picture, allowed) {
+		const finds = (await this.search(picture, LONGEST)).filter(allowed);
+		const largest = Math.max(0, ...finds.map(({ box, score }) => this.isSure(score) ? longerSide(box) : 0));
+		const finer = finerInput(picture.width, picture.height, this.minFace, largest);
+		if (finer !== null) finds.push(...(await this.search(picture, finer)).filter(allowed));
 		return suppress(finds);
 	}
+	/** `found`; what is not sure as a second look shows it, without what that misses. */
+	async lookAgain(picture, found) {
+		const sure = found.filter(({ score }) => this.isSure(score));
+		const seen = [];
+		for (const find of found) {
+			const look = this.isSure(find.score) ? null : await this.look(picture, find);
+			if (look && sure.every(({ box }) => overlap(box, look.box) <= SAME_IOU)) seen.push(look);
+		}
+		return [...sure, ...suppress(seen)];
+	}
+	/** The face in `box`, as an input of its own shows it upright; null if that shows none. */
+	async look(picture, { box, roll }) {
+		const matrix = cropMatrix(box, LOOK_SIZE, LOOK_SIZE / LOOK_FACE, -roll);
+		const zoom = matrixScale(matrix);
+		const expected = boxAt([(LOOK_SIZE - 1) / 2, (LOOK_SIZE - 1) / 2], box, zoom);
+		const find = (await this.seen(picture, {
+			matrix,
+			width: LOOK_SIZE,
+			height: LOOK_SIZE
+		})).find((one) => overlap(expected, one.box) > SAME_IOU);
+		if (!find) return null;
+		const centre = transform(invert(matrix), [(find.box[0] + find.box[2]) / 2, (find.box[1] + find.box[3]) / 2]);
+		return {
+			...find,
+			box: boxAt(centre, find.box, 1 / zoom),
+			roll: wrapDegrees(find.roll + roll)
+		};
+	}
 	/** The same at one size: `longest` pixels of the longer side. */
-	async search(picture, longest, least) {
-		const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
+	async search(picture, longest) {
+		const fit = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
+		const back = invert(fit.matrix);
+		return (await this.seen(picture, fit)).map((find) => ({
+			...find,
+			box: transformBox(back, find.box)
+		}));
+	}
+	/** What may be faces in the network's pixels, surest first, of the part of `picture` that it is shown. */
+	async seen(picture, { matrix, width, height }) {
 		const began = performance.now();
-		const seen = warp(picture, matrix, width, height);
+		const shown = warp(picture, matrix, width, height);
 		const cropped = performance.now();
-		const [boxes, scores, keypoints] = await this.session.run("uint8", seen.data, [
+		const [boxes, scores, keypoints] = await this.session.run("uint8", shown.data, [
 			1,
 			height,
 			width,
 			3
 		]);
 		this.stopwatch.add(began, cropped, performance.now());
-		return blend(findsOf(boxes.data, scores.data, keypoints.data, least)).map((find) => ({
-			...find,
-			box: transformBox(invert(matrix), find.box)
-		}));
+		return blend(findsOf(boxes.data, scores.data, keypoints.data, this.spec.possible));
 	}
 	/** Run once on a blank picture, so that the first one is not the slowest. */
 	async warmUp() {
@@ -1322,9 +1353,10 @@ function sum(rows, value) {
 // src/lightmark/landmarker.ts
 /** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 var BATCH = 32;
-var SURE = .99;
 /** What is only proposed, or an answer that a turned crop began, needs this confidence: more looks, more mistakes. */
 var CONFIRMED = .95;
+/** Below this confidence even what the detector is sure of is no face (lightmark/landmarker.py). */
+var DENIED = .1;
 var LIKELY = .5;
 var QUARTERS = [
 	90,
@@ -1351,8 +1383,7 @@ var Landmarker = class {
 			return {
 				box: requireBox(box),
 				roll: roll ?? 0,
-				guessed: roll === null,
-				anyDirection: true
+				guessed: roll === null
 			};
 		});
 		return this.faces(picture, known);
@@ -1402,7 +1433,7 @@ var Landmarker = class {
 	/** The most confident answers of all quarter turns, for those of `firsts` of which the model is not sure. */
 	async turned(picture, requests, firsts) {
 		const best = [...firsts];
-		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && requests[index].anyDirection && firsts[index].confidence < .99);
+		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && firsts[index].confidence < .99);
 		const turns = QUARTERS.flatMap((turn) => unsure.map((index) => ({
 			...requests[index],
 			roll: requests[index].roll + turn
@@ -1430,9 +1461,7 @@ var Landmarker = class {
 		});
 		return best;
 	}
-	/** Null, too, for what is proposed beside a face where the first crop shows none: another hardly ever does. */
-	alignedCrop(request, { face, roll, confidence }) {
-		if (confidence < .1 && !request.anyDirection) return null;
+	alignedCrop(request, { face, roll }) {
 		const own = faceRoll(this.spec, face.points);
 		const steep = [0, roll].some((other) => Math.abs(wrapDegrees(own - other)) > 25);
 		if (roll === request.roll && !steep) return null;
@@ -1538,10 +1567,10 @@ async function facesBeside(picture, denied, detector, landmarker) {
 	if (!denied.length) return [];
 	return facesOf(picture, await detector.propose(picture, denied.map(({ box }) => box)), landmarker);
 }
-/** Of `proposals` those that are faces: see `findFaces`. `isSure`: of some face in the picture, not only of these. */
-async function facesOf(picture, proposals, landmarker, isSure = proposals.some(({ sure }) => sure)) {
-	const standing = (await landmarker.confirm(picture, guessesOf(proposals, isSure))).filter((face, index) => stands(proposals[index], face, isSure ? SURE : CONFIRMED));
-	return isSure ? standing : mostConfident(standing);
+/** Of `proposals` those that are faces: see `findFaces`. */
+async function facesOf(picture, proposals, landmarker) {
+	const standing = (await landmarker.confirm(picture, guessesOf(proposals))).filter((face, index) => stands(proposals[index], face));
+	return proposals.some(({ sure }) => sure) ? standing : mostConfident(standing);
 }
 /** `faces` without those at the place of a more confident one: one face may be proposed by boxes that hardly overlap. */
 function mostConfident(faces) {
@@ -1552,21 +1581,16 @@ function mostConfident(faces) {
 	}))).map(({ index }) => index);
 	return faces.filter((_, index) => kept.includes(index));
 }
-/**
-* Where to look for the faces proposed. Beside a box that the detector is sure of, what is only proposed is hardly ever a
-* face: it is not searched for in all directions.
-*/
-function guessesOf(proposals, isSure) {
-	return proposals.map(({ box, sure, roll }) => ({
+/** Where to look first for the faces proposed. */
+function guessesOf(proposals) {
+	return proposals.map(({ box, roll }) => ({
 		box,
-		roll: roll ?? 0,
-		anyDirection: sure || !isSure
+		roll: roll ?? 0
 	}));
 }
 /** Whether what was proposed is a face after all. */
-function stands(proposal, face, least) {
-	if (proposal.sure) return face.confidence === null || face.confidence >= .1;
-	return face.confidence !== null && face.confidence >= least;
+function stands({ sure }, { confidence }) {
+	return confidence === null ? sure : confidence >= (sure ? DENIED : CONFIRMED);
 }
 // src/lightmark/source.ts
 /** Sources: whatever a browser draws, as pixels. */
@@ -1742,7 +1766,7 @@ var Tracker = class {
 		const certain = proposals.filter((one) => one.sure);
 		this.forgetMissed(certain.map((one) => one.box));
 		const fresh = proposals.filter(({ box }) => this.inSight().every((track) => overlap(box, track.place.box) < SAME_FACE));
-		let found = await facesOf(picture, fresh, this.landmarker, certain.length > 0);
+		let found = await facesOf(picture, fresh, this.landmarker);
 		if (!found.length && certain.every((one) => fresh.includes(one))) found = await facesBeside(picture, certain, this.detector, this.landmarker);
 		const sure = found.filter((face) => this.holds(face, picture));
 		const closer = await this.look(picture, sure.map((face) => this.landmarker.placeOf(face)));
