@@ -21,6 +21,7 @@ from lightmark.detectors.face_detector import (
     Detections,
     FaceDetector,
     fit_input,
+    joined,
     merge_cells,
 )
 from lightmark.detectors.open import FixedBoxes, open_detector
@@ -240,10 +241,13 @@ def searched(
         asked.append(numbers[tuple(box.tolist())])
         return crop_matrix(box, *options)
 
-    def seen(image: np.ndarray) -> list[np.ndarray]:
-        assert image.shape == (1, LOOK_SIZE, LOOK_SIZE, 3)
-        boxes, scores, keypoints = looks[asked[-1]]
-        return [boxes[None][0], scores, keypoints]
+    def seen(images: np.ndarray) -> list[np.ndarray]:
+        assert images.shape == (len(asked), LOOK_SIZE, LOOK_SIZE, 3)
+        cells = max(len(looks[number].scores) for number in asked)
+        empty = Detections(np.zeros((cells, 4)), np.zeros(cells), np.zeros((cells, 5, 2)))
+        rows = [joined([looks[number], empty]).chosen(np.arange(cells)) for number in asked]
+        asked.clear()
+        return [np.stack(column) for column in zip(*rows, strict=True)]
 
     patch.setattr(face_detector, "crop_matrix", matrix_of)
     patch.setattr(detector, "_at_size", lambda picture, size, minimum: found)
@@ -311,9 +315,7 @@ def test_a_denied_detection_hides_no_other_face(tmp_path: Path, monkeypatch: pyt
     detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs, possible=0.4), input_size=320)
     picture, sizes = np.zeros((640, 640, 3), np.uint8), []
     search = detector._at_size
-    monkeypatch.setattr(  # sees just what the search has found
-        detector, "_look", lambda picture, box, roll: Detections(box[None], np.array([0.5]), np.zeros((1, 5, 2)))
-    )
+    monkeypatch.setattr(detector, "_look", lambda picture, found: found)  # shows what the search has found
 
     def searched(picture: np.ndarray, size: int, minimum: float) -> Detections:
         sizes.append(size)

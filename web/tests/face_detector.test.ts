@@ -48,10 +48,15 @@ interface Cells {
 function seeing(answers: Cells[], { threshold }: { threshold: number }): FaceDetector {
   const asked = [...answers];
   const session = {
-    run: async () => {
-      const { boxes, scores, keypoints } = asked.length > 1 ? asked.shift()! : asked[0];
-      const points = keypoints ?? scores.flatMap(() => UPRIGHT);
-      return [boxes, scores, points].map((data) => ({ data: Float32Array.from(data), dims: [] }));
+    run: async (_: unknown, __: unknown, [batch]: number[]) => {
+      const shown = Array.from({ length: batch }, () => (asked.length > 1 ? asked.shift()! : asked[0]));
+      const most = Math.max(...shown.map(({ scores }) => scores.length));
+      const cells = (of: (one: Cells) => number[], each: number): { data: Float32Array; dims: number[] } => ({
+        data: Float32Array.from(shown.flatMap((one) => [...of(one), ...new Array(most * each).fill(0)].slice(0, most * each))),
+        dims: [],
+      });
+      const points = ({ scores, keypoints }: Cells): number[] => keypoints ?? scores.flatMap(() => UPRIGHT);
+      return [cells(({ boxes }) => boxes, 4), cells(({ scores }) => scores, 1), cells(points, 10)];
     },
   } as unknown as Session;
   return new FaceDetector(session, { threshold, possible: 0.25, multiple: 32 }, 0.5);

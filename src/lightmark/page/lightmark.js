@@ -210,8 +210,13 @@ function matrixScale([a, b, , d, e]) {
 }
 // src/lightmark/image.ts
 /** The one warp that cuts crops of a picture, as lightmark/image.py does with OpenCV. */
+var FRACTION_BITS = 5;
 var FRACTIONS = 32;
 var FINE = 1024;
+var STEP_BITS = 5;
+var HALF_STEP = 16;
+var WHOLE_BITS = 10;
+var HALF_WHOLE = 512;
 /**
 * The crop of `width`×`height` that `matrix` (image → crop) cuts out of `picture`, bilinear, zeros outside.
 *
@@ -283,12 +288,16 @@ function reduceByArea(picture, factor, region) {
 function meanBlocks(picture, factor, [x0, y0, x1, y1]) {
 	const [columns, rows] = [Math.ceil((x1 - x0) / factor), Math.ceil((y1 - y0) / factor)];
 	const data = new Uint8Array(columns * rows * 4);
-	const sums = new Float64Array(columns * 3);
-	const share = 1 / (factor * factor);
-	for (let row = 0; row < rows; row++) {
+	const sums = new Int32Array(columns * 3);
+	const [half, bits] = [factor * factor >> 1, 2 * Math.log2(factor)];
+	for (let row = 0, to = 0; row < rows; row++) {
 		sums.fill(0);
 		for (let line = row * factor; line < (row + 1) * factor; line++) addLine(picture, Math.min(y0 + line, y1 - 1), x0, x1, factor, sums);
-		for (let column = 0; column < columns; column++) for (let channel = 0; channel < 3; channel++) data[(row * columns + column) * 4 + channel] = Math.round(sums[column * 3 + channel] * share);
+		for (let from = 0; from < sums.length; from += 3, to += 4) {
+			data[to] = sums[from] + half >> bits;
+			data[to + 1] = sums[from + 1] + half >> bits;
+			data[to + 2] = sums[from + 2] + half >> bits;
+		}
 	}
 	return {
 		width: columns,
@@ -299,35 +308,33 @@ function meanBlocks(picture, factor, [x0, y0, x1, y1]) {
 /** Add the pixels of one row to the sums of their blocks; the last block is filled up with the last pixel. */
 function addLine(picture, y, x0, x1, factor, sums) {
 	const { data, width } = picture;
+	const last = (y * width + x1 - 1) * 4;
 	let at = (y * width + x0) * 4;
-	const columns = sums.length / 3;
-	for (let column = 0, x = x0; column < columns; column++) {
-		let [red, green, blue] = [
-			0,
-			0,
-			0
-		];
-		for (let step = 0; step < factor; step++, x++) {
+	for (let column = 0; column < sums.length; column += 3) {
+		let red = 0;
+		let green = 0;
+		let blue = 0;
+		for (let step = 0; step < factor; step++) {
 			red += data[at];
 			green += data[at + 1];
 			blue += data[at + 2];
-			if (x < x1 - 1) at += 4;
+			if (at < last) at += 4;
 		}
-		sums[column * 3] += red;
-		sums[column * 3 + 1] += green;
-		sums[column * 3 + 2] += blue;
+		sums[column] += red;
+		sums[column + 1] += green;
+		sums[column + 2] += blue;
 	}
 }
-/** Bilinear, in the fixed-point positions of cv2.warpAffine. */
+/** Bilinear, in the fixed-point positions of cv2.warpAffine; in whole numbers, twice as fast as in fractions. */
 function sample(picture, matrix, width, height) {
 	const [a, b, c, d, e, f] = invert(matrix);
 	const data = new Uint8Array(width * height * 3);
-	const step = FINE / FRACTIONS;
-	let to = 0;
-	for (let row = 0; row < height; row++) {
-		const startX = Math.round((b * row + c) * FINE) + step / 2;
-		const startY = Math.round((e * row + f) * FINE) + step / 2;
-		for (let column = 0; column < width; column++, to += 3) blend$1(picture, Math.floor((startX + Math.round(a * column * FINE)) / step), Math.floor((startY + Math.round(d * column * FINE)) / step), data, to);
+	const steps = (by) => Int32Array.from({ length: width }, (_, column) => Math.round(by * column * FINE));
+	const [right, down] = [steps(a), steps(d)];
+	for (let row = 0, to = 0; row < height; row++) {
+		const startX = inRange(Math.round((b * row + c) * FINE) + HALF_STEP);
+		const startY = inRange(Math.round((e * row + f) * FINE) + HALF_STEP);
+		for (let column = 0; column < width; column++, to += 3) blend$1(picture, startX + right[column] >> STEP_BITS, startY + down[column] >> STEP_BITS, data, to);
 	}
 	return {
 		width,
@@ -335,26 +342,28 @@ function sample(picture, matrix, width, height) {
 		data
 	};
 }
+/** `place`, at most a million pixels away: the sums of such are whole numbers of 32 bits, and outside of every picture. */
+function inRange(place) {
+	return Math.max(-(2 ** 30), Math.min(2 ** 30, place));
+}
 /** The pixel at `x32` / 32, `y32` / 32 of `picture`, into `into` from `to` on. */
 function blend$1({ data, width, height }, x32, y32, into, to) {
-	const left = Math.floor(x32 / FRACTIONS);
-	const top = Math.floor(y32 / FRACTIONS);
+	const left = x32 >> FRACTION_BITS;
+	const top = y32 >> FRACTION_BITS;
 	if (left < -1 || top < -1 || left >= width || top >= height) return;
-	const u = x32 - left * FRACTIONS;
-	const v = y32 - top * FRACTIONS;
+	const u = x32 & 31;
+	const v = y32 & 31;
 	const west = left < 0 ? 0 : FRACTIONS - u;
 	const east = left + 1 >= width ? 0 : u;
 	const north = top < 0 ? 0 : FRACTIONS - v;
 	const south = top + 1 >= height ? 0 : v;
-	const first = ((top < 0 ? 0 : top) * width + (left < 0 ? 0 : left)) * 4;
+	const upper = ((top < 0 ? 0 : top) * width + (left < 0 ? 0 : left)) * 4;
+	const lower = upper + (top < 0 || top + 1 >= height ? 0 : width * 4);
 	const right = left < 0 || left + 1 >= width ? 0 : 4;
-	const below = top < 0 || top + 1 >= height ? 0 : width * 4;
-	const whole = 1024;
 	for (let channel = 0; channel < 3; channel++) {
-		const at = first + channel;
-		const upper = data[at] * west + data[at + right] * east;
-		const lower = data[at + below] * west + data[at + below + right] * east;
-		into[to + channel] = (upper * north + lower * south + whole / 2) / whole;
+		const above = data[upper + channel] * west + data[upper + right + channel] * east;
+		const below = data[lower + channel] * west + data[lower + right + channel] * east;
+		into[to + channel] = above * north + below * south + HALF_WHOLE >> WHOLE_BITS;
 	}
 }
 // src/lightmark/schema.ts
@@ -741,6 +750,8 @@ var WORTHWHILE = 1.35;
 var FINER_STEP = 16;
 /** What is not sure is looked at again: upright, its longer side so many pixels of an input of this size. */
 var [LOOK_FACE, LOOK_SIZE] = [80, 128];
+var LOOKS = 32;
+var BESIDE = .45;
 var SAME_IOU = .4;
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
 var [BLEND_IOU, BLEND_SCORE] = [.7, .8];
@@ -804,6 +815,19 @@ function boxAt([x, y], [x0, y0, x1, y1], zoom) {
 		x + width,
 		y + height
 	];
+}
+/** The face `box` of a picture by the finds of its look, which `matrix` cut: none if they show none there. */
+function seenAt({ box, roll }, matrix, finds) {
+	const zoom = matrixScale(matrix);
+	const expected = boxAt([(LOOK_SIZE - 1) / 2, (LOOK_SIZE - 1) / 2], box, zoom);
+	const find = finds.find((one) => overlap(expected, one.box) > SAME_IOU);
+	if (!find) return [];
+	const centre = transform(invert(matrix), [(find.box[0] + find.box[2]) / 2, (find.box[1] + find.box[3]) / 2]);
+	return [{
+		...find,
+		box: boxAt(centre, find.box, 1 / zoom),
+		roll: wrapDegrees(find.roll + roll)
+	}];
 }
 /** Of several finds on one face the surest. */
 function suppress(found) {
@@ -903,53 +927,53 @@ var FaceDetector = class {
 	/** `found`; what is not sure as a second look shows it, without what that misses. */
 	async lookAgain(picture, found) {
 		const sure = found.filter(({ score }) => this.isSure(score));
-		const seen = [];
-		for (const find of found) {
-			const look = this.isSure(find.score) ? null : await this.look(picture, find);
-			if (look && sure.every(({ box }) => overlap(box, look.box) <= SAME_IOU)) seen.push(look);
-		}
-		return [...sure, ...suppress(seen)];
+		const least = sure.length ? BESIDE : 0;
+		const others = (await this.look(picture, found.filter(({ score }) => !this.isSure(score) && score >= least))).filter((find) => sure.every(({ box }) => overlap(box, find.box) <= SAME_IOU));
+		return [...sure, ...suppress(others)];
 	}
-	/** The face in `box`, as an input of its own shows it upright; null if that shows none. */
-	async look(picture, { box, roll }) {
-		const matrix = cropMatrix(box, LOOK_SIZE, LOOK_SIZE / LOOK_FACE, -roll);
-		const zoom = matrixScale(matrix);
-		const expected = boxAt([(LOOK_SIZE - 1) / 2, (LOOK_SIZE - 1) / 2], box, zoom);
-		const find = (await this.seen(picture, {
-			matrix,
-			width: LOOK_SIZE,
-			height: LOOK_SIZE
-		})).find((one) => overlap(expected, one.box) > SAME_IOU);
-		if (!find) return null;
-		const centre = transform(invert(matrix), [(find.box[0] + find.box[2]) / 2, (find.box[1] + find.box[3]) / 2]);
-		return {
-			...find,
-			box: boxAt(centre, find.box, 1 / zoom),
-			roll: wrapDegrees(find.roll + roll)
-		};
+	/** Those of `found` that an input of their own shows, as it shows them upright. */
+	async look(picture, found) {
+		const seen = [];
+		for (let start = 0; start < found.length; start += LOOKS) {
+			const faces = found.slice(start, start + LOOKS);
+			const matrices = faces.map(({ box, roll }) => cropMatrix(box, LOOK_SIZE, LOOK_SIZE / LOOK_FACE, -roll));
+			const finds = await this.seen(picture, matrices, LOOK_SIZE, LOOK_SIZE);
+			seen.push(...faces.flatMap((face, index) => seenAt(face, matrices[index], finds[index])));
+		}
+		return seen;
 	}
 	/** The same at one size: `longest` pixels of the longer side. */
 	async search(picture, longest) {
-		const fit = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
-		const back = invert(fit.matrix);
-		return (await this.seen(picture, fit)).map((find) => ({
+		const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
+		const back = invert(matrix);
+		const [finds] = await this.seen(picture, [matrix], width, height);
+		return finds.map((find) => ({
 			...find,
 			box: transformBox(back, find.box)
 		}));
 	}
-	/** What may be faces in the network's pixels, surest first, of the part of `picture` that it is shown. */
-	async seen(picture, { matrix, width, height }) {
+	/** What may be faces, surest first, in the pixels of each of the inputs that `matrices` cut from `picture`. */
+	async seen(picture, matrices, width, height) {
 		const began = performance.now();
-		const shown = warp(picture, matrix, width, height);
+		const inputs = new Uint8Array(matrices.length * width * height * 3);
+		matrices.forEach((matrix, index) => {
+			inputs.set(warp(picture, matrix, width, height).data, index * width * height * 3);
+		});
 		const cropped = performance.now();
-		const [boxes, scores, keypoints] = await this.session.run("uint8", shown.data, [
-			1,
+		const outputs = await this.session.run("uint8", inputs, [
+			matrices.length,
 			height,
 			width,
 			3
 		]);
 		this.stopwatch.add(began, cropped, performance.now());
-		return blend(findsOf(boxes.data, scores.data, keypoints.data, this.spec.possible));
+		return matrices.map((_, index) => {
+			const [boxes, scores, keypoints] = outputs.map(({ data }) => {
+				const cells = data.length / matrices.length;
+				return data.subarray(index * cells, (index + 1) * cells);
+			});
+			return blend(findsOf(boxes, scores, keypoints, this.spec.possible));
+		});
 	}
 	/** Run once on a blank picture, so that the first one is not the slowest. */
 	async warmUp() {

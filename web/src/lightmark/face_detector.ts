@@ -21,6 +21,8 @@ const WORTHWHILE = 1.35; // times LONGEST at least: less would find little that 
 const FINER_STEP = 16; // that size is a multiple of it: the sides of usual pictures then get whole numbers of pixels
 /** What is not sure is looked at again: upright, its longer side so many pixels of an input of this size. */
 const [LOOK_FACE, LOOK_SIZE] = [80, 128];
+const LOOKS = 32; // at once
+const BESIDE = 0.45; // the score that is worth a look beside what is sure
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
 const [BLEND_IOU, BLEND_SCORE] = [0.7, 0.8];
@@ -86,6 +88,16 @@ function rollOfCell(keypoints: ArrayLike<number>, cell: number): number {
 function boxAt([x, y]: Point, [x0, y0, x1, y1]: Box, zoom: number): Box {
   const [width, height] = [((x1 - x0) * zoom) / 2, ((y1 - y0) * zoom) / 2];
   return [x - width, y - height, x + width, y + height];
+}
+
+/** The face `box` of a picture by the finds of its look, which `matrix` cut: none if they show none there. */
+function seenAt({ box, roll }: Find, matrix: Matrix, finds: readonly Find[]): Find[] {
+  const zoom = matrixScale(matrix);
+  const expected = boxAt([(LOOK_SIZE - 1) / 2, (LOOK_SIZE - 1) / 2], box, zoom);
+  const find = finds.find((one) => overlap(expected, one.box) > SAME_IOU);
+  if (!find) return [];
+  const centre = transform(invert(matrix), [(find.box[0] + find.box[2]) / 2, (find.box[1] + find.box[3]) / 2]);
+  return [{ ...find, box: boxAt(centre, find.box, 1 / zoom), roll: wrapDegrees(find.roll + roll) }];
 }
 
 type Scored = Pick<Find, "box" | "score">;
@@ -182,42 +194,50 @@ export class FaceDetector {
   /** `found`; what is not sure as a second look shows it, without what that misses. */
   private async lookAgain(picture: Picture, found: readonly Find[]): Promise<Find[]> {
     const sure = found.filter(({ score }) => this.isSure(score));
-    const seen: Find[] = [];
-    for (const find of found) {
-      const look = this.isSure(find.score) ? null : await this.look(picture, find);
-      // What is seen of a face that is sure already is the worse view of it, whatever its score.
-      if (look && sure.every(({ box }) => overlap(box, look.box) <= SAME_IOU)) seen.push(look);
-    }
-    return [...sure, ...suppress(seen)];
+    const least = sure.length ? BESIDE : 0;
+    const seen = await this.look(picture, found.filter(({ score }) => !this.isSure(score) && score >= least));
+    // What is seen of a face that is sure already is the worse view of it, whatever its score.
+    const others = seen.filter((find) => sure.every(({ box }) => overlap(box, find.box) <= SAME_IOU));
+    return [...sure, ...suppress(others)];
   }
 
-  /** The face in `box`, as an input of its own shows it upright; null if that shows none. */
-  private async look(picture: Picture, { box, roll }: Find): Promise<Find | null> {
-    const matrix = cropMatrix(box, LOOK_SIZE, LOOK_SIZE / LOOK_FACE, -roll);
-    const zoom = matrixScale(matrix);
-    const expected = boxAt([(LOOK_SIZE - 1) / 2, (LOOK_SIZE - 1) / 2], box, zoom);
-    const finds = await this.seen(picture, { matrix, width: LOOK_SIZE, height: LOOK_SIZE });
-    const find = finds.find((one) => overlap(expected, one.box) > SAME_IOU);
-    if (!find) return null;
-    const centre = transform(invert(matrix), [(find.box[0] + find.box[2]) / 2, (find.box[1] + find.box[3]) / 2]);
-    return { ...find, box: boxAt(centre, find.box, 1 / zoom), roll: wrapDegrees(find.roll + roll) };
+  /** Those of `found` that an input of their own shows, as it shows them upright. */
+  private async look(picture: Picture, found: readonly Find[]): Promise<Find[]> {
+    const seen: Find[] = [];
+    for (let start = 0; start < found.length; start += LOOKS) {
+      const faces = found.slice(start, start + LOOKS);
+      const matrices = faces.map(({ box, roll }) => cropMatrix(box, LOOK_SIZE, LOOK_SIZE / LOOK_FACE, -roll));
+      const finds = await this.seen(picture, matrices, LOOK_SIZE, LOOK_SIZE);
+      seen.push(...faces.flatMap((face, index) => seenAt(face, matrices[index], finds[index])));
+    }
+    return seen;
   }
 
   /** The same at one size: `longest` pixels of the longer side. */
   private async search(picture: Picture, longest: number): Promise<Find[]> {
-    const fit = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
-    const back = invert(fit.matrix);
-    return (await this.seen(picture, fit)).map((find) => ({ ...find, box: transformBox(back, find.box) }));
+    const { matrix, width, height } = fitWhole(picture.width, picture.height, longest, this.spec.multiple);
+    const back = invert(matrix);
+    const [finds] = await this.seen(picture, [matrix], width, height);
+    return finds.map((find) => ({ ...find, box: transformBox(back, find.box) }));
   }
 
-  /** What may be faces in the network's pixels, surest first, of the part of `picture` that it is shown. */
-  private async seen(picture: Picture, { matrix, width, height }: Fit): Promise<Find[]> {
+  /** What may be faces, surest first, in the pixels of each of the inputs that `matrices` cut from `picture`. */
+  private async seen(picture: Picture, matrices: readonly Matrix[], width: number, height: number): Promise<Find[][]> {
     const began = performance.now();
-    const shown = warp(picture, matrix, width, height);
+    const inputs = new Uint8Array(matrices.length * width * height * 3);
+    matrices.forEach((matrix, index) => {
+      inputs.set(warp(picture, matrix, width, height).data, index * width * height * 3);
+    });
     const cropped = performance.now();
-    const [boxes, scores, keypoints] = await this.session.run("uint8", shown.data, [1, height, width, 3]);
+    const outputs = await this.session.run("uint8", inputs, [matrices.length, height, width, 3]);
     this.stopwatch.add(began, cropped, performance.now());
-    return blend(findsOf(boxes.data, scores.data, keypoints.data, this.spec.possible));
+    return matrices.map((_, index) => {
+      const [boxes, scores, keypoints] = outputs.map(({ data }) => {
+        const cells = data.length / matrices.length;
+        return data.subarray(index * cells, (index + 1) * cells);
+      });
+      return blend(findsOf(boxes, scores, keypoints, this.spec.possible));
+    });
   }
 
   /** Run once on a blank picture, so that the first one is not the slowest. */

@@ -18,10 +18,15 @@ export interface Crop {
 /** Whole-pixel region, ends excluded. */
 export type Region = readonly [x0: number, y0: number, x1: number, y1: number];
 
-// cv2.warpAffine looks at positions in 32nds of a pixel.
-const FRACTIONS = 32;
+// cv2.warpAffine looks at positions in 32nds of a pixel,
+const FRACTION_BITS = 5;
+const FRACTIONS = 1 << FRACTION_BITS;
 // and counts them in 1024ths on the way, which decides how they are rounded.
 const FINE = 1024;
+const STEP_BITS = 5; // from 1024ths to 32nds
+const HALF_STEP = 1 << (STEP_BITS - 1);
+const WHOLE_BITS = 2 * FRACTION_BITS; // of the four corners' weights
+const HALF_WHOLE = 1 << (WHOLE_BITS - 1);
 
 /**
  * The crop of `width`×`height` that `matrix` (image → crop) cuts out of `picture`, bilinear, zeros outside.
@@ -79,79 +84,82 @@ export function reduceByArea(picture: Picture, factor: number, region: Region): 
 function meanBlocks(picture: Picture, factor: number, [x0, y0, x1, y1]: Region): Picture {
   const [columns, rows] = [Math.ceil((x1 - x0) / factor), Math.ceil((y1 - y0) / factor)];
   const data = new Uint8Array(columns * rows * 4);
-  const sums = new Float64Array(columns * 3);
-  const share = 1 / (factor * factor);
-  for (let row = 0; row < rows; row++) {
+  const sums = new Int32Array(columns * 3);
+  const [half, bits] = [(factor * factor) >> 1, 2 * Math.log2(factor)];
+  for (let row = 0, to = 0; row < rows; row++) {
     sums.fill(0);
     for (let line = row * factor; line < (row + 1) * factor; line++) {
       addLine(picture, Math.min(y0 + line, y1 - 1), x0, x1, factor, sums);
     }
-    for (let column = 0; column < columns; column++) {
-      for (let channel = 0; channel < 3; channel++) {
-        data[(row * columns + column) * 4 + channel] = Math.round(sums[column * 3 + channel] * share);
-      }
+    for (let from = 0; from < sums.length; from += 3, to += 4) {
+      data[to] = (sums[from] + half) >> bits;
+      data[to + 1] = (sums[from + 1] + half) >> bits;
+      data[to + 2] = (sums[from + 2] + half) >> bits;
     }
   }
   return { width: columns, height: rows, data };
 }
 
 /** Add the pixels of one row to the sums of their blocks; the last block is filled up with the last pixel. */
-function addLine(picture: Picture, y: number, x0: number, x1: number, factor: number, sums: Float64Array): void {
+function addLine(picture: Picture, y: number, x0: number, x1: number, factor: number, sums: Int32Array): void {
   const { data, width } = picture;
+  const last = (y * width + x1 - 1) * 4;
   let at = (y * width + x0) * 4;
-  const columns = sums.length / 3;
-  for (let column = 0, x = x0; column < columns; column++) {
-    let [red, green, blue] = [0, 0, 0];
-    for (let step = 0; step < factor; step++, x++) {
+  for (let column = 0; column < sums.length; column += 3) {
+    let red = 0;
+    let green = 0;
+    let blue = 0;
+    for (let step = 0; step < factor; step++) {
       red += data[at];
       green += data[at + 1];
       blue += data[at + 2];
-      if (x < x1 - 1) at += 4;
+      if (at < last) at += 4;
     }
-    sums[column * 3] += red;
-    sums[column * 3 + 1] += green;
-    sums[column * 3 + 2] += blue;
+    sums[column] += red;
+    sums[column + 1] += green;
+    sums[column + 2] += blue;
   }
 }
 
-/** Bilinear, in the fixed-point positions of cv2.warpAffine. */
+/** Bilinear, in the fixed-point positions of cv2.warpAffine; in whole numbers, twice as fast as in fractions. */
 function sample(picture: Picture, matrix: Matrix, width: number, height: number): Crop {
   const [a, b, c, d, e, f] = invert(matrix);
   const data = new Uint8Array(width * height * 3);
-  const step = FINE / FRACTIONS;
-  let to = 0;
-  for (let row = 0; row < height; row++) {
-    const startX = Math.round((b * row + c) * FINE) + step / 2;
-    const startY = Math.round((e * row + f) * FINE) + step / 2;
+  const steps = (by: number): Int32Array => Int32Array.from({ length: width }, (_, column) => Math.round(by * column * FINE));
+  const [right, down] = [steps(a), steps(d)];
+  for (let row = 0, to = 0; row < height; row++) {
+    const startX = inRange(Math.round((b * row + c) * FINE) + HALF_STEP);
+    const startY = inRange(Math.round((e * row + f) * FINE) + HALF_STEP);
     for (let column = 0; column < width; column++, to += 3) {
-      const x = Math.floor((startX + Math.round(a * column * FINE)) / step);
-      const y = Math.floor((startY + Math.round(d * column * FINE)) / step);
-      blend(picture, x, y, data, to);
+      blend(picture, (startX + right[column]) >> STEP_BITS, (startY + down[column]) >> STEP_BITS, data, to);
     }
   }
   return { width, height, data };
 }
 
+/** `place`, at most a million pixels away: the sums of such are whole numbers of 32 bits, and outside of every picture. */
+function inRange(place: number): number {
+  return Math.max(-(2 ** 30), Math.min(2 ** 30, place));
+}
+
 /** The pixel at `x32` / 32, `y32` / 32 of `picture`, into `into` from `to` on. */
 function blend({ data, width, height }: Picture, x32: number, y32: number, into: Uint8Array, to: number): void {
-  const left = Math.floor(x32 / FRACTIONS);
-  const top = Math.floor(y32 / FRACTIONS);
+  const left = x32 >> FRACTION_BITS;
+  const top = y32 >> FRACTION_BITS;
   if (left < -1 || top < -1 || left >= width || top >= height) return;
-  const u = x32 - left * FRACTIONS;
-  const v = y32 - top * FRACTIONS;
+  const u = x32 & (FRACTIONS - 1);
+  const v = y32 & (FRACTIONS - 1);
   // Corners beyond the edges are black: they weigh nothing, and any pixel may stand for them.
   const west = left < 0 ? 0 : FRACTIONS - u;
   const east = left + 1 >= width ? 0 : u;
   const north = top < 0 ? 0 : FRACTIONS - v;
   const south = top + 1 >= height ? 0 : v;
-  const first = ((top < 0 ? 0 : top) * width + (left < 0 ? 0 : left)) * 4;
+  const upper = ((top < 0 ? 0 : top) * width + (left < 0 ? 0 : left)) * 4;
+  const lower = upper + (top < 0 || top + 1 >= height ? 0 : width * 4);
   const right = left < 0 || left + 1 >= width ? 0 : 4;
-  const below = top < 0 || top + 1 >= height ? 0 : width * 4;
-  const whole = FRACTIONS * FRACTIONS;
   for (let channel = 0; channel < 3; channel++) {
-    const at = first + channel;
-    const upper = data[at] * west + data[at + right] * east;
-    const lower = data[at + below] * west + data[at + below + right] * east;
-    into[to + channel] = (upper * north + lower * south + whole / 2) / whole;
+    const above = data[upper + channel] * west + data[upper + right + channel] * east;
+    const below = data[lower + channel] * west + data[lower + right + channel] * east;
+    into[to + channel] = (above * north + below * south + HALF_WHOLE) >> WHOLE_BITS;
   }
 }
