@@ -157,7 +157,7 @@ def test_a_file_without_keypoints_is_refused(tmp_path: Path) -> None:
 def test_outputs_of_other_shapes_are_refused(outputs: dict[str, np.ndarray], tmp_path: Path) -> None:
     """The error names the file, what it gives and what is needed."""
     detector = FaceDetector(write_detector(tmp_path / "d.onnx", outputs))
-    with pytest.raises(CheckpointError, match=r"d\.onnx: does not run as a face detector.*needs \(1, C, 4\)"):
+    with pytest.raises(CheckpointError, match=r"d\.onnx: does not run as a face detector.*needs \(B, C, 4\)"):
         detector(np.zeros((320, 320, 3), np.uint8))
 
 

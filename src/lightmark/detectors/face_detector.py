@@ -257,7 +257,7 @@ class FaceDetector:
             cells = len(images), *outputs[1].shape[1:]
             if len(cells) != 2 or [output.shape for output in outputs] != [(*cells, 4), cells, (*cells, len(FACE), 2)]:
                 shapes = [output.shape for output in outputs]
-                raise ValueError(f"{', '.join(OUTPUTS)} have shapes {shapes}; needs (1, C, 4), (1, C), (1, C, 5, 2)")
+                raise ValueError(f"{', '.join(OUTPUTS)} have shapes {shapes}; needs (B, C, 4), (B, C), (B, C, 5, 2)")
         return [output.astype(np.float64) for output in outputs]
 
 
