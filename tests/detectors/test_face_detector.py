@@ -292,6 +292,26 @@ def test_a_look_at_a_detected_face_takes_nothing_from_it(monkeypatch: pytest.Mon
     np.testing.assert_array_equal(found.boxes, boxes[:1])
 
 
+def test_beside_a_detection_a_look_needs_a_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.45, and 0.6 with less than 0.3 of the largest detection's side; all are looked at where nothing is detected."""
+    sides = np.array([100.0, 31, 31, 29, 29])
+    boxes = np.arange(5)[:, None] * 110.0 + np.array([0, 0, 1, 1]) * sides[:, None]
+    asked: list[float] = []
+
+    def looked(picture: np.ndarray, found: Detections) -> Detections:
+        asked.extend(found.scores)
+        return NOTHING
+
+    detector = FaceDetector(threads=1, threshold=0.7)
+    monkeypatch.setattr(detector, "_look", looked)
+    for first, scores in ((0.75, [0.46, 0.61]), (0.5, [0.5, 0.46, 0.44, 0.61, 0.59])):
+        found = Detections(boxes, np.array([first, 0.46, 0.44, 0.61, 0.59]), np.zeros((5, 5, 2)))
+        monkeypatch.setattr(detector, "_at_size", lambda picture, size, minimum, found=found: found)
+        detector.propose(BLACK)
+        assert asked == scores
+        asked.clear()
+
+
 @pytest.mark.parametrize(("score", "kept"), [(0.75, [0, 1]), (0.69, [0, 1, 2]), (0.6, [0, 1, 2])])
 def test_beside_a_detection_nothing_is_proposed(score: float, kept: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a look has it above the threshold, it is a detection; where nothing is, all are proposals."""

@@ -751,7 +751,12 @@ var FINER_STEP = 16;
 /** What is not sure is looked at again: upright, its longer side so many pixels of an input of this size. */
 var [LOOK_FACE, LOOK_SIZE] = [80, 128];
 var LOOKS = 32;
-var BESIDE = .45;
+/** The score that is worth a look beside what is sure, and with less than this share of its largest side. */
+var [BESIDE, BESIDE_SMALL, SMALL] = [
+	.45,
+	.6,
+	.3
+];
 var SAME_IOU = .4;
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
 var [BLEND_IOU, BLEND_SCORE] = [.7, .8];
@@ -927,8 +932,10 @@ var FaceDetector = class {
 	/** `found`; what is not sure as a second look shows it, without what that misses. */
 	async lookAgain(picture, found) {
 		const sure = found.filter(({ score }) => this.isSure(score));
-		const least = sure.length ? BESIDE : 0;
-		const others = (await this.look(picture, found.filter(({ score }) => !this.isSure(score) && score >= least))).filter((find) => sure.every(({ box }) => overlap(box, find.box) <= SAME_IOU));
+		const smallest = SMALL * Math.max(0, ...sure.map(({ box }) => longerSide(box)));
+		const least = (box) => longerSide(box) < smallest ? BESIDE_SMALL : BESIDE;
+		const worth = ({ box, score }) => !this.isSure(score) && (!sure.length || score >= least(box));
+		const others = (await this.look(picture, found.filter(worth))).filter((find) => sure.every(({ box }) => overlap(box, find.box) <= SAME_IOU));
 		return [...sure, ...suppress(others)];
 	}
 	/** Those of `found` that an input of their own shows, as it shows them upright. */

@@ -22,7 +22,8 @@ const FINER_STEP = 16; // that size is a multiple of it: the sides of usual pict
 /** What is not sure is looked at again: upright, its longer side so many pixels of an input of this size. */
 const [LOOK_FACE, LOOK_SIZE] = [80, 128];
 const LOOKS = 32; // at once
-const BESIDE = 0.45; // the score that is worth a look beside what is sure
+/** The score that is worth a look beside what is sure, and with less than this share of its largest side. */
+const [BESIDE, BESIDE_SMALL, SMALL] = [0.45, 0.6, 0.3];
 const SAME_IOU = 0.4; // boxes that overlap by more are one face, found twice
 /** A face's box is the mean of those that overlap the surest by this, and have this share of its score, by score. */
 const [BLEND_IOU, BLEND_SCORE] = [0.7, 0.8];
@@ -194,8 +195,10 @@ export class FaceDetector {
   /** `found`; what is not sure as a second look shows it, without what that misses. */
   private async lookAgain(picture: Picture, found: readonly Find[]): Promise<Find[]> {
     const sure = found.filter(({ score }) => this.isSure(score));
-    const least = sure.length ? BESIDE : 0;
-    const seen = await this.look(picture, found.filter(({ score }) => !this.isSure(score) && score >= least));
+    const smallest = SMALL * Math.max(0, ...sure.map(({ box }) => longerSide(box)));
+    const least = (box: Box): number => (longerSide(box) < smallest ? BESIDE_SMALL : BESIDE);
+    const worth = ({ box, score }: Find): boolean => !this.isSure(score) && (!sure.length || score >= least(box));
+    const seen = await this.look(picture, found.filter(worth));
     // What is seen of a face that is sure already is the worse view of it, whatever its score.
     const others = seen.filter((find) => sure.every(({ box }) => overlap(box, find.box) <= SAME_IOU));
     return [...sure, ...suppress(others)];
