@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+import lightmark
 from lightmark.bench.machine import processor
 from lightmark.face import Face
 from lightmark.files import replacing
@@ -31,8 +32,8 @@ from lightmark.runtime.shipped import DEFAULT_MODEL, shipped_hashes
 from lightmark.source import to_picture
 from lightmark.video.tracker import TrackedFace, Tracker
 
-HERE = Path(__file__).parent
-RESULT, SAMPLES = HERE / "results" / "measures-time.json", HERE.parent / "web" / "public" / "samples"
+RESULT = Path(__file__).parent / "results" / "measures-time.json"
+SAMPLES = Path(lightmark.__file__).parent / "page" / "samples"
 PICTURES = {"1 face": "curls.jpg", "4 faces": "meeting.jpg"}
 OPTIONAL = ("lightmark.measures", "lightmark.alignment", "lightmark.schemes", "lightmark.video.events")
 Stages = dict[str, Callable[[], object]]

@@ -126,7 +126,7 @@ RECORDED = (
     ),
     Result("serve-load.json", ("fast",), script("serve_load")),
     Result("serve-abuse.json", ("fast",), script("serve_abuse")),
-    Result("annotate.json", ("fast",), script("annotate")),
+    Result("annotate.json", ("fast",), script("annotate"), needs="the extra ray"),
     Result(
         "precision.json",
         STUDENTS,
