@@ -139,8 +139,8 @@ class Hesitant:
 @pytest.mark.parametrize(
     ("scores", "least", "kept"),
     [
-        ((0.9, 0.2, 0.95), None, [0.9, 0.2, 0.95]),
-        ((0.9, 0.2, 0.94), None, [0.9, 0.2]),
+        ((0.9, 0.2, 0.98), None, [0.9, 0.2, 0.98]),
+        ((0.9, 0.2, 0.97), None, [0.9, 0.2]),
         ((0.9, 0.2, 0.99), 0.3, [0.9, 0.99]),
         ((0.9, 0.2, 0.4), 0.3, [0.9]),
     ],
@@ -148,7 +148,7 @@ class Hesitant:
 def test_the_model_judges_what_the_detector_only_proposes(
     scores: tuple[float, ...], least: float | None, kept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Detections are kept unless denied (below 0.1), proposals need 0.95."""
+    """Detections are kept unless denied (below 0.1), proposals need 0.98."""
     landmarker = Landmarker("fast", Hesitant(), threads=1, min_confidence=least)
     for find in (landmarker.detect, lambda picture: landmarker.detect_batch([picture])[0]):
         outputs = sees(scores)
@@ -170,10 +170,10 @@ class Doubtful(Hesitant):
 @pytest.mark.parametrize(
     ("confidences", "found"),
     [
-        ({50: 0.05, 40: 0.05, 10: 0.5, 20: 0.97}, [20]),
+        ({50: 0.05, 40: 0.05, 10: 0.5, 20: 0.985}, [20]),
         ({50: 0.05, 40: 0.05, 10: 0.5, 20: 0.9}, []),
-        ({50: 0.05, 40: 0.05, 10: 0.995, 20: 0.97}, [10]),
-        ({50: 0.05, 40: 0.2, 10: 0.5, 20: 0.97}, [40]),
+        ({50: 0.05, 40: 0.05, 10: 0.995, 20: 0.985}, [10]),
+        ({50: 0.05, 40: 0.2, 10: 0.5, 20: 0.985}, [40]),
     ],
 )
 def test_where_all_detections_are_denied_the_picture_is_searched_again(
@@ -365,12 +365,12 @@ def test_face_as_json(landmarker: Landmarker) -> None:
 
 
 def test_two_proposals_of_one_face_give_its_more_confident_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of proposals with a confidence of at least 0.95; detections are not compared."""
+    """Of proposals with a confidence of at least 0.98; detections are not compared."""
     near = np.array([[10.0, 10, 30, 30], [50, 50, 80, 80], [11, 12, 31, 32], [70, 5, 85, 20]])
-    for certain, kept in ((False, [0.95, 0.98]), (True, [0.96, 0.95, 0.98, 0.94])):
+    for certain, kept in ((False, [0.98, 0.995]), (True, [0.99, 0.98, 0.995, 0.97])):
         proposals = Proposals(near, np.full(4, certain), np.zeros(4))
         monkeypatch.setattr(Hesitant, "propose", lambda self, image, proposals=proposals: proposals)
-        outputs = sees((0.96, 0.95, 0.98, 0.94))
+        outputs = sees((0.99, 0.98, 0.995, 0.97))
         monkeypatch.setattr(OnnxModel, "outputs", lambda model, crops, outputs=outputs: outputs(crops))
         found = Landmarker("fast", Hesitant(), threads=1).detect(GREY)
         assert [face.confidence for face in found] == kept
@@ -476,9 +476,9 @@ def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list
 @pytest.mark.parametrize(
     ("scores", "confidence"),
     [
-        ((0.001, 0.0, 0.3, 0.0, 0.94), 0.001),  # first, three directions, upright: no face anywhere
-        ((0.001, 0.0, 0.3, 0.0, 0.95), 0.95),
-        ((0.8, 0.0, 0.95, 0.0, 0.7), 0.95),
+        ((0.001, 0.0, 0.3, 0.0, 0.97), 0.001),  # first, three directions, upright: no face anywhere
+        ((0.001, 0.0, 0.3, 0.0, 0.98), 0.98),
+        ((0.8, 0.0, 0.98, 0.0, 0.7), 0.98),
         ((0.8, 0.1, 0.2, 0.3), 0.8),
         ((0.99, 1.0), 0.99),
     ],
@@ -486,7 +486,7 @@ def test_what_is_no_face_keeps_its_first_answer(student: Landmarker, crops: list
 def test_another_direction_needs_to_be_likely_and_likelier(
     scores: tuple[float, ...], confidence: float, landmarker: Landmarker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first prediction is kept if no other reaches 0.95 or its confidence."""
+    """The first prediction is kept if no other reaches 0.98 or its confidence."""
     monkeypatch.setattr(landmarker._model, "outputs", sees(scores, SHAPE))
     (face,) = landmarker.landmarks(GREY, [[40, 30, 60, 50]])
     assert face.confidence == confidence

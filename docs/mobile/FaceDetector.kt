@@ -10,7 +10,7 @@ import org.tensorflow.lite.Interpreter
  *     lightmark export face --to litert --out device
  *
  * which prints `threshold` and `possible`. A face below `threshold` is only a candidate: keep it if the landmark model's
- * confidence is at least 0.95. Beside a face at `threshold`, look only at candidates from 0.66 on, from 0.45 on if they have
+ * confidence is at least 0.98. Beside a face at `threshold`, look only at candidates from 0.66 on, from 0.45 on if they have
  * 0.6 of the side of the largest such face, and keep those with a confidence of 0.99. (Lightmark's own detector looks at
  * each candidate again instead, as an input of 128 pixels in which its box has 80, and takes that score.)
  */

@@ -17,8 +17,8 @@ async function found(scores: readonly (number | null)[]): Promise<(number | null
 
 describe("findFaces", () => {
   it("keeps what the detector is sure of, and of the rest that in which the model sees a face", async () => {
-    expect(await found([0.1, 0.95, 0.94, 1])).toEqual([0, 1, 3]);
-    expect(await found([0.09, 0.95, 0.94])).toEqual([1]);
+    expect(await found([0.1, 0.98, 0.97, 1])).toEqual([0, 1, 3]);
+    expect(await found([0.09, 0.98, 0.97])).toEqual([1]);
   });
 
   it("searches again where the model denies all that the detector is sure of", async () => {
@@ -32,7 +32,7 @@ describe("findFaces", () => {
     };
     const landmarker = {
       confirm: async (_: unknown, guesses: readonly Place[]) =>
-        guesses.map(({ box }): Face => ({ points: [[box[0], 0], [9, 9]], box, expected_error: null, confidence: box[0] ? 0.97 : 0.05, pose: null })),
+        guesses.map(({ box }): Face => ({ points: [[box[0], 0], [9, 9]], box, expected_error: null, confidence: box[0] ? 0.985 : 0.05, pose: null })),
     };
     expect((await findFaces(picture, detector, landmarker)).map(({ box }) => box[0])).toEqual([5]);
     expect(asked).toEqual([[], [[0, 0, 9, 9]]]);
@@ -44,16 +44,16 @@ describe("findFaces", () => {
 });
 
 describe("proposals where nothing is sure", () => {
-  it("give the more confident one of one face, and need a confidence of 0.95", async () => {
+  it("give the more confident one of one face, and need a confidence of 0.98", async () => {
     const boxes: Box[] = [[0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40], [60, 60, 70, 70]];
     const detector = { propose: async () => boxes.map((box) => ({ box, sure: false, roll: null })) };
     const landmarker = {
       confirm: async (_: unknown, guesses: readonly Place[]) =>
         guesses.map(({ box: [x0, y0, x1, y1] }, index): Face => ({
-          points: [[x0, y0], [x1, y1]], box: [x0, y0, x1, y1], expected_error: null, confidence: [0.96, 0.98, 0.95, 0.94][index], pose: null,
+          points: [[x0, y0], [x1, y1]], box: [x0, y0, x1, y1], expected_error: null, confidence: [0.99, 0.995, 0.98, 0.97][index], pose: null,
         })),
     };
-    expect((await findFaces(picture, detector, landmarker)).map((face) => face.confidence)).toEqual([0.98, 0.95]);
+    expect((await findFaces(picture, detector, landmarker)).map((face) => face.confidence)).toEqual([0.995, 0.98]);
   });
 });
 

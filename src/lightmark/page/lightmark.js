@@ -1410,7 +1410,7 @@ function sum(rows, value) {
 /** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 var BATCH = 32;
 /** What is only proposed, or an answer that a turned crop began, needs this confidence: more looks, more mistakes. */
-var CONFIRMED = .95;
+var CONFIRMED = .98;
 /** Below this confidence even what the detector is sure of is no face (lightmark/landmarker.py). */
 var DENIED = .1;
 var LIKELY = .5;

@@ -15,7 +15,7 @@ const BATCH = 32; // crops that run at once: a crowd costs time, not memory
 
 export const SURE = 0.99; // confidence of every upright face (lightmark/landmarker.py)
 /** What is only proposed, or an answer that a turned crop began, needs this confidence: more looks, more mistakes. */
-export const CONFIRMED = 0.95;
+export const CONFIRMED = 0.98;
 /** Below this confidence even what the detector is sure of is no face (lightmark/landmarker.py). */
 export const DENIED = 0.1;
 const LIKELY = 0.5; // a confidence from here on is more likely a face's than not
