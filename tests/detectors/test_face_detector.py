@@ -328,6 +328,28 @@ def test_beside_a_detection_nothing_is_proposed(score: float, kept: list[int], m
     assert found.certain.tolist() == [score == 0.75] * len(kept)
 
 
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ((-20.0, 5, -0.4, 20), 1),
+        ((-20.0, 5, -0.6, 20), 0),
+        ((5, 69.6, 20, 80), 0),
+        ((39.4, 5, 60, 20), 1),
+        ((5, 5, 5.9, 5.5), 0),
+    ],
+)
+def test_what_no_crop_can_show_is_not_detected(
+    box: tuple[float, ...], kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the padding beside the picture, or smaller than a pixel: `Landmarker` would refuse such a box."""
+    found = Detections(np.array([box]), np.array([0.9]), np.zeros((1, 5, 2)))
+    detector = FaceDetector(threads=1, threshold=0.7)
+    monkeypatch.setattr(detector, "_at_size", lambda picture, size, minimum: found)
+    picture = np.zeros((70, 40, 3), np.uint8)
+    faces = Landmarker("fast", detector, threads=1, min_confidence=0.0).detect(picture)
+    assert len(detector(picture)) == len(faces) == kept
+
+
 def test_a_denied_detection_hides_no_other_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it there are proposals, and the picture is searched for small faces; its own place stays denied."""
     boxes = np.array([[0.0, 0, 200, 200], [210, 210, 310, 310], [10, 0, 210, 200], [0, 250, 40, 290]])

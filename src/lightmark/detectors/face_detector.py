@@ -15,6 +15,8 @@ from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
 from lightmark.geometry import (
+    CORNER,
+    SMALLEST_BOX,
     Array,
     clusters,
     crop_matrix,
@@ -182,7 +184,11 @@ class FaceDetector:
         """Detections with a score of at least `minimum`, but for those at the place of a box of `denied` (D, 4)."""
         searched = self._search(picture, min(minimum, self._possible), denied)
         found = self._look_again(picture, searched).without(denied)
-        return found.chosen(np.flatnonzero(found.scores >= minimum))
+        # Boxes in the padding, or of a part of a pixel, frame nothing that could be cut out.
+        height, width = picture.shape[:2]
+        near = (found.boxes[:, :2] <= (width - CORNER, height - CORNER)) & (found.boxes[:, 2:] >= -CORNER)
+        sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1)
+        return found.chosen(np.flatnonzero(near.all(axis=1) & (sides >= SMALLEST_BOX) & (found.scores >= minimum)))
 
     def _search(self, picture: Picture, minimum: float, denied: Array) -> Detections:
         """Finds at one or two input sizes with a score of at least `minimum`, but for those `denied` (D, 4)."""
