@@ -40,9 +40,15 @@ function uprightBox(points, roll) {
 	if (roll === 0) return tightBox(points);
 	const origin = [0, 0];
 	const upright = similarityMatrix(origin, origin, 1, -roll);
-	const [x0, y0, x1, y1] = tightBox(points.map((point) => transform(upright, point)));
-	const [x, y] = transform(similarityMatrix(origin, origin, 1, roll), [(x0 + x1) / 2, (y0 + y1) / 2]);
-	const [right, down] = [(x1 - x0) / 2, (y1 - y0) / 2];
+	const box = tightBox(points.map((point) => transform(upright, point)));
+	return boxAt(transform(similarityMatrix(origin, origin, 1, roll), boxCentre(box)), box);
+}
+function boxCentre([x0, y0, x1, y1]) {
+	return [(x0 + x1) / 2, (y0 + y1) / 2];
+}
+/** Box about the point with the sides of `box` times `zoom`. */
+function boxAt([x, y], [x0, y0, x1, y1], zoom = 1) {
+	const [right, down] = [(x1 - x0) * zoom / 2, (y1 - y0) * zoom / 2];
 	return [
 		x - right,
 		y - down,
@@ -836,23 +842,13 @@ function rollOfCell(keypoints, cell) {
 	};
 	return rollOfFeatures(at(0), at(1), at(3), at(4));
 }
-/** Box about `centre` with the sides of `box` times `zoom`. */
-function boxAt([x, y], [x0, y0, x1, y1], zoom) {
-	const [width, height] = [(x1 - x0) * zoom / 2, (y1 - y0) * zoom / 2];
-	return [
-		x - width,
-		y - height,
-		x + width,
-		y + height
-	];
-}
 /** The face `box` of a picture by the finds of its look, which `matrix` cut: none if they show none there. */
 function seenAt({ box, roll }, matrix, finds) {
 	const zoom = matrixScale(matrix);
 	const expected = boxAt([(LOOK_SIZE - 1) / 2, (LOOK_SIZE - 1) / 2], box, zoom);
 	const find = finds.find((one) => overlap(expected, one.box) > SAME_IOU);
 	if (!find) return [];
-	const centre = transform(invert(matrix), [(find.box[0] + find.box[2]) / 2, (find.box[1] + find.box[3]) / 2]);
+	const centre = transform(invert(matrix), boxCentre(find.box));
 	return [{
 		...find,
 		box: boxAt(centre, find.box, 1 / zoom),
@@ -1409,6 +1405,7 @@ function sum(rows, value) {
 // src/lightmark/landmarker.ts
 /** Landmarker: boxes of a picture in, faces out (lightmark/landmarker.py). */
 var BATCH = 32;
+var SURE = .99;
 /** What is only proposed, or an answer that a turned crop began, needs this confidence: more looks, more mistakes. */
 var CONFIRMED = .98;
 /** Below this confidence even what the detector is sure of is no face (lightmark/landmarker.py). */
@@ -1483,13 +1480,13 @@ var Landmarker = class {
 		return firsts.map((first, index) => {
 			const second = seconds[index];
 			const least = turned[index] === first ? LIKELY : CONFIRMED;
-			return second.confidence >= Math.max(Math.min(first.confidence, .99), least) ? second : first;
+			return second.confidence >= Math.max(Math.min(first.confidence, SURE), least) ? second : first;
 		});
 	}
 	/** The most confident answers of all quarter turns, for those of `firsts` of which the model is not sure. */
 	async turned(picture, requests, firsts) {
 		const best = [...firsts];
-		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && firsts[index].confidence < .99);
+		const unsure = [...firsts.keys()].filter((index) => requests[index].guessed && firsts[index].confidence < SURE);
 		const turns = QUARTERS.flatMap((turn) => unsure.map((index) => ({
 			...requests[index],
 			roll: requests[index].roll + turn
@@ -1513,7 +1510,7 @@ var Landmarker = class {
 		const seconds = await this.answers(picture, again.map(({ crop }) => crop));
 		again.forEach(({ index }, number) => {
 			const second = seconds[number];
-			if (second.confidence >= Math.min(best[index].confidence, .99)) best[index] = second;
+			if (second.confidence >= Math.min(best[index].confidence, SURE)) best[index] = second;
 		});
 		return best;
 	}

@@ -1,7 +1,7 @@
 /** FaceDetector: Lightmark's own small network for faces (lightmark/detectors/face_detector.py). */
 import { LightmarkError } from "./errors";
 import {
-  cropMatrix, invert, largestFirst, matrixScale, overlap, transform, transformBox, wrapDegrees,
+  boxAt, boxCentre, cropMatrix, invert, largestFirst, matrixScale, overlap, transform, transformBox, wrapDegrees,
   type Box, type Matrix, type Point,
 } from "./geometry";
 import { warp, type Picture } from "./image";
@@ -85,19 +85,13 @@ function rollOfCell(keypoints: ArrayLike<number>, cell: number): number {
   return rollOfFeatures(at(0), at(1), at(3), at(4));
 }
 
-/** Box about `centre` with the sides of `box` times `zoom`. */
-function boxAt([x, y]: Point, [x0, y0, x1, y1]: Box, zoom: number): Box {
-  const [width, height] = [((x1 - x0) * zoom) / 2, ((y1 - y0) * zoom) / 2];
-  return [x - width, y - height, x + width, y + height];
-}
-
 /** The face `box` of a picture by the finds of its look, which `matrix` cut: none if they show none there. */
 function seenAt({ box, roll }: Find, matrix: Matrix, finds: readonly Find[]): Find[] {
   const zoom = matrixScale(matrix);
   const expected = boxAt([(LOOK_SIZE - 1) / 2, (LOOK_SIZE - 1) / 2], box, zoom);
   const find = finds.find((one) => overlap(expected, one.box) > SAME_IOU);
   if (!find) return [];
-  const centre = transform(invert(matrix), [(find.box[0] + find.box[2]) / 2, (find.box[1] + find.box[3]) / 2]);
+  const centre = transform(invert(matrix), boxCentre(find.box));
   return [{ ...find, box: boxAt(centre, find.box, 1 / zoom), roll: wrapDegrees(find.roll + roll) }];
 }
 

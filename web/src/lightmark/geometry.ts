@@ -33,9 +33,17 @@ export function uprightBox(points: readonly Point[], roll: number): Box {
   if (roll === 0) return tightBox(points);
   const origin: Point = [0, 0];
   const upright = similarityMatrix(origin, origin, 1, -roll);
-  const [x0, y0, x1, y1] = tightBox(points.map((point) => transform(upright, point)));
-  const [x, y] = transform(similarityMatrix(origin, origin, 1, roll), [(x0 + x1) / 2, (y0 + y1) / 2]);
-  const [right, down] = [(x1 - x0) / 2, (y1 - y0) / 2];
+  const box = tightBox(points.map((point) => transform(upright, point)));
+  return boxAt(transform(similarityMatrix(origin, origin, 1, roll), boxCentre(box)), box);
+}
+
+export function boxCentre([x0, y0, x1, y1]: Box): Point {
+  return [(x0 + x1) / 2, (y0 + y1) / 2];
+}
+
+/** Box about the point with the sides of `box` times `zoom`. */
+export function boxAt([x, y]: Point, [x0, y0, x1, y1]: Box, zoom = 1): Box {
+  const [right, down] = [((x1 - x0) * zoom) / 2, ((y1 - y0) * zoom) / 2];
   return [x - right, y - down, x + right, y + down];
 }
 

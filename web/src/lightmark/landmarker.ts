@@ -13,7 +13,7 @@ import { cropBytes, normaliseCrops, specFromMetadata, type ModelSpec } from "./s
 
 const BATCH = 32; // crops that run at once: a crowd costs time, not memory
 
-export const SURE = 0.99; // confidence of every upright face (lightmark/landmarker.py)
+const SURE = 0.99; // confidence of every upright face (lightmark/landmarker.py)
 /** What is only proposed, or an answer that a turned crop began, needs this confidence: more looks, more mistakes. */
 export const CONFIRMED = 0.98;
 /** Below this confidence even what the detector is sure of is no face (lightmark/landmarker.py). */
