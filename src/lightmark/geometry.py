@@ -119,17 +119,22 @@ def require_boxes_near(boxes: ArrayLike | Sequence[ArrayLike], width: int, heigh
         return np.empty((0, 4))
     if rows.ndim != 2:
         raise GeometryError(f"boxes of shape {rows.shape}: needs (F, 4), also for a single face: [box]")
-    for row in rows:
-        x0, y0, x1, y1 = require_box(row)
-        side = max(x1 - x0, y1 - y0)
+    for row, far in zip(rows, outside(rows, width, height), strict=True):
+        side = longer_side(require_box(row))
         if not SMALLEST_BOX <= side <= LARGEST_BOX * max(width, height):
             raise GeometryError(
                 f"box {np.array2string(row)}: its longer side is {side:g} px in a picture of {width}×{height}; needs 1 "
                 f"to {LARGEST_BOX * max(width, height)} (is it in shares of the picture?)"
             )
-        if x1 < -0.5 or y1 < -0.5 or x0 > width - 0.5 or y0 > height - 0.5:
+        if far:
             raise GeometryError(f"box {np.array2string(row)}: lies outside the picture of {width}×{height} pixels")
     return rows
+
+
+def outside(boxes: Array, width: int, height: int) -> NDArray[np.bool_]:
+    """Mask (F,) of the `boxes` (F, 4) that lie entirely outside a picture of `width`×`height` pixels."""
+    beyond = (boxes[:, 2:] < -CORNER) | (boxes[:, :2] > (width - CORNER, height - CORNER))
+    return np.asarray(beyond.any(axis=1))
 
 
 def require_angles(angles: ArrayLike | None, boxes: Array) -> Array:

@@ -359,11 +359,11 @@ def test_a_denied_detection_hides_no_other_face(tmp_path: Path, monkeypatch: pyt
     search = detector._at_size
     monkeypatch.setattr(detector, "_look", lambda picture, found: found)  # shows what the search has found
 
-    def searched(picture: np.ndarray, size: int, minimum: float) -> Detections:
+    def at_size(picture: np.ndarray, size: int, minimum: float) -> Detections:
         sizes.append(size)
         return search(picture, size, minimum) if size == 320 else NOTHING
 
-    monkeypatch.setattr(detector, "_at_size", searched)
+    monkeypatch.setattr(detector, "_at_size", at_size)
     denied, certain, _ = detector.propose(picture)
     assert (certain.tolist(), sizes) == ([True], [320])
     again = detector.propose_without(picture, denied)

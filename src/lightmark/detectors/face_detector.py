@@ -15,16 +15,15 @@ from lightmark.detectors.keypoint_box import FACE, roll_of_keypoints
 from lightmark.detectors.open import Proposals
 from lightmark.errors import CheckpointError, ConfigError, SpecError, foreign_errors_as
 from lightmark.geometry import (
-    CORNER,
     SMALLEST_BOX,
     Array,
     clusters,
     crop_matrix,
     invert,
     largest_first,
-    longer_side,
     matrix_scale,
     order_by_area,
+    outside,
     overlaps,
     suppress,
     transform,
@@ -78,6 +77,11 @@ class Detections(NamedTuple):
     def rolls(self) -> Array:
         """Roll (F,) of the faces in degrees, signed as `Pose.roll`."""
         return roll_of_keypoints(self.keypoints)
+
+    @property
+    def sides(self) -> Array:
+        """Longer sides (F,) of the boxes."""
+        return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1))
 
     def chosen(self, numbers: NDArray[np.intp]) -> Detections:
         """Those with these `numbers` (F,), in their order."""
@@ -186,9 +190,8 @@ class FaceDetector:
         found = self._look_again(picture, searched).without(denied)
         # Boxes in the padding, or of a part of a pixel, frame nothing that could be cut out.
         height, width = picture.shape[:2]
-        near = (found.boxes[:, :2] <= (width - CORNER, height - CORNER)) & (found.boxes[:, 2:] >= -CORNER)
-        sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1)
-        return found.chosen(np.flatnonzero(near.all(axis=1) & (sides >= SMALLEST_BOX) & (found.scores >= minimum)))
+        shown = ~outside(found.boxes, width, height) & (found.sides >= SMALLEST_BOX)
+        return found.chosen(np.flatnonzero(shown & (found.scores >= minimum)))
 
     def _search(self, picture: Picture, minimum: float, denied: Array) -> Detections:
         """Finds at one or two input sizes with a score of at least `minimum`, but for those `denied` (D, 4)."""
@@ -207,8 +210,7 @@ class FaceDetector:
         sure = found.chosen(np.flatnonzero(certain))
         unsure = found.chosen(np.flatnonzero(~certain))
         if len(sure.boxes):
-            sides = (unsure.boxes[:, 2:] - unsure.boxes[:, :2]).max(axis=1)
-            least = np.where(sides < SMALL * max(map(longer_side, sure.boxes)), BESIDE_SMALL, BESIDE)
+            least = np.where(unsure.sides < SMALL * sure.sides.max(), BESIDE_SMALL, BESIDE)
             unsure = unsure.chosen(np.flatnonzero(unsure.scores >= least))
         # What is seen of a face that is detected already is the worse view of it, whatever its score.
         seen = self._look(picture, unsure).without(sure.boxes)
@@ -227,7 +229,7 @@ class FaceDetector:
             matrices = [crop_matrix(box, LOOK_SIZE, LOOK_SIZE / LOOK_FACE, -roll) for box, roll in pairs]
             outputs = self._run(np.stack([warp(picture, matrix, LOOK_SIZE) for matrix in matrices]))
             seen += [self._seen(*look) for look in zip(boxes, matrices, *outputs, strict=True)]
-        return joined(seen) if seen else NONE
+        return joined(seen)
 
     def _seen(self, box: Array, matrix: Array, boxes: Array, scores: Array, keypoints: Array) -> Detections:
         """The face in `box` (4,) by the cells of its look, which `matrix` (2, 3) cut; none if they show none there."""
@@ -247,8 +249,7 @@ class FaceDetector:
         """Second input size at which a picture (H, W) is searched after the detections `near`; None for none."""
         longer = max(shape[:2])
         if self._min_face is None:
-            certain = near.boxes[near.scores >= self.threshold]
-            largest = max((longer_side(box) for box in certain), default=0.0)
+            largest = float(near.sides[near.scores >= self.threshold].max(initial=0.0))
             needed = SMALLEST_FACE * longer / (FAR_FACE * largest) if largest else math.inf
             finer = min(longer, math.floor(min(FAR_INPUT, needed) / FINER_STEP) * FINER_STEP)
             return finer if finer >= WORTHWHILE * self._input_size else None
